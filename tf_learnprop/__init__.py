@@ -1,0 +1,31 @@
+"""Learned propagation rules for attribution maps of Keras models."""
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "tf_learnprop needs Keras' TensorFlow backend: set the environment variable KERAS_BACKEND to "
+        f"'tensorflow' before Keras is imported. Received: backend '{keras.backend.backend()}'."
+    )
+
+from tf_learnprop import fills, layers, objectives, readouts, rules
+from tf_learnprop._version import __version__
+from tf_learnprop.coverage import Coverage
+from tf_learnprop.model import PropagationModel
+from tf_learnprop.saving import RuleSet, load_rules, save_rules
+from tf_learnprop.wrapping import wrap_model
+
+__all__ = [
+    "Coverage",
+    "PropagationModel",
+    "RuleSet",
+    "__version__",
+    "fills",
+    "layers",
+    "load_rules",
+    "objectives",
+    "readouts",
+    "rules",
+    "save_rules",
+    "wrap_model",
+]

@@ -1,0 +1,145 @@
+"""The computation behind a map: forward pass, backward pass under the rules, readout, guidance.
+
+All functions here work on tensors and are meant to run inside a `tf.function`.
+"""
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop import graph
+from tf_learnprop.layers import RuleActivation
+
+
+class Engine:
+    """A source model with its rules in place.
+
+    Args:
+        source: Functional or built Sequential `keras.Model`.
+        rule_set: `RuleSet`.
+        output: int, the output that is explained.
+        explained_input: int, the input that is explained.
+    """
+
+    def __init__(self, source, rule_set, output=0, explained_input=0):
+        self.rule_set = rule_set
+        self.input_index = explained_input
+        rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
+        self.runner = graph.GraphRunner(source, swaps(source, rules), output)
+
+    def outputs(self, inputs):
+        """The model's outputs; a tape around this call gets the rules' backward pass."""
+        return self.runner(inputs).outputs
+
+    def logits(self, inputs):
+        """The explained output before its final softmax or sigmoid, float32 `[n, units]`."""
+        return self.runner(inputs, swap=False).logits
+
+    def maps(self, inputs, class_weights=None):
+        """Attribution maps.
+
+        Args:
+            inputs: tensors in the structure of the model's inputs.
+            class_weights: float32 `[n, classes]`, or None for the predicted class.
+
+        Returns:
+            float32 `[n, *spatial]`.
+        """
+        return self.maps_and_logits(inputs, class_weights)[0]
+
+    def maps_and_logits(self, inputs, class_weights=None):
+        """As `maps`, with the logits of the same forward pass, float32 `[n, units]`."""
+        readout, read = self.rule_set.readout, self.rule_set.read
+        image, image_signal, activations, signals, logits = self._backward(
+            inputs, class_weights, readout.reads_input, frozenset(read)
+        )
+        return readout(image, image_signal, activations, signals), logits
+
+    def input_signal(self, inputs, class_weights=None):
+        """∂s/∂x under the rules, s the explained logit; float32, the shape of the explained input."""
+        return self._backward(inputs, class_weights, True, frozenset())[1]
+
+    def guidance(self, inputs, objective, training):
+        """The objective's losses for a batch, dict of float32 `[n]`."""
+        maps, logits = self.maps_and_logits(inputs)
+        return self.judge(inputs, maps, logits, objective, training)
+
+    def judge(self, inputs, maps, logits, objective, training):
+        """The objective's losses for given maps of a batch and the model's logits for it."""
+        logits = tf.stop_gradient(logits)
+        image, with_image = self._explained(inputs)
+        label = tf.argmax(logits, -1)
+        # One of several labels is a yes-or-no question of its own; the one predicted is judged alone.
+        several_labels = self.runner.head.activation == "sigmoid" and logits.shape[-1] > 1
+
+        def log_probability(logits, repeats=1):
+            if several_labels:
+                logits = tf.gather(logits, tf.tile(label, [repeats])[:, None], batch_dims=1)
+            return tf.nn.log_softmax(_class_logits(logits))
+
+        def classify(images):
+            repeats = tf.shape(images)[0] // tf.shape(image)[0]
+            return log_probability(self.logits(with_image(images, repeats)), repeats)
+
+        return objective(image, maps, log_probability(logits), classify=classify, training=training)
+
+    def _backward(self, inputs, class_weights, reads_input, read):
+        image, with_image = self._explained(inputs)
+        activations = []
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            if reads_input:
+                tape.watch(image)
+
+            def watch(position, tensor):
+                if position in read:
+                    tape.watch(tensor)
+                    activations.append(tensor)
+
+            logits = self.runner(with_image(image), watch=watch).logits
+            classes = _class_logits(logits)
+            if class_weights is None:
+                class_weights = tf.one_hot(tf.argmax(classes, -1), tf.shape(classes)[-1])
+            score = tf.reduce_sum(class_weights * classes)
+        sources = [image] * reads_input + activations
+        signals = tape.gradient(score, sources, unconnected_gradients="zero")
+        signals = [tf.cast(signal, tf.float32) for signal in signals]
+        image_signal = signals.pop(0) if reads_input else None
+        activations = [tf.cast(tensor, tf.float32) for tensor in activations]
+        return image, image_signal, activations, signals, logits
+
+    def _explained(self, inputs):
+        """The explained input in float32, and a function that gives all inputs with another in its place."""
+        flat = [tf.convert_to_tensor(tensor) for tensor in keras.tree.flatten(inputs)]
+
+        def with_image(images, repeats=1):
+            # Masked copies come one batch behind the other, and so do the other inputs.
+            tiled = [
+                images if index == self.input_index else _tile(tensor, repeats)
+                for index, tensor in enumerate(flat)
+            ]
+            return keras.tree.pack_sequence_as(inputs, tiled)
+
+        return tf.cast(flat[self.input_index], tf.float32), with_image
+
+
+def _tile(tensor, repeats):
+    return tf.tile(tensor, [repeats] + [1] * (tensor.shape.rank - 1))
+
+
+def _class_logits(logits):
+    """Logits of the classes; a single unit z is the classes no and yes, with logits −z/2 and z/2."""
+    return logits if logits.shape[-1] != 1 else tf.concat([-logits, logits], -1) / 2.0
+
+
+def swaps(source, rules):
+    """The `RuleActivation`s of a model: dict from `id(operation)` to (path, layer), for `GraphRunner`.
+
+    Args:
+        source: `keras.Model`.
+        rules: dict from layer path to `PropagationRule`.
+    """
+    swaps = {}
+    for site in graph.survey(source):
+        if site.path in rules:
+            activation = site.operation.activation if site.fused else site.operation
+            swaps[id(site.operation)] = (site.path, RuleActivation(activation, rules[site.path]))
+    return swaps

@@ -1,0 +1,341 @@
+"""`PropagationModel`: a Keras model with propagation rules that can be trained and asked for maps."""
+
+import types
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_learnprop import (
+    attribution,
+    batches,
+    checks,
+    coverage,
+    descent,
+    graph,
+    objectives,
+    refinement,
+    saving,
+)
+
+
+@keras.saving.register_keras_serializable("tf_learnprop")
+class PropagationModel(keras.Model):
+    """A model whose activations follow propagation rules in the backward pass; made by `wrap_model`.
+
+    Called, it gives what the source model gives. `fit` trains the rules and the readout from images alone
+    (labels are ignored); the source model's weights and statistics never change. All runs are in inference
+    mode.
+
+    Args:
+        source: Functional or built Sequential `keras.Model`; it is referred to, not copied.
+        rule_set: `RuleSet` of this model.
+        output: int, the output whose class is explained.
+        explained_input: int, the input that is explained.
+    """
+
+    def __init__(self, source, rule_set, output=0, explained_input=0, **kwargs):
+        # In the source's precision, but its inputs come to the source as they are.
+        super().__init__(dtype=source.dtype_policy, autocast=False, **kwargs)
+        self.source = source
+        self.rule_set = rule_set
+        self.output_index = output
+        self.input_index = explained_input
+        self.objective = None
+        self.engine = attribution.Engine(source, rule_set, output, explained_input)
+        self._trackers = types.MappingProxyType({})  # a plain view: Keras would save a dict of metrics
+        self._maps = _for_any_length(self.engine.maps)
+        self._signal = _for_any_length(self.engine.input_signal)
+        self._logits = _for_any_length(self.engine.logits)
+        self._refiner = None
+        self.built = True
+
+    # -- what Keras asks for ---------------------------------------------------------------------------
+
+    def call(self, inputs):
+        return self.engine.outputs(inputs)
+
+    def build(self, input_shape=None):
+        self.built = True
+
+    @property
+    def trainable_variables(self):
+        """The weights of the rules and the readout; the source model's are not trained."""
+        return self.rule_set.trainable_variables
+
+    @property
+    def trainable_weights(self):
+        """See `trainable_variables`."""
+        return self.rule_set.trainable_weights
+
+    @property
+    def non_trainable_weights(self):
+        """All other weights, the source model's among them."""
+        trained = {id(weight) for weight in self.trainable_weights}
+        return [weight for weight in self.weights if id(weight) not in trained]
+
+    @property
+    def metrics(self):
+        """Means over the epoch of the loss and of what the objective reports."""
+        return list(self._trackers.values())
+
+    def compile(self, optimizer=None, objective=None, **kwargs):
+        """Prepares for `fit` and `evaluate`.
+
+        Args:
+            optimizer: Keras optimizer or its name; default Adam(5e-3, global_clipnorm=1).
+            objective: `tf_learnprop.objectives.Objective`; default `AreaGuidance()`.
+            **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss` and `jit_compile` of
+                `keras.Model.compile` (the last is False by default: XLA makes the gradients of
+                convolutions many times slower on a CPU).
+
+        Raises:
+            TypeError: `objective` is not an `Objective`; an argument that the training of rules does
+                not have, as `loss` or `metrics`.
+        """
+        unknown = kwargs.keys() - {
+            "run_eagerly",
+            "steps_per_execution",
+            "auto_scale_loss",
+            "jit_compile",
+        }
+        if unknown:
+            raise TypeError(
+                f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
+                "metrics are those of `objective`."
+            )
+        objective = objectives.AreaGuidance() if objective is None else objective
+        if not isinstance(objective, objectives.Objective):
+            raise TypeError(
+                "`objective` must be a `tf_learnprop.objectives.Objective`. "
+                f"Received: objective={objective!r}"
+            )
+        if optimizer is None:
+            optimizer = keras.optimizers.Adam(5e-3, global_clipnorm=1.0)
+        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
+        self.objective = objective
+        self._refiner = None
+        self._trackers = types.MappingProxyType(
+            {name: keras.metrics.Mean(name) for name in ("loss", *objective.reported)}
+        )
+        if self.trainable_variables:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self):
+        if self.objective is None:
+            return None
+        parts = {"optimizer": self.optimizer, "objective": self.objective}
+        return {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
+
+    def compile_from_config(self, config):
+        self.compile(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
+
+    def fit(self, x=None, y=None, *, callbacks=None, **kwargs):
+        """Trains the rules; the arguments are those of `keras.Model.fit`, `y` is not needed.
+
+        Raises:
+            RuntimeError: there is nothing to train, or `compile` was not called.
+            FloatingPointError: the loss or a gradient was not finite; the message names the step. The rules
+                are those of the step before.
+        """
+        if not self.trainable_variables:
+            raise RuntimeError(
+                "`fit` trains learned rules and readouts, and this model has none: wrap it with "
+                "rule='learned'."
+            )
+        if self.objective is None:
+            raise RuntimeError("Call `compile()` before `fit()`.")
+        guard = _StopAtNaN()
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            params = callbacks.params or {}
+            callbacks = keras.callbacks.CallbackList(
+                [*callbacks.callbacks, guard], add_history=True, model=self, **params
+            )
+        else:
+            callbacks = [*keras.tree.flatten(callbacks or []), guard]
+        return super().fit(x, y, callbacks=callbacks, **kwargs)
+
+    def train_step(self, data):
+        inputs = self._inputs_of(data)
+        losses = descent.descend(
+            self.optimizer,
+            self.trainable_variables,
+            lambda: self.engine.guidance(inputs, self.objective, training=True),
+            # Of several steps in one execution, those that follow a failed one must not go on.
+            sound=tf.math.is_finite(self._trackers["loss"].result()),
+        )
+        return self._report(losses)
+
+    def test_step(self, data):
+        inputs = self._inputs_of(data)
+        return self._report(self.engine.guidance(inputs, self.objective, training=False))
+
+    def predict_step(self, data):
+        return self(self._inputs_of(data))
+
+    def _inputs_of(self, data):
+        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return checks.tensors(inputs, self.source)
+
+    def _report(self, losses):
+        missing = self._trackers.keys() - losses.keys()
+        if missing:
+            raise ValueError(
+                f"`{type(self.objective).__name__}.call` must return 'loss' and all that `reported` "
+                f"names. Received: no {', '.join(map(repr, sorted(missing)))}"
+            )
+        for name, tracker in self._trackers.items():
+            tracker.update_state(losses[name])
+        return {name: tracker.result() for name, tracker in self._trackers.items()}
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "source": keras.saving.serialize_keras_object(self.source),
+            "rule_set": self.rule_set.get_config(),
+            "output": self.output_index,
+            "explained_input": self.input_index,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        source = keras.saving.deserialize_keras_object(config.pop("source"), custom_objects)
+        rule_set = saving.RuleSet.from_config(config.pop("rule_set"))
+        return cls(source, rule_set, **config)
+
+    # -- maps --------------------------------------------------------------------------------------------
+
+    @property
+    def coverage(self):
+        """`Coverage`: each activation of the source model, swapped or not, and why."""
+        return coverage.Coverage(self.source, self.rule_set)
+
+    @property
+    def class_count(self):
+        """int, number of classes of the explained output; a single unit counts as two, no and yes."""
+        units = graph.graph_of(self.source).outputs[self.output_index].shape[-1]
+        return 2 if units == 1 else units
+
+    def explain(
+        self, images, targets=None, *, batch_size=32, verbose=0, refine_steps=0, refine_rate=5e-3
+    ):
+        """Attribution maps, by one forward and one backward pass.
+
+        Args:
+            images: array or tensor `[n, h, w, c]` (in general `[n, *spatial, c]` or `[n, features]`; a list
+                or dict for a model of several inputs), a `tf.data.Dataset` or other iterable of batches,
+                or a `keras.utils.PyDataset`. Preprocessed as the model needs it; cast to its input dtype.
+            targets: what is explained: None for each image's predicted class, an int class id, ids `[n]`, or
+                weights of the classes' logits `[n, classes]`, one-hot or other.
+            batch_size: int, for arrays.
+            verbose: 0 is silent, 1 shows Keras' progress bar.
+            refine_steps: int, steps that adapt the rules to each sample by itself, starting from the
+                trained rules, which stay as they are. They follow the objective, whose question is
+                the predicted class, whatever `targets` are. Much slower: each step costs dozens of
+                passes.
+            refine_rate: float, Adam's learning rate in those steps.
+
+        Returns:
+            float32 NumPy array `[n, h, w]` (in general `[n, *spatial]` or `[n, features]`); larger is more
+            important, the scale is arbitrary.
+
+        Raises:
+            ValueError: images of the wrong shape, empty, or not finite; targets out of range or of the
+                wrong length.
+            TypeError: images that are not numbers; targets of another form.
+            RuntimeError: `refine_steps` of a model without learned rules.
+        """
+        checks.whole_number("refine_steps", refine_steps, 0)
+        function = self._maps
+        if refine_steps:
+            if self._refiner is None:
+                self._refiner = refinement.Refiner(self)
+            function = self._refiner.begin(self.rule_set, refine_steps, refine_rate)
+        return self._over_batches(function, images, targets, batch_size, verbose)
+
+    def input_signal(self, images, targets=None, *, batch_size=32):
+        """∂s/∂x under the rules, s the explained logit.
+
+        Args:
+            images, targets, batch_size: as for `explain`.
+
+        Returns:
+            float32 NumPy array in the shape of the explained input.
+
+        Raises:
+            As `explain`.
+        """
+        return self._over_batches(self._signal, images, targets, batch_size)
+
+    def logits(self, images, *, batch_size=32):
+        """The explained output before its final softmax or sigmoid, float32 NumPy `[n, units]`."""
+        return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
+
+    def _over_batches(self, function, images, targets, batch_size, verbose=0):
+        count, stream = batches.split(
+            images, targets, self.source, self.class_count, batch_size
+        )
+        progress = keras.utils.Progbar(count, verbose=verbose)
+        results = []
+        for inputs, class_weights in stream:
+            results.append(np.asarray(function(inputs, class_weights)))
+            progress.update(len(results))
+        return np.concatenate(results)
+
+    def save_rules(self, path):
+        """Writes the rules and the readout; see `tf_learnprop.saving.save_rules`."""
+        saving.save_rules(self.rule_set, path)
+
+    def load_rules(self, path):
+        """Takes the weights of a rule file that has this model's structure and the same rules.
+
+        Raises:
+            FileNotFoundError, ValueError: as `tf_learnprop.saving.load_rules`; or other rules. Then the
+                rules in memory stay as they are.
+        """
+        loaded = saving.load_rules(path, self.source)
+        if saving.kind(loaded) != saving.kind(self.rule_set):
+            raise ValueError(
+                f"'{path}' holds other rules than this model was wrapped with; give the path to "
+                "`wrap_model(model, rule=path)` instead."
+            )
+        self.rule_set.set_weights(loaded.get_weights())
+
+
+def _for_any_length(function):
+    """A `tf.function` of batches that is traced once for all their lengths."""
+    traced = tf.function(function)
+
+    def call(*arguments):
+        traced.get_concrete_function(*keras.tree.map_structure(_any_length, arguments))
+        return traced(*arguments)
+
+    call.traced = traced
+    return call
+
+
+def _any_length(tensor):
+    return None if tensor is None else tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+
+
+class _StopAtNaN(keras.callbacks.Callback):
+    """Ends training at the first step whose loss is not finite, unless a callback before it has."""
+
+    def __init__(self):
+        super().__init__()
+        self._steps = self._steps_before_epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._steps_before_epoch = self._steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        last = self._steps
+        self._steps = self._steps_before_epoch + batch + 1
+        if not np.isfinite((logs or {}).get("loss", 0.0)) and not self.model.stop_training:
+            one = self._steps == last + 1
+            where = f"step {self._steps}" if one else f"one of steps {last + 1} to {self._steps}"
+            raise FloatingPointError(
+                f"Training stopped at {where}: the loss or a gradient is not finite. The rules are "
+                "those of the step before. Check the images, or lower the learning rate."
+            )

@@ -1,0 +1,176 @@
+"""Readouts: from the signals of one backward pass to an attribution map."""
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop import resampling
+
+_PACKAGE = "tf_learnprop"
+_EPSILON = 1e-12
+
+
+def _non_negative(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise ValueError(f"`{name}` must be a number >= 0. Received: {name}={value!r}")
+    return value
+
+
+class Readout(keras.layers.Layer):
+    """Turns the signals of a backward pass into maps; subclass it and write `call`.
+
+    Attributes:
+        reads_input: bool, whether the signal at the input is needed. If not, the backward pass ends at the
+            first activation that is read.
+
+    Args:
+        blur: float, standard deviation of the final Gaussian blur as a fraction of the input's side.
+    """
+
+    reads_input = False
+
+    def __init__(self, blur=1 / 32, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.blur = _non_negative("blur", blur)
+
+    def reads(self, shape, input_shape):
+        """Whether an activation is read.
+
+        Args:
+            shape: tuple, the activation's shape, None for the batch and for unknown sizes.
+            input_shape: tuple, the explained input's.
+
+        Returns:
+            bool.
+        """
+        return False
+
+    def build(self, count):
+        """Makes the weights; `count` is the number of activations that are read."""
+        self.built = True
+
+    def call(self, image, image_signal, activations, signals):
+        """Maps of a batch.
+
+        Args:
+            image: float32 `[n, *spatial, c]` (or `[n, features]`).
+            image_signal: float32, the signal at the input, or None unless `reads_input`.
+            activations: list of float32 `[n, ..., c]`, those that are read, in the order of execution.
+            signals: list of float32, the signals that arrive at them, same shapes.
+
+        Returns:
+            float32 `[n, *spatial]` (or `[n, features]`).
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
+
+    def to_image(self, maps, image):
+        """Maps `[n, *source]` at the image's spatial size, blurred by `blur`."""
+        sizes = tf.shape(image)
+        size = [image.shape[axis] or sizes[axis] for axis in range(1, image.shape.rank - 1)]
+        sigmas = [self.blur * tf.cast(length, tf.float32) for length in size]
+        return resampling.resize_and_blur(maps, size, sigmas)
+
+    def get_config(self):
+        return {**super().get_config(), "blur": self.blur}
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class InputReadout(Readout):
+    """A = Σ_c G·x, the signal at the input times the input, then a small blur (Yang et al. 2020).
+
+    For an input without channels and pixels, `[n, features]`, A = G·x.
+    """
+
+    reads_input = True
+
+    def call(self, image, image_signal, activations, signals):
+        relevance = image * image_signal
+        if image.shape.rank == 2:
+            return relevance
+        return self.to_image(tf.reduce_sum(relevance, -1), image)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class MultiLayerReadout(Readout):
+    """Relevances of many layers, weighted: A = Σ_l w_l·P_l/rms(P_l) + v_l·R_l/rms(R_l), resized and blurred.
+
+    P_l = Σ_c relu(y_l·dy_l) is the relevance that speaks for the class, R_l = Σ_c y_l·dy_l all of it; w_l and
+    v_l are learned and >= 0. In networks with linear bottlenecks the terms of R_l nearly cancel, and all but
+    the last layer's R_l rank pixels no better than chance; P_l does well at any depth. So P_l leads at
+    the start.
+
+    The sum runs over the activations that have the input's rank, at least two pixels a side, and at most
+    `max_size` pixels a side. Maps of one size are summed before they are resized, once a size.
+
+    Args:
+        blur: as in `Readout`.
+        max_size: int or None, largest side of an activation that is read; None reads all. Early layers
+            are the largest and carry the least weight; leaving them out ends the backward pass sooner.
+    """
+
+    #: Weights are softplus(RATE·u + START). The factor lets them, a few dozen values far from their optimum,
+    #: move ten times faster under Adam than the rules' weights. w_l starts at 1, v_l at 0.1.
+    RATE = 10.0
+    START = ((0.5413248546,), (-2.2521684610,))
+
+    def __init__(self, blur=1 / 32, max_size=64, **kwargs):
+        super().__init__(blur, **kwargs)
+        if max_size is not None and (not isinstance(max_size, int) or max_size < 2):
+            raise ValueError(f"`max_size` must be None or an int >= 2. Received: {max_size!r}")
+        self.max_size = max_size
+
+    def reads(self, shape, input_shape):
+        sides = shape[1:-1]
+        if len(shape) != len(input_shape) or not sides or 1 in sides:
+            return False
+        return self.max_size is None or all(side is None or side <= self.max_size for side in sides)
+
+    def build(self, count):
+        self.raw_weights = self.add_weight(name="raw_weights", shape=(2, count), initializer="zeros")
+        self.built = True
+
+    def layer_weights(self):
+        """The weights w_l and v_l, float32 `[2, count]`, layers in the order of execution."""
+        return tf.nn.softplus(self.RATE * tf.convert_to_tensor(self.raw_weights) + self.START)
+
+    def call(self, image, image_signal, activations, signals):
+        weights = self.layer_weights()
+        by_size = {}
+        for index, (y, dy) in enumerate(zip(activations, signals, strict=True)):
+            relevance = y * dy
+            speaks_for = tf.reduce_sum(tf.nn.relu(relevance), -1)
+            maps = weights[0, index] * _unit_rms(speaks_for)
+            maps += weights[1, index] * _unit_rms(tf.reduce_sum(relevance, -1))
+            size = tuple(maps.shape[1:])
+            by_size.setdefault(index if None in size else size, []).append(maps)
+        return tf.add_n([self.to_image(tf.add_n(maps), image) for maps in by_size.values()])
+
+    def get_config(self):
+        return {**super().get_config(), "max_size": self.max_size}
+
+
+def _unit_rms(maps):
+    """Maps divided by their root mean square over each sample."""
+    axes = list(range(1, maps.shape.rank))
+    return maps * tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
+
+
+_BY_NAME = {"input": InputReadout, "multi_layer": MultiLayerReadout}
+
+
+def get(identifier):
+    """A new readout from "input", "multi_layer" or a `Readout` (copied by its configuration).
+
+    Raises:
+        ValueError: an unknown name.
+        TypeError: neither a name nor a readout.
+    """
+    if isinstance(identifier, Readout):
+        return type(identifier).from_config(identifier.get_config())
+    if not isinstance(identifier, str):
+        raise TypeError(f"`readout` must be a name or a `Readout`. Received: readout={identifier!r}")
+    if identifier not in _BY_NAME:
+        raise ValueError(
+            f"`readout` must be one of {', '.join(map(repr, _BY_NAME))}. "
+            f"Received: readout={identifier!r}"
+        )
+    return _BY_NAME[identifier]()

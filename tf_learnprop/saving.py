@@ -1,0 +1,296 @@
+"""The rule file: a model's rules and readout, with all that is needed to give them back to that model.
+
+The file is Keras' own (`.keras` or `.weights.h5`). Beside the weights it holds one JSON text: the
+configuration of each rule by layer path, the readout, the library's version and the fingerprint of the model.
+Reading it builds registered rule and readout classes from plain values, and reads numbers; nothing in it is run.
+"""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+
+from tf_learnprop import graph, readouts, rules
+from tf_learnprop._version import __version__
+
+_SUFFIXES = (".keras", ".weights.h5")
+_FORMAT = 1
+
+
+def is_rule_path(name):
+    """Whether a string is a path of saved rules, by its ending."""
+    return str(name).endswith(_SUFFIXES)
+
+
+def fingerprint(model):
+    """A model's structure: list of [path, "Class(weight shapes)"] in the order of execution.
+
+    Two models match if the second entries agree; names, which Keras counts up, don't matter, nor does the
+    input's size.
+    """
+    rows = []
+    for path, operation in graph.operations(model):
+        shapes = [list(w.shape) for w in getattr(operation, "weights", [])]
+        name = graph.activation_name(getattr(operation, "activation", None) or operation)
+        rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
+    return rows
+
+
+@keras.saving.register_keras_serializable("tf_learnprop")
+class RuleSet(keras.Model):
+    """The rules of one model by layer path, and its readout: all that training changes.
+
+    Args:
+        entries: list of (path, `PropagationRule`, shape of the activation).
+        readout: `Readout`.
+        read: list of ints, which of the swapped activations' runs, in order, the readout reads.
+        structure: the model's `fingerprint`.
+    """
+
+    def __init__(self, entries, readout, read, structure, **kwargs):
+        super().__init__(**kwargs)
+        self.paths = [path for path, _, _ in entries]
+        self.rules = [rule for _, rule, _ in entries]
+        self.shapes = [tuple(shape) for _, _, shape in entries]
+        self.readout = readout
+        self.read = list(read)
+        self.structure = structure
+        for rule, shape in zip(self.rules, self.shapes, strict=True):
+            if not rule.built:
+                rule.build(shape)
+        if not readout.built:
+            readout.build(len(self.read))
+        self.built = True
+
+    def call(self, inputs):
+        raise NotImplementedError("A `RuleSet` holds rules; it computes nothing by itself.")
+
+    def copy(self):
+        """An independent rule set with the same configuration and weights."""
+        copies = [rules.get(rule) for rule in self.rules]
+        entries = zip(self.paths, copies, self.shapes, strict=True)
+        twin = RuleSet(list(entries), readouts.get(self.readout), self.read, self.structure)
+        twin.set_weights(self.get_weights())
+        return twin
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "format": _FORMAT,
+            "version": __version__,
+            "rules": [
+                {"path": path, "shape": list(shape), **_serialize(rule)}
+                for path, rule, shape in zip(self.paths, self.rules, self.shapes, strict=True)
+            ],
+            "readout": _serialize(self.readout),
+            "read": self.read,
+            "structure": self.structure,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        entries = [
+            (row["path"], _deserialize(row, rules.PropagationRule), tuple(row["shape"]))
+            for row in config["rules"]
+        ]
+        readout = _deserialize(config["readout"], readouts.Readout)
+        return cls(entries, readout, config["read"], config["structure"], name=config["name"])
+
+    def save_own_variables(self, store):
+        # The `.weights.h5` format has no place for a configuration but among the arrays.
+        text = json.dumps(self.get_config()).encode()
+        store["config"] = np.frombuffer(text, np.uint8)
+
+    def load_own_variables(self, store):
+        pass
+
+
+def kind(rule_set):
+    """What two rule sets must have in common for one to take the other's weights."""
+    config = rule_set.get_config()
+    layers = [*config["rules"], config["readout"]]
+    settings = [
+        {name: value for name, value in row["config"].items() if name not in ("name", "trainable")}
+        for row in layers
+    ]
+    places = [(row["path"], row["shape"][-1]) for row in config["rules"]]
+    return json.dumps([[row["class"] for row in layers], settings, places, config["read"]])
+
+
+def _serialize(layer):
+    config = {**layer.get_config(), "dtype": layer.dtype_policy.name}
+    _check_plain(config, type(layer).__name__)
+    return {"class": keras.saving.get_registered_name(type(layer)), "config": config}
+
+
+def _deserialize(row, base):
+    """A registered class from its name and plain values; nothing is imported for it."""
+    cls = keras.saving.get_registered_object(row["class"])
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise ValueError(
+            f"The rule file names the class {row['class']!r}, which is not a registered "
+            f"`{base.__name__}`. Import the module that registers it first."
+        )
+    _check_plain(row["config"], row["class"])
+    return cls.from_config(row["config"])
+
+
+def _check_plain(value, owner):
+    """Refuses what Keras would make an object of, as it could be any code: a dict with a class name."""
+    if isinstance(value, dict):
+        if "class_name" in value:
+            raise ValueError(
+                f"The configuration of a rule or readout must hold plain values alone. Received: "
+                f"class_name={value['class_name']!r} in that of {owner}"
+            )
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            _check_plain(part, owner)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a temporary path beside `path`, of the same ending, and puts it in its place at the end.
+
+    If the block fails, `path` stays as it was.
+    """
+    path = pathlib.Path(path)
+    suffix = next(s for s in _SUFFIXES if path.name.endswith(s))
+    handle, temporary = tempfile.mkstemp(suffix, ".writing-", path.parent)
+    os.close(handle)
+    os.unlink(temporary)  # Keras asks before it overwrites
+    try:
+        yield temporary
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def save_rules(rule_set, path):
+    """Writes a `RuleSet` to `path`, replacing a file that is there only once the new one is whole.
+
+    Args:
+        rule_set: `RuleSet`.
+        path: str or path-like that ends in ".keras" or ".weights.h5".
+
+    Raises:
+        ValueError: another ending; a class of rule or readout that is not registered with Keras, so that
+            the file could not be read.
+        FileNotFoundError: the folder does not exist.
+    """
+    path = pathlib.Path(path)
+    if not is_rule_path(path.name):
+        raise ValueError(f"`path` must end in '.keras' or '.weights.h5'. Received: path='{path}'")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"`path` must be in an existing folder. Received: path='{path}'")
+    for layer in [*rule_set.rules, rule_set.readout]:
+        name = keras.saving.get_registered_name(type(layer))
+        if keras.saving.get_registered_object(name) is not type(layer):
+            raise ValueError(
+                f"`{type(layer).__name__}` can't be saved before it is registered: decorate the class with "
+                "`@keras.saving.register_keras_serializable()`."
+            )
+    with replacing(path) as temporary:
+        if path.name.endswith(".keras"):
+            rule_set.save(temporary)
+        else:
+            rule_set.save_weights(temporary)
+
+
+def load_rules(path, model=None):
+    """Reads a rule file.
+
+    Args:
+        path: str or path-like, written by `save_rules`.
+        model: `keras.Model` or None. If given, the file must belong to a model of its structure, and the
+            layer paths become those of this model.
+
+    Returns:
+        `RuleSet`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a rule file, truncated, written by a newer format, or of another model; then the
+            message names the layers that differ.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"`path` must be a file of saved rules. Received: path='{path}'")
+    if not is_rule_path(path.name):
+        raise ValueError(f"`path` must end in '.keras' or '.weights.h5'. Received: path='{path}'")
+    try:
+        config = _read_config(path)
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"'{path}' is not a whole file of saved rules ({type(error).__name__}: {error})."
+        ) from error
+    if config.get("format") != _FORMAT:
+        raise ValueError(
+            f"'{path}' has rule format {config.get('format')!r}, written by tf_learnprop "
+            f"{config.get('version')!r}; this is tf_learnprop {__version__}, which reads format {_FORMAT}."
+        )
+    if model is not None:
+        config = _adapt(config, model, path)
+    try:
+        rule_set = RuleSet.from_config(config)
+        rule_set.load_weights(path)
+    except Exception as error:  # Keras and h5py raise many kinds for a damaged file
+        raise ValueError(
+            f"The rules in '{path}' can't be read ({type(error).__name__}: {error})."
+        ) from error
+    if not all(np.isfinite(value).all() for value in rule_set.get_weights()):
+        raise ValueError(f"The rules in '{path}' hold weights that are not finite.")
+    return rule_set
+
+
+def _read_config(path):
+    content = path.read_bytes()
+    if path.name.endswith(".keras"):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            content = archive.read("model.weights.h5")
+    with h5py.File(io.BytesIO(content), "r") as file:
+        config = json.loads(file["vars"]["config"][()].tobytes())
+    missing = [name for name in ("rules", "readout", "read", "structure", "name") if name not in config]
+    if missing:
+        raise KeyError(", ".join(missing))
+    return config
+
+
+def _adapt(config, model, path):
+    """The configuration with the layer paths of `model`, whose structure must be the file's."""
+    theirs, ours = config["structure"], fingerprint(model)
+    differing = [
+        f"{_row(a)} in the file, {_row(b)} in the model"
+        for a, b in zip(theirs, ours, strict=False)
+        if a[1] != b[1]
+    ]
+    longer = theirs if len(theirs) > len(ours) else ours
+    where = "file" if longer is theirs else "model"
+    differing += [f"{_row(row)} in the {where} alone" for row in longer[min(len(theirs), len(ours)) :]]
+    if differing:
+        shown = "; ".join(differing[:5]) + ("; …" if len(differing) > 5 else "")
+        raise ValueError(
+            f"The rules in '{path}' belong to a model of another structure. "
+            f"{len(differing)} layers differ: {shown}"
+        )
+    renamed = {a[0]: b[0] for a, b in zip(theirs, ours, strict=True)}
+    stray = [row["path"] for row in config["rules"] if row["path"] not in renamed]
+    if stray:
+        raise ValueError(f"'{path}' holds rules for layers that its own model has not: {', '.join(stray)}")
+    rows = [{**row, "path": renamed[row["path"]]} for row in config["rules"]]
+    return {**config, "rules": rows, "structure": ours}
+
+
+def _row(row):
+    return f"{row[0]} {row[1]}"

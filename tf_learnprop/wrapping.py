@@ -1,0 +1,276 @@
+"""`wrap_model`: chooses the activations, puts rules behind them, and makes a `PropagationModel`."""
+
+import fnmatch
+import os
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop import attribution, graph, readouts, rules, saving
+from tf_learnprop.model import PropagationModel
+
+
+def wrap_model(
+    model, rule="learned", include=None, exclude=None, *, readout=None, output=0, explained_input=0
+):
+    """Puts propagation rules behind the activations of a trained model.
+
+    The model is left as it was, and its weights are shared, not copied.
+
+    Args:
+        model: Functional or built Sequential `keras.Model`, channels last. One of its outputs is
+            `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit.
+        rule: name of a rule ("learned", "relevance", "channel_mixing", "gradient", "deconvnet",
+            "guided_backprop"), a `PropagationRule`, the path of saved rules (".keras" or
+            ".weights.h5"), or a dict {layer-name pattern: name or rule}; of several patterns the
+            first that matches counts, and what none matches is left alone.
+        include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
+            matched to the name or the whole path ("backbone/block1_conv1"). Only these are swapped,
+            gates too. None: all but gates, attention and the output's own activation.
+        exclude: pattern or list of them, not swapped.
+        readout: "input", "multi_layer" or a `Readout`. None: "multi_layer" for learned rules on a
+            model with pixels, else "input".
+        output: int or str, number or name of the output that is explained.
+        explained_input: int or str, number or name of the input that is explained.
+
+    Returns:
+        `PropagationModel`.
+
+    Raises:
+        TypeError: not a Keras model; a rule or readout of another type.
+        ValueError: a model that is unbuilt, subclassed, channels first, or has nothing to swap; an
+            activation out of reach; an unknown rule; a pattern that matches nothing; an output of
+            another shape; a rule file of another model.
+        FileNotFoundError: no such rule file.
+    """
+    walked = _check_model(model)
+    output = _position(walked.output_names, output, "output")
+    explained_input = _position([t.name for t in walked.inputs], explained_input, "explained_input")
+    _check_ends(walked.inputs[explained_input], walked.outputs[output])
+    ends = {"output": output, "explained_input": explained_input}
+    if isinstance(rule, os.PathLike) or isinstance(rule, str) and saving.is_rule_path(rule):
+        _check_file_arguments(include=include, exclude=exclude, readout=readout)
+        return PropagationModel(model, saving.load_rules(rule, model), **ends)
+    chosen = _choose(graph.survey(model), rule, include, exclude)
+    return PropagationModel(model, _make_rule_set(model, chosen, readout, **ends), **ends)
+
+
+def _check_model(model):
+    """The model's graph, once it is known to have one that can be walked."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a `keras.Model`. Received: {type(model).__name__}")
+    if isinstance(model, PropagationModel):
+        raise TypeError("`model` is wrapped already; give its `source` to wrap it anew.")
+    if isinstance(model, keras.Sequential) and not graph.graph_of(model):
+        raise ValueError(
+            f"Sequential model '{model.name}' is not built, so its graph is not known. Start it with "
+            "`keras.Input(shape)`, or call `model.build(input_shape)`."
+        )
+    walked = graph.graph_of(model)
+    if not walked:
+        raise ValueError(
+            f"`model` must be Functional or Sequential, for its graph to be walked. Model '{model.name}' "
+            f"({type(model).__name__}) defines its own `call`. Build it as "
+            "`keras.Model(inputs, outputs)`."
+        )
+    for path, operation in graph.operations(model):
+        if getattr(operation, "data_format", None) == "channels_first":
+            raise ValueError(f"Models must be channels last. Layer '{path}' is channels_first.")
+    return walked
+
+
+def _check_ends(image, output):
+    if len(output.shape) != 2 or output.shape[-1] is None:
+        raise ValueError(
+            "The explained output must have shape [n, classes]. "
+            f"Received: output '{output.name}' of shape {tuple(output.shape)}"
+        )
+    if len(image.shape) < 2 or image.shape[-1] is None:
+        raise ValueError(
+            "The explained input must have shape [n, ..., channels] or [n, features]. "
+            f"Received: input '{image.name}' of shape {tuple(image.shape)}"
+        )
+    if not image.dtype.startswith(("float", "bfloat")):
+        raise ValueError(
+            f"The explained input must be of a float dtype. Received: input '{image.name}' of dtype "
+            f"{image.dtype}"
+        )
+
+
+def _position(names, which, argument):
+    """The index of an input or output given by number or name."""
+    if isinstance(which, str):
+        if which in names:
+            return names.index(which)
+    elif isinstance(which, int) and not isinstance(which, bool) and 0 <= which < len(names):
+        return which
+    raise ValueError(
+        f"`{argument}` must be a number in 0..{len(names) - 1} or one of {names}. "
+        f"Received: {argument}={which!r}"
+    )
+
+
+def _check_file_arguments(**arguments):
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"A rule file brings its own layers and readout, so `{name}` must be None. "
+                f"Received: {name}={value!r}"
+            )
+
+
+def _choose(sites, rule, include, exclude):
+    """The sites to swap with a new rule for each, list of (site, rule)."""
+    included = _matching(sites, include, "include") if include is not None else None
+    excluded = _matching(sites, exclude, "exclude") if exclude is not None else set()
+    chosen, rule_of = [], _rule_chooser(sites, rule)
+    for site in sites:
+        if site.path in excluded or included is not None and site.path not in included:
+            continue
+        new_rule = rule_of(site)
+        if new_rule is None:
+            continue
+        if site.obstacle == graph.OPAQUE:
+            raise ValueError(
+                f"Layer '{site.path}' ({site.layer_class}) holds activations ({site.activation}) that only "
+                "its own Python code reaches. Build it from Keras layers as `keras.Model(inputs, "
+                f"outputs)`, or leave it alone with exclude='{site.path}': it then keeps its gradient."
+            )
+        forced = included is not None and site.reachable
+        if forced or not site.obstacle:
+            chosen.append((site, new_rule))
+    if not chosen:
+        found = ", ".join(
+            f"{s.path} ({s.activation}: {s.obstacle or 'excluded'})" for s in sites[:5]
+        )
+        raise ValueError(
+            "There is no activation to swap. Found: "
+            + (found or f"none of {', '.join(graph.SWAPPABLE)}")
+        )
+    return chosen
+
+
+def _matches(site, pattern):
+    return fnmatch.fnmatchcase(site.path, pattern) or fnmatch.fnmatchcase(
+        site.path.rsplit("/", 1)[-1], pattern
+    )
+
+
+def _matching(sites, patterns, argument):
+    """Paths of the sites that any of the patterns matches; each pattern must match one."""
+    paths = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(
+                f"`{argument}` must hold patterns of layer names. Received: {pattern!r}"
+            )
+        found = {site.path for site in sites if _matches(site, pattern)}
+        if not found:
+            raise ValueError(
+                f"`{argument}` pattern {pattern!r} matches none of the model's activations: "
+                + ", ".join(site.path for site in sites[:20])
+                + (", …" if len(sites) > 20 else "")
+            )
+        paths |= found
+    return paths
+
+
+def _rule_chooser(sites, rule):
+    """Function from a site to a new rule, or None where a dict has no rule for it."""
+    if not isinstance(rule, dict):
+        rules.get(rule)
+        return lambda site: rules.get(rule)
+    for pattern in rule:
+        _matching(sites, pattern, "rule")
+
+    def choose(site):
+        return next((rules.get(r) for pattern, r in rule.items() if _matches(site, pattern)), None)
+
+    return choose
+
+
+class _Probe(rules.GradientRule):
+    """The gradient, noting that the backward pass comes through."""
+
+    def __init__(self, note):
+        super().__init__()
+        self.note = note
+
+    def propagate(self, x, y, dy, vjp):
+        self.note()
+        return super().propagate(x, y, dy, vjp)
+
+
+def _make_rule_set(model, chosen, readout, output, explained_input):
+    """The rules, built for their layers, and the readout, after symbolic runs of the model.
+
+    Rules with weights that the backward pass never comes to, since nothing before them is read,
+    become the gradient.
+    """
+    image_shape = tuple(graph.graph_of(model).inputs[explained_input].shape)
+    activations = _activations(model, chosen, output)
+    if readout is None:
+        learned = any(isinstance(rule, rules.GatedRule) for _, rule in chosen)
+        multi_layer = readouts.MultiLayerReadout()
+        fits = any(multi_layer.reads(shape, image_shape) for _, shape in activations)
+        readout = multi_layer if learned and fits else readouts.InputReadout()
+    readout = readouts.get(readout)
+    read = [
+        index for index, (_, shape) in enumerate(activations) if readout.reads(shape, image_shape)
+    ]
+    if not read and not readout.reads_input:
+        raise ValueError(
+            f"{type(readout).__name__} finds no activation to read in this model: none has the rank of the "
+            f"input {image_shape} and a size that it reads. Use readout='input'."
+        )
+    shape_of = {}
+    for path, shape in activations:
+        shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
+    chosen = [
+        (site.path, rule, shape_of[site.path]) for site, rule in chosen if site.path in shape_of
+    ]
+    for path, rule, shape in chosen:
+        if shape[-1] is None and isinstance(rule, rules.ChannelMixingRule):
+            raise ValueError(
+                f"Layer '{path}' is used on different numbers of channels, and the rule "
+                "'channel_mixing' has weights for each channel. Use rule='relevance' there."
+            )
+        rule.build(shape)
+    structure = saving.fingerprint(model)
+    reached = set()
+    probes = [(path, _Probe(lambda p=path: reached.add(p)), shape) for path, _, shape in chosen]
+    probe_set = saving.RuleSet(probes, readouts.get(readout), read, structure)
+    _run_symbolically(model, attribution.Engine(model, probe_set, output, explained_input).maps)
+    entries = [
+        (path, rules.GradientRule() if rule.weights and path not in reached else rule, shape)
+        for path, rule, shape in chosen
+    ]
+    return saving.RuleSet(entries, readout, read, structure)
+
+
+def _common_shape(first, second):
+    """What two shapes have in common, None where they differ; of two ranks, batch and channels."""
+    if len(first) != len(second):
+        first, second = (first[0], first[-1]), (second[0], second[-1])
+    return tuple(a if a == b else None for a, b in zip(first, second, strict=True))
+
+
+def _activations(model, chosen, output):
+    """The chosen activations in the order in which they run, list of (path, shape)."""
+    layers = attribution.swaps(model, {site.path: rules.GradientRule() for site, _ in chosen})
+    runner = graph.GraphRunner(model, layers, output)
+    found = []
+
+    def run(inputs):
+        trace = runner(inputs)
+        found.extend((path, (None, *tensor.shape[1:])) for path, tensor in trace.activations)
+        return trace.logits
+
+    _run_symbolically(model, run)
+    return found
+
+
+def _run_symbolically(model, function):
+    """Traces a function of the model's inputs; no values are computed, no node is added to its layers."""
+    specs = keras.tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), graph.graph_of(model).input)
+    tf.function(function, autograph=False).get_concrete_function(specs)
