@@ -84,8 +84,7 @@ def _from_stream(stream, weights, scalar, model):
         else:
             if start + count > len(weights):
                 raise ValueError(
-                    f"`targets` must be as long as the data. Received: {len(weights)} targets for more "
-                    "images"
+                    f"`targets` must be as long as the data. Received: {len(weights)} targets for more images"
                 )
             yield inputs, weights[start : start + count]
         start += count

@@ -79,13 +79,11 @@ def _check_shape(shape, spec):
         return
     wanted, shape = tuple(spec.shape), tuple(shape)
     fits = len(shape) == len(wanted) and all(
-        None in (want, have) or want == have
-        for want, have in zip(wanted[1:], shape[1:], strict=True)
+        None in (want, have) or want == have for want, have in zip(wanted[1:], shape[1:], strict=True)
     )
     if not fits:
         raise ValueError(
-            f"input '{spec.name}' must have shape {wanted} (None is any length). "
-            f"Received: shape={shape}"
+            f"input '{spec.name}' must have shape {wanted} (None is any length). Received: shape={shape}"
         )
 
 
@@ -102,9 +100,7 @@ def _input(array, spec):
     finite = np.isfinite(array) & np.isfinite(cast)
     if not finite.all():
         bad = np.flatnonzero(~finite.reshape(len(array), -1).all(1))
-        raise ValueError(
-            f"{name} must be finite. Received: NaN or infinity in samples {bad[:10]}"
-        )
+        raise ValueError(f"{name} must be finite. Received: NaN or infinity in samples {bad[:10]}")
     return cast
 
 
@@ -141,7 +137,6 @@ def targets(value, count, classes):
         return np.eye(classes, dtype=np.float32)[array]
     if array.shape[1] != classes or not np.isfinite(array).all():
         raise ValueError(
-            f"`targets` of two axes must be finite weights [n, {classes}]. "
-            f"Received: shape={array.shape}"
+            f"`targets` of two axes must be finite weights [n, {classes}]. Received: shape={array.shape}"
         )
     return array.astype(np.float32)

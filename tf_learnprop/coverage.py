@@ -54,7 +54,7 @@ class Coverage(abc.Sequence):
 
     @property
     def swapped(self):
-        """list of str, paths of the swapped activations."""
+        """Paths of the swapped activations."""
         return [row.path for row in self if row.swapped]
 
     def summary(self):
@@ -81,9 +81,7 @@ class Coverage(abc.Sequence):
         ]
         widths = [max(len(line[column]) for line in table) for column in range(4)]
         lines = [
-            "  ".join(
-                [cell.ljust(width) for cell, width in zip(line, widths, strict=False)] + [line[4]]
-            )
+            "  ".join([cell.ljust(width) for cell, width in zip(line, widths, strict=False)] + [line[4]])
             for line in table
         ]
         return "\n".join([*lines, self.summary()])

@@ -17,9 +17,7 @@ def blur(images, seed=None, sigma=1 / 20):
         return mean(images)
     sizes = tf.shape(images)
     lengths = [images.shape[axis] or sizes[axis] for axis in range(1, images.shape.rank - 1)]
-    matrices = [
-        resampling.gaussian_matrix(length, sigma * tf.cast(length, tf.float32)) for length in lengths
-    ]
+    matrices = [resampling.gaussian_matrix(length, sigma * tf.cast(length, tf.float32)) for length in lengths]
     return resampling.apply_along(images, matrices)
 
 

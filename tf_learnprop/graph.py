@@ -40,9 +40,7 @@ _REASONS = {
     "softmax": "attention weights",
 }
 #: Names of all activations by the class of their layer or operation, in lower case.
-_NAME_OF_CLASS = {
-    name.replace("_", ""): name for name in {*SWAPPABLE, *HEADS, *dir(keras.activations)}
-}
+_NAME_OF_CLASS = {name.replace("_", ""): name for name in {*SWAPPABLE, *HEADS, *dir(keras.activations)}}
 #: Layers and operations that hand on what they get, in another shape or dtype at most.
 _TRANSPARENT = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze")
 _FUSED_LAYERS = tuple(

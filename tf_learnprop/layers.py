@@ -19,9 +19,7 @@ class RuleActivation(keras.layers.Layer):
     """
 
     def __init__(self, activation, rule="learned", **kwargs):
-        super().__init__(
-            autocast=False, **kwargs
-        )  # the activation sees just what it would see alone
+        super().__init__(autocast=False, **kwargs)  # the activation sees just what it would see alone
         self.supports_masking = True
         self.rule = rule if isinstance(rule, rules.PropagationRule) else rules.get(rule)
         self.activation = keras.activations.get(activation)

@@ -217,9 +217,7 @@ class PropagationModel(keras.Model):
         units = graph.graph_of(self.source).outputs[self.output_index].shape[-1]
         return 2 if units == 1 else units
 
-    def explain(
-        self, images, targets=None, *, batch_size=32, verbose=0, refine_steps=0, refine_rate=5e-3
-    ):
+    def explain(self, images, targets=None, *, batch_size=32, verbose=0, refine_steps=0, refine_rate=5e-3):
         """Attribution maps, by one forward and one backward pass.
 
         Args:
@@ -257,14 +255,10 @@ class PropagationModel(keras.Model):
     def input_signal(self, images, targets=None, *, batch_size=32):
         """∂s/∂x under the rules, s the explained logit.
 
-        Args:
-            images, targets, batch_size: as for `explain`.
+        Images, targets, batch size and errors are as for `explain`.
 
         Returns:
             float32 NumPy array in the shape of the explained input.
-
-        Raises:
-            As `explain`.
         """
         return self._over_batches(self._signal, images, targets, batch_size)
 
@@ -273,9 +267,7 @@ class PropagationModel(keras.Model):
         return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
 
     def _over_batches(self, function, images, targets, batch_size, verbose=0):
-        count, stream = batches.split(
-            images, targets, self.source, self.class_count, batch_size
-        )
+        count, stream = batches.split(images, targets, self.source, self.class_count, batch_size)
         progress = keras.utils.Progbar(count, verbose=verbose)
         results = []
         for inputs, class_weights in stream:

@@ -109,8 +109,8 @@ class AreaGuidance(Objective):
 
     For each sample `soft_mask` keeps an area a, and a fill b takes the rest:
     preserve = cross-entropy(p(x), p(m·x + (1 − m)·b)), destroy = −log(1 − p_c(m·b + (1 − m)·x) + 1e-3),
-    c the predicted class; loss = preserve + destroy. The areas of a batch are spread evenly over their range and
-    its samples take the fills in turn, both from a random start.
+    c the predicted class; loss = preserve + destroy. The areas of a batch are spread evenly over their range
+    and its samples take the fills in turn, both from a random start.
 
     Args:
         min_area, max_area: floats in (0, 1), range of a.
@@ -209,8 +209,7 @@ class MaskedOutputGuidance(Objective):
             raise ValueError(f"`area_weight` must be finite and >= 0. Received: {area_weight!r}")
         if fill not in fills_module.BY_NAME:
             raise ValueError(
-                f"`fill` must be one of {', '.join(map(repr, fills_module.BY_NAME))}. "
-                f"Received: fill={fill!r}"
+                f"`fill` must be one of {', '.join(map(repr, fills_module.BY_NAME))}. Received: fill={fill!r}"
             )
         self.area_weight = area_weight
         self.fill = fill

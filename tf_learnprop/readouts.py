@@ -170,7 +170,6 @@ def get(identifier):
         raise TypeError(f"`readout` must be a name or a `Readout`. Received: readout={identifier!r}")
     if identifier not in _BY_NAME:
         raise ValueError(
-            f"`readout` must be one of {', '.join(map(repr, _BY_NAME))}. "
-            f"Received: readout={identifier!r}"
+            f"`readout` must be one of {', '.join(map(repr, _BY_NAME))}. Received: readout={identifier!r}"
         )
     return _BY_NAME[identifier]()

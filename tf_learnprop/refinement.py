@@ -26,9 +26,7 @@ class Refiner:
                 "`refine_steps` adapts learned rules and readouts, and this model has none: wrap it "
                 "with rule='learned'."
             )
-        self.engine = attribution.Engine(
-            model.source, self.rule_set, model.output_index, model.input_index
-        )
+        self.engine = attribution.Engine(model.source, self.rule_set, model.output_index, model.input_index)
         self.objective = model.objective or objectives.AreaGuidance()
         self.optimizer = keras.optimizers.Adam(global_clipnorm=1.0)
         self.optimizer.build(self.rule_set.trainable_variables)

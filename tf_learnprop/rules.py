@@ -142,12 +142,8 @@ class RelevanceRule(GatedRule):
             shape=(self.FEATURES, self.hidden),
             initializer=keras.initializers.GlorotUniform(seed=self.hidden),
         )
-        self.feature_bias = self.add_weight(
-            name="feature_bias", shape=(self.hidden,), initializer="zeros"
-        )
-        self.gate_kernel = self.add_weight(
-            name="gate_kernel", shape=(self.hidden, 1), initializer="zeros"
-        )
+        self.feature_bias = self.add_weight(name="feature_bias", shape=(self.hidden,), initializer="zeros")
+        self.gate_kernel = self.add_weight(name="gate_kernel", shape=(self.hidden, 1), initializer="zeros")
         self.gate_bias = self.add_weight(name="gate_bias", shape=(1,), initializer="zeros")
         super().build(shape)
 
@@ -162,9 +158,7 @@ class RelevanceRule(GatedRule):
         flat = tf.reshape(y, [shape[0], -1, shape[-1]])
         linear = tf.reshape(flat @ channel_weights, tf.concat([shape[:-1], [3]], 0))
         linear.set_shape(y.shape[:-1] + [3])
-        sums = tf.stack(
-            [tf.reduce_sum(relevance, -1), tf.reduce_sum(tf.nn.relu(relevance), -1)], -1
-        )
+        sums = tf.stack([tf.reduce_sum(relevance, -1), tf.reduce_sum(tf.nn.relu(relevance), -1)], -1)
         features = tf.concat([sums, linear], -1)
         return features / _sample_rms(features, per_channel=True)
 

@@ -2,7 +2,7 @@
 
 The file is Keras' own (`.keras` or `.weights.h5`). Beside the weights it holds one JSON text: the
 configuration of each rule by layer path, the readout, the library's version and the fingerprint of the model.
-Reading it builds registered rule and readout classes from plain values, and reads numbers; nothing in it is run.
+Reading it builds registered rule and readout classes from plain values and reads numbers; nothing is run.
 """
 
 import contextlib
@@ -246,9 +246,7 @@ def load_rules(path, model=None):
         rule_set = RuleSet.from_config(config)
         rule_set.load_weights(path)
     except Exception as error:  # Keras and h5py raise many kinds for a damaged file
-        raise ValueError(
-            f"The rules in '{path}' can't be read ({type(error).__name__}: {error})."
-        ) from error
+        raise ValueError(f"The rules in '{path}' can't be read ({type(error).__name__}: {error}).") from error
     if not all(np.isfinite(value).all() for value in rule_set.get_weights()):
         raise ValueError(f"The rules in '{path}' hold weights that are not finite.")
     return rule_set

@@ -140,12 +140,9 @@ def _choose(sites, rule, include, exclude):
         if forced or not site.obstacle:
             chosen.append((site, new_rule))
     if not chosen:
-        found = ", ".join(
-            f"{s.path} ({s.activation}: {s.obstacle or 'excluded'})" for s in sites[:5]
-        )
+        found = ", ".join(f"{s.path} ({s.activation}: {s.obstacle or 'excluded'})" for s in sites[:5])
         raise ValueError(
-            "There is no activation to swap. Found: "
-            + (found or f"none of {', '.join(graph.SWAPPABLE)}")
+            "There is no activation to swap. Found: " + (found or f"none of {', '.join(graph.SWAPPABLE)}")
         )
     return chosen
 
@@ -161,9 +158,7 @@ def _matching(sites, patterns, argument):
     paths = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if not isinstance(pattern, str):
-            raise TypeError(
-                f"`{argument}` must hold patterns of layer names. Received: {pattern!r}"
-            )
+            raise TypeError(f"`{argument}` must hold patterns of layer names. Received: {pattern!r}")
         found = {site.path for site in sites if _matches(site, pattern)}
         if not found:
             raise ValueError(
@@ -215,9 +210,7 @@ def _make_rule_set(model, chosen, readout, output, explained_input):
         fits = any(multi_layer.reads(shape, image_shape) for _, shape in activations)
         readout = multi_layer if learned and fits else readouts.InputReadout()
     readout = readouts.get(readout)
-    read = [
-        index for index, (_, shape) in enumerate(activations) if readout.reads(shape, image_shape)
-    ]
+    read = [index for index, (_, shape) in enumerate(activations) if readout.reads(shape, image_shape)]
     if not read and not readout.reads_input:
         raise ValueError(
             f"{type(readout).__name__} finds no activation to read in this model: none has the rank of the "
@@ -226,9 +219,7 @@ def _make_rule_set(model, chosen, readout, output, explained_input):
     shape_of = {}
     for path, shape in activations:
         shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
-    chosen = [
-        (site.path, rule, shape_of[site.path]) for site, rule in chosen if site.path in shape_of
-    ]
+    chosen = [(site.path, rule, shape_of[site.path]) for site, rule in chosen if site.path in shape_of]
     for path, rule, shape in chosen:
         if shape[-1] is None and isinstance(rule, rules.ChannelMixingRule):
             raise ValueError(

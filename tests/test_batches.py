@@ -1,0 +1,147 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import toys
+
+from tf_learnprop import batches
+
+IMAGES = toys.images(7)
+CLASSES = 4
+
+
+@pytest.fixture(scope="module")
+def model():
+    return toys.small_cnn(CLASSES)
+
+
+class Sequence(keras.utils.PyDataset):
+    """The images in batches of 3, with labels."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return IMAGES[3 * index : 3 * index + 3], np.zeros(3)
+
+
+class Endless(keras.utils.PyDataset):
+    num_batches = None
+
+    def __getitem__(self, index):
+        return IMAGES
+
+
+def threes():
+    return [IMAGES[start : start + 3] for start in (0, 3, 6)]
+
+
+def with_labels(kind):
+    return [kind((batch, np.zeros(len(batch)))) for batch in threes()]
+
+
+def dataset(*parts):
+    return tf.data.Dataset.from_tensor_slices(parts if len(parts) > 1 else parts[0]).batch(3)
+
+
+def read(images, targets, model, batch_size=3):
+    count, stream = batches.split(images, targets, model, CLASSES, batch_size)
+    inputs, weights = zip(*stream, strict=True)
+    return count, list(inputs), list(weights)
+
+
+STREAMS = {
+    "arrays": lambda: IMAGES,
+    "dataset": lambda: dataset(IMAGES),
+    "dataset with labels": lambda: dataset(IMAGES, np.zeros(7)),
+    "dataset with labels and weights": lambda: dataset(IMAGES, np.zeros(7), np.ones(7)),
+    "PyDataset": lambda: Sequence(),
+    "generator": lambda: iter(threes()),
+    "generator with labels": lambda: iter(with_labels(tuple)),
+    "loader that gives lists": lambda: iter(with_labels(list)),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("targets", [None, 2, [0, 1, 2, 3, 0, 1, 2], "weights"])
+def test_batches_are_the_slices(name, targets, model):
+    weights = toys.rng().normal(size=(7, CLASSES)).astype("float32")
+    if isinstance(targets, str):
+        targets = weights
+    elif targets is not None:
+        weights = np.eye(CLASSES)[np.broadcast_to(targets, 7)]
+    count, inputs, class_weights = read(STREAMS[name](), targets, model)
+    assert count == (3 if "generator" not in name and "loader" not in name else None)
+    assert [len(batch) for batch in inputs] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate(inputs), IMAGES)
+    if targets is None:
+        assert class_weights == [None] * 3
+    else:
+        np.testing.assert_array_equal(np.concatenate(class_weights), weights)
+
+
+@pytest.mark.parametrize(("batch_size", "lengths"), [(1, [1] * 7), (4, [4, 3]), (7, [7]), (32, [7])])
+def test_batch_size(batch_size, lengths, model):
+    count, inputs, _ = read(IMAGES, None, model, batch_size)
+    assert count == len(lengths)
+    assert [len(batch) for batch in inputs] == lengths
+
+
+def test_several_inputs_are_cut_alike():
+    first, second = keras.Input((3,)), keras.Input((2,))
+    model = keras.Model([first, second], keras.layers.Concatenate()([first, second]))
+    one, two = np.arange(12.0).reshape(4, 3), np.arange(8.0).reshape(4, 2)
+    _, inputs, _ = read([one, two], None, model)
+    np.testing.assert_array_equal(inputs[1][0], one[3:])
+    np.testing.assert_array_equal(inputs[1][1], two[3:])
+    stream = iter([((one, two), np.zeros(4))])
+    np.testing.assert_array_equal(read(stream, None, model)[1][0][1], two)
+
+
+@pytest.mark.parametrize("batch_size", [0, -2, 2.5, True])
+def test_bad_batch_size(batch_size, model):
+    with pytest.raises(ValueError, match="`batch_size` must be an int >= 1"):
+        batches.split(IMAGES, None, model, CLASSES, batch_size)
+
+
+@pytest.mark.parametrize("images", [None, 3, 2.5])
+def test_not_images(images, model):
+    with pytest.raises(TypeError, match=r"`images` must be arrays.*Received: "):
+        batches.split(images, None, model, CLASSES, 3)
+
+
+def test_arrays_are_checked_at_once(model):
+    with pytest.raises(ValueError, match="must have shape"):
+        batches.split(IMAGES[:, :5], None, model, CLASSES, 3)
+    with pytest.raises(ValueError, match="of length 7"):
+        batches.split(IMAGES, [1, 2], model, CLASSES, 3)
+
+
+def test_endless_data(model):
+    for images in (Endless(), dataset(IMAGES).repeat()):
+        with pytest.raises(ValueError, match="must come to an end"):
+            batches.split(images, None, model, CLASSES, 3)
+
+
+@pytest.mark.parametrize("targets", [[0] * 6, [0] * 8, [0]])
+def test_targets_of_another_length_than_the_stream(targets, model):
+    with pytest.raises(ValueError, match="must be as long as the data"):
+        read(dataset(IMAGES), targets, model)
+
+
+def test_a_bad_batch_in_a_stream(model):
+    def stream():
+        yield IMAGES
+        yield np.full_like(IMAGES, np.nan)
+
+    _, batch = batches.split(stream(), None, model, CLASSES, 3)
+    assert len(next(batch)[0]) == 7
+    with pytest.raises(ValueError, match="must be finite"):
+        next(batch)
+
+
+def test_an_empty_stream(model):
+    with pytest.raises(ValueError, match="at least one batch"):
+        read(iter([]), None, model)
+    with pytest.raises(ValueError, match="at least one batch"):
+        read(dataset(IMAGES).take(0), 1, model)

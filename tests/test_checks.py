@@ -1,0 +1,216 @@
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_learnprop import checks
+
+
+def model(*shapes, dtype="float32"):
+    inputs = [keras.Input(shape, dtype=dtype, name=f"in{k}") for k, shape in enumerate(shapes)]
+    outputs = [keras.layers.Flatten()(tensor) for tensor in inputs]
+    return keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs)
+
+
+IMAGES = np.arange(2 * 4 * 4 * 3, dtype=np.float32).reshape(2, 4, 4, 3)
+
+
+class TestWholeNumber:
+    @pytest.mark.parametrize("value", [1, 7, np.int64(3)])
+    def test_accepts(self, value):
+        checks.whole_number("steps", value, 1)
+
+    @pytest.mark.parametrize("value", [0, -1, 1.0, True, "2", None])
+    def test_refuses(self, value):
+        with pytest.raises(ValueError, match=r"`steps` must be an int >= 1\. Received: steps="):
+            checks.whole_number("steps", value, 1)
+
+
+class TestPositive:
+    @pytest.mark.parametrize("value", [1, 1e-9, np.float32(2)])
+    def test_accepts(self, value):
+        checks.positive("rate", value)
+
+    @pytest.mark.parametrize("value", [0, -1.0, np.inf, np.nan, True, "2", None])
+    def test_refuses(self, value):
+        with pytest.raises(ValueError, match=r"`rate` must be a number > 0\. Received: rate="):
+            checks.positive("rate", value)
+
+
+class TestInputs:
+    @pytest.mark.parametrize(
+        "value",
+        [
+            IMAGES,
+            IMAGES.astype("uint8"),
+            IMAGES.astype("int64"),
+            IMAGES.astype("float64"),
+            IMAGES.astype("float16"),
+            IMAGES.astype(ml_dtypes.bfloat16),
+            tf.constant(IMAGES),
+            list(IMAGES),
+            tuple(IMAGES),
+            [IMAGES],
+            IMAGES.tolist(),
+            {"in0": IMAGES},
+        ],
+        ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', '')}",
+    )
+    def test_casts_to_what_the_model_takes(self, value):
+        result = checks.inputs(value, model((4, 4, 3)))
+        assert result.dtype == np.float32
+        np.testing.assert_array_equal(result, IMAGES)
+
+    def test_a_list_of_one_image_is_a_batch_of_one(self):
+        result = checks.inputs([IMAGES[0]], model((4, 4, 3)))
+        np.testing.assert_array_equal(result, IMAGES[:1])
+
+    def test_nested_numbers_are_a_batch(self):
+        np.testing.assert_array_equal(checks.inputs([[0.5]], model((1,))), [[0.5]])
+
+    def test_several_inputs_keep_their_structure(self):
+        two = model((4, 4, 3), (5,))
+        vectors = np.ones((2, 5))
+        first, second = checks.inputs([IMAGES, vectors], two)
+        np.testing.assert_array_equal(first, IMAGES)
+        assert second.dtype == np.float32
+        named = checks.inputs({"in0": IMAGES, "in1": vectors}, two)
+        assert named.keys() == {"in0", "in1"}
+
+    def test_a_model_of_one_named_input_gets_its_own_structure(self):
+        image = keras.Input((4, 4, 3), name="image")
+        named = keras.Model({"image": image}, keras.layers.Flatten()(image))
+        for value in (IMAGES, {"image": IMAGES}):
+            result = checks.inputs(value, named)
+            np.testing.assert_array_equal(result["image"], IMAGES)
+
+    def test_unknown_sizes_fit_any(self):
+        assert checks.inputs(IMAGES, model((None, None, 3))).shape == IMAGES.shape
+
+    @pytest.mark.parametrize(
+        "shape",
+        [(4, 4, 3), (2, 4, 4), (2, 4, 5, 3), (2, 5, 4, 3), (2, 4, 4, 1), (1, 2, 4, 4, 3)],
+    )
+    def test_wrong_shape(self, shape):
+        with pytest.raises(ValueError, match=r"'in0' must have shape .*Received: shape=") as error:
+            checks.inputs(np.zeros(shape), model((4, 4, 3)))
+        assert str(shape) in str(error.value)
+
+    def test_empty(self):
+        with pytest.raises(ValueError, match="at least one sample"):
+            checks.inputs(IMAGES[:0], model((4, 4, 3)))
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            IMAGES.astype(str),
+            IMAGES.astype(complex),
+            IMAGES > 0,
+            IMAGES.astype(object),
+            np.zeros((2, 4, 4, 3), "datetime64[s]"),
+        ],
+        ids=lambda value: str(value.dtype),
+    )
+    def test_not_numbers(self, value):
+        with pytest.raises(TypeError, match=r"must hold numbers\. Received: dtype="):
+            checks.inputs(value, model((4, 4, 3)))
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ml_dtypes.bfloat16])
+    def test_not_finite_names_the_samples(self, bad, dtype):
+        images = np.zeros((5, 4, 4, 3), dtype)
+        images[[1, 3], 0, 0, 0] = bad
+        with pytest.raises(ValueError, match=r"NaN or infinity in samples \[1 3\]"):
+            checks.inputs(images, model((4, 4, 3)))
+
+    def test_too_large_for_the_dtype_is_not_finite(self):
+        images = IMAGES.astype("float64")
+        images[1] = 1e300
+        with pytest.raises(ValueError, match=r"samples \[1\]"):
+            checks.inputs(images, model((4, 4, 3)))
+
+    def test_nan_for_an_input_of_ints(self):
+        with pytest.raises(ValueError, match=r"samples \[0\]"):
+            checks.inputs(np.full((1, 2), np.nan), model((2,), dtype="int32"))
+
+    def test_ragged_images(self):
+        with pytest.raises(ValueError, match="must have the same shape"):
+            checks.inputs([IMAGES[0], IMAGES[0, :2]], model((4, 4, 3)))
+
+    def test_wrong_number_of_inputs(self):
+        with pytest.raises(ValueError, match="has 2 inputs. Received: 1 arrays"):
+            checks.inputs(IMAGES, model((4, 4, 3), (5,)))
+        with pytest.raises(ValueError, match="has 2 inputs. Received: 3 arrays"):
+            checks.inputs([IMAGES] * 3, model((4, 4, 3), (5,)))
+
+    def test_inputs_of_different_length(self):
+        with pytest.raises(ValueError, match=r"same length. Received: \[2, 3\]"):
+            checks.inputs([IMAGES, np.ones((3, 5))], model((4, 4, 3), (5,)))
+
+
+class TestTensors:
+    def test_unknown_shapes_pass(self):
+        seen = []
+
+        @tf.function(input_signature=[tf.TensorSpec(None)])
+        def check(images):
+            seen.append(checks.tensors(images, model((4, 4, 3))))
+            return 0
+
+        check.get_concrete_function()
+        assert seen[0].shape.rank is None
+
+    def test_a_list_of_one_is_unpacked(self):
+        images = tf.constant(IMAGES)
+        assert checks.tensors([images], model((4, 4, 3))) is images
+
+    def test_wrong_shape(self):
+        with pytest.raises(ValueError, match=r"must have shape \(None, 4, 4, 3\)"):
+            checks.tensors(tf.zeros([2, 4, 5, 3]), model((4, 4, 3)))
+
+    def test_wrong_number(self):
+        with pytest.raises(ValueError, match="has 1 inputs. Received: 2 arrays"):
+            checks.tensors([tf.zeros([2, 4, 4, 3])] * 2, model((4, 4, 3)))
+
+
+class TestTargets:
+    def test_none(self):
+        assert checks.targets(None, 3, 4) is None
+
+    @pytest.mark.parametrize("value", [2, np.int64(2), np.array(2), tf.constant(2)])
+    def test_one_id_for_all(self, value):
+        np.testing.assert_array_equal(checks.targets(value, 3, 4), np.eye(4)[[2, 2, 2]])
+
+    @pytest.mark.parametrize("value", [[0, 3], (0, 3), np.array([0, 3], "uint8"), tf.constant([0, 3])])
+    def test_ids(self, value):
+        result = checks.targets(value, 2, 4)
+        assert result.dtype == np.float32
+        np.testing.assert_array_equal(result, np.eye(4)[[0, 3]])
+
+    def test_weights(self):
+        weights = np.random.default_rng(0).normal(size=(2, 4))
+        result = checks.targets(weights, 2, 4)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, weights, rtol=1e-6)
+        np.testing.assert_array_equal(checks.targets(np.eye(4, dtype=int)[:2], 2, 4), np.eye(4)[:2])
+
+    @pytest.mark.parametrize("value", [1.5, [0.0, 1.0], "cat", True, [True, False], 1j, [None, 1]])
+    def test_wrong_type(self, value):
+        with pytest.raises(TypeError, match="`targets` must be None, an int class id"):
+            checks.targets(value, 2, 4)
+
+    @pytest.mark.parametrize("value", [4, -1, [0, 4], [-1, 0]])
+    def test_out_of_range(self, value):
+        with pytest.raises(ValueError, match=r"class ids in 0\.\.3\. Received: ids from"):
+            checks.targets(value, 2, 4)
+
+    @pytest.mark.parametrize("value", [[1], [1, 2, 3], [], np.zeros((3, 4)), np.zeros((2, 4, 1))])
+    def test_wrong_length(self, value):
+        with pytest.raises((ValueError, TypeError), match="`targets` must be"):
+            checks.targets(value, 2, 4)
+
+    @pytest.mark.parametrize("value", [np.zeros((2, 3)), np.full((2, 4), np.nan)])
+    def test_bad_weights(self, value):
+        with pytest.raises(ValueError, match=r"must be finite weights \[n, 4\]"):
+            checks.targets(value, 2, 4)

@@ -1,0 +1,294 @@
+import hypothesis
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies
+
+from tf_learnprop import fills, objectives
+
+slow_enough = hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def heavy_tailed(shape, seed):
+    """Maps of which a few pixels are far larger than the rest, of either sign."""
+    return np.random.default_rng(seed).standard_t(1.5, size=shape).astype("float32")
+
+
+def slow_soft_mask(maps, area, width):
+    masks = np.empty(maps.shape)
+    for index, (one, fraction) in enumerate(zip(maps, area, strict=True)):
+        flat = one.ravel().astype("float64")
+        flat = flat / flat.std()
+        descending = sorted(flat, reverse=True)
+
+        def quantile(f, descending=descending):
+            return descending[int(np.round(min(max(f, 0), 1) * (len(descending) - 1)))]
+
+        edge = quantile(fraction)
+        above = (quantile(fraction - width) - edge) / 2 + 1e-6
+        below = (edge - quantile(fraction + width)) / 2 + 1e-6
+        exponents = [(v - edge) / (above if v > edge else below) for v in flat]
+        masks[index] = (1 / (1 + np.exp(-np.clip(exponents, -80, 80)))).reshape(one.shape)
+    return masks
+
+
+def softmax(logits):
+    exponents = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponents / exponents.sum(-1, keepdims=True)
+
+
+class Linear:
+    """A softmax of a linear map of the image, in TensorFlow and in NumPy."""
+
+    def __init__(self, features, classes=3):
+        self.weights = np.random.default_rng(9).normal(size=(features, classes)).astype("float32")
+
+    def __call__(self, images):
+        flat = tf.reshape(images, [tf.shape(images)[0], -1])
+        return tf.nn.log_softmax(flat @ self.weights)
+
+    def probabilities(self, images):
+        return softmax(images.reshape(len(images), -1) @ self.weights)
+
+
+@pytest.fixture
+def problem():
+    """(images, maps, classifier)"""
+    generator = np.random.default_rng(1)
+    images = generator.normal(size=(4, 6, 5, 2)).astype("float32")
+    return images, heavy_tailed((4, 6, 5), 2), Linear(60)
+
+
+def run(objective, images, maps, classify, **kwargs):
+    image = tf.constant(images)
+    losses = objective(image, tf.constant(maps), classify(image), classify=classify, **kwargs)
+    return {name: value.numpy() for name, value in losses.items()}
+
+
+class TestSoftMask:
+    @slow_enough
+    @hypothesis.given(
+        shape=strategies.sampled_from([(3, 400), (2, 16, 16), (3, 20, 9), (1, 7, 8, 9)]),
+        area=strategies.floats(0.05, 0.9),
+        width=strategies.sampled_from([0.04, 0.15]),
+        seed=strategies.integers(0, 99),
+    )
+    def test_keeps_about_the_area(self, shape, area, width, seed):
+        maps = heavy_tailed(shape, seed)
+        mask = objectives.soft_mask(tf.constant(maps), tf.fill([shape[0]], area), width).numpy()
+        assert mask.shape == shape
+        kept = mask.reshape(shape[0], -1).mean(1)
+        # Within the width of either end the edge is cut off, and the mask is a little too large or small.
+        near_end = area < width or area > 1 - width
+        np.testing.assert_allclose(kept, area, atol=(0.6 if near_end else 0.2) * width + 0.01)
+
+    @slow_enough
+    @hypothesis.given(seed=strategies.integers(0, 99), area=strategies.floats(0.05, 0.9))
+    def test_is_the_slow_loop(self, seed, area):
+        maps = heavy_tailed((2, 5, 7), seed)
+        areas = np.array([area, 0.3], "float32")
+        mask = objectives.soft_mask(tf.constant(maps), tf.constant(areas), 0.15)
+        np.testing.assert_allclose(mask, slow_soft_mask(maps, areas, 0.15), atol=1e-4)
+
+    @pytest.mark.parametrize("scale", [1e-4, 0.1, 1e4])
+    @pytest.mark.parametrize("offset", [0.0, -3.0, 20.0])
+    def test_is_blind_to_scale_and_offset(self, scale, offset):
+        maps = heavy_tailed((2, 12, 12), 0)
+        area = tf.constant([0.1, 0.5])
+        mask = objectives.soft_mask(tf.constant(maps), area)
+        other = objectives.soft_mask(tf.constant(scale * (maps + offset)), area)
+        np.testing.assert_allclose(other, mask, atol=2e-3)
+
+    def test_orders_pixels_as_the_map_does(self):
+        maps = heavy_tailed((1, 64), 0)
+        mask = objectives.soft_mask(tf.constant(maps), tf.constant([0.5])).numpy()
+        assert (np.diff(mask[0, np.argsort(maps[0])]) >= 0).all()
+        assert mask.min() < 0.05 and mask.max() > 0.95
+
+    def test_gradient_flows_through_the_quantile(self):
+        # Raising the whole map changes no mask; with the quantile held fixed it would.
+        maps = tf.constant(heavy_tailed((3, 10, 10), 0))
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            mean = tf.reduce_mean(objectives.soft_mask(maps, tf.constant([0.1, 0.3, 0.6])))
+        gradient = tape.gradient(mean, maps).numpy()
+        assert np.abs(gradient).max() > 1e-5
+        np.testing.assert_allclose(gradient.sum((1, 2)), 0.0, atol=1e-6)
+
+    def test_gradient_of_a_constant_map_is_finite(self):
+        maps = tf.zeros([2, 6, 6])
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            total = tf.reduce_sum(objectives.soft_mask(maps, tf.constant([0.1, 0.5])) ** 2)
+        assert np.isfinite(tape.gradient(total, maps)).all()
+
+
+class TestAreaGuidance:
+    def expected(self, objective, images, maps, classify):
+        """The loss without training, sample by sample."""
+        rows = []
+        for index, (image, one) in enumerate(zip(images, maps, strict=True)):
+            spread = (0.5 + index / 1.6180339887) % 1.0
+            area = objective.min_area + (objective.max_area - objective.min_area) * spread
+            mask = slow_soft_mask(one[None], [area], objective.width)[0]
+            # Every sample gets one of the fills, in turn.
+            name = objective.fills[index % len(objective.fills)]
+            fill = fills.BY_NAME[name](tf.constant(images)).numpy()[index]
+            m = mask[..., None]
+            p = classify.probabilities(image[None])[0]
+            kept = classify.probabilities((m * image + (1 - m) * fill)[None])[0]
+            removed = classify.probabilities((m * fill + (1 - m) * image)[None])[0]
+            preserve = -np.sum(p * np.log(kept))
+            destroy = -np.log(1 - removed[p.argmax()] + 1e-3)
+            rows.append((preserve + destroy, preserve, destroy, mask.mean()))
+        names = ("loss", "preserve", "destroy", "mask_area")
+        return dict(zip(names, np.array(rows).T, strict=True))
+
+    @pytest.mark.parametrize("names", [("mean",), ("blur", "mean", "noise", "shift")])
+    def test_is_the_slow_loop(self, problem, names):
+        objective = objectives.AreaGuidance(min_area=0.1, max_area=0.6, width=0.1, fills=names)
+        losses = run(objective, *problem, training=False)
+        expected = self.expected(objective, *problem)
+        assert losses.keys() == expected.keys() == {"loss", *objective.reported}
+        for name, value in expected.items():
+            np.testing.assert_allclose(losses[name], value, rtol=2e-3, atol=1e-4, err_msg=name)
+
+    def test_takes_features(self):
+        images = np.random.default_rng(0).normal(size=(5, 30)).astype("float32")
+        losses = run(objectives.AreaGuidance(), images, images * 2.0, Linear(30), training=False)
+        assert losses["loss"].shape == (5,)
+        assert np.isfinite(losses["loss"]).all()
+
+    def test_evaluation_draws_nothing(self, problem):
+        objective = objectives.AreaGuidance()
+        first, second = (run(objective, *problem, training=False) for _ in range(2))
+        np.testing.assert_array_equal(first["loss"], second["loss"])
+
+    def test_training_draws_by_the_seed(self, problem):
+        def losses(seed):
+            objective = objectives.AreaGuidance(seed=seed)
+            return [run(objective, *problem, training=True)["loss"] for _ in range(4)]
+
+        first = losses(0)
+        np.testing.assert_array_equal(first, losses(0))
+        assert all(np.abs(first[0] - other).max() > 1e-3 for other in first[1:])
+        assert np.abs(np.subtract(first, losses(1))).max() > 1e-3
+
+    def test_training_draws_areas_over_their_whole_range(self):
+        objective = objectives.AreaGuidance(min_area=0.2, max_area=0.6)
+        maps = np.random.default_rng(0).normal(size=(300, 100)).astype("float32")
+        areas = run(objective, maps, maps, Linear(100), training=True)["mask_area"]
+        assert abs(np.mean(areas) - 0.4) < 0.03
+        assert 0.17 < np.min(areas) < 0.23 and 0.57 < np.max(areas) < 0.63
+
+    def test_training_draws_every_fill(self):
+        seen = []
+
+        def classify(inputs):
+            seen.append(inputs.numpy())
+            return tf.nn.log_softmax(tf.zeros([tf.shape(inputs)[0], 2]))
+
+        objective = objectives.AreaGuidance(0.3, 0.3, 0.01, fills=("mean", "shift"))
+        images = np.repeat(np.arange(4.0, dtype="float32"), 50).reshape(4, 50)
+        maps = np.random.default_rng(0).normal(size=(4, 50)).astype("float32")
+        for _ in range(12):
+            run(objective, images, maps, classify, training=True)
+        # Sample 0 is all zeros; where it is masked it holds the mean, 1.5, or its neighbour, 3.
+        filled = {round(float(inputs[0].max()), 2) for inputs in seen if len(inputs) == 8}
+        assert filled == {1.5, 3.0}
+
+    def test_perfect_and_inverted_maps(self):
+        # One feature decides; a map that ranks it first is judged better than one that ranks it last.
+        classify = Linear(40, 2)
+        classify.weights[:] = 0.0
+        classify.weights[7] = -4.0, 4.0
+        images = np.random.default_rng(0).normal(size=(8, 40)).astype("float32")
+        images[:, 7] = np.where(np.arange(8) % 2, 1.0, -1.0)
+        maps = 0.01 * np.random.default_rng(1).normal(size=images.shape).astype("float32")
+        maps[:, 7] = 1.0
+        objective = objectives.AreaGuidance(fills=("mean",))
+        good = run(objective, images, maps, classify, training=False)
+        bad = run(objective, images, -maps, classify, training=False)
+        assert good["preserve"].mean() < 0.2 < 0.5 < bad["preserve"].mean()
+        assert good["destroy"].mean() < 1.0 < 2.0 < bad["destroy"].mean()
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"min_area": 0.0},
+            {"max_area": 1.0},
+            {"min_area": 0.6, "max_area": 0.5},
+            {"min_area": float("nan")},
+            {"width": 0.0},
+            {"width": 1.0},
+            {"fills": ()},
+            {"fills": ("blur", "magic")},
+            {"fills": "blur"},
+        ],
+    )
+    def test_bad_arguments(self, arguments):
+        with pytest.raises(ValueError, match="Received"):
+            objectives.AreaGuidance(**arguments)
+
+    def test_config_round_trip(self, problem):
+        objective = objectives.AreaGuidance(0.1, 0.5, 0.2, ("noise", "shift"), seed=7)
+        twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(objective))
+        assert twin.get_config() == objective.get_config()
+        assert (twin.fills, twin.seed) == (("noise", "shift"), 7)
+        one, two = (run(each, *problem, training=True)["loss"] for each in (objective, twin))
+        np.testing.assert_array_equal(one, two)
+
+
+class TestMaskedOutputGuidance:
+    @pytest.mark.parametrize("fill", ["blur", "shift"])
+    def test_is_the_slow_loop(self, problem, fill):
+        images, maps, classify = problem
+        losses = run(objectives.MaskedOutputGuidance(0.7, fill), *problem)
+        filled = fills.BY_NAME[fill](tf.constant(images)).numpy()
+        for index, (image, one) in enumerate(zip(images, maps, strict=True)):
+            mask = (one - one.min()) / (one.max() - one.min())
+            masked = mask[..., None] * image + (1 - mask[..., None]) * filled[index]
+            p, q = classify.probabilities(np.stack([image, masked]))
+            preserve = -np.sum(p * np.log(q))
+            np.testing.assert_allclose(losses["preserve"][index], preserve, rtol=1e-3)
+            np.testing.assert_allclose(losses["mask_area"][index], mask.mean(), rtol=1e-4)
+            total = preserve + 0.7 * mask.mean()
+            np.testing.assert_allclose(losses["loss"][index], total, rtol=1e-3)
+
+    def test_constant_maps_are_finite(self, problem):
+        images, maps, classify = problem
+        losses = run(objectives.MaskedOutputGuidance(), images, np.zeros_like(maps), classify)
+        assert np.isfinite(losses["loss"]).all()
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"area_weight": -1.0}, {"area_weight": float("nan")}, {"area_weight": np.inf}, {"fill": "x"}],
+    )
+    def test_bad_arguments(self, arguments):
+        with pytest.raises(ValueError, match="Received"):
+            objectives.MaskedOutputGuidance(**arguments)
+
+    def test_config_round_trip(self):
+        objective = objectives.MaskedOutputGuidance(0.3, "mean", seed=2)
+        twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(objective))
+        assert (twin.area_weight, twin.fill, twin.seed) == (0.3, "mean", 2)
+
+
+def test_an_objective_must_write_call():
+    with pytest.raises(NotImplementedError, match="Objective must implement `call`"):
+        objectives.Objective().call(None, None, None, None)
+
+
+def test_cross_entropy_by_value():
+    target = tf.constant([[0.25, 0.75], [1.0, 0.0]])
+    log_probability = tf.math.log([[0.5, 0.5], [0.1, 0.9]])
+    expected = [np.log(2), -np.log(0.1)]
+    np.testing.assert_allclose(objectives.cross_entropy(target, log_probability), expected, rtol=1e-6)
+
+
+def test_masked_by_value():
+    image, fill = tf.constant([[[2.0, 4.0]]]), tf.constant([[[0.0, 8.0]]])
+    np.testing.assert_allclose(objectives.masked(image, tf.constant([[0.25]]), fill), [[[0.5, 7.0]]])
+    features = objectives.masked(tf.constant([[2.0]]), tf.constant([[0.25]]), tf.constant([[4.0]]))
+    np.testing.assert_allclose(features, [[3.5]])

@@ -1,0 +1,214 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_learnprop import readouts
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def slow_to_image(one, size, blur):
+    """One map resized by linear interpolation, then blurred, pixel by pixel along each axis."""
+    for axis, target in enumerate(size):
+        source = one.shape[axis]
+        rows = []
+        for index in range(target):
+            centre = min(max((index + 0.5) * source / target - 0.5, 0), source - 1)
+            low = int(centre)
+            high = min(low + 1, source - 1)
+            part = centre - low
+            rows.append((1 - part) * np.take(one, low, axis) + part * np.take(one, high, axis))
+        one = np.stack(rows, axis)
+    for axis, length in enumerate(size):
+        sigma = blur * length
+        if sigma:
+            rows = []
+            for here in range(length):
+                weights = np.exp(-0.5 * ((np.arange(length) - here) / sigma) ** 2)
+                rows.append(np.tensordot(weights / weights.sum(), one, (0, axis)))
+            one = np.stack(rows, axis)
+    return one
+
+
+def slow_multi_layer(image, activations, signals, weights, blur):
+    maps = np.zeros(image.shape[:-1])
+    for sample in range(len(image)):
+        for layer, (y, dy) in enumerate(zip(activations, signals, strict=True)):
+            speaks_for, relevance = np.zeros((2, *y.shape[1:-1]))
+            for channel in range(y.shape[-1]):
+                product = y[sample, ..., channel] * dy[sample, ..., channel]
+                relevance += product
+                speaks_for += np.where(product > 0, product, 0)
+            for weight, one in zip(weights[:, layer], (speaks_for, relevance), strict=True):
+                one = weight * one / np.sqrt(np.mean(one**2))
+                maps[sample] += slow_to_image(one, image.shape[1:-1], blur)
+    return maps
+
+
+def tensors(arrays):
+    return [tf.constant(array) for array in arrays]
+
+
+class TestInputReadout:
+    @pytest.mark.parametrize("shape", [(9,), (8, 6), (5, 4, 6)])
+    @pytest.mark.parametrize("blur", [0.0, 0.1])
+    def test_is_the_slow_loop(self, shape, blur):
+        image, signal = draw(2, *shape, 3), draw(2, *shape, 3, seed=1)
+        maps = readouts.InputReadout(blur)(tf.constant(image), tf.constant(signal), [], [])
+        for index in range(2):
+            relevance = sum(image[index, ..., c] * signal[index, ..., c] for c in range(3))
+            expected = slow_to_image(relevance, shape, blur)
+            np.testing.assert_allclose(maps[index], expected, atol=1e-5)
+
+    def test_features_are_gradient_times_input(self):
+        image, signal = draw(3, 5), draw(3, 5, seed=1)
+        maps = readouts.InputReadout()(tf.constant(image), tf.constant(signal), [], [])
+        np.testing.assert_allclose(maps, image * signal, rtol=1e-6)
+
+    def test_reads_the_input_alone(self):
+        readout = readouts.InputReadout()
+        assert readout.reads_input
+        assert not readout.reads((None, 8, 8, 4), (None, 16, 16, 3))
+
+
+class TestMultiLayerReadout:
+    @pytest.mark.parametrize(
+        ("size", "sources"),
+        [
+            ((12,), [(12,), (6,), (3,)]),
+            ((8, 12), [(8, 12), (4, 6), (4, 6), (2, 3)]),
+            ((4, 6, 8), [(2, 3, 4)]),
+        ],
+    )
+    @pytest.mark.parametrize("blur", [0.0, 1 / 16])
+    def test_is_the_slow_loop(self, size, sources, blur):
+        image = draw(2, *size, 3)
+        activations = [draw(2, *source, 4 + k, seed=k) for k, source in enumerate(sources)]
+        signals = [1e-4 * draw(*y.shape, seed=9) for y in activations]
+        readout = readouts.MultiLayerReadout(blur)
+        readout.build(len(sources))
+        readout.raw_weights.assign(np.linspace(-0.3, 0.3, 2 * len(sources)).reshape(2, -1))
+        start = np.log(np.expm1([[1.0], [0.1]]))
+        weights = np.log1p(np.exp(10 * np.asarray(readout.raw_weights) + start))
+        np.testing.assert_allclose(readout.layer_weights(), weights, rtol=1e-5)
+        maps = readout(tf.constant(image), None, tensors(activations), tensors(signals))
+        expected = slow_multi_layer(image, activations, signals, weights, blur)
+        np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4)
+
+    def test_weights_start_at_one_and_a_tenth(self):
+        readout = readouts.MultiLayerReadout()
+        readout.build(5)
+        np.testing.assert_allclose(readout.layer_weights(), [[1.0] * 5, [0.1] * 5], rtol=1e-6)
+
+    def test_weights_are_never_negative(self):
+        readout = readouts.MultiLayerReadout()
+        readout.build(3)
+        readout.raw_weights.assign([[-100.0, -1.0, 100.0]] * 2)
+        weights = readout.layer_weights().numpy()
+        assert (weights >= 0).all() and np.isfinite(weights).all()
+
+    def test_is_blind_to_the_scale_of_the_signals(self):
+        image, y, dy = draw(1, 8, 8, 3), draw(1, 4, 4, 5), draw(1, 4, 4, 5, seed=1)
+        readout = readouts.MultiLayerReadout()
+        readout.build(1)
+        one, other = (
+            readout(tf.constant(image), None, [tf.constant(y)], [tf.constant(scale * dy)])
+            for scale in (1e-6, 1e3)
+        )
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+
+    def test_zero_signals_give_zero_maps_and_finite_gradients(self):
+        readout = readouts.MultiLayerReadout()
+        readout.build(1)
+        dy = tf.zeros([2, 4, 4, 5])
+        with tf.GradientTape() as tape:
+            tape.watch(dy)
+            maps = readout(tf.zeros([2, 8, 8, 3]), None, [tf.constant(draw(2, 4, 4, 5))], [dy])
+        np.testing.assert_array_equal(maps, np.zeros((2, 8, 8)))
+        assert np.isfinite(tape.gradient(maps, dy)).all()
+
+    @pytest.mark.parametrize(
+        ("shape", "read"),
+        [
+            ((None, 64, 64, 8), True),
+            ((None, 65, 64, 8), False),
+            ((None, 2, 2, 8), True),
+            ((None, 1, 1, 8), False),
+            ((None, 7, 1, 8), False),
+            ((None, None, None, 8), True),
+            ((None, 8), False),
+            ((None, 8, 8), False),
+            ((None, 4, 4, 4, 8), False),
+        ],
+    )
+    def test_what_is_read_of_images(self, shape, read):
+        assert readouts.MultiLayerReadout().reads(shape, (None, 224, 224, 3)) is read
+
+    def test_what_is_read_of_other_inputs(self):
+        readout = readouts.MultiLayerReadout(max_size=10)
+        assert readout.reads((None, 10, 4), (None, 99, 2))
+        assert not readout.reads((None, 11, 4), (None, 99, 2))
+        assert not readout.reads((None, 5), (None, 7))
+        assert readouts.MultiLayerReadout(max_size=None).reads((None, 500, 4), (None, 999, 2))
+
+    def test_sizes_known_only_at_run_time(self):
+        readout = readouts.MultiLayerReadout()
+        readout.build(2)
+        spec = tf.TensorSpec([None, None, None, 3])
+
+        @tf.function(input_signature=[spec] * 3)
+        def maps(image, large, small):
+            return readout(image, None, [large, small], [large, small])
+
+        arrays = [draw(2, 9, 12, 3), draw(2, 9, 12, 3), draw(2, 4, 5, 3)]
+        pairs = tensors(arrays[1:])
+        expected = readout(tf.constant(arrays[0]), None, pairs, pairs)
+        np.testing.assert_allclose(maps(*arrays), expected, atol=1e-5)
+
+    @pytest.mark.parametrize("max_size", [1, 0, 2.5, "all"])
+    def test_bad_max_size(self, max_size):
+        with pytest.raises(ValueError, match="`max_size` must be None or an int >= 2"):
+            readouts.MultiLayerReadout(max_size=max_size)
+
+
+@pytest.mark.parametrize("blur", [-0.1, float("nan"), "wide", True, None])
+@pytest.mark.parametrize("readout", [readouts.InputReadout, readouts.MultiLayerReadout])
+def test_bad_blur(readout, blur):
+    with pytest.raises(ValueError, match="`blur` must be a number >= 0. Received: blur="):
+        readout(blur=blur)
+
+
+@pytest.mark.parametrize(
+    "readout", [readouts.InputReadout(0.2), readouts.MultiLayerReadout(0.1, max_size=None)]
+)
+def test_config_round_trip(readout):
+    twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(readout))
+    assert type(twin) is type(readout)
+    assert twin.get_config() == readout.get_config()
+
+
+class TestGet:
+    def test_names(self):
+        assert isinstance(readouts.get("input"), readouts.InputReadout)
+        assert isinstance(readouts.get("multi_layer"), readouts.MultiLayerReadout)
+
+    def test_a_readout_is_copied(self):
+        readout = readouts.MultiLayerReadout(0.2, 7)
+        readout.build(3)
+        copy = readouts.get(readout)
+        assert copy is not readout and not copy.built
+        assert (copy.blur, copy.max_size) == (0.2, 7)
+
+    def test_unknown(self):
+        with pytest.raises(ValueError, match="'input', 'multi_layer'. Received: readout='x'"):
+            readouts.get("x")
+        with pytest.raises(TypeError, match="must be a name or a `Readout`"):
+            readouts.get(readouts.InputReadout)
+
+
+def test_a_readout_must_write_call():
+    with pytest.raises(NotImplementedError, match="Readout must implement `call`"):
+        readouts.Readout().call(None, None, None, None)
