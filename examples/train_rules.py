@@ -2,7 +2,7 @@
 
     python examples/train_rules.py --images 'photos/*.jpg' --out rules.keras
 
-Interrupted, the same command goes on from the last finished epoch. To train rules for a model of your own, put
+Interrupted, the same command goes on from the last finished epoch. For rules of a model of your own, put
 it in the place of `zoo.efficientnet_lite0()`, and its own preprocessing in the place of `zoo.preprocess`.
 """
 
