@@ -8,7 +8,7 @@ if keras.backend.backend() != "tensorflow":
         f"'tensorflow' before Keras is imported. Received: backend '{keras.backend.backend()}'."
     )
 
-from tf_learnprop import fills, layers, objectives, readouts, rules
+from tf_learnprop import fills, layers, metrics, objectives, readouts, rules
 from tf_learnprop._version import __version__
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.model import PropagationModel
@@ -23,6 +23,7 @@ __all__ = [
     "fills",
     "layers",
     "load_rules",
+    "metrics",
     "objectives",
     "readouts",
     "rules",

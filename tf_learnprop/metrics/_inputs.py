@@ -1,0 +1,104 @@
+"""Checks of images, maps and class ids; each with one error that states the rule and what came."""
+
+import numpy as np
+
+
+def array_of(name, value):
+    """A finite array of numbers `[n, ...]` with at least one entry, float32 or (if it was) float64.
+
+    Raises:
+        ValueError: not numbers, no axis but the first, empty, or not finite.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be one array, all entries of one shape ({error}).") from error
+    if array.dtype.kind not in "iufb" and str(array.dtype) != "bfloat16":
+        raise ValueError(f"`{name}` must hold numbers. Received: dtype={array.dtype}")
+    if array.ndim < 2 or array.size == 0:
+        raise ValueError(f"`{name}` must be a non-empty array [n, ...]. Received: shape={array.shape}")
+    array = array.astype(np.float64 if array.dtype.kind in "iu" or array.dtype == float else np.float32)
+    if not np.isfinite(array).all():
+        bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))
+        raise ValueError(f"`{name}` must be finite. Received: NaN or infinity in entries {bad[:10]}")
+    return array
+
+
+def maps_of(maps, spatial_rank=None):
+    """Checked maps `[n, *spatial]`, float64.
+
+    Args:
+        maps: array-like.
+        spatial_rank: int or None, the number of spatial axes that they must have.
+
+    Raises:
+        ValueError: as `array_of`; another number of axes.
+    """
+    maps = array_of("maps", maps).astype(np.float64)
+    if spatial_rank is not None and maps.ndim != spatial_rank + 1:
+        raise ValueError(
+            f"`maps` must have {spatial_rank} axes after the first. Received: shape={maps.shape}"
+        )
+    return maps
+
+
+def images_of(images):
+    """Checked images `[n, *spatial, c]` or `[n, features]`, float32; errors as `array_of`."""
+    with np.errstate(over="ignore"):
+        images = array_of("images", images).astype(np.float32)
+    if not np.isfinite(images).all():
+        raise ValueError("`images` must fit into float32. Received: larger values")
+    return images
+
+
+def images_and_maps(images, maps):
+    """Checked images and maps that belong together.
+
+    Raises:
+        ValueError: as `array_of`; maps of another length or size than the images.
+    """
+    images, maps = images_of(images), maps_of(maps)
+    wanted = images.shape if images.ndim == 2 else images.shape[:-1]
+    if maps.shape != wanted:
+        raise ValueError(
+            "`maps` must have the images' length and size, [n, *spatial] for images [n, *spatial, c]. "
+            f"Received: maps of shape {maps.shape} for images of shape {images.shape}"
+        )
+    return images, maps
+
+
+def class_ids(targets, count, classes):
+    """Class ids, int `[n]`.
+
+    Args:
+        targets: int, or ids `[n]`.
+        count: int, n.
+        classes: int.
+
+    Raises:
+        ValueError: not integers, of another length, or out of range.
+    """
+    ids = np.asarray(targets)
+    if ids.dtype.kind not in "iu" or ids.ndim > 1 or ids.ndim == 1 and len(ids) != count:
+        raise ValueError(
+            f"`targets` must be None, an int class id or int ids of length {count}. "
+            f"Received: shape={ids.shape}, dtype={ids.dtype}"
+        )
+    if ids.min() < 0 or ids.max() >= classes:
+        raise ValueError(
+            f"`targets` must be class ids in 0..{classes - 1}. Received: ids from {ids.min()} to {ids.max()}"
+        )
+    return np.broadcast_to(ids, (count,)).astype(np.int64)
+
+
+def one_of(name, value, allowed):
+    """Raises ValueError unless `value` is among `allowed`."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"`{name}` must be one of {sorted(allowed)}. Received: {name}={value!r}")
+
+
+def share(name, value):
+    """Raises ValueError unless `value` is a number above 0 and at most 1."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not 0 < value <= 1:
+        raise ValueError(f"`{name}` must be a number in (0, 1]. Received: {name}={value!r}")

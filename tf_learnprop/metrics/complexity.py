@@ -1,0 +1,92 @@
+"""Complexity: how concentrated and how grainy maps are. None of these looks at the model.
+
+A map that is sparse or smooth is easier to read, not truer: use them beside fidelity.
+"""
+
+import numpy as np
+
+from tf_learnprop.metrics import _inputs
+
+
+def gini(maps):
+    """Gini index of the absolute attributions: 0 for all equal, towards 1 for one pixel alone.
+
+    1 − 2 Σ_k (v_k / ‖v‖₁) (d − k + ½)/d, v_1 ≤ … ≤ v_d the sorted absolute values. Chalasani, Chen,
+    Chowdhury, Wu, Jha, "Concise Explanations of Neural Networks using Adversarial Training", ICML 2020;
+    Hurley and Rickard 2009.
+
+    Args:
+        maps: `[n, *spatial]`.
+
+    Returns:
+        float64 `[n]`, in [0, 1 − 1/d]; 0 for a map of zeros.
+
+    Raises:
+        ValueError: maps empty or not finite.
+    """
+    maps = _inputs.maps_of(maps)
+    values = np.sort(np.abs(maps).reshape(len(maps), -1), 1)
+    size = values.shape[1]
+    weights = (size - np.arange(1, size + 1) + 0.5) / size
+    totals = values.sum(1)
+    return np.where(totals > 0, 1 - 2 * (values @ weights) / np.where(totals > 0, totals, 1), 0.0)
+
+
+def total_variation(maps):
+    """Mean absolute step between neighbours of maps scaled to [0, 1]: the grain of a map.
+
+    The mean over all pairs of neighbours along an axis, summed over the axes (anisotropic; Rudin, Osher,
+    Fatemi 1992). 1 an axis for a chessboard of single pixels.
+
+    Args:
+        maps: `[n, *spatial]`, every side of 2 pixels at least.
+
+    Returns:
+        float64 `[n]`; 0 for a constant map.
+
+    Raises:
+        ValueError: maps empty, not finite, or with a side of 1.
+    """
+    maps = _with_neighbours(maps)
+    axes = tuple(range(1, maps.ndim))
+    span = maps.max(axes) - maps.min(axes)
+    steps = sum(np.abs(np.diff(maps, axis=axis)).mean(axes) for axis in axes)
+    return np.where(span > 0, steps / np.where(span > 0, span, 1), 0.0)
+
+
+def high_frequency_energy(maps, cutoff=0.25):
+    """Share of a map's energy in high frequencies, its mean left out.
+
+    Σ_(|f| > cutoff) |F(f)|² / Σ_(f ≠ 0) |F(f)|², F the discrete Fourier transform and |f| the Euclidean
+    norm of the frequency in cycles a pixel. White noise has 1 − π·cutoff² (two axes).
+
+    Args:
+        maps: `[n, *spatial]`, every side of 2 pixels at least.
+        cutoff: float > 0, in cycles a pixel; the fastest that an axis holds is 0.5.
+
+    Returns:
+        float64 `[n]`, in [0, 1]; 0 for a constant map.
+
+    Raises:
+        ValueError: maps empty, not finite, or with a side of 1; `cutoff` no number in (0, 1].
+    """
+    _inputs.share("cutoff", cutoff)
+    maps = _with_neighbours(maps)
+    axes = tuple(range(1, maps.ndim))
+    # Scaled to [0, 1]: squares neither overflow nor vanish, and a constant map is exactly 0.
+    lowest, span = maps.min(axes, keepdims=True), np.ptp(maps, axes, keepdims=True)
+    maps = (maps - lowest) / np.where(span > 0, span, 1)
+    energy = np.abs(np.fft.fftn(maps - maps.mean(axes, keepdims=True), axes=axes)) ** 2
+    squares = np.zeros(())
+    for side in maps.shape[1:]:
+        squares = squares[..., None] + np.fft.fftfreq(side) ** 2
+    total = energy.sum(axes)
+    high = (energy * (squares > cutoff**2)).sum(axes)
+    return np.where(total > 0, high / np.where(total > 0, total, 1), 0.0)
+
+
+def _with_neighbours(maps):
+    maps = _inputs.maps_of(maps)
+    if min(maps.shape[1:]) < 2:
+        raise ValueError(f"`maps` must have sides of 2 pixels at least. Received: shape={maps.shape}")
+    return maps
