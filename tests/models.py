@@ -270,12 +270,21 @@ def features_as_output(head):
     return keras.Model(inputs, [dense_head(features, head), features])
 
 
-@case("relu", "softmax", position=0, output=0)
-def head_used_twice(head):
+def _head_used_twice(head):
     left, right = image(), image()
     conv, dense = layers.Conv2D(4, 3, activation="relu"), layers.Dense(CLASSES, head)
     outputs = [dense(layers.GlobalAveragePooling2D()(conv(x))) for x in (left, right)]
     return keras.Model([left, right], outputs)
+
+
+@case("relu")
+def head_used_first(head):
+    return _head_used_twice(head)
+
+
+@case("relu", position=1, output=1, explained_input=1)
+def head_used_second(head):
+    return _head_used_twice(head)
 
 
 @case("relu relu")

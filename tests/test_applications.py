@@ -31,7 +31,7 @@ MODELS = {
     "EfficientNetV2B0": (32, 1 + 5 + 16 * 3 + 1),
     "ConvNeXtTiny": (32, 18),  # one in a block
 }
-FAST = ("VGG16", "EfficientNetB0")
+FAST = ("VGG16", "MobileNetV2")
 
 
 def build(name, side, activation):

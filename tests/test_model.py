@@ -110,8 +110,12 @@ class TestFit:
             rtol=1e-4,
         )
 
-    def test_one_step_is_the_optimizer_on_the_gradient_of_the_mean_loss(self, source):
-        wrapped = ready(source, keras.optimizers.SGD(1e-2), TotalRelevance(), "channel_mixing")
+    @pytest.mark.parametrize("scaled", [False, True])
+    def test_one_step_is_the_optimizer_on_the_gradient_of_the_mean_loss(self, source, scaled):
+        optimizer = keras.optimizers.SGD(1e-2)
+        if scaled:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        wrapped = ready(source, optimizer, TotalRelevance(), "channel_mixing")
         before = values(wrapped.trainable_variables)
         with tf.GradientTape() as tape:
             maps = wrapped.engine.maps(tf.constant(IMAGES))
@@ -125,12 +129,12 @@ class TestFit:
         assert any(np.abs(gradient).max() > 1e-3 for gradient in gradients)
 
     def test_labels_are_ignored(self, source):
-        expected = fit(ready(source)).history["loss"]
-        for labels in (np.zeros(10), np.full(10, np.nan), np.array(["cat"] * 10)):
+        expected = fit(ready(source, objective=TotalRelevance())).history["loss"]
+        for labels in (np.full(10, np.nan), np.array(["cat"] * 10)):
             dataset = tf.data.Dataset.from_tensor_slices((IMAGES, labels)).batch(5)
-            losses = ready(source).fit(dataset, verbose=0).history["loss"]
+            losses = ready(source, objective=TotalRelevance()).fit(dataset, verbose=0).history["loss"]
             np.testing.assert_allclose(losses, expected, rtol=1e-5)
-        losses = fit(ready(source), y=np.full(10, np.nan)).history["loss"]
+        losses = fit(ready(source, objective=TotalRelevance()), y=np.full(10, np.nan)).history["loss"]
         np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
     def test_every_kind_of_data(self, source):
@@ -156,7 +160,7 @@ class TestFit:
             generator(),
             generator(np.zeros(5)),
         ):
-            wrapped = ready(source)
+            wrapped = ready(source, objective=TotalRelevance())
             arrays = {"batch_size": 5} if isinstance(data, (np.ndarray, list, tf.Tensor)) else {}
             losses.append(wrapped.fit(data, shuffle=False, verbose=0, **arrays).history["loss"][0])
         np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
@@ -164,15 +168,15 @@ class TestFit:
     def test_is_the_same_each_time(self, source):
         runs = []
         for _ in range(2):
-            wrapped = ready(source, objective=objectives.AreaGuidance(seed=4), run_eagerly=False)
-            fit(wrapped, epochs=2)
+            wrapped = ready(source, objective=objectives.AreaGuidance(seed=4))
+            fit(wrapped)
             runs.append(values(wrapped.rule_set.weights))
         for one, other in zip(*runs, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
     def test_eager_and_traced_agree(self, source):
         losses = []
-        for arguments in ({"run_eagerly": False}, {}, {"run_eagerly": False, "steps_per_execution": 2}):
+        for arguments in ({}, {"run_eagerly": False, "steps_per_execution": 2}):
             wrapped = ready(source, **arguments)
             losses.append(fit(wrapped).history["loss"][0])
         np.testing.assert_allclose(losses, losses[0], rtol=1e-4)
@@ -229,7 +233,11 @@ class TestQuadrant:
     """A model that looks at one quadrant: training draws the map into it."""
 
     @pytest.mark.parametrize(
-        ("rule", "readout", "gain"), [("channel_mixing", None, 0.1), ("learned", "input", 0.05)]
+        ("rule", "readout", "gain"),
+        [
+            ("channel_mixing", None, 0.1),
+            pytest.param("learned", "input", 0.05, marks=pytest.mark.slow),
+        ],
     )
     def test_the_map_moves_into_the_quadrant(self, stripes, rule, readout, gain):
         images, _ = toys.stripes(100, seed=1)
@@ -253,7 +261,10 @@ class TestNaN:
     @pytest.mark.parametrize("steps_per_execution", [1, 4])
     def test_stops_and_keeps_the_rules_of_the_step_before(self, source, steps_per_execution):
         wrapped = ready(
-            source, objective=FailsAt(3), steps_per_execution=steps_per_execution, run_eagerly=False
+            source,
+            objective=FailsAt(3),
+            steps_per_execution=steps_per_execution,
+            run_eagerly=steps_per_execution == 1,
         )
         where = "at step 3:" if steps_per_execution == 1 else "at one of steps 1 to 4:"
         with pytest.raises(FloatingPointError, match=f"{where} the loss or a gradient is not finite"):
@@ -279,7 +290,7 @@ class TestNaN:
             fit(wrapped)
         assert same(values(wrapped.rule_set.weights), before)
 
-    @pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
+    @pytest.mark.parametrize("value", [np.nan, 1e38])
     def test_bad_images(self, wrapped, value):
         images = IMAGES.copy()
         images[7] = value
@@ -317,7 +328,7 @@ class TestCallbacks:
     def test_backup_and_restore_go_on_as_if_nothing_had_happened(self, source, tmp_path):
         def run(callbacks=()):
             wrapped = ready(source, objective=objectives.AreaGuidance(seed=3))
-            fit(wrapped, epochs=4, callbacks=list(callbacks))
+            fit(wrapped, epochs=4, batch_size=10, callbacks=list(callbacks))
             return wrapped
 
         whole = run()
@@ -418,7 +429,7 @@ class TestCompile:
 
 
 class TestPrecision:
-    @pytest.fixture(params=["mixed_float16", "mixed_bfloat16"])
+    @pytest.fixture(params=["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
     def mixed(self, request):
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(request.param)
@@ -431,13 +442,18 @@ class TestPrecision:
         scaled = mixed.dtype_policy.name == "mixed_float16"
         wrapped.compile(keras.optimizers.Adam(1e-2), TotalRelevance())
         assert isinstance(wrapped.optimizer, keras.optimizers.LossScaleOptimizer) is scaled
-        losses = fit(wrapped, epochs=12).history["loss"]
+        losses = fit(wrapped, epochs=10).history["loss"]
         assert losses[-1] < 0.95 * losses[0]
         assert {str(v.dtype) for v in wrapped.trainable_variables} == {"float32"}
         maps = wrapped.explain(IMAGES)
         assert maps.dtype == np.float32 and np.isfinite(maps).all()
-        refined = wrapped.explain(IMAGES[:1], refine_steps=1)
+
+    @pytest.mark.slow
+    def test_refinement(self, mixed):
+        wrapped = tlp.wrap_model(mixed)
+        refined = wrapped.explain(IMAGES[:1], refine_steps=2)
         assert np.isfinite(refined).all()
+        assert np.abs(refined - wrapped.explain(IMAGES[:1])).max() > 1e-4
 
     def test_inputs_are_not_rounded(self, mixed):
         images = 1000.0 + IMAGES  # half precision would lose their digits

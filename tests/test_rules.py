@@ -217,8 +217,15 @@ def every_kind_of_layer():
 class TestSecondOrderGradient:
     """∂ loss/∂ rule weights, where the loss is of a map that itself comes from a backward pass."""
 
-    @pytest.mark.parametrize("readout", ["input", "multi_layer"])
-    @pytest.mark.parametrize("name", ["relevance", "channel_mixing"])
+    @pytest.mark.parametrize(
+        "name, readout",
+        [
+            ("relevance", "multi_layer"),
+            ("channel_mixing", "input"),
+            pytest.param("relevance", "input", marks=pytest.mark.slow),
+            pytest.param("channel_mixing", "multi_layer", marks=pytest.mark.slow),
+        ],
+    )
     def test_finite_differences(self, name, readout):
         model = every_kind_of_layer()
         x = tf.constant(models.sample(model, 2))

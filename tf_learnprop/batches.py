@@ -17,7 +17,7 @@ def split(images, targets, model, classes, batch_size):
             `keras.utils.PyDataset`, or another iterable of batches; of a tuple (images, labels) that it
             yields, the first entry is taken.
         targets: as for `checks.targets`.
-        model: `keras.Model` whose inputs are fed.
+        model: Functional `keras.Model` whose inputs are fed, or the graph of a Sequential one.
         classes: int, number of classes.
         batch_size: int, length of the batches made of arrays.
 

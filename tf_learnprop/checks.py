@@ -22,7 +22,7 @@ def inputs(value, model):
 
     Args:
         value: arrays or tensors in the structure of the model's inputs.
-        model: `keras.Model`.
+        model: Functional `keras.Model`, or the graph of a Sequential one.
 
     Returns:
         The same structure of arrays or tensors; NumPy arrays are cast to the inputs' dtypes.
@@ -33,7 +33,7 @@ def inputs(value, model):
     """
     specs = keras.tree.flatten(model.input)
     given = keras.tree.flatten(value)
-    if len(specs) == 1 and is_list_of_samples(value, specs[0]):
+    if len(specs) == 1 and _is_list_of_samples(value, specs[0]):
         given = [_stacked(value)]
     _check_count(given, specs)
     checked = [_input(array, spec) for array, spec in zip(given, specs, strict=True)]
@@ -54,7 +54,7 @@ def tensors(value, model):
     return keras.tree.pack_sequence_as(model.input if len(specs) == 1 else value, given)
 
 
-def is_list_of_samples(value, spec):
+def _is_list_of_samples(value, spec):
     """Whether a value for a single input is a list of samples, not a list with a batch in it."""
     if not isinstance(value, (list, tuple)):
         return False

@@ -175,7 +175,7 @@ class PropagationModel(keras.Model):
 
     def _inputs_of(self, data):
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return checks.tensors(inputs, self.source)
+        return checks.tensors(inputs, graph.graph_of(self.source))
 
     def _report(self, losses):
         missing = self._trackers.keys() - losses.keys()
@@ -267,7 +267,9 @@ class PropagationModel(keras.Model):
         return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
 
     def _over_batches(self, function, images, targets, batch_size, verbose=0):
-        count, stream = batches.split(images, targets, self.source, self.class_count, batch_size)
+        count, stream = batches.split(
+            images, targets, graph.graph_of(self.source), self.class_count, batch_size
+        )
         progress = keras.utils.Progbar(count, verbose=verbose)
         results = []
         for inputs, class_weights in stream:
@@ -297,7 +299,7 @@ class PropagationModel(keras.Model):
 
 def _for_any_length(function):
     """A `tf.function` of batches that is traced once for all their lengths."""
-    traced = tf.function(function)
+    traced = tf.function(function, autograph=False)  # as in `fit`
 
     def call(*arguments):
         traced.get_concrete_function(*keras.tree.map_structure(_any_length, arguments))

@@ -107,9 +107,9 @@ class ChannelMixingRule(GatedRule):
 
     def build(self, shape):
         channels = shape[-1]
-        scale = keras.initializers.GlorotUniform(seed=channels)
-        self.mix_x = self.add_weight(name="mix_x", shape=(channels, self.hidden), initializer=scale)
-        self.mix_dy = self.add_weight(name="mix_dy", shape=(channels, self.hidden), initializer=scale)
+        x_scale, dy_scale = (keras.initializers.GlorotUniform(seed=2 * channels + k) for k in (0, 1))
+        self.mix_x = self.add_weight(name="mix_x", shape=(channels, self.hidden), initializer=x_scale)
+        self.mix_dy = self.add_weight(name="mix_dy", shape=(channels, self.hidden), initializer=dy_scale)
         self.mix_bias = self.add_weight(name="mix_bias", shape=(self.hidden,), initializer="zeros")
         self.gate_kernel = self.add_weight(
             name="gate_kernel", shape=(self.hidden, channels), initializer="zeros"
