@@ -240,9 +240,9 @@ class TestDamage:
                 tlp.wrap_model(model, tmp_path / name)
 
     def test_a_missing_file(self, tmp_path, model):
-        with pytest.raises(FileNotFoundError, match="must be a file of saved rules"):
+        with pytest.raises(ValueError, match="must be a file of saved rules"):
             tlp.wrap_model(model, tmp_path / "none.keras")
-        with pytest.raises(FileNotFoundError, match="must be a file of saved rules"):
+        with pytest.raises(ValueError, match="must be a file of saved rules"):
             tlp.wrap_model(model, f"{tmp_path}/none/none.weights.h5")
 
     def test_another_ending(self, path, model):
@@ -372,7 +372,7 @@ class TestSave:
             wrapped.save_rules(tmp_path / name)
 
     def test_no_folder(self, wrapped, tmp_path):
-        with pytest.raises(FileNotFoundError, match="must be in an existing folder"):
+        with pytest.raises(ValueError, match="must be in an existing folder"):
             wrapped.save_rules(tmp_path / "none" / "rules.keras")
 
     def test_a_crash_leaves_the_old_file(self, path, model, monkeypatch):

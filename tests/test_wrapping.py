@@ -724,7 +724,7 @@ ERRORS = {
         ValueError,
         "finds no activation to read in this model.*Use readout='input'",
     ),
-    "rule file": (lambda: _outputs("classes"), {"rule": "no/such.keras"}, FileNotFoundError, "no/such.keras"),
+    "rule file": (lambda: _outputs("classes"), {"rule": "no/such.keras"}, ValueError, "no/such.keras"),
 }
 
 

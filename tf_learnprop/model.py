@@ -285,7 +285,7 @@ class PropagationModel(keras.Model):
         """Takes the weights of a rule file that has this model's structure and the same rules.
 
         Raises:
-            FileNotFoundError, ValueError: as `tf_learnprop.saving.load_rules`; or other rules. Then the
+            ValueError: as `tf_learnprop.saving.load_rules`; or other rules. Then the
                 rules in memory stay as they are.
         """
         loaded = saving.load_rules(path, self.source)

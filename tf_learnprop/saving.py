@@ -185,15 +185,14 @@ def save_rules(rule_set, path):
         path: str or path-like that ends in ".keras" or ".weights.h5".
 
     Raises:
-        ValueError: another ending; a class of rule or readout that is not registered with Keras, so that
-            the file could not be read.
-        FileNotFoundError: the folder does not exist.
+        ValueError: another ending; a folder that does not exist; a class of rule or readout that is not
+            registered with Keras, so that the file could not be read.
     """
     path = pathlib.Path(path)
     if not is_rule_path(path.name):
         raise ValueError(f"`path` must end in '.keras' or '.weights.h5'. Received: path='{path}'")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"`path` must be in an existing folder. Received: path='{path}'")
+        raise ValueError(f"`path` must be in an existing folder. Received: path='{path}'")
     for layer in [*rule_set.rules, rule_set.readout]:
         name = keras.saving.get_registered_name(type(layer))
         if keras.saving.get_registered_object(name) is not type(layer):
@@ -220,13 +219,12 @@ def load_rules(path, model=None):
         `RuleSet`.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a rule file, truncated, written by a newer format, or of another model; then the
-            message names the layers that differ.
+        ValueError: no such file; not a rule file, truncated, written by a newer format, or of another
+            model; then the message names the layers that differ.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"`path` must be a file of saved rules. Received: path='{path}'")
+        raise ValueError(f"`path` must be a file of saved rules. Received: path='{path}'")
     if not is_rule_path(path.name):
         raise ValueError(f"`path` must end in '.keras' or '.weights.h5'. Received: path='{path}'")
     try:

@@ -40,8 +40,7 @@ def wrap_model(
         TypeError: not a Keras model; a rule or readout of another type.
         ValueError: a model that is unbuilt, subclassed, channels first, or has nothing to swap; an
             activation out of reach; an unknown rule; a pattern that matches nothing; an output of
-            another shape; a rule file of another model.
-        FileNotFoundError: no such rule file.
+            another shape; a rule file that is missing, damaged, or of another model.
     """
     walked = _check_model(model)
     output = _position(walked.output_names, output, "output")
