@@ -37,14 +37,14 @@ def slow_multi_layer(image, activations, signals, weights, blur):
     maps = np.zeros(image.shape[:-1])
     for sample in range(len(image)):
         for layer, (y, dy) in enumerate(zip(activations, signals, strict=True)):
-            speaks_for, relevance = np.zeros((2, *y.shape[1:-1]))
+            speaks_for, against = np.zeros((2, *y.shape[1:-1]))
             for channel in range(y.shape[-1]):
                 product = y[sample, ..., channel] * dy[sample, ..., channel]
-                relevance += product
                 speaks_for += np.where(product > 0, product, 0)
-            for weight, one in zip(weights[:, layer], (speaks_for, relevance), strict=True):
-                one = weight * one / np.sqrt(np.mean(one**2))
-                maps[sample] += slow_to_image(one, image.shape[1:-1], blur)
+                against += np.where(product < 0, -product, 0)
+            weight, beta = weights[:, layer]
+            one = weight * (speaks_for - beta * against) / np.sqrt(np.mean((speaks_for + against) ** 2))
+            maps[sample] += slow_to_image(one, image.shape[1:-1], blur)
     return maps
 
 
@@ -91,17 +91,17 @@ class TestMultiLayerReadout:
         readout = readouts.MultiLayerReadout(blur)
         readout.build(len(sources))
         readout.raw_weights.assign(np.linspace(-0.3, 0.3, 2 * len(sources)).reshape(2, -1))
-        start = np.log(np.expm1([[1.0], [0.1]]))
-        weights = np.log1p(np.exp(10 * np.asarray(readout.raw_weights) + start))
+        raw = 10 * np.asarray(readout.raw_weights, np.float64)
+        weights = np.stack([np.log1p(np.exp(raw[0] + np.log(np.e - 1))), 1 / (1 + np.exp(-raw[1]))])
         np.testing.assert_allclose(readout.layer_weights(), weights, rtol=1e-5)
         maps = readout(tf.constant(image), None, tensors(activations), tensors(signals))
         expected = slow_multi_layer(image, activations, signals, weights, blur)
         np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4)
 
-    def test_weights_start_at_one_and_a_tenth(self):
+    def test_weights_start_at_one_and_a_half(self):
         readout = readouts.MultiLayerReadout()
         readout.build(5)
-        np.testing.assert_allclose(readout.layer_weights(), [[1.0] * 5, [0.1] * 5], rtol=1e-6)
+        np.testing.assert_allclose(readout.layer_weights(), [[1.0] * 5, [0.5] * 5], rtol=1e-6)
 
     def test_weights_are_never_negative(self):
         readout = readouts.MultiLayerReadout()
@@ -109,6 +109,14 @@ class TestMultiLayerReadout:
         readout.raw_weights.assign([[-100.0, -1.0, 100.0]] * 2)
         weights = readout.layer_weights().numpy()
         assert (weights >= 0).all() and np.isfinite(weights).all()
+        assert (weights[1] <= 1).all()
+
+    def test_a_layer_that_is_all_against_stays_finite(self):
+        image, y = draw(1, 8, 8, 3), np.abs(draw(1, 4, 4, 5))
+        readout = readouts.MultiLayerReadout(blur=0)
+        readout.build(1)
+        maps = readout(tf.constant(image), None, [tf.constant(y)], [tf.constant(-y)])
+        assert (maps.numpy() < 0).all() and np.abs(maps).max() < 10
 
     def test_is_blind_to_the_scale_of_the_signals(self):
         image, y, dy = draw(1, 8, 8, 3), draw(1, 4, 4, 5), draw(1, 4, 4, 5, seed=1)

@@ -91,12 +91,12 @@ class InputReadout(Readout):
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class MultiLayerReadout(Readout):
-    """Relevances of many layers, weighted: A = Σ_l w_l·P_l/rms(P_l) + v_l·R_l/rms(R_l), resized and blurred.
+    """Relevances of many layers, weighted: A = Σ_l w_l·(P_l − β_l·N_l)/rms(P_l + N_l), resized.
 
-    P_l = Σ_c relu(y_l·dy_l) is the relevance that speaks for the class, R_l = Σ_c y_l·dy_l all of it; w_l and
-    v_l are learned and >= 0. In networks with linear bottlenecks the terms of R_l nearly cancel, and all but
-    the last layer's R_l rank pixels no better than chance; P_l does well at any depth. So P_l leads at
-    the start.
+    P_l = Σ_c relu(y_l·dy_l) is the relevance that speaks for the class, N_l = Σ_c relu(−y_l·dy_l) that
+    against it; w_l >= 0 and β_l in (0, 1) are learned. With β = 1 the terms of linear bottlenecks nearly
+    cancel, and all but the last layer's relevance ranks pixels no better than chance; with β = 0 it does well
+    at any depth, but is much the same for every class. Between the two it says where and why.
 
     The sum runs over the activations that have the input's rank, at least two pixels a side, and at most
     `max_size` pixels a side. Maps of one size are summed before they are resized, once a size.
@@ -107,10 +107,10 @@ class MultiLayerReadout(Readout):
             are the largest and carry the least weight; leaving them out ends the backward pass sooner.
     """
 
-    #: Weights are softplus(RATE·u + START). The factor lets them, a few dozen values far from their optimum,
-    #: move ten times faster under Adam than the rules' weights. w_l starts at 1, v_l at 0.1.
+    #: w = softplus(RATE·u + START), β = sigmoid(RATE·u). The factor lets them, a few dozen values far from
+    #: their optimum, move ten times faster under Adam than the rules' weights. w starts at 1, β at ½.
     RATE = 10.0
-    START = ((0.5413248546,), (-2.2521684610,))
+    START = 0.5413248546
 
     def __init__(self, blur=1 / 32, max_size=64, **kwargs):
         super().__init__(blur, **kwargs)
@@ -129,17 +129,19 @@ class MultiLayerReadout(Readout):
         self.built = True
 
     def layer_weights(self):
-        """The weights w_l and v_l, float32 `[2, count]`, layers in the order of execution."""
-        return tf.nn.softplus(self.RATE * tf.convert_to_tensor(self.raw_weights) + self.START)
+        """The weights w_l and β_l, float32 `[2, count]`, layers in the order of execution."""
+        raw = self.RATE * tf.convert_to_tensor(self.raw_weights)
+        return tf.stack([tf.nn.softplus(raw[0] + self.START), tf.sigmoid(raw[1])])
 
     def call(self, image, image_signal, activations, signals):
-        weights = self.layer_weights()
+        weights, betas = tf.unstack(self.layer_weights())
         by_size = {}
         for index, (y, dy) in enumerate(zip(activations, signals, strict=True)):
             relevance = y * dy
             speaks_for = tf.reduce_sum(tf.nn.relu(relevance), -1)
-            maps = weights[0, index] * _unit_rms(speaks_for)
-            maps += weights[1, index] * _unit_rms(tf.reduce_sum(relevance, -1))
+            against = speaks_for - tf.reduce_sum(relevance, -1)
+            maps = speaks_for - betas[index] * against
+            maps *= weights[index] * _inverse_rms(speaks_for + against)
             size = tuple(maps.shape[1:])
             by_size.setdefault(index if None in size else size, []).append(maps)
         return tf.add_n([self.to_image(tf.add_n(maps), image) for maps in by_size.values()])
@@ -148,10 +150,10 @@ class MultiLayerReadout(Readout):
         return {**super().get_config(), "max_size": self.max_size}
 
 
-def _unit_rms(maps):
-    """Maps divided by their root mean square over each sample."""
+def _inverse_rms(maps):
+    """One over the root mean square of each sample, with axes of length 1 for its pixels."""
     axes = list(range(1, maps.shape.rank))
-    return maps * tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
+    return tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
 
 
 _BY_NAME = {"input": InputReadout, "multi_layer": MultiLayerReadout}
