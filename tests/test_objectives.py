@@ -292,3 +292,63 @@ def test_masked_by_value():
     np.testing.assert_allclose(objectives.masked(image, tf.constant([[0.25]]), fill), [[[0.5, 7.0]]])
     features = objectives.masked(tf.constant([[2.0]]), tf.constant([[0.25]]), tf.constant([[4.0]]))
     np.testing.assert_allclose(features, [[3.5]])
+
+
+class TestCollages:
+    """Sample k is filled with the number k, so that a pixel says which sample it was taken from."""
+
+    @staticmethod
+    def numbered(count, *shape):
+        numbers = np.arange(count, dtype="float32").reshape(-1, *[1] * len(shape))
+        return tf.constant(np.broadcast_to(numbers, (count, *shape)).copy())
+
+    @pytest.mark.parametrize("shape", [(12, 3), (12, 9, 3), (6, 9, 12, 1)])
+    def test_each_is_cut_once_across_one_axis(self, shape):
+        count = 64
+        seed = keras.random.SeedGenerator(3)
+        result = objectives.collages(self.numbered(count, *shape), 1.0, seed).numpy()[..., 0]
+        axes_seen = set()
+        for number, sample in enumerate(result):
+            before = (number - 1) % count
+            cut = [
+                axis
+                for axis in range(sample.ndim)
+                if (np.take(sample, 0, axis) == number).all() and (np.take(sample, -1, axis) == before).all()
+            ]
+            assert len(cut) == 1
+            line = np.moveaxis(sample, cut[0], 0).reshape(sample.shape[cut[0]], -1)
+            assert (line == line[:, :1]).all()
+            kept = (line[:, 0] == number).mean()
+            assert (line[:, 0] == np.where(np.arange(len(line)) < kept * len(line), number, before)).all()
+            assert 1 / 3 - 1e-6 <= kept <= 2 / 3 + 1 / len(line)
+            axes_seen.add(cut[0])
+        assert axes_seen == set(range(len(shape) - 1))
+
+    def test_share_of_the_samples(self):
+        image = self.numbered(400, 6, 6, 1)
+        for share, low, high in ((0.0, 0, 0), (0.25, 70, 130), (1.0, 400, 400)):
+            result = objectives.collages(image, share, keras.random.SeedGenerator(0))
+            cut = int(np.any(result != image, axis=(1, 2, 3)).sum())
+            assert low <= cut <= high
+
+    def test_features_stay_as_they_are(self):
+        image = self.numbered(5, 4)
+        np.testing.assert_array_equal(objectives.collages(image, 1.0), image)
+
+    def test_sizes_known_only_at_run_time(self):
+        function = tf.function(
+            lambda image: objectives.collages(image, 1.0, None),
+            input_signature=[tf.TensorSpec([None, None, None, 2])],
+        )
+        assert function(self.numbered(3, 5, 4, 2)).shape == (3, 5, 4, 2)
+
+    def test_the_objective_makes_them(self):
+        image = self.numbered(8, 6, 6, 1)
+        assert np.any(objectives.AreaGuidance(collages=1.0).augment(image) != image)
+        np.testing.assert_array_equal(objectives.AreaGuidance(collages=0).augment(image), image)
+        np.testing.assert_array_equal(objectives.MaskedOutputGuidance().augment(image), image)
+
+    @pytest.mark.parametrize("collages", [-0.1, 1.5, float("nan")])
+    def test_bad_share(self, collages):
+        with pytest.raises(ValueError, match=r"`collages` must be in \[0, 1\]. Received: collages="):
+            objectives.AreaGuidance(collages=collages)

@@ -18,6 +18,9 @@ class Engine:
         rule_set: `RuleSet`.
         output: int, the output that is explained.
         explained_input: int, the input that is explained.
+
+    Attributes:
+        several_labels: bool, whether each unit of the explained output is a yes-or-no question of its own.
     """
 
     def __init__(self, source, rule_set, output=0, explained_input=0):
@@ -25,6 +28,8 @@ class Engine:
         self.input_index = explained_input
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         self.runner = graph.GraphRunner(source, swaps(source, rules), output)
+        units = graph.graph_of(source).outputs[output].shape[-1]
+        self.several_labels = self.runner.head.activation == "sigmoid" and units > 1
 
     def outputs(self, inputs):
         """The model's outputs; a tape around this call gets the rules' backward pass."""
@@ -60,6 +65,10 @@ class Engine:
 
     def guidance(self, inputs, objective, training):
         """The objective's losses for a batch, dict of float32 `[n]`."""
+        image, with_image = self._explained(inputs)
+        # Another image beside inputs that belong to this one would be no sample of the data.
+        if training and len(keras.tree.flatten(inputs)) == 1:
+            inputs = with_image(objective.augment(image))
         maps, logits = self.maps_and_logits(inputs)
         return self.judge(inputs, maps, logits, objective, training)
 
@@ -68,13 +77,11 @@ class Engine:
         logits = tf.stop_gradient(logits)
         image, with_image = self._explained(inputs)
         label = tf.argmax(logits, -1)
-        # One of several labels is a yes-or-no question of its own; the one predicted is judged alone.
-        several_labels = self.runner.head.activation == "sigmoid" and logits.shape[-1] > 1
 
         def log_probability(logits, repeats=1):
-            if several_labels:
+            if self.several_labels:  # the one predicted is judged alone
                 logits = tf.gather(logits, tf.tile(label, [repeats])[:, None], batch_dims=1)
-            return tf.nn.log_softmax(_class_logits(logits))
+            return tf.nn.log_softmax(class_logits(logits))
 
         def classify(images):
             repeats = tf.shape(images)[0] // tf.shape(image)[0]
@@ -95,7 +102,7 @@ class Engine:
                     activations.append(tensor)
 
             logits = self.runner(with_image(image), watch=watch).logits
-            classes = _class_logits(logits)
+            classes = class_logits(logits)
             if class_weights is None:
                 class_weights = tf.one_hot(tf.argmax(classes, -1), tf.shape(classes)[-1])
             score = tf.reduce_sum(class_weights * classes)
@@ -125,7 +132,7 @@ def _tile(tensor, repeats):
     return tf.tile(tensor, [repeats] + [1] * (tensor.shape.rank - 1))
 
 
-def _class_logits(logits):
+def class_logits(logits):
     """Logits of the classes; a single unit z is the classes no and yes, with logits −z/2 and z/2."""
     return logits if logits.shape[-1] != 1 else tf.concat([-logits, logits], -1) / 2.0
 

@@ -65,6 +65,17 @@ class Objective(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
+    def augment(self, image):
+        """The images that a step of the training explains, made of those it was given; by default the same.
+
+        Args:
+            image: float32 `[n, *spatial, c]` or `[n, features]`.
+
+        Returns:
+            float32, the same shape.
+        """
+        return image
+
     def call(self, image, maps, original, classify, training=False):
         """The loss of one batch.
 
@@ -97,6 +108,38 @@ class Objective(keras.layers.Layer):
         super().load_own_variables(arrays)
 
 
+def collages(image, share, seed=None):
+    """Cuts samples in two and takes what lies behind the cut from the sample before, in the same place.
+
+    Where parts of two samples meet, a map can only keep the answer by telling one class' evidence from the
+    other's. The cut crosses an axis drawn at random, between a third and two thirds of its length. Compare
+    Yun et al., "CutMix", ICCV 2019.
+
+    Args:
+        image: float32 `[n, *spatial, c]`; `[n, features]` are left as they are.
+        share: float in [0, 1], the part of the samples that are cut, drawn at random.
+        seed: `keras.random.SeedGenerator` or None.
+
+    Returns:
+        float32, the same shape.
+    """
+    axes = image.shape.rank - 2
+    if not axes or not share:
+        return image
+    count = tf.shape(image)[0]
+    draws = keras.random.uniform([3, count], seed=seed)
+    axis = tf.cast(draws[0] * axes, tf.int32)
+    cut = (1.0 + draws[1]) / 3.0
+    behind = tf.zeros_like(image[..., :1], tf.bool)
+    for number in range(axes):
+        length = tf.shape(image)[number + 1]
+        place = tf.range(length, dtype=tf.float32) / tf.cast(length, tf.float32)
+        chosen = (axis == number)[:, None] & (draws[2] < share)[:, None] & (place >= cut[:, None])
+        shape = [count] + [length if k == number else 1 for k in range(axes)] + [1]
+        behind |= tf.reshape(chosen, shape)
+    return tf.where(behind, tf.roll(image, 1, 0), image)
+
+
 def masked(image, mask, fill):
     """mask·image + (1 − mask)·fill; the mask has no channel axis unless the image has none."""
     mask = mask[..., None] if mask.shape.rank < image.shape.rank else mask
@@ -110,12 +153,14 @@ class AreaGuidance(Objective):
     For each sample `soft_mask` keeps an area a, and a fill b takes the rest:
     preserve = cross-entropy(p(x), p(m·x + (1 − m)·b)), destroy = −log(1 − p_c(m·b + (1 − m)·x) + 1e-3),
     c the predicted class; loss = preserve + destroy. The areas of a batch are spread evenly over their range
-    and its samples take the fills in turn, both from a random start.
+    and its samples take the fills in turn, both from a random start. Some samples of the training are
+    `collages` of two, which makes the maps tell classes apart.
 
     Args:
         min_area, max_area: floats in (0, 1), range of a.
         width: float, see `soft_mask`.
         fills: tuple of names from `tf_learnprop.fills`.
+        collages: float in [0, 1], the share of the samples that are cut and joined with another.
         seed: int.
     """
 
@@ -127,6 +172,7 @@ class AreaGuidance(Objective):
         max_area=0.7,
         width=0.15,
         fills=("blur", "mean", "noise", "shift"),
+        collages=0.5,
         seed=0,
         **kwargs,
     ):
@@ -144,9 +190,15 @@ class AreaGuidance(Objective):
                 f"`fills` must be one or more of {', '.join(map(repr, fills_module.BY_NAME))}. "
                 f"Received: fills={fills!r}"
             )
+        if not 0 <= collages <= 1:
+            raise ValueError(f"`collages` must be in [0, 1]. Received: collages={collages}")
         self.min_area, self.max_area = min_area, max_area
         self.width = width
         self.fills = tuple(fills)
+        self.collages = collages
+
+    def augment(self, image):
+        return collages(image, self.collages, self.seed_generator)
 
     def call(self, image, maps, original, classify, training=False):
         count = tf.shape(maps)[0]
@@ -184,7 +236,7 @@ class AreaGuidance(Objective):
         return tf.add_n([tf.where(turn == k, fill, 0.0) for k, fill in enumerate(fills)])
 
     def get_config(self):
-        names = ("min_area", "max_area", "width", "fills")
+        names = ("min_area", "max_area", "width", "fills", "collages")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
