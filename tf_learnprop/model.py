@@ -16,6 +16,7 @@ from tf_learnprop import (
     objectives,
     refinement,
     saving,
+    serving,
 )
 
 
@@ -295,6 +296,10 @@ class PropagationModel(keras.Model):
                 "`wrap_model(model, rule=path)` instead."
             )
         self.rule_set.set_weights(loaded.get_weights())
+
+    def export(self, path, **options):
+        """Writes a SavedModel that answers with maps; see `tf_learnprop.serving.export`."""
+        return serving.export(self, path, **options)
 
 
 def _for_any_length(function):
