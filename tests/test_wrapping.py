@@ -267,15 +267,28 @@ class TestTape:
         assert maps.shape == subject.x.shape[:3]
         assert_close(maps, gradient.explain(subject.x))
 
+    def test_the_input_is_read_first(self):
+        """With all weight on the first that is read, the map is input times gradient, for less half against."""
+        subject = Wrapped(CASES["nested"])
+        wrapped = subject.wrap("gradient", tlp.readouts.MultiLayerReadout(blur=0))
+        raw = np.zeros(wrapped.rule_set.readout.raw_weights.shape)
+        raw[0, 1:] = -20
+        wrapped.rule_set.readout.raw_weights.assign(raw)
+        products = subject.x * subject.signal(wrapped)
+        speaks_for, against = (np.maximum(sign * products, 0).sum(-1) for sign in (1, -1))
+        rms = np.sqrt(np.mean((speaks_for + against) ** 2, (1, 2), keepdims=True))
+        assert_close(wrapped.explain(subject.x), (speaks_for - against / 2) / rms)
+
     def test_rules_of_layers_below_the_readout(self):
         """The map needs no signal below the first layer that is read; weights there could not train."""
         subject = Wrapped(CASES["nested"])
-        learned = subject.wrap("learned", "multi_layer")
-        assert [row.rule for row in learned.coverage if row.swapped] == [
-            "GradientRule",
-            "RelevanceRule",
-            "RelevanceRule",
-        ]
+        rows = {}
+        for max_size in (subject.x.shape[1], subject.x.shape[1] - 1):
+            learned = subject.wrap("learned", tlp.readouts.MultiLayerReadout(max_size=max_size))
+            rows[max_size] = [row.rule for row in learned.coverage if row.swapped]
+        reads_input, does_not = rows.values()
+        assert reads_input == ["RelevanceRule"] * 3
+        assert does_not == ["GradientRule", "RelevanceRule", "RelevanceRule"]
         guided = subject.wrap("guided_backprop", "multi_layer")
         assert_close(subject.signal(guided), subject.signal(subject.wrap("guided_backprop")))
 

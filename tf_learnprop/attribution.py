@@ -6,7 +6,7 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 import keras
 import tensorflow as tf
 
-from tf_learnprop import graph
+from tf_learnprop import graph, readouts
 from tf_learnprop.layers import RuleActivation
 
 
@@ -91,9 +91,9 @@ class Engine:
 
     def _backward(self, inputs, class_weights, reads_input, read):
         image, with_image = self._explained(inputs)
-        activations = []
+        activations = [image] if readouts.INPUT in read else []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            if reads_input:
+            if reads_input or activations:
                 tape.watch(image)
 
             def watch(position, tensor):

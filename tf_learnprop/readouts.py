@@ -8,6 +8,9 @@ from tf_learnprop import resampling
 _PACKAGE = "tf_learnprop"
 _EPSILON = 1e-12
 
+#: The explained input's place among what a readout reads; activations count from 0.
+INPUT = -1
+
 
 def _non_negative(name, value):
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
@@ -33,10 +36,10 @@ class Readout(keras.layers.Layer):
         self.blur = _non_negative("blur", blur)
 
     def reads(self, shape, input_shape):
-        """Whether an activation is read.
+        """Whether an activation is read, or the explained input itself, as the first of them.
 
         Args:
-            shape: tuple, the activation's shape, None for the batch and for unknown sizes.
+            shape: tuple, the activation's or the input's shape, None for the batch and for unknown sizes.
             input_shape: tuple, the explained input's.
 
         Returns:
@@ -99,7 +102,8 @@ class MultiLayerReadout(Readout):
     at any depth, but is much the same for every class. Between the two it says where and why.
 
     The sum runs over the activations that have the input's rank, at least two pixels a side, and at most
-    `max_size` pixels a side. Maps of one size are summed before they are resized, once a size.
+    `max_size` pixels a side, and over the input itself if it is no larger than that: then y·dy is input
+    times gradient. Maps of one size are summed before they are resized, once a size.
 
     Args:
         blur: as in `Readout`.

@@ -50,7 +50,8 @@ class RuleSet(keras.Model):
     Args:
         entries: list of (path, `PropagationRule`, shape of the activation).
         readout: `Readout`.
-        read: list of ints, which of the swapped activations' runs, in order, the readout reads.
+        read: list of ints, which of the swapped activations' runs, in order, the readout reads; first
+            `readouts.INPUT` if it reads the explained input.
         structure: the model's `fingerprint`.
     """
 

@@ -209,7 +209,8 @@ def _make_rule_set(model, chosen, readout, output, explained_input):
         fits = any(multi_layer.reads(shape, image_shape) for _, shape in activations)
         readout = multi_layer if learned and fits else readouts.InputReadout()
     readout = readouts.get(readout)
-    read = [index for index, (_, shape) in enumerate(activations) if readout.reads(shape, image_shape)]
+    readable = [(readouts.INPUT, image_shape), *((k, shape) for k, (_, shape) in enumerate(activations))]
+    read = [position for position, shape in readable if readout.reads(shape, image_shape)]
     if not read and not readout.reads_input:
         raise ValueError(
             f"{type(readout).__name__} finds no activation to read in this model: none has the rank of the "
