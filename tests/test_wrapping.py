@@ -268,7 +268,7 @@ class TestTape:
         assert_close(maps, gradient.explain(subject.x))
 
     def test_the_input_is_read_first(self):
-        """With all weight on the first that is read, the map is input times gradient, for less half against."""
+        """With all weight on the first that is read: input times gradient, for less half against."""
         subject = Wrapped(CASES["nested"])
         wrapped = subject.wrap("gradient", tlp.readouts.MultiLayerReadout(blur=0))
         raw = np.zeros(wrapped.rule_set.readout.raw_weights.shape)

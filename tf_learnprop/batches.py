@@ -29,7 +29,7 @@ def split(images, targets, model, classes, batch_size):
             returned, for streams at the batch that is wrong.
     """
     checks.whole_number("batch_size", batch_size, 1)
-    if _is_stream(images):
+    if is_stream(images):
         if not isinstance(images, (abc.Iterable, keras.utils.PyDataset)):
             raise TypeError(
                 "`images` must be arrays, a dataset or an iterable of batches. "
@@ -37,18 +37,20 @@ def split(images, targets, model, classes, batch_size):
             )
         scalar = targets is None or np.ndim(targets) == 0
         weights = checks.targets(targets, 1 if scalar else None, classes)
-        return _length(images), _from_stream(images, weights, scalar, model)
+        return length(images), _from_stream(images, weights, scalar, model)
     inputs = checks.inputs(images, model)
     total = len(keras.tree.flatten(inputs)[0])
     weights = checks.targets(targets, total, classes)
     return -(-total // batch_size), _from_arrays(inputs, weights, total, batch_size)
 
 
-def _is_stream(images):
+def is_stream(images):
+    """Whether images come in batches, and not as arrays."""
     return not (isinstance(images, (list, tuple, dict)) or hasattr(images, "__array__"))
 
 
-def _length(stream):
+def length(stream, name="images"):
+    """Number of batches of a stream, None if it can't be known; ValueError if it has no end."""
     if isinstance(stream, tf.data.Dataset):
         count = int(stream.cardinality())
         endless = count == tf.data.INFINITE_CARDINALITY
@@ -59,7 +61,7 @@ def _length(stream):
     else:
         count, endless = len(stream) if hasattr(stream, "__len__") else None, False
     if endless:
-        raise ValueError("`images` must come to an end. Received: a dataset without end")
+        raise ValueError(f"`{name}` must come to an end. Received: a dataset without end")
     return count
 
 

@@ -101,7 +101,7 @@ def weights_by_layer(model):
 class TestRandomisation:
     images = np.random.default_rng(3).normal(size=(2, SIDE, SIDE, 2)).astype("float32")
 
-    def changed(self, mode):
+    def changed(self, mode, layers=None):
         """Names of the layers whose weights differ from the model's, at each call of `explain`."""
         model = nested_model()
         original, seen, calls = weights_by_layer(model), [], []
@@ -120,7 +120,7 @@ class TestRandomisation:
             return images.sum(-1)
 
         before = np.asarray(model(self.images))
-        result = metrics.randomisation(model, self.images, explain, mode=mode)
+        result = metrics.randomisation(model, self.images, explain, mode=mode, layers=layers)
         np.testing.assert_array_equal(calls[0], before)
         np.testing.assert_array_equal(model(self.images), before)
         for name, values in weights_by_layer(model).items():
@@ -143,6 +143,28 @@ class TestRandomisation:
     def test_independent_takes_each_alone(self):
         seen, _ = self.changed("independent")
         assert seen == [set(), {"head"}, {"deep"}, {"norm"}, {"first"}]
+
+    def test_some_layers_are_spread_over_all(self):
+        seen, result = self.changed("cascading", layers=2)
+        assert seen == [set(), {"head"}, {"head", "deep", "norm", "first"}]
+        assert [path.split("/")[-1] for path in result.layers] == ["head", "first"]
+        seen, _ = self.changed("independent", layers=3)
+        assert seen == [set(), {"head"}, {"norm"}, {"first"}]
+        seen, _ = self.changed("independent", layers=1)
+        assert seen == [set(), {"head"}]
+        seen, _ = self.changed("independent", layers=9)
+        assert len(seen) == 5
+
+    @pytest.mark.parametrize("mode", ["cascading", "independent"])
+    def test_some_layers_have_the_values_that_they_have_among_all(self, mode):
+        def explain(model, images):
+            return images[..., 0] * np.asarray(model(images))[:, :1, None] + images[..., 1]
+
+        model = nested_model()
+        every = metrics.randomisation(model, self.images, explain, mode=mode)
+        some = metrics.randomisation(model, self.images, explain, mode=mode, layers=2)
+        np.testing.assert_array_equal(some.rank_correlation, every.rank_correlation[[0, -1]])
+        np.testing.assert_array_equal(some.ssim, every.ssim[[0, -1]])
 
     def test_moments_are_kept_and_statistics_stay(self):
         model = nested_model()
@@ -187,6 +209,9 @@ class TestRandomisation:
             metrics.randomisation(model, self.images, None)
         with pytest.raises(ValueError, match="`mode`"):
             metrics.randomisation(model, self.images, lambda m, x: x[..., 0], mode="both")
+        for layers in (0, 1.5):
+            with pytest.raises(ValueError, match="`layers`"):
+                metrics.randomisation(model, self.images, lambda m, x: x[..., 0], layers=layers)
         with pytest.raises(ValueError, match="non-empty"):
             metrics.randomisation(model, self.images[:0], lambda m, x: x[..., 0])
         for explain, message in (

@@ -14,7 +14,7 @@ def gaussian_blur(images, kernel=None, sigma=None, mean=0.0):
     1 and is nearly flat; what lies outside the image counts as `mean`.
 
     Args:
-        images: float `[n, *spatial, c]`.
+        images: `[n, *spatial, c]`, or a stream (see the package).
         kernel: odd int, window in pixels along each axis; default 11/224 of the axis, rounded to the next
             odd number, at least 3. That is next to no blur for images of 32 pixels: there give a larger one.
         sigma: float, in pixels; default 5/11 of the window.
@@ -24,7 +24,8 @@ def gaussian_blur(images, kernel=None, sigma=None, mean=0.0):
         float32, the images' shape.
 
     Raises:
-        ValueError: `kernel` is not an odd int above 0, or `sigma` no number above 0.
+        ValueError: images empty or not finite; `kernel` is not an odd int above 0, or `sigma` no number
+            above 0.
     """
     if kernel is not None:
         checks.whole_number("kernel", kernel, 1)
@@ -32,7 +33,7 @@ def gaussian_blur(images, kernel=None, sigma=None, mean=0.0):
             raise ValueError(f"`kernel` must be odd. Received: kernel={kernel}")
     if sigma is not None:
         checks.positive("sigma", sigma)
-    images = np.asarray(images, np.float32)
+    images = _inputs.images_of(images)
     matrices = []
     for side in images.shape[1:-1]:
         window = kernel or max(2 * int(11 * side / 224 / 2) + 1, 3)
@@ -66,25 +67,30 @@ def fill_from_neighbours(images, keep, mean=0.0):
     Evaluation Strategy for Attribution Methods", who solve a linear system instead).
 
     Args:
-        images: float `[n, *spatial, c]`.
+        images: `[n, *spatial, c]`, or a stream (see the package).
         keep: bool `[n, *spatial]`.
         mean: number, `[c]` or images, what an image becomes of which nothing is kept.
 
     Returns:
         float32, the images' shape.
+
+    Raises:
+        ValueError: images empty or not finite; `keep` of another dtype or shape.
     """
-    images = np.asarray(images, np.float32)
+    images, keep = _inputs.images_of(images), np.asarray(keep)
+    if keep.dtype != bool or keep.shape != images.shape[:-1]:
+        raise ValueError(
+            f"`keep` must be bool of shape {images.shape[:-1]}. Received: {keep.dtype} of shape {keep.shape}"
+        )
     known = keep[..., None]
-    sums, counts = images * known, known.astype(np.float32)
-    filled, missing, scale = np.where(known, images, np.float32(0)), ~known, 1
-    while missing.any() and max(sums.shape[1:-1]) > 1:
-        sums, counts = _halved(sums), _halved(counts)
-        scale *= 2
-        means = _enlarged(sums / np.maximum(counts, 1), scale, images.shape)
-        found = missing & (_enlarged(counts, scale, images.shape) > 0)
-        filled = np.where(found, means, filled)
-        missing = missing & ~found
-    return np.where(missing, np.float32(mean), filled)
+    levels = [(images * known, known.astype(np.float32))]  # sums and counts of what is kept in each block
+    while max(levels[-1][0].shape[1:-1], default=1) > 1:
+        levels.append(tuple(_halved(array) for array in levels[-1]))
+    nothing_kept = levels[-1][1] == 0
+    filled = levels[-1][0] * 0
+    for sums, counts in reversed(levels):
+        filled = np.where(counts > 0, sums / np.maximum(counts, 1), _doubled(filled, sums.shape))
+    return np.where(nothing_kept, np.float32(mean), filled)
 
 
 def _halved(array):
@@ -98,9 +104,10 @@ def _halved(array):
     return array
 
 
-def _enlarged(array, scale, shape):
+def _doubled(array, shape):
+    """Every entry twice along every spatial axis, cut to `shape`."""
     for axis in range(1, array.ndim - 1):
-        array = np.repeat(array, scale, axis)
+        array = np.repeat(array, 2, axis)
     return array[(slice(None), *(slice(side) for side in shape[1:-1]))]
 
 
@@ -115,6 +122,23 @@ def _another(images, seed):
 
 
 NAMES = ("mean", "blur", "noise", "image", "neighbours")
+
+
+def by_name(fills):
+    """A dict from names to fills, of a name, several, or such a dict.
+
+    Raises:
+        ValueError: no fills, or an unknown name.
+    """
+    if not isinstance(fills, dict):
+        names = [fills] if isinstance(fills, str) else list(fills)
+        fills = dict(zip(names, names, strict=True))
+    if not fills:
+        raise ValueError("`fills` must name at least one fill. Received: none")
+    for fill in fills.values():
+        if isinstance(fill, str):
+            _inputs.one_of("fill", fill, NAMES)
+    return fills
 
 
 class Painter:

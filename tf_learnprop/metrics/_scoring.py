@@ -44,6 +44,7 @@ class Scorer:
     Attributes:
         outputs: float64 `[n, classes]`, the model's outputs for the images.
         targets: int64 `[n]`.
+        confidences: float64 `[n]`, the probability of the class that is followed.
 
     Raises:
         TypeError: `model` can't be called.
@@ -63,17 +64,15 @@ class Scorer:
         classes = self.outputs.shape[1]
         predicted = self.outputs.argmax(1)
         self.targets = predicted if targets is None else _inputs.class_ids(targets, len(images), classes)
+        self.confidences = self._followed(self._probabilities(self.outputs), np.arange(len(images)))
 
     def outputs_of(self, images, owners):
         """The followed class' output, float64 `[b]`, for images made of those with numbers `owners`."""
-        return self._two_classes(self._raw(images))[np.arange(len(owners)), self.targets[owners]]
+        return self._followed(self._two_classes(self._raw(images)), owners)
 
     def probabilities_of(self, images, owners):
         """As `outputs_of`, the followed class' probability."""
-        outputs = self._two_classes(self._raw(images))
-        if self._from_logits:
-            outputs = softmax(outputs)
-        return outputs[np.arange(len(owners)), self.targets[owners]]
+        return self._followed(self._probabilities(self._two_classes(self._raw(images))), owners)
 
     def over(self, variants, make, score):
         """Scores of perturbed images, several an image; only one batch of them exists at a time.
@@ -93,6 +92,12 @@ class Scorer:
 
         count = len(self.images) * variants
         return in_batches(count, compute, self._batch_size, self._verbose).reshape(-1, variants)
+
+    def _followed(self, outputs, owners):
+        return outputs[np.arange(len(owners)), self.targets[owners]]
+
+    def _probabilities(self, outputs):
+        return softmax(outputs) if self._from_logits else outputs
 
     def _raw(self, images):
         outputs = np.asarray(self._function(images))

@@ -16,7 +16,7 @@ def gini(maps):
     Hurley and Rickard 2009.
 
     Args:
-        maps: `[n, *spatial]`.
+        maps: `[n, *spatial]`, or a stream (see the package).
 
     Returns:
         float64 `[n]`, in [0, 1 − 1/d]; 0 for a map of zeros.
@@ -39,7 +39,7 @@ def total_variation(maps):
     Fatemi 1992). 1 an axis for a chessboard of single pixels.
 
     Args:
-        maps: `[n, *spatial]`, every side of 2 pixels at least.
+        maps: `[n, *spatial]`, every side of 2 pixels at least, or a stream.
 
     Returns:
         float64 `[n]`; 0 for a constant map.
@@ -61,7 +61,7 @@ def high_frequency_energy(maps, cutoff=0.25):
     norm of the frequency in cycles a pixel. White noise has 1 − π·cutoff² (two axes).
 
     Args:
-        maps: `[n, *spatial]`, every side of 2 pixels at least.
+        maps: `[n, *spatial]`, every side of 2 pixels at least, or a stream.
         cutoff: float > 0, in cycles a pixel; the fastest that an axis holds is 0.5.
 
     Returns:

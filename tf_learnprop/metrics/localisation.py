@@ -32,7 +32,7 @@ def mosaics(images, labels, confidences, *, grid=2, threshold=0.9, count=None, s
     times the side.
 
     Args:
-        images: `[n, h, w, c]`.
+        images: `[n, h, w, c]`, or a stream (see the package).
         labels: int `[n]`, the right classes.
         confidences: float `[n]`, the model's probability of the right class, or `[n, classes]`, all of
             them. Of the latter an image also counts only if its class has the largest.
@@ -53,11 +53,11 @@ def mosaics(images, labels, confidences, *, grid=2, threshold=0.9, count=None, s
     _inputs.share("threshold", threshold)
     if count is not None:
         checks.whole_number("count", count, 1)
-    dtype = np.asarray(images).dtype
+    images = _inputs.gathered("images", images)
     checked = _inputs.images_of(images)
     if checked.ndim != 4:
         raise ValueError(f"`images` must be [n, h, w, c]. Received: shape={checked.shape}")
-    images = np.asarray(images) if dtype.kind in "iuf" else checked
+    images = np.asarray(images) if np.asarray(images).dtype.kind in "iuf" else checked
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or labels.min() < 0:
         raise ValueError(
@@ -115,7 +115,7 @@ def grid_pointing_game(maps, cells, grid=2):
     1/grid², which is also the score of a map without anything positive; a constant positive map has it too.
 
     Args:
-        maps: `[m, grid·h, grid·w]`, maps of mosaics for the class of one of their cells.
+        maps: `[m, grid·h, grid·w]`, or a stream: maps of mosaics for the class of one of their cells.
         cells: int or ints `[m]`, the right cells, numbered row by row.
         grid: int, cells a side.
 

@@ -48,8 +48,8 @@ def similarity(maps, others, absolute=False):
     2018; a constant map counts as 0.
 
     Args:
-        maps: `[n, h, w]`.
-        others: `[n, h, w]`.
+        maps: `[n, h, w]`, or a stream (see the package).
+        others: `[n, h, w]`, or a stream.
         absolute: bool, whether absolute values are compared.
 
     Returns:
@@ -70,7 +70,9 @@ def similarity(maps, others, absolute=False):
     return Similarity(_ranking.spearman(*flat), ssim)
 
 
-def randomisation(model, images, explain, *, mode="cascading", absolute=False, seed=0, verbose=0):
+def randomisation(
+    model, images, explain, *, layers=None, mode="cascading", absolute=False, seed=0, verbose=0
+):
     """Similarity of maps to those of the model with random weights, layer after layer; lower is better.
 
     `"cascading"` randomises from the output down to each layer, `"independent"` each layer alone.
@@ -84,47 +86,55 @@ def randomisation(model, images, explain, *, mode="cascading", absolute=False, s
 
     Args:
         model: Functional or Sequential `keras.Model`.
-        images: `[n, h, w, c]`.
+        images: `[n, h, w, c]`, or a stream (see the package).
         explain: callable from (model, images) to maps `[n, h, w]`. It should hold on to a class, else a
             change of the predicted class is measured too.
+        layers: int, how many layers are looked at, spread evenly from the output's to the input's; cascading,
+            those between are randomised with the next; None for all. More than there are is all.
         mode: `"cascading"` or `"independent"`.
         absolute: bool, whether absolute values are compared.
         seed: int.
         verbose: 0 or 1.
 
     Returns:
-        `Randomisation`, one row a layer with weights, those of nested models included, in reverse of the
-        order in which the model lists them.
+        `Randomisation`, one row a layer looked at; of the layers with weights, those of nested models
+        included, in reverse of the order in which the model lists them.
 
     Raises:
         TypeError: `model` is no `keras.Model`, or `explain` can't be called.
-        ValueError: another mode; a model without weights; images or maps empty, not finite or of
-            different lengths.
+        ValueError: another mode; `layers` below 1; a model without weights; images or maps empty, not finite
+            or of different lengths.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model. Received: {type(model).__name__}")
     _check_callable("explain", explain)
     _inputs.one_of("mode", mode, ("cascading", "independent"))
     checks.whole_number("seed", seed, 0)
+    if layers is not None:
+        checks.whole_number("layers", layers, 1)
     images = _inputs.images_of(images)
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     before = explain(copy, images)
-    layers = _layers_with_weights(copy)[::-1]
-    if not layers:
+    found = _layers_with_weights(copy)[::-1]
+    if not found:
         raise ValueError("`model` must have layers with weights. Received: none")
-    progress = keras.utils.Progbar(len(layers), verbose=verbose)
-    rows = []
-    for number, layer in enumerate(layers):
-        held = layer.get_weights()
-        _randomise(layer, np.random.default_rng((seed, number)))
+    count = len(found) if layers is None else min(layers, len(found))
+    looked_at = np.linspace(0, len(found) - 1, count).round().astype(int)
+    progress = keras.utils.Progbar(count, verbose=verbose)
+    rows, first = [], 0
+    for last in looked_at:
+        held = found[last].get_weights()
+        for number in range(last if mode == "independent" else first, last + 1):
+            _randomise(found[number], np.random.default_rng((seed, number)))
         maps = explain(copy, images)
         if mode == "independent":
-            layer.set_weights(held)
+            found[last].set_weights(held)
         rows.append(similarity(_one_each("explain", maps, images), before, absolute))
+        first = last + 1
         progress.add(1)
     correlations, ssims = (np.array(values) for values in zip(*rows, strict=True))
-    return Randomisation([layer.path for layer in layers], correlations, ssims)
+    return Randomisation([found[number].path for number in looked_at], correlations, ssims)
 
 
 def class_sensitivity(model, images, explain, *, from_logits=True, absolute=False, batch_size=32, verbose=0):
@@ -137,7 +147,7 @@ def class_sensitivity(model, images, explain, *, from_logits=True, absolute=Fals
 
     Args:
         model: callable from images to logits `[n, classes]`, or `keras.Model`.
-        images: `[n, h, w, c]`.
+        images: `[n, h, w, c]`, or a stream (see the package).
         explain: callable from (images `[n, h, w, c]`, class ids `[n]`) to maps `[n, h, w]`.
         from_logits: bool; False says that `model` gives probabilities.
         absolute: bool, whether absolute values are compared.
@@ -155,19 +165,15 @@ def class_sensitivity(model, images, explain, *, from_logits=True, absolute=Fals
     _check_callable("explain", explain)
     images = _inputs.images_of(images)
     scorer = _scoring.Scorer(model, images, None, from_logits, batch_size)
-    progress = keras.utils.Progbar(2, verbose=verbose)
-    pair = []
-    for ids in (scorer.targets, scorer.outputs.argmin(1)):
-        parts = [
-            _one_each(
-                "explain",
-                explain(images[k : k + batch_size], ids[k : k + batch_size]),
-                ids[k : k + batch_size],
-            )
-            for k in range(0, len(images), batch_size)
-        ]
-        pair.append(np.concatenate(parts))
-        progress.add(1)
+    pair = [
+        _scoring.in_batches(
+            len(images),
+            lambda rows, ids=ids: _one_each("explain", explain(images[rows], ids[rows]), rows),
+            batch_size,
+            verbose,
+        )
+        for ids in (scorer.targets, scorer.outputs.argmin(1))
+    ]
     return similarity(*pair, absolute)
 
 
@@ -186,7 +192,7 @@ def cosine_similarity_convergence(
     Args:
         backward: callable from (images `[b, ...]`, directions float32 `[b, outputs]`) to a dict from
             layer names to signals `[b, ...]`.
-        images: `[n, ...]`.
+        images: `[n, ...]`, or a stream (see the package).
         outputs: int, length of a direction.
         directions: int, at least 2, D.
         batch_size: int, images at a time.

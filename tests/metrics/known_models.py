@@ -1,0 +1,51 @@
+"""Models of images whose right answers are known, and a curve by a slow loop."""
+
+import itertools
+
+import numpy as np
+
+SIDE = 8
+WEIGHTS = np.random.default_rng(5).normal(size=(SIDE * SIDE * 2, 3))
+
+
+def images_and_maps(count=3, side=SIDE, seed=0):
+    generator = np.random.default_rng(seed)
+    images = generator.normal(size=(count, side, side, 2)).astype("float32")
+    return images, generator.normal(size=(count, side, side))
+
+
+def linear(images):
+    """Logits of a linear model."""
+    return np.asarray(images).reshape(len(images), -1) @ WEIGHTS
+
+
+def quadrant(images):
+    """Logits that look at the mean of the top left quadrant alone; class 1 if it is above 0.5."""
+    images = np.asarray(images)
+    seen = images[:, : images.shape[1] // 2, : images.shape[2] // 2].mean((1, 2, 3))
+    return np.stack([np.zeros_like(seen), 20 * (seen - 0.5)], 1)
+
+
+def quadrant_map(count, side=SIDE):
+    maps = np.zeros((count, side, side))
+    maps[:, : side // 2, : side // 2] = 1
+    return maps
+
+
+def loop_probability(model, image, target):
+    logits = np.asarray(model(image[None]), float)[0]
+    powers = [np.exp(value - max(logits)) for value in logits]
+    return powers[target] / sum(powers)
+
+
+def loop_curve(model, image, order, start, finish, step, target):
+    """As RISE's own loop: pixels of `start` become those of `finish`, a step at a time."""
+    current = start.copy()
+    values = [loop_probability(model, current, target)]
+    width = image.shape[1]
+    for k in range(0, len(order), step):
+        for pixel in order[k : k + step]:
+            current[pixel // width, pixel % width] = finish[pixel // width, pixel % width]
+        values.append(loop_probability(model, current, target))
+    area = sum((a + b) / 2 for a, b in itertools.pairwise(values)) / (len(values) - 1)
+    return values, area
