@@ -1,0 +1,123 @@
+"""What is measured of each method: one value an image, by name."""
+
+import functools
+
+import numpy as np
+
+from tf_learnprop import metrics
+
+#: RISE's blur, 11 pixels and sigma 5, at every size: in proportion it would leave small images sharp.
+BLUR = functools.partial(metrics.gaussian_blur, kernel=11, sigma=5.0)
+FILLS = {"blur": BLUR, "mean": "mean", "noise": "noise", "image": "image", "neighbours": "neighbours"}
+#: Fills that the training of rules never uses.
+UNSEEN = ("image", "neighbours")
+
+
+class Context:
+    """A subject with the images that are measured, and how much is spent on them.
+
+    Args:
+        subject: `Subject`.
+        count: int, images at most.
+        steps: int, points of the insertion and deletion curves, the first not counted.
+        samples: int, sets of µFidelity and squares of infidelity.
+        mosaics: int, mosaics at most.
+        seed: int.
+    """
+
+    def __init__(self, subject, count, steps, samples, mosaics, seed):
+        self.subject, self.seed = subject, seed
+        self.steps, self.samples, self.mosaics = steps, samples, mosaics
+        self.images, self.labels = subject.test[:count], subject.labels[:count]
+
+    @property
+    def settings(self):
+        """What results depend on, to tell whether those of an earlier run still hold."""
+        return {
+            "images": len(self.images),
+            "steps": self.steps,
+            "samples": self.samples,
+            "mosaics": self.mosaics,
+            "seed": self.seed,
+        }
+
+
+def fidelity(context, maps, images=None, labels=None):
+    """Insertion, deletion and their difference: under each fill, over all, over those unseen in training."""
+    images = context.images if images is None else images
+    labels = context.labels if labels is None else labels
+    pixels = maps[0].size
+    result = metrics.insertion_deletion(
+        context.subject.forward,
+        images,
+        maps,
+        labels,
+        fills=FILLS,
+        step=-(-pixels // context.steps),
+        batch_size=64,
+        seed=context.seed,
+    )
+    values = {"fidelity": result.scores}
+    for fill in FILLS:
+        values[f"insertion/{fill}"] = result.insertion[fill].scores
+        values[f"deletion/{fill}"] = result.deletion[fill].scores
+        values[f"fidelity/{fill}"] = values[f"insertion/{fill}"] - values[f"deletion/{fill}"]
+    values["fidelity_unseen"] = np.mean([values[f"fidelity/{fill}"] for fill in UNSEEN], 0)
+    return values
+
+
+def degradation(context, maps):
+    """LeRF − MoRF in tiles of 8 and of 14 pixels at 224, under the fill from neighbours."""
+    values = {}
+    for pixels in (8, 14):
+        tile = max(round(pixels * maps.shape[1] / 224), 1)
+        tiles = (-(-maps.shape[1] // tile)) ** 2
+        result = metrics.degradation(
+            context.subject.forward,
+            context.images,
+            maps,
+            context.labels,
+            tile=tile,
+            step=-(-tiles // context.steps),
+            fill="neighbours",
+            batch_size=64,
+            seed=context.seed,
+        )
+        values[f"degradation/{pixels}"] = result.scores
+    return values
+
+
+def correlation(context, maps):
+    """µFidelity and infidelity, with the mean colour as the fill."""
+    shared = dict(samples=context.samples, batch_size=64, seed=context.seed)
+    arguments = (context.subject.forward, context.images, maps, context.labels)
+    return {
+        "mu_fidelity": metrics.mu_fidelity(*arguments, grid=min(9, maps.shape[1]), **shared),
+        "infidelity": metrics.infidelity(*arguments, **shared),
+    }
+
+
+def complexity(context, maps):
+    """Gini index, total variation, share of energy in high frequencies."""
+    return {
+        "gini": metrics.gini(maps),
+        "total_variation": metrics.total_variation(maps),
+        "high_frequency": metrics.high_frequency_energy(maps),
+    }
+
+
+def class_sensitivity(context, maps, explain, least_likely):
+    """Rank correlation of the maps of the predicted and of the least likely class; lower is better."""
+    others = explain(context.images, least_likely)
+    return {"class_sensitivity": metrics.similarity(maps, others).rank_correlation}
+
+
+def pointing(explain, mosaics):
+    """The grid pointing game: share of the positive attribution in each class' cell, mean over the cells."""
+    cells = mosaics.labels.shape[1]
+    side = int(cells**0.5)
+    shares = [
+        metrics.grid_pointing_game(explain(mosaics.images, mosaics.labels[:, cell]), cell, grid=side)
+        for cell in range(cells)
+    ]
+    return {"pointing": np.mean(shares, 0)}

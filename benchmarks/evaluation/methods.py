@@ -1,0 +1,202 @@
+"""The methods that ours is compared with: xplique's, and trivial baselines of our own.
+
+Explained is the logit of the target class; the methods that perturb (Occlusion, RISE, Sobol) get its softmax
+probability, as their papers do. What is hidden becomes 0, the mean colour of the normalised images.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tf_learnprop as tlp
+from tf_learnprop import resampling
+
+
+class Variant(NamedTuple):
+    """A form in which a method's raw attributions can be judged.
+
+    Attributes:
+        name: str.
+        form: function from (raw attributions, images `[n, h, w, c]`) to maps `[n, h, w]`.
+    """
+
+    name: str
+    form: Any
+
+
+class Method(NamedTuple):
+    """A method, ready for one model.
+
+    Attributes:
+        name: str.
+        passes: int, forward and backward passes an image, one each.
+        explain: function from (images float32 `[n, h, w, c]`, targets int `[n]`) to raw attributions.
+        variants: `Variant`s, of which the best is taken.
+        note: str, what a reader must know.
+    """
+
+    name: str
+    passes: int
+    explain: Any
+    variants: tuple = (Variant("", lambda raw, images: np.asarray(raw)),)
+    note: str = ""
+
+
+def methods(model, *, spread, rise_masks=1000, sobol_designs=32, seed=0):
+    """All methods for a model.
+
+    Args:
+        model: `keras.Model` from images `[n, h, w, c]` to logits, without nested models (xplique sees
+            none of their layers).
+        spread: float, largest minus smallest value of the images, of which SmoothGrad's noise is 15 %.
+        rise_masks: int.
+        sobol_designs: int, a power of two.
+        seed: int.
+
+    Returns:
+        list of `Method`.
+    """
+    return [*baselines(seed), *peers(model, spread, rise_masks, sobol_designs, seed)]
+
+
+def baselines(seed):
+    """Random maps, a Gaussian at the centre, Sobel edges: they know nothing of the model."""
+
+    def random(images, targets):
+        return np.random.default_rng([seed, *targets]).random(images.shape[:3])
+
+    def centre(images, targets):
+        vertical, horizontal = (np.exp(-2 * np.linspace(-1, 1, side) ** 2) for side in images.shape[1:3])
+        return np.broadcast_to(np.outer(vertical, horizontal), images.shape[:3])
+
+    def edges(images, targets):
+        slopes = tf.image.sobel_edges(tf.reduce_mean(images, -1, keepdims=True))[..., 0, :]
+        return np.sqrt(np.sum(np.square(slopes), -1))
+
+    return [
+        Method("random", 0, random),
+        Method("centre Gaussian", 0, centre),
+        Method("Sobel edges", 0, edges, tuple(_each_blurred("", lambda raw, images: raw))),
+    ]
+
+
+def peers(model, spread, rise_masks, sobol_designs, seed):
+    """The methods of xplique; those of raw gradients in several variants."""
+    import xplique.attributions as xplique
+
+    side = model.input_shape[1]
+    patch, stride = max(side // 7, 2), max(side // 14, 1)
+    grid = min(side, 8)
+    last = _last_spatial(model)
+    probability = keras.Model(model.inputs, keras.ops.softmax(model.outputs[0]))
+    gradient = dict(batch_size=16, reducer=None)
+    forward = dict(batch_size=64)
+    signed = (*_each_blurred("signed", _sum), *_each_blurred("absolute", _absolute))
+    times_input = (
+        *_each_blurred("times input", lambda raw, images: _sum(raw * images, images)),
+        *_each_blurred("absolute", _absolute),
+    )
+    found = [
+        ("Saliency", 2, xplique.Saliency(model, **gradient), tuple(_each_blurred("absolute", _absolute))),
+        ("Gradient×Input", 2, xplique.GradientInput(model, **gradient), signed),
+        ("Integrated Gradients", 50, xplique.IntegratedGradients(model, steps=25, **gradient), signed),
+        (
+            "SmoothGrad",
+            50,
+            xplique.SmoothGrad(model, nb_samples=25, noise=0.15 * spread, **gradient),
+            times_input,
+        ),
+        ("Guided Backprop", 2, xplique.GuidedBackprop(model, **gradient), times_input),
+        ("Grad-CAM", 2, xplique.GradCAM(model, conv_layer=last, batch_size=16), _PLAIN),
+        ("Grad-CAM++", 2, xplique.GradCAMPP(model, conv_layer=last, batch_size=16), _PLAIN),
+        (
+            "Occlusion",
+            ((side - patch) // stride + 1) ** 2 + 1,
+            xplique.Occlusion(probability, patch_size=patch, patch_stride=stride, **forward),
+            _PLAIN,
+        ),
+        (
+            "RISE",
+            rise_masks,
+            xplique.Rise(probability, nb_samples=rise_masks, grid_size=min(side // 2, 7), **forward),
+            _PLAIN,
+        ),
+        (
+            "Sobol",
+            sobol_designs * (grid**2 + 2),
+            xplique.SobolAttributionMethod(probability, grid_size=grid, nb_design=sobol_designs, **forward),
+            _PLAIN,
+        ),
+    ]
+    notes = {"Guided Backprop": _guided_note(model)}
+    return [
+        Method(name, passes, _with_classes(explainer, model, seed), variants, notes.get(name, ""))
+        for name, passes, explainer, variants in found
+    ]
+
+
+def _with_classes(explainer, model, seed):
+    """Its `explain` with class ids in place of one-hot targets, seeded."""
+
+    def explain(images, targets):
+        keras.utils.set_random_seed(seed)
+        return np.asarray(
+            explainer.explain(images, np.eye(model.output_shape[-1], dtype=np.float32)[targets])
+        )
+
+    return explain
+
+
+def _last_spatial(model):
+    """Name of the last layer that gives feature maps: the last activation before the pooling."""
+    return [layer.name for layer in model.layers if len(layer.output.shape) == 4][-1]
+
+
+def _guided_note(model):
+    """Whether xplique's Guided Backprop, which reaches ReLUs of the usual kinds alone, is the whole of it."""
+    from xplique.attributions import GuidedBackprop
+
+    image = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype(np.float32)
+    targets = np.asarray(model(image)).argmax(1)
+    theirs = np.asarray(
+        GuidedBackprop(model, reducer=None).explain(image, np.eye(model.output_shape[-1])[targets])
+    )
+    whole = tlp.wrap_model(model, rule="guided_backprop").input_signal(image, targets)
+    if np.abs(theirs - whole).max() <= 1e-3 * np.abs(whole).max():
+        return ""
+    likeness = np.corrcoef(theirs.ravel(), whole.ravel())[0, 1]
+    return (
+        "xplique's is not guided backprop at every activation of this model (it leaves out what is not a "
+        f"plain ReLU, and the upper bound of ReLU6); correlation with that on noise: {likeness:.2f}"
+    )
+
+
+# -- variants ------------------------------------------------------------------------------------------------
+
+
+def _sum(raw, images):
+    return raw.sum(-1)
+
+
+def _absolute(raw, images):
+    return np.abs(raw).sum(-1)
+
+
+def _plain(raw, images):
+    return np.asarray(raw)[..., 0]
+
+
+_PLAIN = (Variant("", _plain),)
+
+
+def _each_blurred(name, form):
+    """The form as it is, and under a Gaussian blur of 1/32 of the side (at least a pixel)."""
+
+    def blurred(raw, images):
+        maps = tf.constant(form(raw, images), tf.float32)
+        matrices = [resampling.gaussian_matrix(side, max(side / 32, 1.0)) for side in maps.shape[1:]]
+        return resampling.apply_along(maps[..., None], matrices)[..., 0].numpy()
+
+    return Variant(name, form), Variant(f"{name}, blurred".removeprefix(", "), blurred)

@@ -1,0 +1,121 @@
+"""Results as Markdown: means, 95 % bootstrap intervals over images, paired differences against our method."""
+
+import numpy as np
+
+from tf_learnprop import metrics
+
+#: Column title, name of the measure, whether larger is better (None: neither).
+COLUMNS = (
+    ("ins−del, 5 fills", "fidelity", True),
+    ("unseen fills", "fidelity_unseen", True),
+    ("degradation 8", "degradation/8", True),
+    ("degradation 14", "degradation/14", True),
+    ("µFidelity", "mu_fidelity", True),
+    ("infidelity", "infidelity", False),
+    ("pointing", "pointing", True),
+    ("class corr.", "class_sensitivity", False),
+    ("max-sens.", "max_sensitivity", False),
+    ("Gini", "gini", None),
+    ("TV", "total_variation", None),
+    ("high freq.", "high_frequency", None),
+)
+PAIRED = ("fidelity", "fidelity_unseen", "degradation/8", "mu_fidelity", "pointing")
+
+
+def markdown(name, heading, results, ours):
+    """The tables of one subject.
+
+    Args:
+        name: str.
+        heading: str, a line about the subject.
+        results: dict from method names to dicts with `passes`, `seconds` (an image), `variant`, `note`
+            and `measures`, a dict from names to lists of one value an image.
+        ours: str, the method that the others are compared with.
+
+    Returns:
+        str.
+    """
+    order = sorted(results, key=lambda method: -np.mean(results[method]["measures"]["fidelity"]))
+    return "\n\n".join(
+        [
+            f"## {name}",
+            heading,
+            _table(
+                ["method", "passes", "s an image", *(title for title, _, _ in COLUMNS)], _rows(results, order)
+            ),
+            f"Difference to {ours}, paired by image; positive: {ours} is ahead.",
+            _table(["method", *_titles(PAIRED)], _differences(results, order, ours)),
+            "Insertion − deletion, fill by fill.",
+            _table(["method", *_fills(results)], _by_fill(results, order)),
+            *_notes(results, order),
+        ]
+    )
+
+
+def _titles(names):
+    return [title for title, name, _ in COLUMNS if name in names]
+
+
+def _rows(results, order):
+    best = {name: _best(results, order, name, larger) for _, name, larger in COLUMNS if larger is not None}
+    for method in order:
+        result = results[method]
+        cells = []
+        for _, name, _ in COLUMNS:
+            cell = _interval(result["measures"].get(name))
+            cells.append(f"**{cell}**" if best.get(name) == method else cell)
+        variant = f" ({result['variant']})" if result["variant"] else ""
+        yield [method + variant, result["passes"], f"{result['seconds']:.3g}", *cells]
+
+
+def _best(results, order, name, larger):
+    means = {
+        method: np.mean(results[method]["measures"][name])
+        for method in order
+        if name in results[method]["measures"]
+    }
+    return (max if larger else min)(means, key=means.get, default=None)
+
+
+def _interval(values):
+    if not values:
+        return "–"
+    mean, low, high = metrics.bootstrap_interval(values)
+    return f"{_short(mean)} [{_short(low)}, {_short(high)}]"
+
+
+def _differences(results, order, ours):
+    for method in order:
+        if method == ours:
+            continue
+        cells = [method]
+        for name in PAIRED:
+            mine, theirs = (results[key]["measures"].get(name) for key in (ours, method))
+            both = mine and theirs and len(mine) == len(theirs)
+            cells.append(_interval(list(np.subtract(mine, theirs))) if both else "–")
+        yield cells
+
+
+def _fills(results):
+    first = next(iter(results.values()))["measures"]
+    return [name.removeprefix("fidelity/") for name in first if name.startswith("fidelity/")]
+
+
+def _by_fill(results, order):
+    for method in order:
+        values = results[method]["measures"]
+        yield [method, *(_short(np.mean(values[f"fidelity/{fill}"])) for fill in _fills(results))]
+
+
+def _notes(results, order):
+    notes = [f"- {method}: {results[method]['note']}" for method in order if results[method]["note"]]
+    return ["\n".join(notes)] if notes else []
+
+
+def _short(value):
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 10 else f"{value:.3g}"
+
+
+def _table(titles, rows):
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -1,0 +1,208 @@
+"""Compares the learned maps with other methods' on eight models and five data sets.
+
+    python benchmarks/quality.py --quick      # three models, few images, about five minutes
+    python benchmarks/quality.py              # all; hours on two cores
+
+Each (model, method) gets a JSON file with one value an image for every measure; a run that was cut off
+goes on where it was, and results whose settings have changed are measured anew. The tables are written to
+`tables.md` beside them. The split of images is that of `evaluation/subjects.py`; data sets whose
+folder TF_LEARNPROP_DATA does not name are left out, which is said.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+from evaluation import measures, methods, our_rules, subjects, tables  # noqa: E402
+
+import tf_learnprop as tlp  # noqa: E402
+from tf_learnprop import metrics  # noqa: E402
+
+OURS = "learned rules"
+QUICK = ("digits_swish", "mnist_inception", "cifar_resnet20")
+
+
+class Run:
+    """One subject, its context, and where its results lie."""
+
+    def __init__(self, name, arguments, cache):
+        self.quick, self.seed = arguments.quick, arguments.seed
+        self.subject = subjects.load(name, cache)
+        large = name.startswith("imagenet")
+        self.context = measures.Context(
+            self.subject,
+            count=arguments.images or ((6 if large else 16) if self.quick else (40 if large else 100)),
+            steps=8 if self.quick else 14,
+            samples=32 if self.quick else 100,
+            mosaics=4 if self.quick else (12 if large else 24),
+            seed=self.seed,
+        )
+        self.rules = our_rules.path(self.subject, cache, self.quick, self.seed)
+        self.rise_masks = 200 if self.quick else (2000 if large else 1000)
+        self.folder = arguments.out / ("quick" if self.quick else "full") / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        logits = subjects.logits(self.subject.forward, self.context.images)
+        self.least_likely = logits.argmin(1)
+        self.mosaics = self._mosaics()
+        self.enlarged_methods = None
+
+    def methods(self, model):
+        """All methods for the subject's model, or the same model for larger images."""
+        ours = [
+            methods.Method(OURS, 2, tlp.wrap_model(model, rule=str(self.rules)).explain),
+            methods.Method("learned rules, untrained", 2, tlp.wrap_model(model).explain),
+        ]
+        spread = float(np.ptp(self.subject.train))
+        return ours + methods.methods(
+            subjects.flat(model),
+            spread=spread,
+            rise_masks=self.rise_masks,
+            sobol_designs=4 if self.quick else 32,
+            seed=self.seed,
+        )
+
+    def _mosaics(self):
+        """Mosaics of test images, or None where too few classes have confident images."""
+        test = self.subject.test
+        probabilities = keras.ops.softmax(subjects.logits(self.subject.forward, test)).numpy()
+        try:
+            return metrics.mosaics(
+                test, self.subject.labels, probabilities, count=self.context.mosaics, seed=self.seed
+            )
+        except ValueError:
+            return None
+
+    @property
+    def heading(self):
+        """What was measured, in a line."""
+        context, subject = self.context, self.subject
+        mosaics = f"{_count(self.mosaics) or 'no'} mosaics of images with confidence ≥ .9"
+        return (
+            f"{len(context.images)} test images of the {subject.accuracy:.1%} that the model gets right; "
+            f"rules trained on {len(subject.train)} others; {context.steps} steps a curve, "
+            f"{context.samples} samples, {mosaics}."
+        )
+
+
+def measured(run, method):
+    """Results of one method, from its file as far as they are there."""
+    path = run.folder / f"{method.name.replace(' ', '_').replace('/', '-')}.json"
+    settings = {**run.context.settings, "passes": method.passes, "mosaics": _count(run.mosaics)}
+    if method.name == OURS:
+        settings["rules"] = hashlib.sha256(run.rules.read_bytes()).hexdigest()
+    if path.exists():
+        result = json.loads(path.read_text())
+        if result["settings"] == settings:
+            return result
+    context = run.context
+    variant = _best_variant(run, method)
+    method.explain(context.images[:2], context.labels[:2])  # traced before the clock starts
+
+    def explain(images, targets):
+        return variant.form(method.explain(images, targets), images)
+
+    started = time.perf_counter()
+    maps = explain(context.images, context.labels)
+    seconds = (time.perf_counter() - started) / len(maps)
+    values = {
+        **measures.fidelity(context, maps),
+        **measures.degradation(context, maps),
+        **measures.correlation(context, maps),
+        **measures.complexity(context, maps),
+        **measures.class_sensitivity(context, maps, explain, run.least_likely),
+    }
+    if run.mosaics:
+        values |= measures.pointing(_of_mosaics(run, method.name, variant), run.mosaics)
+    result = {
+        "settings": settings,
+        "passes": method.passes,
+        "seconds": seconds,
+        "variant": variant.name,
+        "note": method.note,
+        "measures": {name: np.asarray(value).tolist() for name, value in values.items()},
+    }
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(result))
+    partial.replace(path)
+    return result
+
+
+def _best_variant(run, method):
+    """The variant that does best on the tune images."""
+    if len(method.variants) == 1:
+        return method.variants[0]
+    images = run.subject.tune[: max(len(run.context.images) // 3, 4)]
+    labels = subjects.logits(run.subject.forward, images).argmax(1)
+    raw = method.explain(images, labels)
+    scores = [
+        measures.fidelity(run.context, variant.form(raw, images), images, labels)["fidelity"].mean()
+        for variant in method.variants
+    ]
+    return method.variants[int(np.argmax(scores))]
+
+
+def _of_mosaics(run, name, variant):
+    """The same method for the model at the mosaics' size."""
+    if run.enlarged_methods is None:
+        factor = run.mosaics.images.shape[1] // run.context.images.shape[1]
+        run.enlarged_methods = {method.name: method for method in run.methods(run.subject.enlarged(factor))}
+    method = run.enlarged_methods[name]
+    return lambda images, targets: variant.form(method.explain(images, targets), images)
+
+
+def _count(mosaics):
+    return len(mosaics.images) if mosaics else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="few images, three models")
+    parser.add_argument("--subjects", help=f"of {', '.join(subjects.NAMES)}; by commas")
+    parser.add_argument("--methods", help="names of methods, by commas; ours always")
+    parser.add_argument("--images", type=int, help="test images of each subject at most")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/quality"))
+    arguments = parser.parse_args()
+    names = (
+        arguments.subjects.split(",") if arguments.subjects else QUICK if arguments.quick else subjects.NAMES
+    )
+    if unknown := set(names) - set(subjects.NAMES):
+        parser.error(
+            f"--subjects must be of {', '.join(subjects.NAMES)}. Received: {', '.join(sorted(unknown))}"
+        )
+
+    chapters, started = [], time.perf_counter()
+    for name in names:
+        try:
+            run = Run(name, arguments, arguments.out / "cache")
+        except subjects.MissingData as reason:
+            chapters.append(f"## {name}\n\nLeft out: {reason}.")
+            continue
+        chosen = [
+            method
+            for method in run.methods(run.subject.model)
+            if not arguments.methods or method.name in (OURS, *arguments.methods.split(","))
+        ]
+        results = {}
+        for method in chosen:
+            results[method.name] = measured(run, method)
+            fidelity = np.mean(results[method.name]["measures"]["fidelity"])
+            print(
+                f"{time.perf_counter() - started:6.0f} s  {name}  {method.name}  {fidelity:.3f}", flush=True
+            )
+        chapters.append(tables.markdown(name, run.heading, results, OURS))
+        keras.backend.clear_session()
+        text = "\n\n".join(chapters) + "\n"
+        (arguments.out / ("quick" if arguments.quick else "full") / "tables.md").write_text(text)
+    print("\n\n".join(chapters))
+
+
+if __name__ == "__main__":
+    main()
