@@ -20,12 +20,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
-from evaluation import measures, methods, our_rules, subjects, tables  # noqa: E402
+from evaluation import measures, methods, our_rules, sanity, subjects, tables  # noqa: E402
 
 import tf_learnprop as tlp  # noqa: E402
 from tf_learnprop import metrics  # noqa: E402
 
 OURS = "learned rules"
+#: Methods of more passes than this are left out of max-sensitivity, which takes many maps.
+CHEAP = 60
 QUICK = ("digits_swish", "mnist_inception", "cifar_resnet20")
 
 
@@ -45,6 +47,7 @@ class Run:
             seed=self.seed,
         )
         self.rules = our_rules.path(self.subject, cache, self.quick, self.seed)
+        self.layers = 2 if self.quick else 4
         self.rise_masks = 200 if self.quick else (2000 if large else 1000)
         self.folder = arguments.out / ("quick" if self.quick else "full") / name
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -118,6 +121,8 @@ def measured(run, method):
         **measures.complexity(context, maps),
         **measures.class_sensitivity(context, maps, explain, run.least_likely),
     }
+    if method.passes <= CHEAP:
+        values |= measures.max_sensitivity(context, explain)
     if run.mosaics:
         values |= measures.pointing(_of_mosaics(run, method.name, variant), run.mosaics)
     result = {
@@ -128,10 +133,33 @@ def measured(run, method):
         "note": method.note,
         "measures": {name: np.asarray(value).tolist() for name, value in values.items()},
     }
+    _write(path, result)
+    return result
+
+
+def sanity_of(run):
+    """Sanity checks of our rules, from their file if that is there."""
+    path = run.folder / "sanity.json"
+    settings = {"seed": run.seed, "rules": hashlib.sha256(run.rules.read_bytes()).hexdigest()}
+    if path.exists():
+        result = json.loads(path.read_text())
+        if result["settings"] == settings:
+            return result
+    schedule = our_rules.schedule(run.subject.name, run.quick)
+    result = {
+        "settings": settings,
+        "randomisation": sanity.randomisation(run.subject, run.rules, run.layers, schedule, run.seed),
+        "convergence": sanity.convergence(run.subject, run.rules, run.seed),
+    }
+    _write(path, result)
+    return result
+
+
+def _write(path, result):
+    """Writes a JSON file whole or not at all."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(result))
     partial.replace(path)
-    return result
 
 
 def _best_variant(run, method):
@@ -197,7 +225,7 @@ def main():
             print(
                 f"{time.perf_counter() - started:6.0f} s  {name}  {method.name}  {fidelity:.3f}", flush=True
             )
-        chapters.append(tables.markdown(name, run.heading, results, OURS))
+        chapters.append(tables.markdown(name, run.heading, results, OURS, sanity_of(run)))
         keras.backend.clear_session()
         text = "\n\n".join(chapters) + "\n"
         (arguments.out / ("quick" if arguments.quick else "full") / "tables.md").write_text(text)

@@ -11,6 +11,8 @@ BLUR = functools.partial(metrics.gaussian_blur, kernel=11, sigma=5.0)
 FILLS = {"blur": BLUR, "mean": "mean", "noise": "noise", "image": "image", "neighbours": "neighbours"}
 #: Fills that the training of rules never uses.
 UNSEEN = ("image", "neighbours")
+#: Images on which max-sensitivity is measured, which takes many maps.
+SENSITIVITY_COUNT = 12
 
 
 class Context:
@@ -110,6 +112,12 @@ def class_sensitivity(context, maps, explain, least_likely):
     """Rank correlation of the maps of the predicted and of the least likely class; lower is better."""
     others = explain(context.images, least_likely)
     return {"class_sensitivity": metrics.similarity(maps, others).rank_correlation}
+
+
+def max_sensitivity(context, explain):
+    """How far a map moves when its image hardly does, on few images."""
+    images, labels = context.images[:SENSITIVITY_COUNT], context.labels[:SENSITIVITY_COUNT]
+    return {"max_sensitivity": metrics.max_sensitivity(explain, images, labels, samples=3, seed=context.seed)}
 
 
 def pointing(explain, mosaics):

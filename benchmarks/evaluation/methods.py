@@ -90,7 +90,7 @@ def peers(model, spread, rise_masks, sobol_designs, seed):
     patch, stride = max(side // 7, 2), max(side // 14, 1)
     grid = min(side, 8)
     last = _last_spatial(model)
-    probability = keras.Model(model.inputs, keras.ops.softmax(model.outputs[0]))
+    probability = keras.Model(model.input, keras.ops.softmax(model.outputs[0]))
     gradient = dict(batch_size=16, reducer=None)
     forward = dict(batch_size=64)
     signed = (*_each_blurred("signed", _sum), *_each_blurred("absolute", _absolute))

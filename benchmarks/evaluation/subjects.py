@@ -114,7 +114,7 @@ def flat(model):
         copy = type(layer).from_config(layer.get_config())  # a layer used twice has no `.output`
         x = copy(x)
         copy.set_weights(layer.get_weights())
-    return keras.Model(backbone.inputs, x)
+    return keras.Model(backbone.input, x)
 
 
 # -- images --------------------------------------------------------------------------------------------------

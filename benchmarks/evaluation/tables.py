@@ -22,7 +22,7 @@ COLUMNS = (
 PAIRED = ("fidelity", "fidelity_unseen", "degradation/8", "mu_fidelity", "pointing")
 
 
-def markdown(name, heading, results, ours):
+def markdown(name, heading, results, ours, sanity):
     """The tables of one subject.
 
     Args:
@@ -31,6 +31,7 @@ def markdown(name, heading, results, ours):
         results: dict from method names to dicts with `passes`, `seconds` (an image), `variant`, `note`
             and `measures`, a dict from names to lists of one value an image.
         ours: str, the method that the others are compared with.
+        sanity: dict with `randomisation` and `convergence`, see `evaluation/sanity.py`.
 
     Returns:
         str.
@@ -48,6 +49,10 @@ def markdown(name, heading, results, ours):
             "Insertion − deletion, fill by fill.",
             _table(["method", *_fills(results)], _by_fill(results, order)),
             *_notes(results, order),
+            f"Sanity of {ours}: likeness of maps to those before layers were randomised, from the output on.",
+            _table(["test", "layer", "rank correlation", "SSIM"], _randomised(sanity["randomisation"])),
+            "Cosine of the signals at the input that start from random directions at the output.",
+            _table(list(sanity["convergence"]), [map(_short, sanity["convergence"].values())]),
         ]
     )
 
@@ -105,6 +110,12 @@ def _by_fill(results, order):
     for method in order:
         values = results[method]["measures"]
         yield [method, *(_short(np.mean(values[f"fidelity/{fill}"])) for fill in _fills(results))]
+
+
+def _randomised(tests):
+    for name, rows in tests.items():
+        for layer, correlation, ssim in rows:
+            yield [name, layer, _short(correlation), _short(ssim)]
 
 
 def _notes(results, order):

@@ -1,0 +1,76 @@
+"""Sanity checks of our maps: does a random model change them, does the signal heed the later layers?"""
+
+import tf_learnprop as tlp
+from evaluation import our_rules
+from tf_learnprop import metrics
+
+#: Images whose maps are compared.
+COUNT = 16
+
+
+def randomisation(subject, rules, layers, schedule, seed):
+    """Rank correlation with the maps of the trained model, after its layers were randomised one by one.
+
+    Args:
+        subject: `Subject`.
+        rules: path of its rule file.
+        layers: int, how many steps from the top layer to all layers are looked at.
+        schedule: (steps, batch size) of a training.
+        seed: int.
+
+    Returns:
+        dict from the name of a test to a list of (layer, mean rank correlation, mean SSIM). "retrained"
+        trains rules anew on the randomised model.
+    """
+    images, labels = subject.test[:COUNT], subject.labels[:COUNT]
+    wrapped = {}
+
+    def kept(model, images):
+        if id(model) not in wrapped:
+            wrapped[id(model)] = tlp.wrap_model(model, rule=str(rules))
+        return wrapped[id(model)].explain(images, labels)
+
+    def retrained(model, images):
+        return our_rules.train(model, subject.train, *schedule, seed=seed).explain(images, labels)
+
+    tests = {
+        "cascading, rules kept": (kept, "cascading"),
+        "independent, rules kept": (kept, "independent"),
+        "cascading, rules retrained": (retrained, "cascading"),
+    }
+    results = {}
+    for name, (explain, mode) in tests.items():
+        found = metrics.randomisation(subject.model, images, explain, mode=mode, layers=layers, seed=seed)
+        rows = zip(found.layers, found.rank_correlation.mean(1), found.ssim.mean(1), strict=True)
+        results[name] = [(layer, float(correlation), float(ssim)) for layer, correlation, ssim in rows]
+    return results
+
+
+def convergence(subject, rules, seed):
+    """Mean cosine of the signals at the input that start from random directions at the output; 1 is failure.
+
+    Args:
+        subject: `Subject`.
+        rules: path of its rule file.
+        seed: int.
+
+    Returns:
+        dict from the name of a rule to a float.
+    """
+    images = subject.test[:COUNT]
+    results = {}
+    for name, rule in {
+        "learned": str(rules),
+        "gradient": "gradient",
+        "guided backprop": "guided_backprop",
+        "deconvnet": "deconvnet",
+    }.items():
+        wrapped = tlp.wrap_model(subject.model, rule=rule)
+        cosines = metrics.cosine_similarity_convergence(
+            lambda images, directions, wrapped=wrapped: {"input": wrapped.input_signal(images, directions)},
+            images,
+            outputs=subject.model.output_shape[-1],
+            seed=seed,
+        )
+        results[name] = float(cosines["input"].mean())
+    return results
