@@ -1,18 +1,19 @@
-"""Compares our insertion, deletion and µFidelity with those of xplique, image by image.
+"""Compares our insertion, deletion and µFidelity with those of xplique.
 
     .venv-bench/bin/python benchmarks/against_xplique.py
 
 Needs the extra `bench`, and TF_LEARNPROP_DATA for the images. Both sides get the same model, images, maps and
-parameters: insertion from a blur and deletion to 0, of the softmax probability, with steps of equal size;
+parameters: insertion from a blur and deletion to 0, of the softmax probability, in steps of equal size;
 µFidelity of the logit, as Spearman's correlation, on a grid that divides the image.
 
-Insertion and deletion are deterministic, up to ties: xplique takes pixels of equal attribution in the order of
-`argsort`, ours at random by a seed. So the maps are replaced by their ranks, ties broken once for both.
-
-µFidelity draws its sets, so both sides are averaged over seeds and compared within the standard error over seeds.
-xplique removes each cell by a draw of its own, ours a fixed number of cells, so xplique's sets differ in size, and
-larger sets have both a larger sum and a larger drop. The last column is xplique's measure with sets of the fixed
-size: what remains to our value is then the difference of the implementations.
+- Insertion and deletion: xplique takes pixels of equal attribution in the order of `argsort`, ours at random
+  by a seed. So maps are replaced by their ranks, ties broken once for both.
+- µFidelity of the same sets: xplique's is given the sets that ours draws. It adds up in float32, ours in
+  float64, which can swap the ranks of sets of nearly the same sum.
+- µFidelity of own sets: each side draws, with several seeds; ± is the standard error over seeds. They differ
+  by more than that, for a reason: xplique removes each cell by a draw of its own, ours a fixed number of
+  cells. A larger set has both a larger sum and a larger drop, so sets of different sizes correlate even for
+  random maps of positive values.
 """
 
 import argparse
@@ -24,33 +25,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-import xplique.metrics  # noqa: E402
+import xplique.metrics as xplique  # noqa: E402
 from evaluation import methods, subjects  # noqa: E402
 
 import tf_learnprop as tlp  # noqa: E402
 from tf_learnprop import metrics  # noqa: E402
 
-#: Name of the subject, images, steps of the curves (they divide the number of pixels).
-SUBJECTS = (("cifar_resnet20", 32, 16), ("imagenet_lite0", 8, 14))
+#: Images, and steps of the curves, a divisor of the number of pixels.
+SUBJECTS = {"cifar_resnet20": (32, 16), "imagenet_lite0": (8, 14)}
 GRID = 8
 SUBSET = 0.2
-
-
-class FixedSizeMuFidelity(xplique.metrics.MuFidelity):
-    """xplique's µFidelity with `int(SUBSET · GRID²)` cells in every set."""
-
-    def _perturb_samples(self, inputs, nb_perturbations):
-        chance = tf.random.uniform((nb_perturbations, GRID**2))
-        place = tf.argsort(tf.argsort(chance, 1), 1)
-        keep = tf.cast(place >= int(SUBSET * GRID**2), tf.float32)
-        keep = tf.reshape(keep, (nb_perturbations, GRID, GRID, 1))
-        keep = tf.image.resize(keep, inputs.shape[1:3], method="nearest")[None]
-        perturbed = inputs[:, None] * keep
-        return tf.reshape(perturbed, (-1, *inputs.shape[1:])), tf.repeat(keep, len(inputs), 0)
-
-
-def blur(images):
-    return metrics.gaussian_blur(images, kernel=11, sigma=5.0)
 
 
 def maps_of(subject, images, labels):
@@ -64,102 +48,124 @@ def maps_of(subject, images, labels):
 
 
 def curve_scores(subject, images, labels, maps, steps):
-    """Scores of the images by measure, (ours `[n]`, xplique's `[n]`)."""
-    flat = maps.reshape(len(maps), -1)
-    ranks = flat.argsort(1, kind="stable").argsort(1).reshape(maps.shape).astype(np.float32)
+    """Scores `[n]` by measure: (ours, xplique's)."""
+    pixels = maps[0].size
+    order = maps.reshape(-1, pixels).argsort(1, kind="stable")
+    ranks = order.argsort(1).reshape(maps.shape).astype(np.float32)
     probability = keras.Model(subject.model.inputs, keras.ops.softmax(subject.model.outputs[0]))
-    one_hot = np.eye(probability.output_shape[-1], dtype=np.float32)[labels]
 
-    def theirs(measure, baseline):
-        # xplique gives the mean over its images, so it gets them one by one.
-        return [
-            measure(probability, images[k : k + 1], one_hot[k : k + 1], steps=steps, baseline_mode=baseline)(
-                ranks[k : k + 1]
-            )
-            for k in range(len(images))
-        ]
+    def blur(images):
+        return metrics.gaussian_blur(images, kernel=11, sigma=5.0)
 
-    ours = dict(step=flat.shape[1] // steps)
-    arguments = (subject.forward, images, ranks, labels)
+    def both(ours, theirs, fill):
+        mine = ours(subject.forward, images, ranks, labels, fill=fill, step=pixels // steps).scores
+        return mine, _one_by_one(theirs, probability, images, labels, ranks, baseline_mode=fill, steps=steps)
+
     return {
-        "deletion": (
-            metrics.deletion(*arguments, fill=0.0, **ours).scores,
-            theirs(xplique.metrics.Deletion, 0.0),
-        ),
-        "insertion": (
-            metrics.insertion(*arguments, fill=blur, **ours).scores,
-            theirs(xplique.metrics.Insertion, blur),
-        ),
+        "deletion": both(metrics.deletion, xplique.Deletion, 0.0),
+        "insertion": both(metrics.insertion, xplique.Insertion, blur),
     }
 
 
-def mu_fidelities(subject, images, labels, maps, samples, seeds):
-    """Means over the images, one a seed: ours, xplique's, xplique's with sets of a fixed size."""
-    one_hot = np.eye(subject.model.output_shape[-1], dtype=np.float32)[labels]
-    shared = dict(grid_size=GRID, subset_percent=SUBSET, nb_samples=samples)
-    ours, theirs, fixed = [], [], []
+def mu_fidelity(forward, images, labels, maps, samples, seed):
+    """Our µFidelity `[n]`, as xplique's is: ranks, on a grid, with 0 for what is removed."""
+    options = dict(grid=GRID, subset=SUBSET, samples=samples, correlation="spearman", fill=0.0, seed=seed)
+    return metrics.mu_fidelity(forward, images, maps, labels, **options)
+
+
+def of_same_sets(subject, images, labels, maps, samples):
+    """µFidelity `[n]` of the same sets: (ours, xplique's)."""
+    kept = _kept(images.shape[1:], samples)
+
+    class SameSets(xplique.MuFidelity):
+        def _perturb_samples(self, inputs, nb_perturbations):
+            return inputs * kept, kept[None]
+
+    options = dict(nb_samples=samples, batch_size=samples)  # all samples of an image at once
+    theirs = _one_by_one(SameSets, subject.model, images, labels, maps, **options)
+    return mu_fidelity(subject.forward, images, labels, maps, samples, seed=0), theirs
+
+
+def _kept(shape, samples):
+    """The pixels that ours keeps, float32 `[samples, h, w, 1]`: what it makes of an image of ones."""
+    seen = []
+
+    def record(images):
+        seen.append(images)
+        return np.tile([0.0, 2.0], (len(images), 1))
+
+    mu_fidelity(record, np.ones((1, *shape)), 1, np.ones((1, *shape[:2])), samples, seed=0)
+    return np.concatenate(seen[1:])[..., :1]  # the first is the image as it is
+
+
+def of_own_sets(subject, images, labels, maps, samples, seeds):
+    """µFidelity, mean over the images, one value a seed: (ours, xplique's)."""
+    ours, theirs = [], []
     for seed in range(seeds):
-        values = metrics.mu_fidelity(
-            subject.forward,
-            images,
-            maps,
-            labels,
-            grid=GRID,
-            subset=SUBSET,
-            samples=samples,
-            correlation="spearman",
-            fill=0.0,
-            seed=seed,
-        )
-        ours.append(values.mean())
-        for measure, results in ((xplique.metrics.MuFidelity, theirs), (FixedSizeMuFidelity, fixed)):
-            keras.utils.set_random_seed(seed)
-            results.append(measure(subject.model, images, one_hot, **shared)(maps.astype(np.float32)))
-    return ours, theirs, fixed
+        ours.append(mu_fidelity(subject.forward, images, labels, maps, samples, seed).mean())
+        keras.utils.set_random_seed(seed)
+        options = dict(grid_size=GRID, subset_percent=SUBSET, nb_samples=samples)
+        theirs.append(_theirs(xplique.MuFidelity, subject.model, images, labels, maps, **options))
+    return ours, theirs
 
 
-def _spread(values):
-    """Mean, and its standard error over seeds."""
-    return np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))
+def _theirs(measure, model, images, labels, maps, **options):
+    one_hot = np.eye(model.output_shape[-1], dtype=np.float32)[labels]
+    return measure(model, images, one_hot, **options)(tf.cast(maps, tf.float32))
+
+
+def _one_by_one(measure, model, images, labels, maps, **options):
+    """Its value for each image: as it returns the mean of those it gets, it gets them one by one."""
+    single = [slice(k, k + 1) for k in range(len(images))]
+    return [_theirs(measure, model, images[k], labels[k], maps[k], **options) for k in single]
+
+
+def _row(*cells):
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def compare(name, samples, seeds):
+    """Prints the rows of a subject."""
+    count, steps = SUBJECTS[name]
+    subject = subjects.load(name, pathlib.Path("results/quality/cache"))
+    images, labels = subject.test[:count], subject.labels[:count]
+    for kind, maps in maps_of(subject, images, labels).items():
+        deterministic = {
+            **curve_scores(subject, images, labels, maps, steps),
+            "µFidelity, same sets": of_same_sets(subject, images, labels, maps, samples),
+        }
+        for measure, (ours, theirs) in deterministic.items():
+            gap = np.subtract(ours, theirs)
+            values = (f"{np.mean(ours):.5f}", f"{np.mean(theirs):.5f}", f"{gap.mean():+.1e}")
+            _row(name, kind, measure, *values, f"{np.abs(gap).max():.1e}")
+        drawn = of_own_sets(subject, images, labels, maps, samples, seeds)
+        (ours, theirs), errors = np.mean(drawn, 1), np.std(drawn, 1, ddof=1) / np.sqrt(seeds)
+        values = (f"{ours:.3f} ± {errors[0]:.3f}", f"{theirs:.3f} ± {errors[1]:.3f}")
+        gap = f"{ours - theirs:+.3f} ± {np.hypot(*errors):.3f}"
+        _row(name, kind, "µFidelity, own sets", *values, gap, "")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--samples", type=int, default=64, help="sets of µFidelity")
+    parser.add_argument("--subjects", default=",".join(SUBJECTS), help=f"of {', '.join(SUBJECTS)}; by commas")
+    parser.add_argument("--samples", type=int, default=64, help="sets of µFidelity, at least 2")
     parser.add_argument("--seeds", type=int, default=4, help="repetitions of µFidelity, at least 2")
-    parser.add_argument("--subjects", default=",".join(name for name, _, _ in SUBJECTS), help="by commas")
     arguments = parser.parse_args()
-    if arguments.seeds < 2:
-        parser.error(f"--seeds must be at least 2. Received: {arguments.seeds}")
-    chosen = arguments.subjects.split(",")
-    if unknown := set(chosen) - {name for name, _, _ in SUBJECTS}:
-        parser.error(
-            f"--subjects must be of {[name for name, _, _ in SUBJECTS]}. Received: {sorted(unknown)}"
-        )
+    names = arguments.subjects.split(",")
+    if unknown := set(names) - set(SUBJECTS):
+        parser.error(f"--subjects must be of {', '.join(SUBJECTS)}. Received: {', '.join(sorted(unknown))}")
+    for option in ("samples", "seeds"):
+        if getattr(arguments, option) < 2:
+            parser.error(f"--{option} must be at least 2. Received: {getattr(arguments, option)}")
 
-    columns = "| model | maps | measure | ours | xplique | difference | largest of an image | fixed size |"
-    print(columns, "|" + " --- |" * 8, sep="\n")
-    for name, count, steps in SUBJECTS:
-        if name not in chosen:
-            continue
-        subject = subjects.load(name, pathlib.Path("results/quality/cache"))
-        images, labels = subject.test[:count], subject.labels[:count]
-        for kind, maps in maps_of(subject, images, labels).items():
-            for measure, (ours, theirs) in curve_scores(subject, images, labels, maps, steps).items():
-                gap = np.subtract(ours, theirs)
-                print(
-                    f"| {name} | {kind} | {measure} | {np.mean(ours):.5f} | {np.mean(theirs):.5f} "
-                    f"| {gap.mean():+.1e} | {np.abs(gap).max():.1e} | |",
-                    flush=True,
-                )
-            values = mu_fidelities(subject, images, labels, maps, arguments.samples, arguments.seeds)
-            (ours, error), (theirs, their_error), (fixed, fixed_error) = map(_spread, values)
-            print(
-                f"| {name} | {kind} | µFidelity | {ours:.3f} ± {error:.3f} | {theirs:.3f} ± {their_error:.3f} "
-                f"| {ours - theirs:+.3f} ± {np.hypot(error, their_error):.3f} | "
-                f"| {fixed:.3f} ± {fixed_error:.3f} |",
-                flush=True,
-            )
+    titles = ("model", "maps", "measure", "ours", "xplique", "mean difference", "largest of an image")
+    _row(*titles)
+    _row(*["---"] * len(titles))
+    for name in names:
+        try:
+            compare(name, arguments.samples, arguments.seeds)
+        except subjects.MissingData as reason:
+            print(f"{name} is left out: {reason}.")
 
 
 if __name__ == "__main__":
