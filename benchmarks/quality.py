@@ -60,7 +60,7 @@ class Run:
         """All methods for the subject's model, or the same model for larger images."""
         ours = [
             methods.Method(OURS, 2, tlp.wrap_model(model, rule=str(self.rules)).explain),
-            methods.Method("learned rules, untrained", 2, tlp.wrap_model(model).explain),
+            methods.Method("untrained rules", 2, tlp.wrap_model(model).explain),
         ]
         spread = float(np.ptp(self.subject.train))
         return ours + methods.methods(

@@ -230,7 +230,7 @@ class TestSecondOrderGradient:
         model = every_kind_of_layer()
         x = tf.constant(models.sample(model, 2))
         wrapped = tlp.wrap_model(model, rules.get(name), readout=readout)
-        generator = np.random.default_rng(3)
+        generator = np.random.default_rng(4)  # a start that has no kink within the smallest step below
         variables = wrapped.trainable_variables
         for variable in variables:
             variable.assign(generator.normal(0, 0.4, variable.shape))
