@@ -1,6 +1,6 @@
 """Compares the learned maps with other methods' on eight models and five data sets.
 
-    python benchmarks/quality.py --quick      # three models, few images, about five minutes
+    python benchmarks/quality.py --quick      # two models, few images, about five minutes
     python benchmarks/quality.py              # all; hours on two cores
 
 Each (model, method) gets a JSON file with one value an image for every measure; a run that was cut off
@@ -28,7 +28,7 @@ from tf_learnprop import metrics  # noqa: E402
 OURS = "learned rules"
 #: Methods of more passes than this are left out of max-sensitivity, which takes many maps.
 CHEAP = 60
-QUICK = ("digits_swish", "mnist_inception", "cifar_resnet20")
+QUICK = ("digits_swish", "cifar_resnet20")
 
 
 class Run:
@@ -191,7 +191,7 @@ def _count(mosaics):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="few images, three models")
+    parser.add_argument("--quick", action="store_true", help="few images, two models")
     parser.add_argument("--subjects", help=f"of {', '.join(subjects.NAMES)}; by commas")
     parser.add_argument("--methods", help="names of methods, by commas; ours always")
     parser.add_argument("--images", type=int, help="test images of each subject at most")
