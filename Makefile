@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 # xplique, for the peers' methods, allows no TensorFlow above 2.20.
 BENCH_STAMP := .venv-bench/.installed
 
-.PHONY: demo test test-all bench bench-quick lint clean
+.PHONY: demo test test-all test-bench bench bench-quick lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -24,6 +24,10 @@ bench-quick: $(BENCH_STAMP)
 
 bench: $(BENCH_STAMP)
 	.venv-bench/bin/python benchmarks/quality.py
+
+# The tests of what the benchmarks compare with, which 'make test' skips for lack of xplique.
+test-bench: $(BENCH_STAMP)
+	.venv-bench/bin/python -m pytest -m "slow or not slow" tests/benchmarks
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ ZOO = [
 ]
 DEMO = [*ZOO, "scikit-image"]
 # For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
-BENCH = [*DEMO, "xplique", "mlxtend", "scikit-learn"]
+BENCH = [*DEMO, "xplique", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 TEST = [*DEMO, *SERVING, "hypothesis", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 

@@ -1,7 +1,11 @@
 """The methods that ours is compared with: xplique's, and trivial baselines of our own.
 
 Explained is the logit of the target class; the methods that perturb (Occlusion, RISE, Sobol) get its softmax
-probability, as their papers do. What is hidden becomes 0, the mean colour of the normalised images.
+probability. What is hidden, and where Integrated Gradients starts, is 0: the mean colour of normalised
+photos, the background of digits.
+
+Sizes follow the image's side: Occlusion's patch is 1/7 of it, at least 2 pixels, and moves by 1/14; RISE's
+grid has 7 cells a side, Sobol's 8, and fewer where RISE's would be smaller than two pixels, Sobol's than one.
 """
 
 from typing import Any, NamedTuple
@@ -31,7 +35,7 @@ class Method(NamedTuple):
 
     Attributes:
         name: str.
-        passes: int, forward and backward passes an image, one each.
+        passes: int, runs of the model for an image, a forward one and a backward one counted once each.
         explain: function from (images float32 `[n, h, w, c]`, targets int `[n]`) to raw attributions.
         variants: `Variant`s, of which the best is taken.
         note: str, what a reader must know.
@@ -57,7 +61,13 @@ def methods(model, *, spread, rise_masks=1000, sobol_designs=32, seed=0):
 
     Returns:
         list of `Method`.
+
+    Raises:
+        ValueError: a nested model.
     """
+    nested = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
+    if nested:
+        raise ValueError(f"`model` must hold no models, see `subjects.flat`. Received: {', '.join(nested)}")
     return [*baselines(seed), *peers(model, spread, rise_masks, sobol_designs, seed)]
 
 
@@ -131,17 +141,21 @@ def peers(model, spread, rise_masks, sobol_designs, seed):
         ),
     ]
     notes = {"Guided Backprop": _guided_note(model)}
+    # Seeded only where something is drawn: seeding empties TensorFlow's caches, so that a gradient takes ten
+    # times as long.
+    seeds = {"SmoothGrad": seed, "RISE": seed}
     return [
-        Method(name, passes, _with_classes(explainer, model, seed), variants, notes.get(name, ""))
+        Method(name, passes, _with_classes(explainer, model, seeds.get(name)), variants, notes.get(name, ""))
         for name, passes, explainer, variants in found
     ]
 
 
 def _with_classes(explainer, model, seed):
-    """Its `explain` with class ids in place of one-hot targets, seeded."""
+    """Its `explain` with class ids in place of one-hot targets, seeded unless `seed` is None."""
 
     def explain(images, targets):
-        keras.utils.set_random_seed(seed)
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
         return np.asarray(
             explainer.explain(images, np.eye(model.output_shape[-1], dtype=np.float32)[targets])
         )
