@@ -100,10 +100,8 @@ def measured(run, method):
     settings = {**run.context.settings, "passes": method.passes, "mosaics": _count(run.mosaics)}
     if method.name == OURS:
         settings["rules"] = hashlib.sha256(run.rules.read_bytes()).hexdigest()
-    if path.exists():
-        result = json.loads(path.read_text())
-        if result["settings"] == settings:
-            return result
+    if kept := _read(path, settings):
+        return kept
     context = run.context
     variant = _best_variant(run, method)
     method.explain(context.images[:2], context.labels[:2])  # traced before the clock starts
@@ -141,10 +139,8 @@ def sanity_of(run):
     """Sanity checks of our rules, from their file if that is there."""
     path = run.folder / "sanity.json"
     settings = {"seed": run.seed, "rules": hashlib.sha256(run.rules.read_bytes()).hexdigest()}
-    if path.exists():
-        result = json.loads(path.read_text())
-        if result["settings"] == settings:
-            return result
+    if kept := _read(path, settings):
+        return kept
     schedule = our_rules.schedule(run.subject.name, run.quick)
     result = {
         "settings": settings,
@@ -153,6 +149,12 @@ def sanity_of(run):
     }
     _write(path, result)
     return result
+
+
+def _read(path, settings):
+    """The result of an earlier run with the same settings, or None."""
+    result = json.loads(path.read_text()) if path.exists() else {}
+    return result if result.get("settings") == settings else None
 
 
 def _write(path, result):
