@@ -1,6 +1,6 @@
 """Compares the learned maps with other methods' on eight models and five data sets.
 
-    python benchmarks/quality.py --quick      # two models, few images, about five minutes
+    python benchmarks/quality.py --quick      # two models, few images, 14 CPU minutes
     python benchmarks/quality.py              # all; hours on two cores
 
 Each (model, method) gets a JSON file with one value an image for every measure; a run that was cut off
