@@ -3,8 +3,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import toys
 from hypothesis import strategies
 
+import tf_learnprop as tlp
 from tf_learnprop import fills, objectives
 
 slow_enough = hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
@@ -352,3 +354,58 @@ class TestCollages:
     def test_bad_share(self, collages):
         with pytest.raises(ValueError, match=r"`collages` must be in \[0, 1\]. Received: collages="):
             objectives.AreaGuidance(collages=collages)
+
+
+class TestQuestions:
+    """Which class a training step explains."""
+
+    def test_lead_exchanges_two_values(self):
+        logits = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
+        classes = np.arange(6) % 5
+        expected = logits.copy()
+        for row, asked in zip(expected, classes, strict=True):
+            first = row.argmax()
+            row[[first, asked]] = row[[asked, first]]
+        found = objectives.lead(logits, classes)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_array_equal(np.argmax(found, 1), classes)
+
+    def test_a_single_unit_is_no_or_yes(self):
+        logits = np.float32([[2.0], [-3.0], [2.0], [-3.0]])
+        np.testing.assert_array_equal(objectives.lead(logits, np.array([0, 0, 1, 1])), [[-2.0], [-3.0], [2.0], [3.0]])
+        np.testing.assert_array_equal(objectives.runner_up(logits), -logits)
+
+    def test_runner_up_is_the_second(self):
+        logits = np.random.default_rng(1).normal(size=(40, 7)).astype("float32")
+        found = np.asarray(objectives.runner_up(tf.constant(logits)))
+        np.testing.assert_array_equal(found.argmax(1), np.argsort(logits, 1)[:, -2])
+        np.testing.assert_allclose(np.sort(found, 1), np.sort(logits, 1), atol=1e-6)
+
+    def test_share_of_the_samples(self):
+        logits = tf.constant(np.random.default_rng(2).normal(size=(400, 3)).astype("float32"))
+        for share, low, high in ((0.0, 0, 0), (0.25, 70, 130), (1.0, 400, 400)):
+            asked = objectives.AreaGuidance(runner_up=share).ask(logits)
+            moved = int(np.sum(np.argmax(asked, 1) != np.argmax(logits, 1)))
+            assert low <= moved <= high
+
+    @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+    def test_bad_share(self, share):
+        with pytest.raises(ValueError, match=r"`runner_up` must be in \[0, 1\]. Received: runner_up="):
+            objectives.AreaGuidance(runner_up=share)
+
+    @pytest.mark.parametrize("share", [0.0, 1.0])
+    def test_a_step_judges_the_map_of_the_class_it_asks_for(self, share):
+        """The loss of a training step is that of maps and logits for the class in question, by hand."""
+        model = toys.small_cnn()
+        images = tf.constant(toys.images(4))
+        wrapped = tlp.wrap_model(model)
+        engine = wrapped.engine
+        found = engine.guidance(images, objectives.AreaGuidance(collages=0, runner_up=share), training=True)
+
+        objective = objectives.AreaGuidance(collages=0, runner_up=share)
+        logits = wrapped.logits(images)
+        classes = np.argsort(logits, 1)[:, -2 if share else -1]
+        objective.ask(tf.constant(logits))  # the same draws as above
+        maps = tf.constant(wrapped.explain(images, classes))
+        expected = engine.judge(images, maps, objectives.lead(logits, classes), objective, training=True)
+        np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-3)

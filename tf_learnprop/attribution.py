@@ -51,11 +51,15 @@ class Engine:
         """
         return self.maps_and_logits(inputs, class_weights)[0]
 
-    def maps_and_logits(self, inputs, class_weights=None):
-        """As `maps`, with the logits of the same forward pass, float32 `[n, units]`."""
+    def maps_and_logits(self, inputs, class_weights=None, ask=None):
+        """As `maps`, with the logits of the same forward pass, float32 `[n, units]`.
+
+        `ask`, if given, is a function from these logits to others, which are returned in their place and say
+        which class is explained.
+        """
         readout, read = self.rule_set.readout, self.rule_set.read
         image, image_signal, activations, signals, logits = self._backward(
-            inputs, class_weights, readout.reads_input, frozenset(read)
+            inputs, class_weights, readout.reads_input, frozenset(read), ask
         )
         return readout(image, image_signal, activations, signals), logits
 
@@ -69,11 +73,11 @@ class Engine:
         # Another image beside inputs that belong to this one would be no sample of the data.
         if training and len(keras.tree.flatten(inputs)) == 1:
             inputs = with_image(objective.augment(image))
-        maps, logits = self.maps_and_logits(inputs)
+        maps, logits = self.maps_and_logits(inputs, ask=objective.ask if training else None)
         return self.judge(inputs, maps, logits, objective, training)
 
     def judge(self, inputs, maps, logits, objective, training):
-        """The objective's losses for given maps of a batch and the model's logits for it."""
+        """The objective's losses for given maps of a batch; the class explained has the largest logit."""
         logits = tf.stop_gradient(logits)
         image, with_image = self._explained(inputs)
         label = tf.argmax(logits, -1)
@@ -89,7 +93,7 @@ class Engine:
 
         return objective(image, maps, log_probability(logits), classify=classify, training=training)
 
-    def _backward(self, inputs, class_weights, reads_input, read):
+    def _backward(self, inputs, class_weights, reads_input, read, ask=None):
         image, with_image = self._explained(inputs)
         activations = [image] if readouts.INPUT in read else []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -103,8 +107,10 @@ class Engine:
 
             logits = self.runner(with_image(image), watch=watch).logits
             classes = class_logits(logits)
+            logits = ask(logits) if ask else logits
             if class_weights is None:
-                class_weights = tf.one_hot(tf.argmax(classes, -1), tf.shape(classes)[-1])
+                asked = tf.argmax(class_logits(logits), -1)
+                class_weights = tf.one_hot(asked, tf.shape(classes)[-1])
             score = tf.reduce_sum(class_weights * classes)
         sources = [image] * reads_input + activations
         signals = tape.gradient(score, sources, unconnected_gradients="zero")

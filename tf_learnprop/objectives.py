@@ -76,13 +76,25 @@ class Objective(keras.layers.Layer):
         """
         return image
 
+    def ask(self, logits):
+        """Which classes a step of the training explains: logits of which the largest is the class.
+
+        Args:
+            logits: float32 `[n, units]`, the model's.
+
+        Returns:
+            float32, the same shape; by default the same, so that the predicted class is explained.
+        """
+        return logits
+
     def call(self, image, maps, original, classify, training=False):
         """The loss of one batch.
 
         Args:
             image: float32 `[n, *spatial, c]` or `[n, features]`, the explained input.
             maps: float32 `[n, *spatial]` or `[n, features]`.
-            original: float32 `[n, classes]`, log-probabilities of the classes for `image`.
+            original: float32 `[n, classes]`, log-probabilities of the classes for `image`, by the logits
+                that `ask` gave.
             classify: callable, the same for other inputs of that shape, `[k·n, ...]` for an int k; its
                 backward pass is the model's own.
             training: bool, True draws at random; False makes the same choices every time.
@@ -140,6 +152,29 @@ def collages(image, share, seed=None):
     return tf.where(behind, tf.roll(image, 1, 0), image)
 
 
+def lead(logits, classes):
+    """Logits in which given classes have changed places with the largest.
+
+    Args:
+        logits: float32 `[n, units]`; a single unit z counts as the classes no (0) and yes (1).
+        classes: int `[n]`.
+
+    Returns:
+        float32 `[n, units]`.
+    """
+    if logits.shape[-1] == 1:
+        return tf.where(classes[:, None] == 1, tf.abs(logits), -tf.abs(logits))
+    count = tf.shape(logits)[-1]
+    first, asked = tf.one_hot(tf.argmax(logits, -1), count), tf.one_hot(classes, count)
+    gap = tf.reduce_sum((first - asked) * logits, -1, keepdims=True)
+    return logits + gap * (asked - first)
+
+
+def runner_up(logits):
+    """Logits in which the two largest have changed places, float32 `[n, units]`; of a single unit, −z."""
+    return -logits if logits.shape[-1] == 1 else lead(logits, tf.math.top_k(logits, 2).indices[:, 1])
+
+
 def masked(image, mask, fill):
     """mask·image + (1 − mask)·fill; the mask has no channel axis unless the image has none."""
     mask = mask[..., None] if mask.shape.rank < image.shape.rank else mask
@@ -153,14 +188,18 @@ class AreaGuidance(Objective):
     For each sample `soft_mask` keeps an area a, and a fill b takes the rest:
     preserve = cross-entropy(p(x), p(m·x + (1 − m)·b)), destroy = −log(1 − p_c(m·b + (1 − m)·x) + 1e-3),
     c the predicted class; loss = preserve + destroy. The areas of a batch are spread evenly over their range
-    and its samples take the fills in turn, both from a random start. Some samples of the training are
-    `collages` of two, which makes the maps tell classes apart.
+    and its samples take the fills in turn, both from a random start.
+
+    Two things make the maps tell classes apart. Some samples of the training are `collages` of two. And
+    some are asked for the model's second choice c instead of its first: p(x) is then that of the logits with
+    these two exchanged.
 
     Args:
         min_area, max_area: floats in (0, 1), range of a.
         width: float, see `soft_mask`.
         fills: tuple of names from `tf_learnprop.fills`.
         collages: float in [0, 1], the share of the samples that are cut and joined with another.
+        runner_up: float in [0, 1], the share of the samples that are asked for the second choice.
         seed: int.
     """
 
@@ -173,6 +212,7 @@ class AreaGuidance(Objective):
         width=0.15,
         fills=("blur", "mean", "noise", "shift"),
         collages=0.5,
+        runner_up=0.5,
         seed=0,
         **kwargs,
     ):
@@ -190,15 +230,21 @@ class AreaGuidance(Objective):
                 f"`fills` must be one or more of {', '.join(map(repr, fills_module.BY_NAME))}. "
                 f"Received: fills={fills!r}"
             )
-        if not 0 <= collages <= 1:
-            raise ValueError(f"`collages` must be in [0, 1]. Received: collages={collages}")
+        for name, share in (("collages", collages), ("runner_up", runner_up)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"`{name}` must be in [0, 1]. Received: {name}={share}")
         self.min_area, self.max_area = min_area, max_area
         self.width = width
         self.fills = tuple(fills)
         self.collages = collages
+        self.runner_up = runner_up
 
     def augment(self, image):
         return collages(image, self.collages, self.seed_generator)
+
+    def ask(self, logits):
+        draws = keras.random.uniform([tf.shape(logits)[0], 1], seed=self.seed_generator)
+        return tf.where(draws < self.runner_up, runner_up(logits), logits)
 
     def call(self, image, maps, original, classify, training=False):
         count = tf.shape(maps)[0]
@@ -236,7 +282,7 @@ class AreaGuidance(Objective):
         return tf.add_n([tf.where(turn == k, fill, 0.0) for k, fill in enumerate(fills)])
 
     def get_config(self):
-        names = ("min_area", "max_area", "width", "fills", "collages")
+        names = ("min_area", "max_area", "width", "fills", "collages", "runner_up")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
