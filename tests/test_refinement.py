@@ -5,7 +5,7 @@ import tensorflow as tf
 import toys
 
 import tf_learnprop as tlp
-from tf_learnprop import objectives, refinement
+from tf_learnprop import objectives
 
 IMAGES = toys.images(4)
 
@@ -29,14 +29,13 @@ def unchanged(wrapped):
         np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
 
 
-def loss_of(wrapped, rule_set, image):
-    """The objective of `MASKS` masks of one image under some rules."""
-    engine = tlp.attribution.Engine(wrapped.source, rule_set)
-    image = tf.constant(image[None])
-    maps, logits = engine.maps_and_logits(image)
-    count = refinement.Refiner.MASKS
-    repeated = (tf.repeat(tensor, count, 0) for tensor in (image, maps, logits))
-    return float(tf.reduce_mean(engine.judge(*repeated, wrapped.objective, training=False)["loss"]))
+def loss_of(wrapped, image, maps):
+    """The mean loss of 64 masks of one map, by areas and fills that the refinement does not draw."""
+    count = 64
+    logits = wrapped.engine.logits(tf.constant(image[None]))
+    repeated = (tf.repeat(tensor, count, 0) for tensor in (tf.constant(image[None]), maps[None], logits))
+    objective = objectives.AreaGuidance(fills=("blur", "noise"))
+    return float(tf.reduce_mean(wrapped.engine.judge(*repeated, objective, training=False)["loss"]))
 
 
 def test_refined_maps_differ_and_the_rules_stay(wrapped, unchanged):
@@ -48,34 +47,36 @@ def test_refined_maps_differ_and_the_rules_stay(wrapped, unchanged):
 
 
 def test_the_loss_falls_on_the_sample(wrapped, unchanged):
-    refiner = refinement.Refiner(wrapped)
-    function = refiner.begin(wrapped.rule_set, 10, 5e-3)
-    for image in IMAGES[:2]:
-        function(image[None], None)
-        refined = loss_of(wrapped, refiner.rule_set, image)
-        assert refined < loss_of(wrapped, wrapped.rule_set, image) - 1e-3
+    plain, refined = wrapped.explain(IMAGES), wrapped.explain(IMAGES, refine_steps=20)
+    for image, before, after in zip(IMAGES, plain, refined, strict=True):
+        assert loss_of(wrapped, image, after) < loss_of(wrapped, image, before) - 1e-3
 
 
-def test_is_adam_on_the_objective(wrapped, unchanged):
+def test_is_adam_on_a_field_that_is_added_to_the_map(wrapped, unchanged):
     """Two steps, by hand, with a rate of their own."""
     image = tf.constant(IMAGES[:1])
-    rules = wrapped.rule_set.copy()
-    engine = tlp.attribution.Engine(wrapped.source, rules)
-    optimizer = keras.optimizers.Adam(2e-2, global_clipnorm=1.0)
+    maps, logits = wrapped.engine.maps_and_logits(image)
+    # Linear interpolation from 8 to 16 values, then a Gaussian of one pixel, both by their definitions.
+    centres = np.clip((np.arange(16) + 0.5) / 2 - 0.5, 0, 7)
+    enlarge = np.maximum(1 - np.abs(centres[:, None] - np.arange(8)), 0)
+    smooth = np.exp(-0.5 * (np.arange(16)[:, None] - np.arange(16)) ** 2.0)
+    along = (smooth / smooth.sum(1, keepdims=True) @ enlarge).astype(np.float32)
+    objective = objectives.AreaGuidance(fills=("mean", "shift"))
+    field = keras.Variable(np.zeros((1, 8, 8), np.float32))
+    optimizer = keras.optimizers.Adam(2e-2)
+    optimizer.build([field])
+
+    def refined():
+        return maps + np.std(maps) * (along @ field.value @ along.T)
+
     for _ in range(2):
         with tf.GradientTape() as tape:
-            maps, logits = engine.maps_and_logits(image)
-            repeated = [tf.repeat(tensor, 16, 0) for tensor in (image, maps, logits)]
-            losses = engine.judge(*repeated, wrapped.objective, training=False)
-            loss = tf.reduce_mean(losses["loss"])
-        variables = rules.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        optimizer.apply(
-            [tf.zeros(v.shape) if g is None else g for g, v in zip(gradients, variables, strict=True)],
-            variables,
-        )
+            repeated = [tf.repeat(tensor, 8, 0) for tensor in (image, refined(), logits)]
+            loss = tf.reduce_mean(wrapped.engine.judge(*repeated, objective, training=True)["loss"])
+        optimizer.apply([tape.gradient(loss, field.value)], [field])
     result = wrapped.explain(IMAGES[:1], refine_steps=2, refine_rate=2e-2)
-    np.testing.assert_allclose(result, engine.maps(image), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(result, refined(), rtol=1e-3, atol=1e-3)
+    assert np.abs(field.numpy()).max() > 0.03
 
 
 def test_repeats_itself_whatever_the_order_and_the_batches(wrapped, unchanged):
@@ -91,8 +92,10 @@ def test_targets_choose_the_class(wrapped, unchanged):
     free = wrapped.explain(IMAGES, refine_steps=2)
     named = wrapped.explain(IMAGES, predicted, refine_steps=2)
     np.testing.assert_allclose(named, free, atol=1e-5)
-    other = wrapped.explain(IMAGES, (predicted + 1) % 4, refine_steps=2)
-    assert (np.abs(other - free).max((1, 2)) > 1e-2).all()
+    other = (predicted + 1) % 4
+    moved = wrapped.explain(IMAGES, other, refine_steps=2) - wrapped.explain(IMAGES, other)
+    # The field, too, follows the class that is asked for.
+    assert (np.abs(moved - (free - wrapped.explain(IMAGES))).max((1, 2)) > 1e-2).all()
 
 
 def test_an_exception_on_the_way_leaves_the_rules(wrapped, unchanged):
@@ -122,8 +125,15 @@ def test_traces_once(wrapped):
     for count in (1, 3):
         wrapped.explain(IMAGES[:count], refine_steps=2, refine_rate=1e-3)
     assert wrapped._refiner is refiner
+    assert refiner._begin.experimental_get_tracing_count() <= 2  # with targets, and without
     assert refiner._step.experimental_get_tracing_count() == 1
-    assert refiner._maps.experimental_get_tracing_count() <= 2
+    assert refiner._end.experimental_get_tracing_count() == 1
+
+
+def test_draws_leave_the_training_alone(wrapped):
+    state = wrapped.objective.seed_generator.state.numpy()
+    wrapped.explain(IMAGES[:1], refine_steps=2)
+    np.testing.assert_array_equal(wrapped.objective.seed_generator.state.numpy(), state)
 
 
 def test_a_step_that_is_not_finite_changes_nothing(wrapped):
@@ -148,7 +158,13 @@ def test_bad_rates(wrapped, rate):
         wrapped.explain(IMAGES, refine_steps=1, refine_rate=rate)
 
 
-def test_nothing_to_refine(wrapped):
+def test_any_rule(wrapped):
     plain = tlp.wrap_model(wrapped.source, "gradient")
-    with pytest.raises(RuntimeError, match="adapts learned rules and readouts, and this model has none"):
-        plain.explain(IMAGES, refine_steps=1)
+    maps = plain.explain(IMAGES)
+    assert np.abs(plain.explain(IMAGES, refine_steps=2) - maps).max() > 1e-2 * maps.std()
+
+
+def test_an_input_without_pixels():
+    wrapped = tlp.wrap_model(toys.linear(np.eye(6, 3, dtype=np.float32)))
+    with pytest.raises(ValueError, match=r"needs an input with pixels.*Received: .*\(None, 6\)"):
+        wrapped.explain(np.ones((2, 6), np.float32), refine_steps=1)

@@ -218,7 +218,7 @@ class PropagationModel(keras.Model):
         units = graph.graph_of(self.source).outputs[self.output_index].shape[-1]
         return 2 if units == 1 else units
 
-    def explain(self, images, targets=None, *, batch_size=32, verbose=0, refine_steps=0, refine_rate=5e-3):
+    def explain(self, images, targets=None, *, batch_size=32, verbose=0, refine_steps=0, refine_rate=0.05):
         """Attribution maps, by one forward and one backward pass.
 
         Args:
@@ -229,11 +229,10 @@ class PropagationModel(keras.Model):
                 weights of the classes' logits `[n, classes]`, one-hot or other.
             batch_size: int, for arrays.
             verbose: 0 is silent, 1 shows Keras' progress bar.
-            refine_steps: int, steps that adapt the rules to each sample by itself, starting from the
-                trained rules, which stay as they are. They follow the objective, whose question is
-                the predicted class, whatever `targets` are. Much slower: each step costs dozens of
-                passes.
-            refine_rate: float, Adam's learning rate in those steps.
+            refine_steps: int, steps that adapt each map to its sample, starting from that of the rules,
+                which stay as they are: a coarse field of 8 values a side is added to the map and trained by
+                the objective. Much slower: each step costs about 50 passes. 20 are a good number.
+            refine_rate: float, Adam's learning rate in those steps, in standard deviations of the map.
 
         Returns:
             float32 NumPy array `[n, h, w]` (in general `[n, *spatial]` or `[n, features]`); larger is more
@@ -241,16 +240,15 @@ class PropagationModel(keras.Model):
 
         Raises:
             ValueError: images of the wrong shape, empty, or not finite; targets out of range or of the
-                wrong length.
+                wrong length; `refine_steps` for an input without pixels.
             TypeError: images that are not numbers; targets of another form.
-            RuntimeError: `refine_steps` of a model without learned rules.
         """
         checks.whole_number("refine_steps", refine_steps, 0)
         function = self._maps
         if refine_steps:
             if self._refiner is None:
                 self._refiner = refinement.Refiner(self)
-            function = self._refiner.begin(self.rule_set, refine_steps, refine_rate)
+            function = self._refiner.begin(refine_steps, refine_rate)
         return self._over_batches(function, images, targets, batch_size, verbose)
 
     def input_signal(self, images, targets=None, *, batch_size=32):
