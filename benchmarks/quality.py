@@ -26,7 +26,8 @@ import tf_learnprop as tlp  # noqa: E402
 from tf_learnprop import metrics  # noqa: E402
 
 OURS = "learned rules"
-#: Methods of more passes than this are left out of max-sensitivity, which takes many maps.
+#: Methods of more passes than this are left out of max-sensitivity, which takes many maps, and on the large
+#: models of class correlation and the pointing game, which would take hours.
 CHEAP = 60
 QUICK = ("digits_swish", "cifar_resnet20")
 
@@ -37,7 +38,7 @@ class Run:
     def __init__(self, name, arguments, cache):
         self.quick, self.seed = arguments.quick, arguments.seed
         self.subject = subjects.load(name, cache)
-        large = name.startswith("imagenet")
+        self.large = large = name.startswith("imagenet")
         self.context = measures.Context(
             self.subject,
             count=arguments.images or ((6 if large else 16) if self.quick else (40 if large else 100)),
@@ -47,7 +48,7 @@ class Run:
             seed=self.seed,
         )
         self.rules = our_rules.path(self.subject, cache, self.quick, self.seed)
-        self.layers = 2 if self.quick else 4
+        self.layers = 2 if self.quick or large else 4
         self.rise_masks = 200 if self.quick else (2000 if large else 1000)
         self.folder = arguments.out / ("quick" if self.quick else "full") / name
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -117,11 +118,13 @@ def measured(run, method):
         **measures.degradation(context, maps),
         **measures.correlation(context, maps),
         **measures.complexity(context, maps),
-        **measures.class_sensitivity(context, maps, explain, run.least_likely),
     }
-    if method.passes <= CHEAP:
+    cheap = method.passes <= CHEAP
+    if cheap:
         values |= measures.max_sensitivity(context, explain)
-    if run.mosaics:
+    if cheap or not run.large:
+        values |= measures.class_sensitivity(context, maps, explain, run.least_likely)
+    if run.mosaics and (cheap or not run.large):
         values |= measures.pointing(_of_mosaics(run, method.name, variant), run.mosaics)
     result = {
         "settings": settings,
@@ -141,7 +144,7 @@ def sanity_of(run):
     settings = {"seed": run.seed, "rules": hashlib.sha256(run.rules.read_bytes()).hexdigest()}
     if kept := _read(path, settings):
         return kept
-    schedule = our_rules.schedule(run.subject.name, run.quick)
+    schedule = our_rules.schedule(run.subject.name, quick=True)  # once for each randomised layer
     result = {
         "settings": settings,
         "randomisation": sanity.randomisation(run.subject, run.rules, run.layers, schedule, run.seed),
