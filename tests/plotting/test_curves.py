@@ -1,4 +1,4 @@
-"""Figures hold what they are given, where it belongs, and leave pyplot alone."""
+"""Curves hold what they are given, where it belongs, and leave pyplot alone."""
 
 import io
 

@@ -1,10 +1,11 @@
-"""Figures of plain arrays, on a figure of their own or on axes given; pyplot's state is not touched."""
+"""Curves with bands."""
 
 import itertools
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from tf_learnprop.plotting import _figures
 
 #: Colours that the colour-blind can tell apart (Okabe and Ito 2008), with dashes that serve in grey.
 _STYLES = (
@@ -33,11 +34,11 @@ def curves(panels, *, xlabel="", fig=None, ax=None):
     Raises:
         ValueError: no panels or lines; rows with different columns; arrays that do not fit or are not
             finite; axes of another number than the panels; both `fig` and `ax`.
+        TypeError: `fig` is no figure.
     """
     columns = _checked(panels)
     if ax is None:
-        if fig is None:
-            fig = Figure(figsize=(1 + 2.2 * len(columns), 1 + 2 * len(panels)), layout="constrained")
+        fig = _figures.figure(fig, 1 + 2.2 * len(columns), 1 + 2 * len(panels))
         axes = fig.subplots(len(panels), len(columns), sharex=True, sharey=True, squeeze=False)
     elif fig is None and np.size(ax) == len(panels) * len(columns):
         axes = np.reshape(ax, (len(panels), len(columns)))
