@@ -8,7 +8,7 @@ if keras.backend.backend() != "tensorflow":
         f"'tensorflow' before Keras is imported. Received: backend '{keras.backend.backend()}'."
     )
 
-from tf_learnprop import fills, layers, metrics, objectives, plotting, readouts, rules
+from tf_learnprop import callbacks, data, fills, layers, metrics, objectives, plotting, readouts, rules
 from tf_learnprop._version import __version__
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.model import PropagationModel
@@ -20,6 +20,8 @@ __all__ = [
     "PropagationModel",
     "RuleSet",
     "__version__",
+    "callbacks",
+    "data",
     "fills",
     "layers",
     "load_rules",

@@ -1,0 +1,185 @@
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import toys
+from PIL import Image
+
+from tf_learnprop import data
+
+
+def photo(seed, height=20, width=30):
+    return toys.rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five photos in two folders, losslessly stored, and what can't be read."""
+    for number in range(5):
+        place = tmp_path / ("cats" if number % 2 else "birds")
+        place.mkdir(exist_ok=True)
+        Image.fromarray(photo(number)).save(place / f"{number}{['.png', '.BMP'][number % 2]}")
+    (tmp_path / "birds" / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def all_of(dataset):
+    return np.concatenate([np.asarray(batch) for batch in dataset])
+
+
+def by_hand(pixels, height, width):
+    """The largest centred cut of the target's shape, resized by Pillow."""
+    scale = min(pixels.shape[0] / height, pixels.shape[1] / width)
+    tall, wide = scale * height, scale * width
+    top, left = (pixels.shape[0] - tall) / 2, (pixels.shape[1] - wide) / 2
+    box = (left, top, left + wide, top + tall)
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, box))
+
+
+class TestFromFolder:
+    def test_photos_are_cut_and_resized(self, folder):
+        found = all_of(data.from_folder(folder, size=(8, 10), batch_size=2))
+        order = [0, 2, 4, 1, 3]  # sorted by path: birds before cats
+        expected = np.stack([by_hand(photo(number), 8, 10) for number in order])
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, expected)
+
+    def test_stretched(self, folder):
+        found = all_of(data.from_folder(folder, size=8, crop=False))
+        expected = np.asarray(Image.fromarray(photo(0)).resize((8, 8), Image.Resampling.BICUBIC))
+        np.testing.assert_array_equal(found[0], expected)
+
+    def test_size_and_channels_are_the_models(self, folder):
+        model = keras.Sequential([keras.Input((12, 14, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+        assert all_of(data.from_folder(folder, model)).shape == (5, 12, 14, 1)
+
+    def test_preprocess_and_limit(self, folder):
+        plain = all_of(data.from_folder(folder, size=8, limit=3))
+        scaled = all_of(
+            data.from_folder(folder, size=8, limit=3, preprocess=lambda images: images / 255 - 0.5)
+        )
+        assert len(plain) == 3
+        np.testing.assert_allclose(scaled, plain / 255 - 0.5, atol=1e-6)
+
+    def test_labels_are_the_folders(self, folder):
+        dataset = data.from_folder(folder, size=8, labels=True, batch_size=5)
+        assert dataset.class_names == ["birds", "cats"]
+        ((_, labels),) = list(dataset)
+        np.testing.assert_array_equal(labels, [0, 0, 0, 1, 1])
+
+    def test_pattern_and_list(self, folder):
+        assert len(all_of(data.from_folder(str(folder / "cats" / "*"), size=8))) == 2
+        assert len(all_of(data.from_folder([folder / "cats" / "1.BMP"], size=8))) == 1
+
+    def test_shuffle_and_flip_go_by_the_seed(self, folder):
+        def draw(seed, **options):
+            return all_of(data.from_folder(folder, size=8, seed=seed, batch_size=2, **options))
+
+        plain, shuffled = draw(0), draw(0, shuffle=True)
+        np.testing.assert_array_equal(shuffled, draw(0, shuffle=True))
+        assert not np.array_equal(shuffled, plain)
+        np.testing.assert_array_equal(np.sort(shuffled.sum((1, 2, 3))), np.sort(plain.sum((1, 2, 3))))
+        flipped = draw(3, flip=True)
+        np.testing.assert_array_equal(flipped, draw(3, flip=True))
+        same = [np.array_equal(a, b) for a, b in zip(flipped, plain, strict=True)]
+        mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(flipped, plain, strict=True)]
+        assert np.all(np.logical_xor(same, mirrored)) and any(same) and any(mirrored)
+
+    def test_repeat(self, folder):
+        dataset = data.from_folder(folder, size=8, batch_size=5, repeat=True)
+        first, second = (np.asarray(batch) for batch in dataset.take(2))
+        np.testing.assert_array_equal(first, second)
+
+    def test_an_upright_photo_lies_on_its_side_in_the_file(self, tmp_path):
+        image = Image.fromarray(photo(0))
+        exif = image.getexif()
+        exif[0x0112] = 6  # to be turned clockwise by a quarter
+        image.save(tmp_path / "phone.png", exif=exif)
+        found = data.read_image(tmp_path / "phone.png", 30, 20)
+        np.testing.assert_array_equal(found, np.rot90(photo(0), -1))
+
+    def test_what_cannot_be_read_is_skipped_and_counted(self, folder):
+        (folder / "cats" / "empty.jpg").write_bytes(b"")
+        (folder / "cats" / "text.jpg").write_text("not a picture")
+        whole = folder / "whole.jpg"
+        Image.fromarray(photo(9, 200, 200)).save(whole)
+        (folder / "cats" / "cut.jpg").write_bytes(whole.read_bytes()[:2000])
+        whole.unlink()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert len(all_of(data.from_folder(folder, size=8))) == 5
+        (message,) = [str(w.message) for w in caught if "can't be read" in str(w.message)]
+        assert message.startswith("3 images can't be read and are skipped: ")
+        assert all(name in message for name in ("cut.jpg", "empty.jpg", "text.jpg"))
+
+    def test_nothing_can_be_read(self, tmp_path):
+        (tmp_path / "text.jpg").write_text("not a picture")
+        with pytest.raises(ValueError, match="None of the images can be read"):
+            data.from_folder(tmp_path, size=8)
+
+    @pytest.mark.parametrize("source", ["missing", "*.jpg", ""])
+    def test_nothing_found(self, tmp_path, source):
+        with pytest.raises(ValueError, match="`source` must be a folder with images"):
+            data.from_folder(tmp_path / source, size=8)
+
+    def test_a_list_with_a_missing_file(self, folder):
+        with pytest.raises(ValueError, match="`source` must hold files. Received: .*none.jpg"):
+            data.from_folder([folder / "none.jpg"], size=8)
+
+    def test_bad_options(self, folder):
+        with pytest.raises(ValueError, match="`size` must be given"):
+            data.from_folder(folder)
+        with pytest.raises(ValueError, match="`batch_size` must be an int >= 1"):
+            data.from_folder(folder, size=8, batch_size=0)
+        with pytest.raises(ValueError, match="`limit` must be an int >= 1"):
+            data.from_folder(folder, size=8, limit=0)
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
+        with pytest.raises(ValueError, match="`model` must take images"):
+            data.from_folder(folder, model)
+        with pytest.raises(TypeError, match="`model` must be a Keras model"):
+            data.from_folder(folder, "model")
+
+
+class TestFromTfds:
+    @pytest.fixture
+    def root(self, tmp_path):
+        for number in range(4):
+            place = tmp_path / "train" / ("cats" if number % 2 else "birds")
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(photo(number)).save(place / f"{number}.png")
+        return tmp_path
+
+    def test_an_image_folder(self, root):
+        dataset = data.from_tfds(root, "train", size=(8, 10), labels=True, batch_size=4)
+        assert dataset.class_names == ["birds", "cats"]
+        ((images, labels),) = list(dataset)
+        expected = {by_hand(photo(number), 8, 10).tobytes(): number % 2 for number in range(4)}
+        pairs = zip(images.numpy().astype(np.uint8), labels.numpy(), strict=True)
+        found = {image.tobytes(): label for image, label in pairs}
+        assert found == expected
+
+    def test_some_of_a_split(self, root):
+        assert len(all_of(data.from_tfds(root, "train", size=8, limit=2))) == 2
+
+    def test_unknown(self, root):
+        with pytest.raises(ValueError, match="can't give 'no_such_data', split 'train'"):
+            data.from_tfds("no_such_data", "train", size=8)
+        with pytest.raises(ValueError, match="split 'test'"):
+            data.from_tfds(root, "test", size=8)
+
+
+def test_feeds_explain_and_fit(folder):
+    import tf_learnprop as tlp
+
+    wrapped = tlp.wrap_model(toys.small_cnn())
+    scale = {"preprocess": lambda images: images / 127.5 - 1}
+    maps = wrapped.explain(data.from_folder(folder, wrapped, batch_size=2, **scale))
+    images = all_of(data.from_folder(folder, wrapped, **scale))
+    np.testing.assert_allclose(maps, wrapped.explain(images), atol=1e-5)
+    wrapped.compile()
+    endless = data.from_folder(folder, wrapped, batch_size=2, repeat=True, flip=True, **scale)
+    history = wrapped.fit(endless, steps_per_epoch=2, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert isinstance(endless, tf.data.Dataset)
