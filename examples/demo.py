@@ -8,7 +8,6 @@ import pathlib
 import time
 
 import keras
-import matplotlib
 import numpy as np
 import skimage.data
 
@@ -22,31 +21,6 @@ PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
 def saliency(signal):
     """Max over the channels of |G|, the usual picture of a gradient (Simonyan et al. 2013)."""
     return np.abs(signal).max(-1)
-
-
-def draw(photos, titles, columns, path):
-    """A row a photo: the photo, then each method's map over it, from the 1st to the 99th percentile."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(
-        len(photos), len(columns) + 1, figsize=(3 * len(columns) + 3, 3.1 * len(photos)), squeeze=False
-    )
-    for row, (photo, title) in enumerate(zip(photos, titles, strict=True)):
-        axes[row, 0].imshow(photo)
-        axes[row, 0].set_title(title)
-        for axis, (name, maps) in zip(axes[row, 1:], columns.items(), strict=True):
-            low, high = np.percentile(maps[row], (1, 99))
-            heat = np.clip((maps[row] - low) / (high - low), 0, 1)
-            axis.imshow(photo.mean(-1), cmap="gray", vmin=0, vmax=255)
-            axis.imshow(heat, cmap="inferno", alpha=0.3 + 0.6 * heat)
-            axis.set_title(name)
-    for axis in axes.flat:
-        axis.axis("off")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
-    pyplot.close(figure)
 
 
 def main():
@@ -83,7 +57,8 @@ def main():
         learned.explain(image[None])
         times.append(time.perf_counter() - start)
     print(f"one map took {1e3 * np.median(times):.0f} ms (median of {len(times)})")
-    draw(photos, titles, columns, arguments.out)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    tlp.plotting.compare(photos, columns, titles=titles).savefig(arguments.out, dpi=100)
     print(f"figure written to {arguments.out}")
 
 

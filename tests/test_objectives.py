@@ -372,7 +372,8 @@ class TestQuestions:
 
     def test_a_single_unit_is_no_or_yes(self):
         logits = np.float32([[2.0], [-3.0], [2.0], [-3.0]])
-        np.testing.assert_array_equal(objectives.lead(logits, np.array([0, 0, 1, 1])), [[-2.0], [-3.0], [2.0], [3.0]])
+        found = objectives.lead(logits, np.array([0, 0, 1, 1]))
+        np.testing.assert_array_equal(found, [[-2.0], [-3.0], [2.0], [3.0]])
         np.testing.assert_array_equal(objectives.runner_up(logits), -logits)
 
     def test_runner_up_is_the_second(self):

@@ -1,0 +1,62 @@
+"""Measures maps on images.
+
+Writes the table, the same as JSON, and a page to open in a browser.
+"""
+
+import itertools
+
+import numpy as np
+
+from tf_learnprop.cli import html, options, sources
+from tf_learnprop.cli.errors import UsageError
+
+_SHOWN = 8
+
+
+def arguments(parser):
+    """Adds the command's arguments."""
+    options.add_model(parser)
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder or pattern")
+    parser.add_argument("--limit", type=int, default=50, help="images at most (50)")
+    parser.add_argument("--out", default="evaluation", help="folder to write to (evaluation)")
+
+
+def run(arguments, console):
+    """Writes `report.txt`, `report.json` and `report.html`.
+
+    Returns:
+        dict: what `report.json` holds, and `page`, the file of the page.
+    """
+    from tf_learnprop import data, metrics, plotting
+
+    if arguments.limit < 1:
+        raise UsageError(f"--limit must be at least 1. Received: {arguments.limit}")
+    files = options.files([arguments.images])
+    out = options.folder(arguments.out)
+    source = options.source(arguments)
+    wrapped = options.wrapped(arguments, source)
+    shape = data.image_shape(wrapped)
+    readable = (photo for photo in (data.read_image(path, *shape) for path in files) if photo is not None)
+    photos = list(itertools.islice(readable, arguments.limit))
+    if not photos:
+        raise UsageError(f"none of the {len(files)} images at {arguments.images} can be read")
+    photos = np.stack(photos)
+    images = np.asarray(source.preprocess(photos.astype(np.float32)))
+    with console.status(f"measuring maps of {len(images)} images"):
+        report = metrics.report(wrapped, images, seed=arguments.seed)
+        shown = photos[:_SHOWN]
+        maps = wrapped.explain(images[:_SHOWN])
+        classes = [sources.class_name(source, k) for k in wrapped.logits(images[:_SHOWN]).argmax(1)]
+    page = html.page(
+        title=f"Attribution maps of {source.name}",
+        rules=arguments.rules or "the universal rule",
+        report=report,
+        curves=report.figure(),
+        pictures=plotting.compare(shown, {"map": maps}, titles=classes),
+    )
+    (out / "report.txt").write_text(f"{report}\n", encoding="utf-8")
+    (out / "report.json").write_text(report.to_json(), encoding="utf-8")
+    (out / "report.html").write_text(page, encoding="utf-8")
+    console.print(str(report), markup=False, highlight=False)
+    console.print(f"page written to {out / 'report.html'}")
+    return {**report.to_dict(), "page": str(out / "report.html")}

@@ -1,0 +1,103 @@
+"""Draws maps over photos and keeps them as arrays.
+
+Files that can't be read are skipped and named, and the exit status is 1.
+"""
+
+import collections
+import os
+
+import numpy as np
+import rich.progress
+import rich.table
+
+from tf_learnprop.cli import options, sources
+from tf_learnprop.cli.errors import UsageError
+
+_BATCH = 16
+
+
+def arguments(parser):
+    """Adds the command's arguments."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, patterns")
+    options.add_model(parser)
+    parser.add_argument("--class", dest="target", metavar="NAME|ID", help="in the place of the predicted one")
+    parser.add_argument("--out", default="maps", help="folder to write to (maps)")
+    parser.add_argument("--refine-steps", type=int, default=0, help="steps that adapt each map; slow (0)")
+
+
+def run(arguments, console):
+    """Writes `NAME.png` and `NAME.npy` for each photo.
+
+    Returns:
+        dict: `images`, a list of dicts with the files, the class explained and its probability; `skipped`,
+        the files that can't be read.
+    """
+    from tf_learnprop import data
+
+    if arguments.refine_steps < 0:
+        raise UsageError(f"--refine-steps must be at least 0. Received: {arguments.refine_steps}")
+    files = options.files(arguments.images)
+    out = options.folder(arguments.out)
+    source = options.source(arguments)
+    target = None if arguments.target is None else sources.find_class(source, arguments.target)
+    wrapped = options.wrapped(arguments, source)
+    shape = data.image_shape(wrapped)
+    names = _names(files)
+    rows, skipped = [], []
+    starts = range(0, len(files), _BATCH)
+    for start in rich.progress.track(starts, "explaining", console=console, disable=console.quiet):
+        batch = files[start : start + _BATCH]
+        photos = {path: data.read_image(path, *shape) for path in batch}
+        skipped += [str(path) for path, photo in photos.items() if photo is None]
+        photos = {path: photo for path, photo in photos.items() if photo is not None}
+        if photos:
+            rows += _explained(wrapped, source, photos, names, target, out, arguments.refine_steps)
+    for path in skipped:
+        console.print(f"skipped, as it can't be read: {path}")
+    if not rows:
+        raise UsageError(f"none of the {len(files)} images can be read")
+    table = rich.table.Table("photo", "class", "probability", "picture")
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        table.add_row(row["image"], row["class"], f"{row['probability']:.1%}", row["overlay"])
+    console.print(table)
+    return {"images": rows, "skipped": skipped}
+
+
+def _explained(wrapped, source, photos, names, target, out, refine_steps):
+    from tf_learnprop import plotting
+    from tf_learnprop.attribution import class_logits
+
+    pixels = np.stack(list(photos.values()))
+    images = np.asarray(source.preprocess(pixels.astype(np.float32)))
+    maps = wrapped.explain(images, target, refine_steps=refine_steps)
+    logits = np.asarray(class_logits(wrapped.logits(images)), np.float64)
+    classes = logits.argmax(1) if target is None else np.full(len(logits), target)
+    for path, photo, attribution, scores, number in zip(photos, pixels, maps, logits, classes, strict=True):
+        stem = out / names[path]
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        files = {"overlay": f"{stem}.png", "map": f"{stem}.npy"}
+        name = sources.class_name(source, number)
+        np.save(files["map"], attribution)
+        axes = plotting.overlay(photo, attribution, title=name)
+        axes.figure.savefig(files["overlay"], dpi=100)
+        shares = np.exp(scores - scores.max())
+        probability = float(shares[number] / shares.sum())
+        yield {
+            "image": str(path),
+            "class": name,
+            "class_id": int(number),
+            "probability": probability,
+            **files,
+        }
+
+
+def _names(files):
+    """Each file's path below the folder that all have in common, without ending unless two then clash."""
+    common = os.path.commonpath([path.resolve().parent for path in files])
+    below = {path: path.resolve().relative_to(common) for path in files}
+    uses = collections.Counter(name.with_suffix("") for name in below.values())
+    return {
+        path: name if uses[name.with_suffix("")] > 1 else name.with_suffix("") for path, name in below.items()
+    }

@@ -1,0 +1,70 @@
+"""What commands have in common: the model, its rules, images, and places to write to."""
+
+import os
+import pathlib
+
+import tf_learnprop as tlp
+from tf_learnprop import data
+from tf_learnprop.cli import sources
+from tf_learnprop.cli.errors import UsageError
+
+
+def add_model(parser, rules=True):
+    """Adds --model and what belongs to it."""
+    parser.add_argument(
+        "--model", required=True, help=".keras or .h5 file, zoo name, or a name of keras.applications"
+    )
+    parser.add_argument(
+        "--preprocess", metavar="NAME", help="none, 0..1, tf (−1..1), torch, caffe, zoo, resnet50 …"
+    )
+    parser.add_argument("--class-names", metavar="FILE", help="a name a line, or JSON")
+    if rules:
+        parser.add_argument("--rules", metavar="FILE", help="trained rules; without them, the universal rule")
+
+
+def source(arguments):
+    """The `Source` that --model names."""
+    return sources.load(arguments.model, arguments.preprocess, arguments.class_names)
+
+
+def wrapped(arguments, found):
+    """The model of a `Source` with --rules, or with the universal rule."""
+    rules = arguments.rules
+    if rules is not None and not os.path.isfile(rules):
+        raise UsageError(f"--rules must be a file that exists. Received: {rules}")
+    try:
+        return tlp.wrap_model(found.model, rule=rules or "universal")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def folder(path, name="--out"):
+    """A folder to write to, made if need be."""
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{name}: the folder {path} can't be made ({error.strerror})") from error
+    if not os.access(path, os.W_OK):
+        raise UsageError(f"{name}: no permission to write to the folder {path}")
+    return path
+
+
+def new_file(path, overwrite, name="--out"):
+    """A file to write, which does not exist unless `overwrite`."""
+    path = pathlib.Path(path)
+    folder(path.parent, name)
+    if path.exists() and not overwrite:
+        raise UsageError(f"{name}: {path} exists; --overwrite replaces it")
+    return path
+
+
+def files(patterns):
+    """The image files of files, folders and glob patterns, each once, in order."""
+    found = {}
+    for pattern in patterns:
+        try:
+            found.update(dict.fromkeys(data.find(pattern)))
+        except ValueError:
+            raise UsageError(f"no image is found at {pattern}") from None
+    return list(found)
