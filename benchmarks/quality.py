@@ -10,6 +10,7 @@ folder TF_LEARNPROP_DATA does not name are left out, which is said.
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
-from evaluation import measures, methods, our_rules, sanity, subjects, tables  # noqa: E402
+from evaluation import measures, methods, our_rules, sanity, subjects, tables, universal_rule  # noqa: E402
 
 import tf_learnprop as tlp  # noqa: E402
 from tf_learnprop import metrics  # noqa: E402
@@ -29,6 +30,9 @@ OURS = "learned rules"
 #: Methods of more passes than this are left out of max-sensitivity, which takes many maps, and on the large
 #: models of class correlation and the pointing game, which would take hours.
 CHEAP = 60
+#: Steps of the refinement; each runs what eight masks keep and what they leave, forwards and backwards.
+REFINE_STEPS = 20
+REFINE_PASSES = REFINE_STEPS * 8 * 2 * 2
 QUICK = ("digits_swish", "cifar_resnet20")
 
 
@@ -36,7 +40,7 @@ class Run:
     """One subject, its context, and where its results lie."""
 
     def __init__(self, name, arguments, cache):
-        self.quick, self.seed = arguments.quick, arguments.seed
+        self.quick, self.seed, self.cache = arguments.quick, arguments.seed, cache
         self.subject = subjects.load(name, cache)
         self.large = large = name.startswith("imagenet")
         self.context = measures.Context(
@@ -63,6 +67,12 @@ class Run:
             methods.Method(OURS, 2, tlp.wrap_model(model, rule=str(self.rules)).explain),
             methods.Method("untrained rules", 2, tlp.wrap_model(model).explain),
         ]
+        if not self.quick:
+            generator = universal_rule.held_out(self.subject.name, self.cache, self.seed)
+            universal = universal_rule.wrapped(model, generator)
+            ours.append(methods.Method("universal rule, model unseen", 2, universal.explain))
+            refined = functools.partial(ours[0].explain, refine_steps=REFINE_STEPS)
+            ours.append(methods.Method("learned rules, refined", 2 + REFINE_PASSES, refined))
         spread = float(np.ptp(self.subject.train))
         return ours + methods.methods(
             subjects.flat(model),

@@ -168,6 +168,14 @@ class RelevanceRule(GatedRule):
         return tf.tensordot(hidden, self.gate_kernel, 1) + self.gate_bias
 
 
+@keras.saving.register_keras_serializable(_PACKAGE)
+class UniversalRule(RelevanceRule):
+    """A `RelevanceRule` to which `wrap_model` gives weights that were trained on other models.
+
+    See `tf_learnprop.universal`. Its readout's weights, if that is a `MultiLayerReadout`, are given with it.
+    """
+
+
 _BY_NAME = {
     "gradient": GradientRule,
     "deconvnet": DeconvNetRule,
@@ -175,6 +183,7 @@ _BY_NAME = {
     "learned": RelevanceRule,
     "relevance": RelevanceRule,
     "channel_mixing": ChannelMixingRule,
+    "universal": UniversalRule,
 }
 
 
@@ -183,7 +192,7 @@ def get(identifier):
 
     Args:
         identifier: str, one of "gradient", "deconvnet", "guided_backprop", "learned" (the default learned
-            rule), "relevance", "channel_mixing"; or a `PropagationRule`.
+            rule), "relevance", "channel_mixing", "universal"; or a `PropagationRule`.
 
     Returns:
         An unbuilt `PropagationRule`.

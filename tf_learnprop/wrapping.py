@@ -6,7 +6,7 @@ import os
 import keras
 import tensorflow as tf
 
-from tf_learnprop import attribution, graph, readouts, rules, saving
+from tf_learnprop import attribution, graph, readouts, rules, saving, universal
 from tf_learnprop.model import PropagationModel
 
 
@@ -20,8 +20,8 @@ def wrap_model(
     Args:
         model: Functional or built Sequential `keras.Model`, channels last. One of its outputs is
             `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit.
-        rule: name of a rule ("learned", "relevance", "channel_mixing", "gradient", "deconvnet",
-            "guided_backprop"), a `PropagationRule`, the path of saved rules (".keras" or
+        rule: name of a rule ("learned", "relevance", "channel_mixing", "universal", "gradient",
+            "deconvnet", "guided_backprop"), a `PropagationRule`, the path of saved rules (".keras" or
             ".weights.h5"), or a dict {layer-name pattern: name or rule}; of several patterns the
             first that matches counts, and what none matches is left alone.
         include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
@@ -236,7 +236,20 @@ def _make_rule_set(model, chosen, readout, output, explained_input):
         (path, rules.GradientRule() if rule.weights and path not in reached else rule, shape)
         for path, rule, shape in chosen
     ]
-    return saving.RuleSet(entries, readout, read, structure)
+    rule_set = saving.RuleSet(entries, readout, read, structure)
+    if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
+        shapes = dict(readable)
+        universal.initialise(rule_set, [shapes[position] for position in read])
+    return rule_set
+
+
+def read_shapes(wrapped):
+    """Shapes `[n, ..., c]` of what the readout of a `PropagationModel` reads, in that order."""
+    swapped = set(wrapped.rule_set.paths)
+    chosen = [(site, None) for site in graph.survey(wrapped.source) if site.path in swapped]
+    shapes = dict(enumerate(shape for _, shape in _activations(wrapped.source, chosen, wrapped.output_index)))
+    shapes[readouts.INPUT] = tuple(graph.graph_of(wrapped.source).inputs[wrapped.input_index].shape)
+    return [shapes[position] for position in wrapped.rule_set.read]
 
 
 def _common_shape(first, second):

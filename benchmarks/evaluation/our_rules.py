@@ -41,14 +41,25 @@ def schedule(name, quick):
     return (steps // _QUICK if quick else steps), batch_size
 
 
-def train(model, images, steps, batch_size, seed=0, rule="learned"):
-    """A wrapped model whose rules were trained on `images`, mirrored at random if they are photos."""
+def train(model, images, steps, batch_size, seed=0, callbacks=None):
+    """A wrapped model whose rules were trained on `images`."""
     keras.utils.set_random_seed(seed)
-    wrapped = tlp.wrap_model(model, rule=rule)
+    return fit(tlp.wrap_model(model), images, steps, batch_size, seed, callbacks)
+
+
+def fit(wrapped, images, steps, batch_size, seed=0, callbacks=None):
+    """The same model after a training of its rules on `images`, from the rules that it has."""
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps)
     wrapped.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), tlp.objectives.AreaGuidance(seed=seed))
+    wrapped.fit(
+        batches(images, batch_size, seed), epochs=1, steps_per_epoch=steps, verbose=0, callbacks=callbacks
+    )
+    return wrapped
+
+
+def batches(images, batch_size, seed=0):
+    """Endless batches of images in random order, mirrored at random if they are photos."""
     data = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=seed).repeat()
     if images.shape[-1] == 3:
         data = data.map(lambda image: tf.image.random_flip_left_right(image, seed=seed))
-    wrapped.fit(data.batch(batch_size).prefetch(1), epochs=1, steps_per_epoch=steps, verbose=0)
-    return wrapped
+    return data.batch(batch_size).prefetch(1)

@@ -1,0 +1,169 @@
+import math
+
+import h5py
+import numpy as np
+import pytest
+import toys
+
+import tf_learnprop as tlp
+from tf_learnprop import readouts, rules, universal, wrapping
+
+IMAGES = toys.images(3)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    """A generator none of whose weights is zero."""
+    made = universal.Generator()
+    draws = toys.rng(4)
+    for variable in made.variables:
+        variable.assign(draws.normal(size=variable.shape) / 4)
+    return made
+
+
+def test_places_by_hand():
+    shapes = [(None, 64, 64, 3), (None, 32, 32, 16), (None, 8, 8, 24), (None, 8, 8, 32)]
+    expected = [
+        [0.25, 0.0625, math.exp(-1.5), 1.0, 0, 1, math.log(4) / 3],
+        [0.5, 0.25, math.exp(-1.0), 2 / 3, 0, 0, math.log(4) / 3],
+        [0.75, 0.5625, math.exp(-0.5), 0.0, 1, 0, math.log(4) / 3],
+        [1.0, 1.0, 1.0, 0.0, 1, 0, math.log(4) / 3],
+    ]
+    found = universal.places(shapes, [True, False, False, False])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_places_of_other_ranks_and_unknown_sizes():
+    found = universal.places([(None, 16, 4), (None, 8, 4), (None, 4)], [False] * 3)
+    np.testing.assert_allclose(found[:, 3], [4 / 3, 1, 0], rtol=1e-6)
+    assert np.isfinite(universal.places([(None, None, None, 3), (None, 8, 8, 3)], [True, False])).all()
+
+
+def test_an_untrained_generator_is_the_untrained_rule():
+    model = toys.small_cnn()
+    wrapped, plain = tlp.wrap_model(model), tlp.wrap_model(model)
+    universal.initialise(wrapped.rule_set, wrapping.read_shapes(wrapped), universal.Generator())
+    np.testing.assert_allclose(wrapped.explain(IMAGES), plain.explain(IMAGES), atol=1e-5)
+
+
+def test_weights_are_a_network_of_the_place(generator):
+    """Each rule's and the readout's weights, by a slow loop over the layers."""
+    wrapped = tlp.wrap_model(toys.small_cnn())
+    universal.initialise(wrapped.rule_set, wrapping.read_shapes(wrapped), generator)
+    feature_kernel, gate_kernel, place_kernel, place_bias, place_output = generator.get_weights()
+
+    def of_place(row):
+        return np.tanh(row @ place_kernel + place_bias) @ place_output
+
+    # Two activations of 16 and 8 pixels, and the input of 16 before them in what is read.
+    size = math.log(2) / 3
+    rows = [
+        [0.5, 0.25, math.exp(-0.5), 1 / 3, 0, 0, size],
+        [1.0, 1.0, 1.0, 0.0, 1, 0, size],
+    ]
+    for rule, row in zip(wrapped.rule_set.rules, rows, strict=True):
+        output = of_place(np.array(row))
+        np.testing.assert_allclose(rule.feature_kernel, feature_kernel, rtol=1e-6)
+        np.testing.assert_allclose(rule.feature_bias, output[3:], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(rule.gate_kernel, gate_kernel, rtol=1e-6)
+        np.testing.assert_allclose(rule.gate_bias, output[2:3], rtol=1e-4, atol=1e-6)
+    size = math.log(3) / 3
+    read = [
+        [1 / 3, 1 / 9, math.exp(-1), 1 / 3, 0, 1, size],
+        [2 / 3, 4 / 9, math.exp(-0.5), 1 / 3, 0, 0, size],
+        [1.0, 1.0, 1.0, 0.0, 1, 0, size],
+    ]
+    expected = np.stack([of_place(np.array(row))[:2] for row in read], 1) / 2
+    np.testing.assert_allclose(wrapped.rule_set.readout.raw_weights, expected, rtol=1e-4, atol=1e-6)
+
+
+class TestByName:
+    """`rule="universal"`, with the weights that come with the package."""
+
+    def test_outputs_are_the_models_and_maps_are_others_than_untrained_ones(self):
+        model = toys.small_cnn()
+        wrapped = tlp.wrap_model(model, "universal")
+        np.testing.assert_allclose(wrapped(IMAGES), model(IMAGES), atol=1e-6)
+        maps = wrapped.explain(IMAGES)
+        assert np.isfinite(maps).all()
+        assert np.abs(maps - tlp.wrap_model(model).explain(IMAGES)).max() > 1e-2
+
+    def test_is_what_the_loaded_generator_gives(self):
+        model = toys.small_cnn()
+        named, given = tlp.wrap_model(model, "universal"), tlp.wrap_model(model)
+        universal.initialise(given.rule_set, wrapping.read_shapes(given), universal.load())
+        np.testing.assert_array_equal(named.explain(IMAGES), given.explain(IMAGES))
+
+    def test_the_packages_weights_have_been_trained(self):
+        with h5py.File(universal._WEIGHTS) as file:
+            arrays = []
+            file.visititems(lambda _, item: arrays.append(item[()]) if hasattr(item, "shape") else None)
+        assert len(arrays) == 5
+        assert all(np.isfinite(array).all() and np.abs(array).max() > 1e-2 for array in arrays)
+
+    def test_can_be_trained_on_saved_and_loaded(self, tmp_path):
+        model = toys.small_cnn()
+        wrapped = tlp.wrap_model(model, "universal")
+        wrapped.compile()
+        before = wrapped.explain(IMAGES)
+        wrapped.fit(toys.images(8, seed=2), batch_size=4, verbose=0)
+        maps = wrapped.explain(IMAGES)
+        assert np.abs(maps - before).max() > 1e-3
+        wrapped.save_rules(tmp_path / "rules.keras")
+        again = tlp.wrap_model(model, rule=tmp_path / "rules.keras")
+        np.testing.assert_allclose(again.explain(IMAGES), maps, atol=1e-5)
+
+    def test_for_some_layers_only(self):
+        model = toys.small_cnn()
+        first, last = tlp.wrap_model(model).rule_set.paths
+        wrapped = tlp.wrap_model(model, {first: "guided_backprop", last: "universal"})
+        assert [type(rule) for rule in wrapped.rule_set.rules] == [
+            rules.GuidedBackpropRule,
+            rules.UniversalRule,
+        ]
+        assert np.abs(wrapped.rule_set.readout.raw_weights).max() > 1e-3
+
+    def test_with_the_input_readout(self):
+        wrapped = tlp.wrap_model(toys.small_cnn(), "universal", readout="input")
+        assert isinstance(wrapped.rule_set.readout, readouts.InputReadout)
+        assert np.isfinite(wrapped.explain(IMAGES)).all()
+
+    def test_no_pixels(self):
+        model = toys.linear(toys.rng().normal(size=(6, 3)).astype(np.float32))
+        assert np.isfinite(tlp.wrap_model(model, "universal").explain(np.ones((2, 6), np.float32))).all()
+
+
+def test_the_generators_gradient_is_that_of_finite_differences(generator):
+    """The chain rule that its training uses, from the rules' gradients to the generator's weights."""
+    pytest.importorskip("evaluation")
+    import tensorflow as tf
+    from evaluation import subjects, universal_rule
+
+    model = toys.small_cnn(activation=None)
+    images = toys.images(32)
+    subject = subjects.Subject("digits", model, None, None, images, None, None, None, 1.0)
+    member = universal_rule.Member(subject, generator, seed=0)
+    draws = toys.rng(1)
+    pattern = draws.normal(size=(16, 16)).astype(np.float32) / 100
+
+    class Smooth(tlp.objectives.Objective):
+        """A loss without quantiles, which jump; random masks would hide small steps."""
+
+        def call(self, image, maps, original, classify, training=False):
+            return {"loss": tf.reduce_sum(tf.square(maps) * pattern, [1, 2])}
+
+    member.objective = Smooth()
+    batch = tf.constant(images)
+    _, gradients = member._trace(batch)
+    before = generator.get_weights()
+    direction = [draws.normal(size=weight.shape).astype(np.float32) for weight in before]
+    losses = []
+    for step in (3e-3, -3e-3):
+        generator.set_weights([w + step * d for w, d in zip(before, direction, strict=True)])
+        losses.append(float(member._trace(batch)[0]))
+    generator.set_weights(before)
+    numeric = (losses[0] - losses[1]) / 6e-3
+    along = sum(float(np.sum(g * d)) for g, d in zip(gradients, direction, strict=True))
+    norm = np.sqrt(sum(float(np.sum(np.square(g))) for g in gradients))
+    assert norm < 0.999  # not clipped
+    assert along == pytest.approx(numeric, rel=0.03)
