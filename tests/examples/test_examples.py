@@ -1,0 +1,68 @@
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(name, *arguments, cwd=None):
+    """The standard output of an example, run as users do."""
+    command = [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=cwd)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def is_png(path):
+    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
+
+
+def test_quick_start(tmp_path):
+    out = run("quick_start.py", "--out", tmp_path / "maps.png")
+    assert re.search(r"cat.*espresso|cat.*cup", out)
+    assert is_png(tmp_path / "maps.png")
+
+
+def test_transfer_learning(tmp_path):
+    out = run("transfer_learning.py", "--limit", 24, "--steps", 2, "--out", tmp_path / "maps.png")
+    assert int(re.search(r"training images: (\d+)%", out)[1]) >= 90
+    assert is_png(tmp_path / "maps.png")
+
+
+@pytest.mark.slow
+def test_transfer_learning_of_a_folder(tmp_path, data_dir):
+    arguments = ["--images", data_dir / "animals", "--limit", 60, "--steps", 2]
+    out = run("transfer_learning.py", *arguments, "--out", tmp_path / "maps.png")
+    assert int(re.search(r"training images: (\d+)%", out)[1]) >= 90
+
+
+@pytest.mark.slow
+def test_compare_methods(tmp_path):
+    out = run("compare_methods.py", "--step", 20_000, "--out", tmp_path / "maps.png")
+    scores = {
+        name.strip(): float(score) for name, score in re.findall(r"^([a-z ]+?) +(-?\d\.\d+)$", out, re.M)
+    }
+    assert scores["trained rules"] > scores["gradient"]
+    assert is_png(tmp_path / "maps.png")
+
+
+@pytest.mark.slow
+def test_sanity_checks():
+    out = run("sanity_checks.py", "--layers", 1)
+    assert out.count("rank correlation with the maps before") == 2
+
+
+@pytest.mark.slow
+def test_train_rules(tmp_path, data_dir):
+    pattern = data_dir / "imagenet_sample" / "000[0-7]*.jpg"
+    run("train_rules.py", "--images", pattern, "--epochs", 1, "--steps", 2, "--out", tmp_path / "rules.keras")
+    assert (tmp_path / "rules.keras").exists()
+
+
+@pytest.mark.slow
+def test_demo(tmp_path):
+    run("demo.py", "--out", tmp_path / "demo.png")
+    assert is_png(tmp_path / "demo.png")
