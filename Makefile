@@ -8,7 +8,10 @@ STAMP := .venv/.installed
 # xplique, for the peers' methods, allows no TensorFlow above 2.20.
 BENCH_STAMP := .venv-bench/.installed
 
-.PHONY: demo test test-all test-bench bench bench-quick lint clean
+OLDEST_STAMP := .venv-oldest/.installed
+DOCS_STAMP := .venv-docs/.installed
+
+.PHONY: demo test test-all test-bench test-oldest bench bench-quick docs lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -29,18 +32,32 @@ bench: $(BENCH_STAMP)
 test-bench: $(BENCH_STAMP)
 	.venv-bench/bin/python -m pytest -m "slow or not slow" tests/benchmarks
 
+# The oldest TensorFlow and Keras that are supported.
+test-oldest: $(OLDEST_STAMP)
+	.venv-oldest/bin/python -m pytest $(PYTEST_ARGS)
+
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf .venv .venv-bench build dist results served *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-oldest .venv-docs build dist results served *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last, so that an interrupted installation is taken up again.
 $(STAMP): EXTRA = test
 $(BENCH_STAMP): EXTRA = bench
-$(STAMP) $(BENCH_STAMP): setup.py
+$(OLDEST_STAMP): EXTRA = oldest
+$(STAMP) $(BENCH_STAMP) $(OLDEST_STAMP): setup.py
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --editable ".[$(EXTRA)]"
+	touch $@
+
+# Docstrings are read, not run: TensorFlow is not needed.
+$(DOCS_STAMP): docs/requirements.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement docs/requirements.txt
 	touch $@

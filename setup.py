@@ -20,7 +20,10 @@ DEMO = [*ZOO, "scikit-image"]
 # For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
 BENCH = [*DEMO, "xplique", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
-TEST = [*DEMO, *SERVING, "hypothesis", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
+TEST = [*DEMO, *SERVING, *NOTEBOOK, "hypothesis", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+# The oldest releases that are supported.
+OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.5.0"]
 
 setup(
     name="tf-learnprop",
@@ -46,7 +49,14 @@ setup(
         "rich",
         "tensorflow-datasets",
     ],
-    extras_require={"zoo": ZOO, "demo": DEMO, "bench": BENCH, "serving": SERVING, "test": TEST},
+    extras_require={
+        "zoo": ZOO,
+        "demo": DEMO,
+        "bench": BENCH,
+        "serving": SERVING,
+        "test": TEST,
+        "oldest": OLDEST,
+    },
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",

@@ -65,5 +65,8 @@ class RuleActivation(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        rule = keras.saving.deserialize_keras_object(config["rule"])
-        return cls(**{**config, "rule": rule})
+        parts = {name: config[name] for name in ("activation", "rule")}
+        for name, part in parts.items():
+            if isinstance(part, dict):  # Keras 3.5's own `activations.get` reads no layers
+                parts[name] = keras.saving.deserialize_keras_object(part)
+        return cls(**{**config, **parts})
