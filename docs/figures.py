@@ -18,7 +18,7 @@ def main():
     model = zoo.efficientnet_lite0()
     wrapped = tlp.wrap_model(model, rule=str(HERE.parent / "saved_rules" / "efficientnet_lite0.keras"))
     photos = np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
-    images = zoo.preprocess(photos)
+    images = keras.ops.convert_to_tensor(zoo.preprocess(photos))
     maps = wrapped.explain(images)
     masks = objectives.soft_mask(maps, np.full(len(maps), AREA, np.float32))
     blurred = tlp.fills.blur(images)

@@ -231,7 +231,7 @@ class PropagationModel(keras.Model):
             verbose: 0 is silent, 1 shows Keras' progress bar.
             refine_steps: int, steps that adapt each map to its sample, starting from that of the rules,
                 which stay as they are: a coarse field of 8 values a side is added to the map and trained by
-                the objective. Much slower: each step costs about 50 passes. 20 are a good number.
+                the objective. Much slower: each step costs 32 passes. 20 are a good number.
             refine_rate: float, Adam's learning rate in those steps, in standard deviations of the map.
 
         Returns:
