@@ -41,6 +41,17 @@ def wrap_model(
         ValueError: a model that is unbuilt, subclassed, channels first, or has nothing to swap; an
             activation out of reach; an unknown rule; a pattern that matches nothing; an output of
             another shape; a rule file that is missing, damaged, or of another model.
+
+    Example:
+        >>> image = keras.Input((8, 8, 1))
+        >>> x = keras.layers.Conv2D(4, 3, activation="relu")(image)
+        >>> x = keras.layers.GlobalAveragePooling2D()(x)
+        >>> model = keras.Model(image, keras.layers.Dense(3)(x))
+        >>> wrapped = wrap_model(model, rule="universal")
+        >>> wrapped.coverage.summary()
+        '1 of 1 activations swapped'
+        >>> wrapped.explain(keras.ops.ones((2, 8, 8, 1))).shape
+        (2, 8, 8)
     """
     walked = _check_model(model)
     output = _position(walked.output_names, output, "output")

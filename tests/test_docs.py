@@ -1,0 +1,65 @@
+"""The Python of the docs runs: blocks of README and docs, on a small model, and the docstrings' examples."""
+
+import doctest
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+import toys
+from PIL import Image
+
+import tf_learnprop as tlp
+from tf_learnprop import wrapping
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("index", "guides/your_model", "guides/training", "guides/own_rule")),
+]
+
+
+def blocks(page):
+    text = (ROOT / page).read_text()
+    # The model is given: those of keras.applications would be downloaded. Fewer steps tell as much.
+    text = re.sub(r"^model = keras\.applications.*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^steps = 300$", "steps = 6", text, flags=re.MULTILINE)
+    text = text.replace("steps_per_epoch=50", "steps_per_epoch=1")
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_run_in_order(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for number in range(8):
+        pixels = toys.rng(number).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    names = {"model": toys.small_cnn(), "images": toys.images(4), "keras": keras, "tlp": tlp}
+    names |= {"preprocess": lambda x: x / 127.5 - 1, "__name__": "docs"}
+    found = blocks(page)
+    assert found
+    for block in found:
+        exec(compile(block, page, "exec"), names)
+    for name in ("wrapped", "again"):
+        if name in names:
+            assert np.isfinite(names[name].explain(toys.images(2))).all()
+
+
+def test_docstring_examples():
+    result = doctest.testmod(wrapping)
+    assert result.attempted >= 6 and result.failed == 0
+
+
+def test_pages_of_the_navigation_exist():
+    pages = re.findall(r"([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
+    assert len(pages) > 10
+    assert all((ROOT / "docs" / page).exists() for page in pages)
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page}: {link}"
