@@ -57,6 +57,6 @@ def run(arguments, console):
     (out / "report.txt").write_text(f"{report}\n", encoding="utf-8")
     (out / "report.json").write_text(report.to_json(), encoding="utf-8")
     (out / "report.html").write_text(page, encoding="utf-8")
-    console.print(str(report), markup=False, highlight=False)
+    console.print(str(report), markup=False, highlight=False, soft_wrap=True)
     console.print(f"page written to {out / 'report.html'}")
     return {**report.to_dict(), "page": str(out / "report.html")}

@@ -17,7 +17,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; }
 tr:last-child td { font-weight: 600; }
-img { max-width: 100%; } small { color: #666; }
+img { max-width: 100%; } small { color: #666; } td small { display: block; }
 </style></head><body>
 <h1>$title</h1>
 <p>$images images; rules: $rules. Brackets are 95&nbsp;% bootstrap intervals of the mean over images.</p>
