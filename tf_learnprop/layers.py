@@ -67,6 +67,6 @@ class RuleActivation(keras.layers.Layer):
     def from_config(cls, config):
         parts = {name: config[name] for name in ("activation", "rule")}
         for name, part in parts.items():
-            if isinstance(part, dict):  # Keras 3.5's own `activations.get` reads no layers
+            if isinstance(part, dict):  # the `activations.get` of older Keras reads no layers
                 parts[name] = keras.saving.deserialize_keras_object(part)
         return cls(**{**config, **parts})
