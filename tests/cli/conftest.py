@@ -13,6 +13,8 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
     keras.utils.set_random_seed(5)
     toys.small_cnn().save(folder / "model.keras")
+    table = [keras.Input((8,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(4)]
+    keras.Sequential(table).save(folder / "table.keras")
     (folder / "names.txt").write_text("red fox\narctic fox\ncat\ndog\n")
     (folder / "broken.keras").write_text("no model")
     generator = toys.rng(6)

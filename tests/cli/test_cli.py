@@ -47,6 +47,23 @@ class TestExplain:
         run(capsys, "explain", *model, work / "photos", "--out", tmp_path)
         assert (tmp_path / "a" / "photo.npy").exists() and (tmp_path / "b" / "photo.npy").exists()
 
+    def test_endings_are_kept_where_names_would_clash(self, capsys, work, model, tmp_path):
+        photos = tmp_path / "photos"
+        photos.mkdir()
+        for name in ("a.png", "a.jpg", "a.png.jpg"):
+            shutil.copy(work / "photos" / "a" / "photo.png", photos / name)
+        (photos / "link.png").symlink_to("a.png")
+        run(capsys, "explain", *model, photos, "--out", tmp_path / "maps")
+        found = sorted(path.name for path in (tmp_path / "maps").glob("*.npy"))
+        assert found == ["a.jpg.npy", "a.png.jpg.npy", "a.png.npy", "link.png.npy"]
+
+    def test_a_photo_is_never_overwritten(self, capsys, work, model, tmp_path):
+        photo = pathlib.Path(shutil.copy(work / "photos" / "a" / "photo.png", tmp_path))
+        before = photo.read_bytes()
+        status, _, err = run(capsys, "explain", *model, photo, "--out", tmp_path)
+        assert status == 2 and "would overwrite the photo" in err
+        assert photo.read_bytes() == before
+
     def test_a_class_by_name(self, capsys, work, model, tmp_path):
         names = ["--class-names", work / "names.txt"]
         photo = work / "photos" / "a" / "photo.png"
@@ -63,8 +80,8 @@ class TestExplain:
         good = shutil.copy(work / "photos" / "a" / "photo.png", tmp_path / "good.png")
         bad = tmp_path / "bad.png"
         bad.write_text("no picture")
-        status, out, _ = run(capsys, "explain", *model, good, bad, "--out", tmp_path / "maps", "--json")
-        assert status == 1
+        status, out, err = run(capsys, "explain", *model, good, bad, "--out", tmp_path / "maps", "--json")
+        assert status == 1 and f"skipped, as it can't be read: {bad}" in err
         assert json.loads(out)["skipped"] == [str(bad)] and (tmp_path / "maps" / "good.npy").exists()
         status, _, err = run(capsys, "explain", *model, bad, "--out", tmp_path / "maps")
         assert status == 2 and "none of the 1 images can be read" in err
@@ -104,7 +121,16 @@ class TestTrain:
         status, _, err = run(capsys, *self.arguments(work, model, out))
         assert status == 2 and "--overwrite replaces it" in err and out.read_text() == "precious"
 
+    def test_previews_go_to_an_empty_folder(self, capsys, work, model, tmp_path):
+        (tmp_path / "epoch_002.png").write_text("precious")
+        arguments = self.arguments(work, model, tmp_path / "out" / "rules.keras")
+        status, _, err = run(capsys, *arguments, "--preview", tmp_path)
+        assert status == 2 and "--preview must be an empty folder" in err
+        assert (tmp_path / "epoch_002.png").read_text() == "precious"
+
     def test_goes_on_where_it_was_interrupted(self, capsys, work, model, tmp_path, monkeypatch):
+        whole = tmp_path / "whole.keras"
+        run(capsys, *self.arguments(work, model, whole))
         out = tmp_path / "rules.keras"
         end_of_epoch = keras.callbacks.BackupAndRestore.on_epoch_end
 
@@ -119,8 +145,12 @@ class TestTrain:
         status, _, err = run(capsys, *self.arguments(work, model, out), "--rate", 0.1)
         assert status == 2 and "another --rate (0.005)" in err
         status, text, _ = run(capsys, *self.arguments(work, model, out), "--json")
-        assert status == 0 and len(json.loads(text)["loss"]) == 1 and out.exists()
+        assert status == 0 and len(json.loads(text)["loss"]) == 1
         assert not pathlib.Path(f"{out}.backup").exists()
+        source = keras.models.load_model(work / "model.keras")
+        ours, uninterrupted = (tlp.wrap_model(source, rule=path).trainable_variables for path in (out, whole))
+        for variable, expected in zip(ours, uninterrupted, strict=True):
+            np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6)
 
 
 class TestEvaluate:
@@ -225,6 +255,10 @@ BAD = {
         ["explain", *"--model {model} --preprocess none --rules none.keras {photo}".split()],
         "--rules must be a file that exists",
     ),
+    "no image model": (
+        ["explain", "--model", "{work}/table.keras", "--preprocess", "none", "{photo}"],
+        "must take images",
+    ),
     "class id": (
         ["explain", *"--model {model} --preprocess none --class 9 {photo}".split()],
         "--class must be an id in 0..3. Received: 9",
@@ -253,6 +287,11 @@ BAD = {
         ["train", *"--model {model} --preprocess none --images {work} --out rules.txt".split()],
         "--out must end in",
     ),
+    "one image": (
+        ["evaluate", *"--model {model} --preprocess none --images {photo}".split()],
+        "two images at least are needed",
+    ),
+    "no picture": (["demo", "--out", "demo.txt"], "--out must end in .png"),
     "no images": (["evaluate", *"--model {model} --preprocess none --images {names}x".split()], "no image"),
 }
 
@@ -283,6 +322,16 @@ def test_unknown_command_and_version(capsys):
 def test_debug_shows_where(capsys):
     _, _, err = run(capsys, "coverage", "--model", "nothing", "--debug")
     assert "Traceback" in err
+
+
+def test_no_traceback_whatever_fails(capsys, work, model, monkeypatch):
+    def failing(*arguments, **options):
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr(tlp, "wrap_model", failing)
+    status, out, err = run(capsys, "coverage", *model)
+    assert (status, out, err.strip().splitlines()[-1]) == (1, "", "tf-learnprop: out of memory")
+    assert "Traceback" not in err
 
 
 def test_weights_that_cannot_be_downloaded(capsys, monkeypatch):

@@ -73,7 +73,7 @@ def main(argv=None):
         return 130
     except CommandError as error:
         return _failed(error, error.status, arguments.debug)
-    except (ValueError, TypeError, OSError) as error:  # the library's own, in a line
+    except Exception as error:  # of any kind: no traceback without --debug
         return _failed(error, 1, arguments.debug)
     if arguments.json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
@@ -83,5 +83,5 @@ def main(argv=None):
 def _failed(error, status, debug):
     if debug:
         traceback.print_exception(error)
-    print(f"tf-learnprop: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"tf-learnprop: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
     return status

@@ -27,6 +27,8 @@ def run(arguments, console):
         import skimage.data
     except ImportError as error:
         raise UsageError("the demo's photos are scikit-image's: pip install 'tf-learnprop[demo]'") from error
+    if not arguments.out.endswith(".png"):
+        raise UsageError(f"--out must end in .png. Received: {arguments.out}")
     out = options.new_file(arguments.out, overwrite=True)
     source = sources.load("efficientnet_lite0")
     learned = options.wrapped(arguments, source)

@@ -29,17 +29,19 @@ def run(arguments, console):
     """
     from tf_learnprop import data, metrics, plotting
 
-    if arguments.limit < 1:
-        raise UsageError(f"--limit must be at least 1. Received: {arguments.limit}")
+    if arguments.limit < 2:
+        raise UsageError(f"--limit must be at least 2. Received: {arguments.limit}")
     files = options.files([arguments.images])
     out = options.folder(arguments.out)
     source = options.source(arguments)
     wrapped = options.wrapped(arguments, source)
-    shape = data.image_shape(wrapped)
+    shape = options.image_shape(arguments, source)
     readable = (photo for photo in (data.read_image(path, *shape) for path in files) if photo is not None)
     photos = list(itertools.islice(readable, arguments.limit))
-    if not photos:
-        raise UsageError(f"none of the {len(files)} images at {arguments.images} can be read")
+    if len(photos) < 2:
+        raise UsageError(
+            f"two images at least are needed. Readable at {arguments.images}: {len(photos)} of {len(files)}"
+        )
     photos = np.stack(photos)
     images = np.asarray(source.preprocess(photos.astype(np.float32)))
     with console.status(f"measuring maps of {len(images)} images"):

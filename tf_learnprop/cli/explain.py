@@ -3,8 +3,9 @@
 Files that can't be read are skipped and named, and the exit status is 1.
 """
 
-import collections
 import os
+import pathlib
+import sys
 
 import numpy as np
 import rich.progress
@@ -38,11 +39,15 @@ def run(arguments, console):
         raise UsageError(f"--refine-steps must be at least 0. Received: {arguments.refine_steps}")
     files = options.files(arguments.images)
     out = options.folder(arguments.out)
+    names = _names(files)
+    written = {(out / f"{name}.png").resolve() for name in names.values()}
+    lost = [path for path in files if path.resolve() in written]
+    if lost:
+        raise UsageError(f"--out must be another folder: a picture would overwrite the photo {lost[0]}")
     source = options.source(arguments)
     target = None if arguments.target is None else sources.find_class(source, arguments.target)
     wrapped = options.wrapped(arguments, source)
-    shape = data.image_shape(wrapped)
-    names = _names(files)
+    shape = options.image_shape(arguments, source)
     rows, skipped = [], []
     starts = range(0, len(files), _BATCH)
     for start in rich.progress.track(starts, "explaining", console=console, disable=console.quiet):
@@ -53,7 +58,7 @@ def run(arguments, console):
         if photos:
             rows += _explained(wrapped, source, photos, names, target, out, arguments.refine_steps)
     for path in skipped:
-        console.print(f"skipped, as it can't be read: {path}")
+        print(f"skipped, as it can't be read: {path}", file=sys.stderr)
     if not rows:
         raise UsageError(f"none of the {len(files)} images can be read")
     table = rich.table.Table("photo", "class", "probability", "picture")
@@ -94,10 +99,9 @@ def _explained(wrapped, source, photos, names, target, out, refine_steps):
 
 
 def _names(files):
-    """Each file's path below the folder that all have in common, without ending unless two then clash."""
-    common = os.path.commonpath([path.resolve().parent for path in files])
-    below = {path: path.resolve().relative_to(common) for path in files}
-    uses = collections.Counter(name.with_suffix("") for name in below.values())
-    return {
-        path: name if uses[name.with_suffix("")] > 1 else name.with_suffix("") for path, name in below.items()
-    }
+    """Each file's path below the folder that all have in common, without endings unless two then clash."""
+    absolute = {path: pathlib.Path(os.path.abspath(path)) for path in files}  # links keep their own names
+    common = os.path.commonpath([path.parent for path in absolute.values()])
+    below = {path: place.relative_to(common) for path, place in absolute.items()}
+    short = {path: name.with_suffix("") for path, name in below.items()}
+    return short if len(set(short.values())) == len(set(below.values())) else below

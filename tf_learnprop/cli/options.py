@@ -38,6 +38,14 @@ def wrapped(arguments, found):
         raise UsageError(str(error)) from error
 
 
+def image_shape(arguments, found):
+    """Height, width and channels of the images that the model of a `Source` takes."""
+    try:
+        return data.image_shape(found.model)
+    except ValueError as error:
+        raise UsageError(f"--model: {arguments.model} can't be used here. {error}") from error
+
+
 def folder(path, name="--out"):
     """A folder to write to, made if need be."""
     path = pathlib.Path(path)

@@ -66,10 +66,11 @@ def run(arguments, console):
         make = data.from_folder if arguments.images else data.from_tfds
         images = make(
             *pool, wrapped, batch_size=arguments.batch_size, shuffle=True, repeat=True, flip=True, **read
-        )
+        ).skip(backup.epochs() * arguments.steps)  # the batches that an uninterrupted run would have left
         shown = next(iter(make(*pool, wrapped, batch_size=_PREVIEWED, **(read | {"limit": _PREVIEWED}))))
     except ValueError as error:
         raise UsageError(str(error)) from error
+    loggers = list(_loggers(arguments, np.asarray(shown), backup.epochs()))
     console.print(wrapped.coverage.summary())
     rate = keras.optimizers.schedules.CosineDecay(arguments.rate, arguments.epochs * arguments.steps)
     wrapped.compile(
@@ -81,7 +82,7 @@ def run(arguments, console):
         steps_per_epoch=arguments.steps,
         shuffle=False,  # the data are shuffled
         verbose=0 if console.quiet else 1,
-        callbacks=[backup.callback(), *_loggers(arguments, np.asarray(shown))],
+        callbacks=[backup.callback(), *loggers],
     )
     wrapped.save_rules(out)
     backup.remove()
@@ -89,7 +90,7 @@ def run(arguments, console):
     return {"rules": str(out), "loss": history.history.get("loss", [])}
 
 
-def _loggers(arguments, images):
+def _loggers(arguments, images, done):
     import keras
 
     from tf_learnprop import callbacks
@@ -98,6 +99,8 @@ def _loggers(arguments, images):
         yield keras.callbacks.TensorBoard(arguments.tensorboard, write_graph=False)
     if arguments.tensorboard or arguments.preview:
         folder = arguments.preview and options.folder(arguments.preview, "--preview")
+        if folder and not done and any(folder.iterdir()):
+            raise UsageError(f"--preview must be an empty folder. Received: {folder}")
         yield callbacks.OverlayLogger(images, log_dir=arguments.tensorboard, folder=folder)
 
 
@@ -120,6 +123,11 @@ class _Backup:
                     f"{self.folder} holds a training with another {option}; give the same arguments to go on "
                     "with it, or remove the folder"
                 )
+
+    def epochs(self):
+        """Epochs that are done, as Keras notes them."""
+        state = self.folder / "training_metadata.json"
+        return json.loads(state.read_text())["epoch"] if state.exists() else 0
 
     def callback(self):
         import keras
