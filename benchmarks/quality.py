@@ -27,6 +27,7 @@ import tf_learnprop as tlp  # noqa: E402
 from tf_learnprop import metrics  # noqa: E402
 
 OURS = "learned rules"
+REFINED = "learned rules (refined)"
 #: Methods of more passes than this are left out of max-sensitivity, which takes many maps, and on the large
 #: models of class correlation and the pointing game, which would take hours.
 CHEAP = 60
@@ -40,18 +41,22 @@ class Run:
     """One subject, its context, and where its results lie."""
 
     def __init__(self, name, arguments, cache):
-        self.quick, self.seed, self.cache = arguments.quick, arguments.seed, cache
+        self.quick, self.seed = arguments.quick, arguments.seed
         self.subject = subjects.load(name, cache)
-        self.large = large = name.startswith("imagenet")
+        self.large = large = name.startswith(("imagenet", "animals"))
         self.context = measures.Context(
             self.subject,
             count=arguments.images or ((6 if large else 16) if self.quick else (40 if large else 100)),
-            steps=8 if self.quick else 14,
-            samples=32 if self.quick else 100,
-            mosaics=4 if self.quick else (12 if large else 24),
+            steps=8 if self.quick else (10 if large else 14),
+            samples=32 if self.quick else (50 if large else 100),
+            mosaics=4 if self.quick else 12,
             seed=self.seed,
         )
-        self.rules = our_rules.path(self.subject, cache, self.quick, self.seed)
+        self.wrap = tlp.wrap_model
+        if not self.quick:  # the universal rule, made without any model of this family, takes minutes
+            generator = universal_rule.held_out(name, cache, self.seed)
+            self.wrap = functools.partial(universal_rule.wrapped, generator=generator)
+        self.rules = our_rules.path(self.subject, cache, self.quick, self.seed, self.wrap)
         self.layers = 2 if self.quick or large else 4
         self.rise_masks = 200 if self.quick else (2000 if large else 1000)
         self.folder = arguments.out / ("quick" if self.quick else "full") / name
@@ -68,11 +73,9 @@ class Run:
             methods.Method("untrained rules", 2, tlp.wrap_model(model).explain),
         ]
         if not self.quick:
-            generator = universal_rule.held_out(self.subject.name, self.cache, self.seed)
-            universal = universal_rule.wrapped(model, generator)
-            ours.append(methods.Method("universal rule, model unseen", 2, universal.explain))
+            ours.append(methods.Method("universal rule (model unseen)", 2, self.wrap(model).explain))
             refined = functools.partial(ours[0].explain, refine_steps=REFINE_STEPS)
-            ours.append(methods.Method("learned rules, refined", 2 + REFINE_PASSES, refined))
+            ours.append(methods.Method(REFINED, 2 + REFINE_PASSES, refined))
         spread = float(np.ptp(self.subject.train))
         return ours + methods.methods(
             subjects.flat(model),
@@ -109,7 +112,7 @@ def measured(run, method):
     """Results of one method, from its file as far as they are there."""
     path = run.folder / f"{method.name.replace(' ', '_').replace('/', '-')}.json"
     settings = {**run.context.settings, "passes": method.passes, "mosaics": _count(run.mosaics)}
-    if method.name == OURS:
+    if method.name in (OURS, REFINED):
         settings["rules"] = hashlib.sha256(run.rules.read_bytes()).hexdigest()
     if kept := _read(path, settings):
         return kept
@@ -157,7 +160,9 @@ def sanity_of(run):
     schedule = our_rules.schedule(run.subject.name, quick=True)  # once for each randomised layer
     result = {
         "settings": settings,
-        "randomisation": sanity.randomisation(run.subject, run.rules, run.layers, schedule, run.seed),
+        "randomisation": sanity.randomisation(
+            run.subject, run.rules, run.layers, schedule, run.seed, run.wrap
+        ),
         "convergence": sanity.convergence(run.subject, run.rules, run.seed),
     }
     _write(path, result)

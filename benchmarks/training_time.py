@@ -103,7 +103,7 @@ def main():
         print(name)
         keras.utils.set_random_seed(arguments.seed)
         watch = Checkpoints(context, STEPS)
-        our_rules.fit(wrapped, subject.train, arguments.steps, batch_size, arguments.seed, [watch])
+        our_rules.fit(wrapped, subject.train, arguments.steps, batch_size, arguments.seed, callbacks=[watch])
         runs[name] = watch.rows
     path = arguments.out / f"{subject.name}.json"
     path.write_text(json.dumps(runs, indent=1))

@@ -10,27 +10,40 @@ import tf_learnprop as tlp
 
 #: Steps and batch size of the training; `quick` divides the steps.
 _SCHEDULES = {
-    "digits": (400, 32),
-    "mnist": (400, 32),
-    "cifar": (500, 32),
-    "animals": (300, 16),
-    "imagenet": (600, 8),
+    "digits": (200, 32),
+    "mnist": (200, 32),
+    "cifar": (200, 32),
+    "animals": (150, 16),
+    "imagenet": (300, 8),
 }
-_QUICK = 8
+_QUICK = 4
 #: Rules that come with the library; they were trained on the same train images.
 _SAVED_RULES = pathlib.Path(__file__).parents[2] / "saved_rules"
 _SHIPPED = {"imagenet_lite0": "efficientnet_lite0.keras"}
 
 
-def path(subject, cache, quick, seed):
-    """The rule file of a subject: the one that comes with the library, else one trained here and kept."""
+def path(subject, cache, quick, seed, wrap):
+    """The rule file of a subject: the one that comes with the library, else one trained here and kept.
+
+    Args:
+        subject: `Subject`.
+        cache: `pathlib.Path`, folder for rules that are trained here.
+        quick: bool, a short training.
+        seed: int.
+        wrap: function from a model to the wrapped model that the training starts from.
+
+    Returns:
+        `pathlib.Path`.
+    """
     if subject.name in _SHIPPED:
         return _SAVED_RULES / _SHIPPED[subject.name]
     file = cache / f"{subject.name}-{'quick' if quick else 'full'}-{seed}.rules.keras"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
-        train(subject.model, subject.train, *schedule(subject.name, quick), seed=seed).save_rules(file)
+        keras.utils.set_random_seed(seed)
+        wrapped = wrap(subject.model)
+        fit(wrapped, subject.train, *schedule(subject.name, quick), seed=seed).save_rules(file)
         file.with_suffix(".seconds").write_text(f"{time.perf_counter() - started:.1f}\n")
     return file
 
@@ -41,16 +54,11 @@ def schedule(name, quick):
     return (steps // _QUICK if quick else steps), batch_size
 
 
-def train(model, images, steps, batch_size, seed=0, callbacks=None):
-    """A wrapped model whose rules were trained on `images`."""
-    keras.utils.set_random_seed(seed)
-    return fit(tlp.wrap_model(model), images, steps, batch_size, seed, callbacks)
-
-
-def fit(wrapped, images, steps, batch_size, seed=0, callbacks=None):
-    """The same model after a training of its rules on `images`, from the rules that it has."""
+def fit(wrapped, images, steps, batch_size, seed=0, objective=None, callbacks=None):
+    """The same wrapped model after a training of its rules on `images`, from the rules that it has."""
+    objective = objective or tlp.objectives.AreaGuidance(seed=seed)
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps)
-    wrapped.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), tlp.objectives.AreaGuidance(seed=seed))
+    wrapped.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), objective)
     wrapped.fit(
         batches(images, batch_size, seed), epochs=1, steps_per_epoch=steps, verbose=0, callbacks=callbacks
     )

@@ -8,7 +8,7 @@ from tf_learnprop import metrics
 COUNT = 16
 
 
-def randomisation(subject, rules, layers, schedule, seed):
+def randomisation(subject, rules, layers, schedule, seed, wrap):
     """Rank correlation with the maps of the trained model, after its layers were randomised one by one.
 
     Args:
@@ -17,6 +17,7 @@ def randomisation(subject, rules, layers, schedule, seed):
         layers: int, how many steps from the top layer to all layers are looked at.
         schedule: (steps, batch size) of a training.
         seed: int.
+        wrap: function from a model to the wrapped model that a training starts from.
 
     Returns:
         dict from the name of a test to a list of (layer, mean rank correlation, mean SSIM). "retrained"
@@ -31,7 +32,7 @@ def randomisation(subject, rules, layers, schedule, seed):
         return wrapped[id(model)].explain(images, labels)
 
     def retrained(model, images):
-        return our_rules.train(model, subject.train, *schedule, seed=seed).explain(images, labels)
+        return our_rules.fit(wrap(model), subject.train, *schedule, seed=seed).explain(images, labels)
 
     tests = {
         "cascading, rules kept": (kept, "cascading"),
