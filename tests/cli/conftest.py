@@ -13,6 +13,7 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
     keras.utils.set_random_seed(5)
     toys.small_cnn().save(folder / "model.keras")
+    toys.small_cnn(shape=(None, None, 3)).save(folder / "any_size.keras")
     table = [keras.Input((8,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(4)]
     keras.Sequential(table).save(folder / "table.keras")
     (folder / "names.txt").write_text("red fox\narctic fox\ncat\ndog\n")

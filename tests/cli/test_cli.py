@@ -43,6 +43,16 @@ class TestExplain:
             assert row["probability"] == pytest.approx(shares.max(), abs=1e-5)
             assert pathlib.Path(row["overlay"]).read_bytes().startswith(b"\x89PNG")
 
+    def test_a_model_for_images_of_any_size(self, capsys, work, tmp_path):
+        model = ["--model", str(work / "any_size.keras"), "--preprocess", "tf", "--size", "24"]
+        photo, rules = str(work / "photos" / "a" / "photo.png"), str(tmp_path / "rules.keras")
+        images = ["--images", str(work / "photos"), "--epochs", "1", "--steps", "1", "--batch-size", "2"]
+        status, _, err = run(capsys, "train", *model, *images, "--out", rules)
+        assert status == 0, err
+        status, _, err = run(capsys, "explain", *model, "--rules", rules, photo, "--out", str(tmp_path))
+        assert status == 0, err
+        assert np.load(tmp_path / "photo.npy").shape == (24, 24)
+
     def test_same_names_in_two_folders_stay_apart(self, capsys, work, model, tmp_path):
         run(capsys, "explain", *model, work / "photos", "--out", tmp_path)
         assert (tmp_path / "a" / "photo.npy").exists() and (tmp_path / "b" / "photo.npy").exists()
@@ -266,6 +276,14 @@ BAD = {
     "class without names": (
         ["explain", *"--model {model} --preprocess none --class cat {photo}".split()],
         "has no class names",
+    ),
+    "no size": (
+        ["evaluate", *"--model {work}/any_size.keras --preprocess none --images {work}".split()],
+        "--size must be given",
+    ),
+    "needless size": (
+        ["train", *"--model {model} --preprocess none --images {work} --size 8".split()],
+        "--size is for models whose input has no fixed size. Received: an input of (None, 16, 16, 3)",
     ),
     "two classes": (
         ["explain", *"--model {model} --preprocess none --class-names {names} --class fox {photo}".split()],

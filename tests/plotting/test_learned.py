@@ -185,6 +185,11 @@ class TestLayerContributions:
         assert len(figure.axes) == 5 and pyplot.get_fignums() == before
         np.testing.assert_array_equal(wrapped.explain(image[None]), maps)
 
+    def test_looks(self, tmp_path):
+        wrapped = tlp.wrap_model(toys.small_cnn(), rule="gradient", readout="multi_layer")
+        figure = plotting.layer_contributions(wrapped, toys.images(1)[0])
+        assert_looks_as(figure, "layer_contributions.png", tmp_path)
+
     def test_bad_arguments(self):
         model, image = toys.small_cnn(), toys.images(1)[0]
         with pytest.raises(ValueError, match="`MultiLayerReadout`.*Received: readout=InputReadout"):

@@ -16,6 +16,7 @@ _SHOWN = 8
 def arguments(parser):
     """Adds the command's arguments."""
     options.add_model(parser)
+    options.add_size(parser)
     parser.add_argument("--images", required=True, metavar="DIR", help="folder or pattern")
     parser.add_argument("--limit", type=int, default=50, help="images at most (50)")
     parser.add_argument("--out", default="evaluation", help="folder to write to (evaluation)")
@@ -28,6 +29,7 @@ def run(arguments, console):
         dict: what `report.json` holds, and `page`, the file of the page.
     """
     from tf_learnprop import data, metrics, plotting
+    from tf_learnprop.attribution import class_logits
 
     if arguments.limit < 2:
         raise UsageError(f"--limit must be at least 2. Received: {arguments.limit}")
@@ -47,14 +49,18 @@ def run(arguments, console):
     with console.status(f"measuring maps of {len(images)} images"):
         report = metrics.report(wrapped, images, seed=arguments.seed)
         shown = photos[:_SHOWN]
-        maps = wrapped.explain(images[:_SHOWN])
-        classes = [sources.class_name(source, k) for k in wrapped.logits(images[:_SHOWN]).argmax(1)]
+        ranked = np.argsort(-np.asarray(class_logits(wrapped.logits(images[:_SHOWN]))), 1)
+        maps = {
+            name: wrapped.explain(images[:_SHOWN], ranked[:, place])
+            for place, name in enumerate(("predicted class", "second choice"))
+        }
+        classes = [sources.class_name(source, k) for k in ranked[:, 0]]
     page = html.page(
         title=f"Attribution maps of {source.name}",
         rules=arguments.rules or "the universal rule",
         report=report,
         curves=report.figure(),
-        pictures=plotting.compare(shown, {"map": maps}, titles=classes),
+        pictures=plotting.compare(shown, maps, titles=classes),
     )
     (out / "report.txt").write_text(f"{report}\n", encoding="utf-8")
     (out / "report.json").write_text(report.to_json(), encoding="utf-8")

@@ -21,6 +21,7 @@ def arguments(parser):
     """Adds the command's arguments."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, patterns")
     options.add_model(parser)
+    options.add_size(parser)
     parser.add_argument("--class", dest="target", metavar="NAME|ID", help="in the place of the predicted one")
     parser.add_argument("--out", default="maps", help="folder to write to (maps)")
     parser.add_argument("--refine-steps", type=int, default=0, help="steps that adapt each map; slow (0)")

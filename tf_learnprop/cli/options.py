@@ -22,6 +22,13 @@ def add_model(parser, rules=True):
         parser.add_argument("--rules", metavar="FILE", help="trained rules; without them, the universal rule")
 
 
+def add_size(parser):
+    """Adds --size."""
+    parser.add_argument(
+        "--size", type=int, metavar="PIXELS", help="side of the images, for a model whose input has no size"
+    )
+
+
 def source(arguments):
     """The `Source` that --model names."""
     return sources.load(arguments.model, arguments.preprocess, arguments.class_names)
@@ -41,9 +48,19 @@ def wrapped(arguments, found):
 def image_shape(arguments, found):
     """Height, width and channels of the images that the model of a `Source` takes."""
     try:
-        return data.image_shape(found.model)
+        return data.image_shape(found.model, size(arguments, found))
     except ValueError as error:
         raise UsageError(f"--model: {arguments.model} can't be used here. {error}") from error
+
+
+def size(arguments, found):
+    """--size, which a model whose input has no fixed size needs and no other takes; else None."""
+    shape = found.model.inputs[0].shape
+    if len(shape) == 4 and None in shape[1:3] and arguments.size is None:
+        raise UsageError(f"--size must be given: the input of {arguments.model} has no fixed size")
+    if arguments.size is not None and (len(shape) != 4 or None not in shape[1:3]):
+        raise UsageError(f"--size is for models whose input has no fixed size. Received: an input of {shape}")
+    return arguments.size
 
 
 def folder(path, name="--out"):

@@ -20,6 +20,7 @@ _PREVIEWED = 4
 def arguments(parser):
     """Adds the command's arguments."""
     options.add_model(parser, rules=False)
+    options.add_size(parser)
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--images", metavar="DIR", help="folder, searched with all below it, or a pattern")
     images.add_argument("--tfds", metavar="NAME", help="data set of tensorflow-datasets, or its folder")
@@ -59,7 +60,12 @@ def run(arguments, console):
     out = options.new_file(arguments.out, arguments.overwrite)
     backup = _Backup(out, arguments)
     source = options.source(arguments)
-    read = dict(preprocess=source.preprocess, limit=arguments.limit, seed=arguments.seed)
+    read = dict(
+        preprocess=source.preprocess,
+        size=options.size(arguments, source),
+        limit=arguments.limit,
+        seed=arguments.seed,
+    )
     try:
         wrapped = tlp.wrap_model(source.model, rule=arguments.rule)
         pool = (arguments.images,) if arguments.images else (arguments.tfds, arguments.split)
