@@ -41,18 +41,18 @@ def markdown(name, heading, results, ours, sanity):
         [
             f"## {name}",
             heading,
-            _table(
+            table(
                 ["method", "passes", "s an image", *(title for title, _, _ in COLUMNS)], _rows(results, order)
             ),
             f"Difference to {ours}, paired by image; positive: {ours} is ahead.",
-            _table(["method", *_titles(PAIRED)], _differences(results, order, ours)),
+            table(["method", *_titles(PAIRED)], _differences(results, order, ours)),
             "Insertion − deletion, fill by fill.",
-            _table(["method", *_fills(results)], _by_fill(results, order)),
+            table(["method", *_fills(results)], _by_fill(results, order)),
             *_notes(results, order),
             f"Sanity of {ours}: likeness of maps to those before layers were randomised, from the output on.",
-            _table(["test", "layer", "rank correlation", "SSIM"], _randomised(sanity["randomisation"])),
+            table(["test", "layer", "rank correlation", "SSIM"], _randomised(sanity["randomisation"])),
             "Cosine of the signals at the input that start from random directions at the output.",
-            _table(list(sanity["convergence"]), [map(_short, sanity["convergence"].values())]),
+            table(list(sanity["convergence"]), [map(_short, sanity["convergence"].values())]),
         ]
     )
 
@@ -67,7 +67,7 @@ def _rows(results, order):
         result = results[method]
         cells = []
         for _, name, _ in COLUMNS:
-            cell = _interval(result["measures"].get(name))
+            cell = interval(result["measures"].get(name))
             cells.append(f"**{cell}**" if best.get(name) == method else cell)
         variant = f" ({result['variant']})" if result["variant"] else ""
         yield [method + variant, result["passes"], f"{result['seconds']:.3g}", *cells]
@@ -82,7 +82,8 @@ def _best(results, order, name, larger):
     return (max if larger else min)(means, key=means.get, default=None)
 
 
-def _interval(values):
+def interval(values):
+    """Mean and 95 % bootstrap interval of a list of floats as text; a dash for none."""
     if not values:
         return "–"
     mean, low, high = metrics.bootstrap_interval(values)
@@ -97,7 +98,7 @@ def _differences(results, order, ours):
         for name in PAIRED:
             mine, theirs = (results[key]["measures"].get(name) for key in (ours, method))
             both = mine and theirs and len(mine) == len(theirs)
-            cells.append(_interval(list(np.subtract(mine, theirs))) if both else "–")
+            cells.append(interval(list(np.subtract(mine, theirs))) if both else "–")
         yield cells
 
 
@@ -127,6 +128,7 @@ def _short(value):
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 10 else f"{value:.3g}"
 
 
-def _table(titles, rows):
+def table(titles, rows):
+    """A Markdown table of a list of titles and an iterable of rows of cells."""
     lines = [titles, ["---"] * len(titles), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
