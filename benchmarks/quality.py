@@ -27,13 +27,12 @@ import tf_learnprop as tlp  # noqa: E402
 from tf_learnprop import metrics  # noqa: E402
 
 OURS = "learned rules"
-REFINED = "learned rules (refined)"
 #: Methods of more passes than this are left out of max-sensitivity, which takes many maps, and on the large
 #: models of class correlation and the pointing game, which would take hours.
 CHEAP = 60
 #: Steps of the refinement; each runs what eight masks keep and what they leave, forwards and backwards.
-REFINE_STEPS = 20
-REFINE_PASSES = REFINE_STEPS * 8 * 2 * 2
+REFINE_STEPS = (10, 20)
+PASSES_A_STEP = 8 * 2 * 2
 QUICK = ("digits_swish", "cifar_resnet20")
 
 
@@ -74,8 +73,10 @@ class Run:
         ]
         if not self.quick:
             ours.append(methods.Method("universal rule (model unseen)", 2, self.wrap(model).explain))
-            refined = functools.partial(ours[0].explain, refine_steps=REFINE_STEPS)
-            ours.append(methods.Method(REFINED, 2 + REFINE_PASSES, refined))
+            for steps in REFINE_STEPS:
+                refined = functools.partial(ours[0].explain, refine_steps=steps)
+                name = f"{OURS} ({steps} refinement steps)"
+                ours.append(methods.Method(name, 2 + PASSES_A_STEP * steps, refined))
         spread = float(np.ptp(self.subject.train))
         return ours + methods.methods(
             subjects.flat(model),
@@ -112,7 +113,7 @@ def measured(run, method):
     """Results of one method, from its file as far as they are there."""
     path = run.folder / f"{method.name.replace(' ', '_').replace('/', '-')}.json"
     settings = {**run.context.settings, "passes": method.passes, "mosaics": _count(run.mosaics)}
-    if method.name in (OURS, REFINED):
+    if method.name.startswith(OURS):
         settings["rules"] = hashlib.sha256(run.rules.read_bytes()).hexdigest()
     if kept := _read(path, settings):
         return kept
@@ -226,7 +227,7 @@ def main():
             f"--subjects must be of {', '.join(subjects.NAMES)}. Received: {', '.join(sorted(unknown))}"
         )
 
-    chapters, started = [], time.perf_counter()
+    chapters, every, started = [], {}, time.perf_counter()
     for name in names:
         try:
             run = Run(name, arguments, arguments.out / "cache")
@@ -245,11 +246,21 @@ def main():
             print(
                 f"{time.perf_counter() - started:6.0f} s  {name}  {method.name}  {fidelity:.3f}", flush=True
             )
+        every[name] = results
         chapters.append(tables.markdown(name, run.heading, results, OURS, sanity_of(run)))
         keras.backend.clear_session()
-        text = "\n\n".join(chapters) + "\n"
+        text = "\n\n".join([*_summaries(every), *chapters]) + "\n"
         (arguments.out / ("quick" if arguments.quick else "full") / "tables.md").write_text(text)
-    print("\n\n".join(chapters))
+    print("\n\n".join([*_summaries(every), *chapters]))
+
+
+def _summaries(every):
+    titles = {"fidelity": "five fills", "fidelity_unseen": "fills unseen in training"}
+    return [
+        f"Insertion − deletion, {title}.\n\n{tables.summary(every, name)}"
+        for name, title in titles.items()
+        if every
+    ]
 
 
 if __name__ == "__main__":

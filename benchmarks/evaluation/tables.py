@@ -57,6 +57,29 @@ def markdown(name, heading, results, ours, sanity):
     )
 
 
+def summary(results, measure):
+    """A table of means, a row a method and a column a subject, the best of each column in bold.
+
+    Args:
+        results: dict from subjects to dicts from methods to results, see `markdown`.
+        measure: str, name of a measure of which more is better.
+
+    Returns:
+        str.
+    """
+    means = {
+        subject: {method: np.mean(result["measures"][measure]) for method, result in found.items()}
+        for subject, found in results.items()
+    }
+    everywhere = {method: [] for found in means.values() for method in found}
+    for method, collected in everywhere.items():
+        for found in means.values():
+            cell = _short(found[method]) if method in found else "–"
+            best = method in found and found[method] == max(found.values())
+            collected.append(f"**{cell}**" if best else cell)
+    return table(["method", *means], [[method, *cells] for method, cells in everywhere.items()])
+
+
 def _titles(names):
     return [title for title, name, _ in COLUMNS if name in names]
 

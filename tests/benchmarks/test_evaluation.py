@@ -134,3 +134,9 @@ class TestTables:
         assert "- b: odd" in text
         assert "| kept | head | .250 | .500 |" in text
         assert "| .125 |" in text
+
+    def test_summary_has_a_column_a_subject(self):
+        both = {"first": self.results(), "second": {"a": self.results()["a"]}}
+        lines = tables.summary(both, "fidelity").splitlines()
+        assert lines[0] == "| method | first | second |"
+        assert lines[2:] == ["| a | .200 | **.200** |", "| b | **.500** | – |"]
