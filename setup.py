@@ -23,7 +23,7 @@ SERVING = ["tensorflow-serving-api", "requests"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
 TEST = [*DEMO, *SERVING, *NOTEBOOK, "hypothesis", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 # The oldest releases that are supported.
-OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.10.0", "tensorflow-metadata<1.17"]
+OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]
 
 setup(
     name="tf-learnprop",
@@ -41,7 +41,7 @@ setup(
     },
     install_requires=[
         "tensorflow>=2.18",
-        "keras>=3.10",
+        "keras>=3.11",
         "numpy",
         "h5py",
         "matplotlib",

@@ -115,7 +115,7 @@ def _position(names, which, argument):
     elif isinstance(which, int) and not isinstance(which, bool) and 0 <= which < len(names):
         return which
     raise ValueError(
-        f"`{argument}` must be a number in 0..{len(names) - 1} or one of {names}. "
+        f"`{argument}` must be a number in 0..{len(names) - 1} or one of {list(names)}. "
         f"Received: {argument}={which!r}"
     )
 

@@ -10,13 +10,13 @@ import tf_learnprop as tlp
 
 #: Steps and batch size of the training; `quick` divides the steps.
 _SCHEDULES = {
-    "digits": (200, 32),
-    "mnist": (200, 32),
-    "cifar": (200, 32),
-    "animals": (150, 16),
+    "digits": (400, 32),
+    "mnist": (400, 32),
+    "cifar": (500, 32),
+    "animals": (200, 16),
     "imagenet": (300, 8),
 }
-_QUICK = 4
+_QUICK = 8
 #: Rules that come with the library; they were trained on the same train images.
 _SAVED_RULES = pathlib.Path(__file__).parents[2] / "saved_rules"
 _SHIPPED = {"imagenet_lite0": "efficientnet_lite0.keras"}
