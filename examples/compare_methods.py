@@ -1,6 +1,8 @@
 """Rules side by side on four photos, with what insertion − deletion says of each.
 
-python examples/compare_methods.py      # writes results/compare_methods.png
+python examples/compare_methods.py writes results/compare_methods.png. With --model, a model of
+keras.applications is downloaded with its ImageNet weights; trained rules are there for EfficientNet-Lite0
+alone.
 """
 
 import argparse
@@ -10,37 +12,44 @@ import numpy as np
 import skimage.data
 
 import tf_learnprop as tlp
-from tf_learnprop import metrics, zoo
+from tf_learnprop import metrics
+from tf_learnprop.cli import sources
+from tf_learnprop.zoo import load_image
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TRAINED_FOR = "efficientnet_lite0"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default=TRAINED_FOR)
     parser.add_argument("--step", type=int, default=5000, help="pixels from point to point of a curve")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/compare_methods.png"))
     arguments = parser.parse_args()
-    model = zoo.efficientnet_lite0()
+    source = sources.load(arguments.model)
+    model, side = source.model, source.model.input_shape[1]
     names = ("chelsea", "coffee", "rocket", "astronaut")
-    photos = np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in names])
-    images = zoo.preprocess(photos)
+    photos = np.stack([load_image(getattr(skimage.data, name)(), side) for name in names])
+    images = source.preprocess(photos.astype(np.float32))
 
     def saliency(rule):
         return np.abs(tlp.wrap_model(model, rule).input_signal(images)).max(-1)
 
-    trained = tlp.wrap_model(model, rule=ROOT / "saved_rules" / "efficientnet_lite0.keras")
+    best = universal = tlp.wrap_model(model, "universal")
     maps = {
         "gradient": saliency("gradient"),
         "guided backprop": saliency("guided_backprop"),
-        "universal rule": tlp.wrap_model(model, "universal").explain(images),
-        "trained rules": trained.explain(images),
-        "refined": trained.explain(images, refine_steps=5),
+        "universal rule": universal.explain(images),
     }
-    classes = trained.logits(images).argmax(1)
+    if arguments.model == TRAINED_FOR:
+        best = tlp.wrap_model(model, rule=ROOT / "saved_rules" / f"{TRAINED_FOR}.keras")
+        maps["trained rules"] = best.explain(images)
+    maps["refined"] = best.explain(images, refine_steps=5)
+    classes = best.logits(images).argmax(1)
     for name, found in maps.items():
-        result = metrics.insertion_deletion(trained, images, found, classes, step=arguments.step)
+        result = metrics.insertion_deletion(best, images, found, classes, step=arguments.step)
         print(f"{name:16} {result.scores.mean():.3f}")
-    titles = [zoo.class_names()[k] for k in classes]
+    titles = [source.class_names[k] for k in classes]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     tlp.plotting.compare(photos, maps, titles=titles).savefig(arguments.out)
     print(f"maps drawn to {arguments.out}; four photos prove nothing, see docs/results.md")

@@ -1,6 +1,7 @@
-"""Do maps depend on the model, and on the class? Adebayo et al. 2018, on EfficientNet-Lite0 and four photos.
+"""Do maps depend on the model, and on the class? Adebayo et al. 2018, on four photos.
 
-python examples/sanity_checks.py
+python examples/sanity_checks.py takes EfficientNet-Lite0; with --model, a model of keras.applications is
+downloaded with its ImageNet weights.
 """
 
 import argparse
@@ -9,16 +10,21 @@ import numpy as np
 import skimage.data
 
 import tf_learnprop as tlp
-from tf_learnprop import metrics, zoo
+from tf_learnprop import metrics
+from tf_learnprop.cli import sources
+from tf_learnprop.zoo import load_image
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--layers", type=int, default=3, help="how many steps from the top layer to all")
     arguments = parser.parse_args()
-    model = zoo.efficientnet_lite0()
+    source = sources.load(arguments.model)
+    model, side = source.model, source.model.input_shape[1]
     names = ("chelsea", "coffee", "rocket", "astronaut")
-    images = zoo.preprocess(np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in names]))
+    photos = np.stack([load_image(getattr(skimage.data, name)(), side) for name in names])
+    images = source.preprocess(photos.astype(np.float32))
     wrapped = tlp.wrap_model(model, rule="universal")
     logits = wrapped.logits(images)
     classes = logits.argmax(1)

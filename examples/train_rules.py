@@ -2,9 +2,10 @@
 
     python examples/train_rules.py --images 'photos/*.jpg' --out rules.keras
 
-Interrupted, the same command goes on from the last finished epoch. For rules of a model of your own, put
-it in the place of `zoo.efficientnet_lite0()`, and its own preprocessing in the place of `zoo.preprocess`.
-`tf-learnprop train` does the same without code.
+Interrupted, the same command goes on from the last finished epoch. With --model, a model of
+keras.applications is downloaded with its ImageNet weights; for a model of your own, put it in the place of
+`source.model`, and its preprocessing in the place of `source.preprocess`. `tf-learnprop train` does the same
+without code.
 """
 
 import argparse
@@ -13,12 +14,13 @@ import pathlib
 import keras
 
 import tf_learnprop as tlp
-from tf_learnprop import zoo
+from tf_learnprop.cli import sources
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", required=True, help="folder, or pattern of image files")
+    parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--out", default="rules.keras", help="rule file to write")
     parser.add_argument("--rule", default="universal", help="what to start from")
     parser.add_argument("--epochs", type=int, default=6)
@@ -29,12 +31,13 @@ def main():
     arguments = parser.parse_args()
 
     keras.utils.set_random_seed(arguments.seed)
-    wrapped = tlp.wrap_model(zoo.efficientnet_lite0(), rule=arguments.rule)
+    source = sources.load(arguments.model)
+    wrapped = tlp.wrap_model(source.model, rule=arguments.rule)
     print(wrapped.coverage.summary())
     images = tlp.data.from_folder(
         arguments.images,
         wrapped,
-        preprocess=zoo.preprocess,
+        preprocess=source.preprocess,
         batch_size=arguments.batch_size,
         shuffle=True,
         repeat=True,

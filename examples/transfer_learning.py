@@ -2,10 +2,13 @@
 
     python examples/transfer_learning.py --images photos    # photos/CLASS/*.jpg
 
-Without --images, two classes are cut from photos of scikit-image (the cat, and a cup of coffee).
+Without --images, two classes are cut from photos of scikit-image (the cat, and a cup of coffee). With
+--backbone, a model of keras.applications is downloaded with its ImageNet weights, in the place of
+EfficientNet-Lite0.
 """
 
 import argparse
+import importlib
 import pathlib
 
 import keras
@@ -29,30 +32,42 @@ def crops(count, seed=0):
             top, left = (int(generator.integers(0, length - side + 1)) for length in photo.shape[:2])
             images.append(zoo.load_image(photo[top : top + side, left : left + side], SIDE))
             labels.append(label)
-    return zoo.preprocess(np.stack(images)), np.array(labels), ["cat", "coffee"]
+    return np.stack(images).astype(np.float32), np.array(labels), ["cat", "coffee"]
 
 
 def of_folder(folder, limit):
-    data = tlp.data.from_folder(folder, size=SIDE, preprocess=zoo.preprocess, labels=True)
+    data = tlp.data.from_folder(folder, size=SIDE, labels=True)
     images, labels = (np.concatenate(parts) for parts in zip(*data, strict=True))
     order = np.random.default_rng(0).permutation(len(images))[:limit]
     return images[order], labels[order], data.class_names
 
 
+def load_backbone(name):
+    """A model without its head, and its preprocessing."""
+    options = dict(input_shape=(SIDE, SIDE, 3), include_top=False, pooling="avg")
+    if name is None:
+        return zoo.efficientnet_lite0(**options), zoo.preprocess
+    build = getattr(keras.applications, name)
+    module = importlib.import_module(f"keras.applications.{build.__module__.rsplit('.', 1)[-1]}")
+    return build(weights="imagenet", **options), module.preprocess_input
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", help="folder with a folder for each class")
+    parser.add_argument("--backbone", help="name in keras.applications, such as MobileNetV3Small")
     parser.add_argument("--limit", type=int, default=300, help="images at most")
     parser.add_argument("--steps", type=int, default=20, help="steps of the rules' training")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/transfer_learning.png"))
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
     if arguments.images:
-        images, labels, names = of_folder(arguments.images, arguments.limit)
+        photos, labels, names = of_folder(arguments.images, arguments.limit)
     else:
-        images, labels, names = crops(min(arguments.limit, 60) // 2)
+        photos, labels, names = crops(min(arguments.limit, 60) // 2)
 
-    backbone = zoo.efficientnet_lite0(input_shape=(SIDE, SIDE, 3), include_top=False, pooling="avg")
+    backbone, preprocess = load_backbone(arguments.backbone)
+    images = preprocess(photos.copy())  # keras.applications may change what it is given
     backbone.trainable = False
     image = keras.Input((SIDE, SIDE, 3))
     model = keras.Model(image, keras.layers.Dense(len(names), activation="softmax")(backbone(image)))
@@ -66,9 +81,9 @@ def main():
     batches = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=0).repeat().batch(8)
     wrapped.fit(batches, steps_per_epoch=arguments.steps, shuffle=False)
 
-    shown = images[:: max(len(images) // 4, 1)][:4]
+    every = max(len(images) // 4, 1)
+    shown, photos = images[::every][:4], photos[::every][:4].astype(np.uint8)
     titles = [names[k] for k in wrapped.logits(shown).argmax(1)]
-    photos = np.clip((shown * 128 + 127) / 255, 0, 1)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     figure = tlp.plotting.compare(photos, {"learned rules": wrapped.explain(shown)}, titles=titles)
     figure.savefig(arguments.out)

@@ -3,7 +3,7 @@
     python examples/serving/export.py            writes served/efficientnet_lite0/1
 
 For a model of your own, put it in the place of `zoo.efficientnet_lite0()`, and its own preprocessing in the
-place of `zoo.preprocess`.
+place of `zoo.preprocess`. `tf-learnprop export` does the same for a saved model or one of keras.applications.
 """
 
 import argparse

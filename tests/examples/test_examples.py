@@ -1,8 +1,10 @@
+import importlib.util
 import pathlib
 import re
 import subprocess
 import sys
 
+import keras
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -66,3 +68,32 @@ def test_train_rules(tmp_path, data_dir):
 def test_demo(tmp_path):
     run("demo.py", "--out", tmp_path / "demo.png")
     assert is_png(tmp_path / "demo.png")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, arguments",
+    {
+        "quick_start": ["--model", "MobileNet", "--out", "maps.png"],
+        "transfer_learning": "--backbone MobileNet --limit 12 --steps 1 --out maps.png".split(),
+        "train_rules": "--model MobileNet --images photos --epochs 1 --steps 1 --batch-size 2".split(),
+    }.items(),
+)
+def test_a_model_of_keras_applications(name, arguments, tmp_path, monkeypatch, data_dir):
+    """With random weights, as the ImageNet weights would be downloaded."""
+    build = keras.applications.MobileNet
+
+    def untrained(weights, **options):
+        assert weights == "imagenet"
+        return build(weights=None, **options)
+
+    untrained.__module__ = build.__module__
+    monkeypatch.setattr(keras.applications, "MobileNet", untrained)
+    (tmp_path / "photos").symlink_to(data_dir / "animals" / "dog")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main()
+    assert is_png(tmp_path / "maps.png") if "maps.png" in arguments else (tmp_path / "rules.keras").exists()
