@@ -29,7 +29,7 @@ from tf_learnprop import metrics  # noqa: E402
 OURS = "learned rules"
 #: Methods of more passes than this are left out of max-sensitivity, which takes many maps, and on the large
 #: models of class correlation and the pointing game, which would take hours.
-CHEAP = 60
+CHEAP = 20
 #: Steps of the refinement; each runs what eight masks keep and what they leave, forwards and backwards.
 REFINE_STEPS = (10, 20)
 PASSES_A_STEP = 8 * 2 * 2
@@ -57,7 +57,7 @@ class Run:
             self.wrap = functools.partial(universal_rule.wrapped, generator=generator)
         self.rules = our_rules.path(self.subject, cache, self.quick, self.seed, self.wrap)
         self.layers = 2 if self.quick or large else 4
-        self.rise_masks = 200 if self.quick else (2000 if large else 1000)
+        self.rise_masks = 200 if self.quick else (2000 if name.startswith("imagenet") else 1000)
         self.folder = arguments.out / ("quick" if self.quick else "full") / name
         self.folder.mkdir(parents=True, exist_ok=True)
         logits = subjects.logits(self.subject.forward, self.context.images)
