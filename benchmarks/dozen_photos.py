@@ -54,7 +54,8 @@ def main():
     for method in methods.peers(model, float(np.ptp(images)), arguments.masks, 4, 0):
         if method.name in PEERS:
             *_, variant = method.variants
-            maps[method.name] = variant.form(method.explain(images, classes), images)
+            found = variant.form(method.explain(images, classes), images)
+            maps[method.name] = found - found.min((1, 2), keepdims=True)  # RISE's have no zero of their own
             print(method.name, flush=True)
     generator = universal_rule.held_out("imagenet_lite0", arguments.cache, 0)
     unseen = universal_rule.wrapped(model, generator)
