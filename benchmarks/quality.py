@@ -1,4 +1,4 @@
-"""Compares the learned maps with other methods' on eight models and five data sets.
+"""Compares the learned maps with other methods' on nine models and five data sets.
 
     python benchmarks/quality.py --quick      # two models, few images, 14 CPU minutes
     python benchmarks/quality.py              # all; hours on two cores

@@ -1,7 +1,7 @@
 """Rules side by side on four photos, with what insertion − deletion says of each.
 
 python examples/compare_methods.py writes results/compare_methods.png. With --model, a model of
-keras.applications is downloaded with its ImageNet weights; trained rules are there for EfficientNet-Lite0
+keras.applications is downloaded with its ImageNet weights; trained rules are there for the models of the zoo
 alone.
 """
 
@@ -17,12 +17,11 @@ from tf_learnprop.cli import sources
 from tf_learnprop.zoo import load_image
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TRAINED_FOR = "efficientnet_lite0"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default=TRAINED_FOR)
+    parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--step", type=int, default=5000, help="pixels from point to point of a curve")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/compare_methods.png"))
     arguments = parser.parse_args()
@@ -41,8 +40,9 @@ def main():
         "guided backprop": saliency("guided_backprop"),
         "universal rule": universal.explain(images),
     }
-    if arguments.model == TRAINED_FOR:
-        best = tlp.wrap_model(model, rule=ROOT / "saved_rules" / f"{TRAINED_FOR}.keras")
+    rules = ROOT / "saved_rules" / f"{arguments.model}.keras"
+    if rules.exists():
+        best = tlp.wrap_model(model, rule=rules)
         maps["trained rules"] = best.explain(images)
     maps["refined"] = best.explain(images, refine_steps=5)
     classes = best.logits(images).argmax(1)

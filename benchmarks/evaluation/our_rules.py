@@ -19,7 +19,7 @@ _SCHEDULES = {
 _QUICK = 8
 #: Rules that come with the library; they were trained on the same train images.
 _SAVED_RULES = pathlib.Path(__file__).parents[2] / "saved_rules"
-_SHIPPED = {"imagenet_lite0": "efficientnet_lite0.keras"}
+_SHIPPED = {f"imagenet_{name}": f"efficientnet_{name}.keras" for name in ("lite0", "lite1", "lite2")}
 
 
 def path(subject, cache, quick, seed, wrap):

@@ -1,4 +1,4 @@
-"""What is measured on: eight models of five data sets, and which images are whose.
+"""What is measured on: nine models of five data sets, and which images are whose.
 
 The split is fixed and follows from an image's place, never from what a method makes of it:
 
@@ -273,5 +273,6 @@ _SUBJECTS = {
     "cifar_resnet44": (_cifar_resnet, _cifar),
     "imagenet_lite0": (_efficientnet_lite, functools.partial(_imagenet, 224)),
     "imagenet_lite1": (_efficientnet_lite, functools.partial(_imagenet, 240)),
+    "imagenet_lite2": (_efficientnet_lite, functools.partial(_imagenet, 260)),
 }
 NAMES = tuple(_SUBJECTS)
