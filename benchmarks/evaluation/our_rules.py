@@ -17,9 +17,8 @@ _SCHEDULES = {
     "imagenet": (300, 8),
 }
 _QUICK = 8
-#: Rules that come with the library; they were trained on the same train images.
+#: Rules that come with the library, files named after their model; trained on the same train images.
 _SAVED_RULES = pathlib.Path(__file__).parents[2] / "saved_rules"
-_SHIPPED = {f"imagenet_{name}": f"efficientnet_{name}.keras" for name in ("lite0", "lite1", "lite2")}
 
 
 def path(subject, cache, quick, seed, wrap):
@@ -35,8 +34,9 @@ def path(subject, cache, quick, seed, wrap):
     Returns:
         `pathlib.Path`.
     """
-    if subject.name in _SHIPPED:
-        return _SAVED_RULES / _SHIPPED[subject.name]
+    shipped = _SAVED_RULES / f"{subject.model.name}.keras"
+    if shipped.exists():
+        return shipped
     file = cache / f"{subject.name}-{'quick' if quick else 'full'}-{seed}.rules.keras"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
