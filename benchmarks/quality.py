@@ -33,6 +33,8 @@ CHEAP = 20
 #: Steps of the refinement; each runs what eight masks keep and what they leave, forwards and backwards.
 REFINE_STEPS = (10, 20)
 PASSES_A_STEP = 8 * 2 * 2
+#: Of the randomised layers two are looked at, the last and the first: rules are trained anew at each.
+SANITY_LAYERS = 2
 QUICK = ("digits_swish", "cifar_resnet20")
 
 
@@ -56,7 +58,6 @@ class Run:
             generator = universal_rule.held_out(name, cache, self.seed)
             self.wrap = functools.partial(universal_rule.wrapped, generator=generator)
         self.rules = our_rules.path(self.subject, cache, self.quick, self.seed, self.wrap)
-        self.layers = 2 if self.quick or large else 4
         self.rise_masks = 200 if self.quick else (2000 if name.startswith("imagenet") else 1000)
         self.folder = arguments.out / ("quick" if self.quick else "full") / name
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +163,7 @@ def sanity_of(run):
     result = {
         "settings": settings,
         "randomisation": sanity.randomisation(
-            run.subject, run.rules, run.layers, schedule, run.seed, run.wrap
+            run.subject, run.rules, SANITY_LAYERS, schedule, run.seed, run.wrap
         ),
         "convergence": sanity.convergence(run.subject, run.rules, run.seed),
     }

@@ -33,9 +33,12 @@ def slow_to_image(one, size, blur):
     return one
 
 
-def slow_multi_layer(image, activations, signals, weights, blur):
+def slow_multi_layer(image, activations, signals, weights, blur, strength=None):
+    """The sum layer by layer; `strength` is κ, None for a readout without a focus."""
     maps = np.zeros(image.shape[:-1])
     for sample in range(len(image)):
+        head = (activations[-1][sample].astype(float) * signals[-1][sample]).sum(-1)
+        head /= np.sqrt(np.mean(head**2))
         for layer, (y, dy) in enumerate(zip(activations, signals, strict=True)):
             speaks_for, against = np.zeros((2, *y.shape[1:-1]))
             for channel in range(y.shape[-1]):
@@ -44,6 +47,8 @@ def slow_multi_layer(image, activations, signals, weights, blur):
                 against += np.where(product < 0, -product, 0)
             weight, beta = weights[:, layer]
             one = weight * (speaks_for - beta * against) / np.sqrt(np.mean((speaks_for + against) ** 2))
+            if strength is not None:
+                one /= 1 + np.exp(-strength * slow_to_image(head, one.shape, 0))
             maps[sample] += slow_to_image(one, image.shape[1:-1], blur)
     return maps
 
@@ -83,25 +88,53 @@ class TestMultiLayerReadout:
             ((4, 6, 8), [(2, 3, 4)]),
         ],
     )
-    @pytest.mark.parametrize("blur", [0.0, 1 / 16])
-    def test_is_the_slow_loop(self, size, sources, blur):
+    @pytest.mark.parametrize(("blur", "focus"), [(0.0, 0.0), (1 / 16, 0.0), (1 / 16, 3.0)])
+    def test_is_the_slow_loop(self, size, sources, blur, focus):
         image = draw(2, *size, 3)
         activations = [draw(2, *source, 4 + k, seed=k) for k, source in enumerate(sources)]
         signals = [1e-4 * draw(*y.shape, seed=9) for y in activations]
-        readout = readouts.MultiLayerReadout(blur)
+        readout = readouts.MultiLayerReadout(blur, focus=focus)
         readout.build(len(sources))
+        strength = None
+        if focus:
+            readout.raw_focus.assign(0.1)
+            strength = focus * np.log1p(np.exp(1 + np.log(np.e - 1)))
+            np.testing.assert_allclose(readout.focus_strength(), strength, rtol=1e-6)
         readout.raw_weights.assign(np.linspace(-0.3, 0.3, 2 * len(sources)).reshape(2, -1))
         raw = 10 * np.asarray(readout.raw_weights, np.float64)
         weights = np.stack([np.log1p(np.exp(raw[0] + np.log(np.e - 1))), 1 / (1 + np.exp(-raw[1]))])
         np.testing.assert_allclose(readout.layer_weights(), weights, rtol=1e-5)
         maps = readout(tf.constant(image), None, tensors(activations), tensors(signals))
-        expected = slow_multi_layer(image, activations, signals, weights, blur)
+        expected = slow_multi_layer(image, activations, signals, weights, blur, strength)
         np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4)
 
     def test_weights_start_at_one_and_a_half(self):
         readout = readouts.MultiLayerReadout()
         readout.build(5)
         np.testing.assert_allclose(readout.layer_weights(), [[1.0] * 5, [0.5] * 5], rtol=1e-6)
+        np.testing.assert_allclose(readout.focus_strength(), 4.0, rtol=1e-6)
+
+    def test_without_a_focus_there_is_no_weight_for_it(self):
+        readout = readouts.MultiLayerReadout(focus=0)
+        readout.build(5)
+        assert len(readout.weights) == 1 and readout.focus_strength() == 0
+
+    def test_a_configuration_from_before_the_focus_has_none(self):
+        config = readouts.MultiLayerReadout(0.1).get_config()
+        del config["focus"]
+        assert readouts.MultiLayerReadout.from_config(config).focus == 0
+
+    def test_the_focus_takes_earlier_layers_where_the_last_one_speaks_for_the_class(self):
+        """An even early layer, and a last one of which one half speaks for the class, the other against."""
+        even = np.ones((1, 8, 8, 1), "float32")
+        half = np.where(np.arange(4)[:, None] < 2, 1, -1) * np.ones((1, 4, 4, 1))
+        cases = [one.astype("float32") for one in (half, np.swapaxes(half, 1, 2), -half)]
+        for last in cases:
+            readout = readouts.MultiLayerReadout(blur=0, focus=50)
+            readout.build(2)
+            terms = readout.terms(tensors([even, np.abs(last)]), tensors([even, last]))
+            expected = np.repeat(np.repeat(last[..., 0] > 0, 2, 1), 2, 2)
+            np.testing.assert_allclose(terms[0], expected, atol=1e-5)
 
     def test_weights_are_never_negative(self):
         readout = readouts.MultiLayerReadout()
@@ -126,7 +159,7 @@ class TestMultiLayerReadout:
             readout(tf.constant(image), None, [tf.constant(y)], [tf.constant(scale * dy)])
             for scale in (1e-6, 1e3)
         )
-        np.testing.assert_allclose(one, other, rtol=1e-4)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
     def test_zero_signals_give_zero_maps_and_finite_gradients(self):
         readout = readouts.MultiLayerReadout()
@@ -176,16 +209,21 @@ class TestMultiLayerReadout:
         expected = readout(tf.constant(arrays[0]), None, pairs, pairs)
         np.testing.assert_allclose(maps(*arrays), expected, atol=1e-5)
 
+    @pytest.mark.parametrize("focus", [-1, float("inf"), None])
+    def test_bad_focus(self, focus):
+        with pytest.raises(ValueError, match="`focus` must be a finite number >= 0. Received: focus="):
+            readouts.MultiLayerReadout(focus=focus)
+
     @pytest.mark.parametrize("max_size", [1, 0, 2.5, "all"])
     def test_bad_max_size(self, max_size):
         with pytest.raises(ValueError, match="`max_size` must be None or an int >= 2"):
             readouts.MultiLayerReadout(max_size=max_size)
 
 
-@pytest.mark.parametrize("blur", [-0.1, float("nan"), "wide", True, None])
+@pytest.mark.parametrize("blur", [-0.1, float("nan"), float("inf"), "wide", True, None])
 @pytest.mark.parametrize("readout", [readouts.InputReadout, readouts.MultiLayerReadout])
 def test_bad_blur(readout, blur):
-    with pytest.raises(ValueError, match="`blur` must be a number >= 0. Received: blur="):
+    with pytest.raises(ValueError, match="`blur` must be a finite number >= 0. Received: blur="):
         readout(blur=blur)
 
 
@@ -204,11 +242,11 @@ class TestGet:
         assert isinstance(readouts.get("multi_layer"), readouts.MultiLayerReadout)
 
     def test_a_readout_is_copied(self):
-        readout = readouts.MultiLayerReadout(0.2, 7)
+        readout = readouts.MultiLayerReadout(0.2, 7, 2.0)
         readout.build(3)
         copy = readouts.get(readout)
         assert copy is not readout and not copy.built
-        assert (copy.blur, copy.max_size) == (0.2, 7)
+        assert (copy.blur, copy.max_size, copy.focus) == (0.2, 7, 2.0)
 
     def test_unknown(self):
         with pytest.raises(ValueError, match="'input', 'multi_layer'. Received: readout='x'"):

@@ -270,7 +270,7 @@ class TestTape:
     def test_the_input_is_read_first(self):
         """With all weight on the first that is read: input times gradient, for less half against."""
         subject = Wrapped(CASES["nested"])
-        wrapped = subject.wrap("gradient", tlp.readouts.MultiLayerReadout(blur=0))
+        wrapped = subject.wrap("gradient", tlp.readouts.MultiLayerReadout(blur=0, focus=0))
         raw = np.zeros(wrapped.rule_set.readout.raw_weights.shape)
         raw[0, 1:] = -20
         wrapped.rule_set.readout.raw_weights.assign(raw)

@@ -1,5 +1,7 @@
 """Readouts: from the signals of one backward pass to an attribution map."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -13,8 +15,8 @@ INPUT = -1
 
 
 def _non_negative(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise ValueError(f"`{name}` must be a number >= 0. Received: {name}={value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"`{name}` must be a finite number >= 0. Received: {name}={value!r}")
     return value
 
 
@@ -67,8 +69,7 @@ class Readout(keras.layers.Layer):
 
     def to_image(self, maps, image):
         """Maps `[n, *source]` at the image's spatial size, blurred by `blur`."""
-        sizes = tf.shape(image)
-        size = [image.shape[axis] or sizes[axis] for axis in range(1, image.shape.rank - 1)]
+        size = _sides(image[..., 0])
         sigmas = [self.blur * tf.cast(length, tf.float32) for length in size]
         return resampling.resize_and_blur(maps, size, sigmas)
 
@@ -94,12 +95,15 @@ class InputReadout(Readout):
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class MultiLayerReadout(Readout):
-    """Relevances of many layers, weighted: A = Σ_l w_l·(P_l − β_l·N_l)/rms(P_l + N_l), resized.
+    """Relevances of many layers, weighted: A = Σ_l f_l·w_l·(P_l − β_l·N_l)/rms(P_l + N_l), resized.
 
     P_l = Σ_c relu(y_l·dy_l) is the relevance that speaks for the class, N_l = Σ_c relu(−y_l·dy_l) that
     against it; w_l >= 0 and β_l in (0, 1) are learned. With β = 1 the terms of linear bottlenecks nearly
     cancel, and all but the last layer's relevance ranks pixels no better than chance; with β = 0 it does well
     at any depth, but is much the same for every class. Between the two it says where and why.
+
+    f_l = sigmoid(κ·h/rms(h)) makes all layers heed the last one that is read, L, where relevance tells
+    classes apart: h = P_L − N_L, resized to layer l. κ >= 0 is learned and starts at `focus`.
 
     The sum runs over the activations that have the input's rank, at least two pixels a side, and at most
     `max_size` pixels a side, and over the input itself if it is no larger than that: then y·dy is input
@@ -109,18 +113,21 @@ class MultiLayerReadout(Readout):
         blur: as in `Readout`.
         max_size: int or None, largest side of an activation that is read; None reads all. Early layers
             are the largest and carry the least weight; leaving them out ends the backward pass sooner.
+        focus: float, what κ starts at; 0 leaves f out, and the weight with it.
     """
 
-    #: w = softplus(RATE·u + START), β = sigmoid(RATE·u). The factor lets them, a few dozen values far from
-    #: their optimum, move ten times faster under Adam than the rules' weights. w starts at 1, β at ½.
+    #: w = softplus(RATE·u + START), β = sigmoid(RATE·u), κ = focus·softplus(RATE·u + START), each u from 0.
+    #: The factor lets them, a few dozen values far from their optimum, move ten times faster under Adam than
+    #: the rules' weights. w starts at 1, β at ½.
     RATE = 10.0
     START = 0.5413248546
 
-    def __init__(self, blur=1 / 32, max_size=64, **kwargs):
+    def __init__(self, blur=1 / 32, max_size=64, focus=4.0, **kwargs):
         super().__init__(blur, **kwargs)
         if max_size is not None and (not isinstance(max_size, int) or max_size < 2):
             raise ValueError(f"`max_size` must be None or an int >= 2. Received: {max_size!r}")
         self.max_size = max_size
+        self.focus = _non_negative("focus", focus)
 
     def reads(self, shape, input_shape):
         sides = shape[1:-1]
@@ -130,6 +137,8 @@ class MultiLayerReadout(Readout):
 
     def build(self, count):
         self.raw_weights = self.add_weight(name="raw_weights", shape=(2, count), initializer="zeros")
+        if self.focus:
+            self.raw_focus = self.add_weight(name="raw_focus", shape=(), initializer="zeros")
         self.built = True
 
     def layer_weights(self):
@@ -137,21 +146,57 @@ class MultiLayerReadout(Readout):
         raw = self.RATE * tf.convert_to_tensor(self.raw_weights)
         return tf.stack([tf.nn.softplus(raw[0] + self.START), tf.sigmoid(raw[1])])
 
-    def call(self, image, image_signal, activations, signals):
+    def terms(self, activations, signals):
+        """The terms of the sum, each at its layer's size.
+
+        Args:
+            activations: list of float32 `[n, *source, c]`, those that are read, in the order of execution.
+            signals: list of float32, the signals that arrive at them, same shapes.
+
+        Returns:
+            list of float32 `[n, *source]`, in that order.
+        """
         weights, betas = tf.unstack(self.layer_weights())
-        by_size = {}
-        for index, (y, dy) in enumerate(zip(activations, signals, strict=True)):
-            relevance = y * dy
+        relevances = [y * dy for y, dy in zip(activations, signals, strict=True)]
+        heed = self._focus_on(tf.reduce_sum(relevances[-1], -1)) if self.focus else tf.identity
+        terms = []
+        for index, relevance in enumerate(relevances):
             speaks_for = tf.reduce_sum(tf.nn.relu(relevance), -1)
             against = speaks_for - tf.reduce_sum(relevance, -1)
             maps = speaks_for - betas[index] * against
-            maps *= weights[index] * _inverse_rms(speaks_for + against)
+            terms.append(heed(maps * weights[index] * _inverse_rms(speaks_for + against)))
+        return terms
+
+    def focus_strength(self):
+        """κ, float32; 0 without a focus."""
+        if not self.focus:
+            return tf.constant(0.0)
+        return self.focus * tf.nn.softplus(self.RATE * tf.convert_to_tensor(self.raw_focus) + self.START)
+
+    def _focus_on(self, relevance):
+        """Function that multiplies maps by f, at their size; `relevance` is h."""
+        logit = self.focus_strength() * relevance * _inverse_rms(relevance)
+        return lambda maps: maps * tf.sigmoid(resampling.resize(logit, _sides(maps)))
+
+    def call(self, image, image_signal, activations, signals):
+        by_size = {}
+        for index, maps in enumerate(self.terms(activations, signals)):
             size = tuple(maps.shape[1:])
             by_size.setdefault(index if None in size else size, []).append(maps)
         return tf.add_n([self.to_image(tf.add_n(maps), image) for maps in by_size.values()])
 
     def get_config(self):
-        return {**super().get_config(), "max_size": self.max_size}
+        return {**super().get_config(), "max_size": self.max_size, "focus": self.focus}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{"focus": 0.0, **config})  # of a file from before there was a focus
+
+
+def _sides(maps):
+    """Spatial size of maps `[n, *spatial]`: a list of ints, scalar tensors where they are not known."""
+    sizes = tf.shape(maps)
+    return [side or sizes[axis] for axis, side in enumerate(maps.shape[1:], 1)]
 
 
 def _inverse_rms(maps):

@@ -44,6 +44,11 @@ def apply_along(tensor, matrices, first_axis=1):
     return tensor
 
 
+def resize(maps, size):
+    """Maps `[n, *spatial]` at another spatial size, a list of ints or scalar tensors."""
+    return apply_along(maps, _resizing_matrices(maps, size))
+
+
 def resize_and_blur(maps, size, sigmas):
     """Maps at another size, blurred there.
 
@@ -55,10 +60,13 @@ def resize_and_blur(maps, size, sigmas):
     Returns:
         float32 `[n, *size]`.
     """
-    source = tf.shape(maps)[1:]
-    matrices = []
-    for axis, (target, sigma) in enumerate(zip(size, sigmas, strict=True)):
-        length = maps.shape[axis + 1] or source[axis]
-        matrix = linear_matrix(target, length)
-        matrices.append(tf.matmul(gaussian_matrix(target, sigma), matrix))
+    matrices = [
+        tf.matmul(gaussian_matrix(target, sigma), matrix)
+        for target, sigma, matrix in zip(size, sigmas, _resizing_matrices(maps, size), strict=True)
+    ]
     return apply_along(maps, matrices)
+
+
+def _resizing_matrices(maps, size):
+    lengths = tf.shape(maps)
+    return [linear_matrix(target, maps.shape[axis] or lengths[axis]) for axis, target in enumerate(size, 1)]

@@ -214,13 +214,17 @@ def terms_of(wrapped, image, target):
         trace = runner(tensor, watch=lambda _, activation: (tape.watch(activation), read.append(activation)))
         score = trace.logits[0, target]
     sources = [tensor, *read]
-    w, beta = wrapped.rule_set.readout.layer_weights().numpy()
+    readout = wrapped.rule_set.readout
+    w, beta = readout.layer_weights().numpy()
+    products = [(y * dy).numpy()[0] for y, dy in zip(sources, tape.gradient(score, sources), strict=True)]
+    head = products[-1].sum(-1)
+    head *= readout.focus_strength().numpy() / np.sqrt(np.mean(head**2))
     terms = []
-    for k, (y, dy) in enumerate(zip(sources, tape.gradient(score, sources), strict=True)):
-        product = (y * dy).numpy()[0]
+    for k, product in enumerate(products):
         speaks_for, against = np.maximum(product, 0).sum(-1), np.maximum(-product, 0).sum(-1)
         rms = np.sqrt(np.mean((speaks_for + against) ** 2))
-        term = w[k] * (speaks_for - beta[k] * against) / rms
+        focus = 1 / (1 + np.exp(-tf.image.resize(head[..., None], product.shape[:2]).numpy()[..., 0]))
+        term = focus * w[k] * (speaks_for - beta[k] * against) / rms
         resized = tf.image.resize(term[..., None], image.shape[:2], "bilinear").numpy()[..., 0]
         terms.append(resized)
     return np.stack(terms)

@@ -177,20 +177,14 @@ def layer_contributions(wrapped, image, *, target=None, fig=None):
 
 
 class _Terms(readouts.Readout):
-    """The terms of a `MultiLayerReadout`'s sum `[n, layers, h, w]`, each from a readout of one layer."""
+    """The terms of a `MultiLayerReadout`'s sum at the image's size, `[n, layers, h, w]`."""
 
     def __init__(self, readout):
         super().__init__(readout.blur)
-        self.parts = []
-        for column in tf.unstack(tf.convert_to_tensor(readout.raw_weights), axis=1):
-            part = readouts.get(readout)
-            part.build(1)
-            part.raw_weights.assign(column[:, None])
-            self.parts.append(part)
+        self.readout = readout
 
     def call(self, image, image_signal, activations, signals):
-        pairs = zip(self.parts, activations, signals, strict=True)
-        return tf.stack([part(image, image_signal, [y], [dy]) for part, y, dy in pairs], 1)
+        return tf.stack([self.to_image(term, image) for term in self.readout.terms(activations, signals)], 1)
 
 
 def _terms(wrapped, inputs, class_weights):
