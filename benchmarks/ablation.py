@@ -40,28 +40,36 @@ def rows(subject, generator, seed):
     def guidance(**options):
         return tlp.objectives.AreaGuidance(seed=seed, **options)
 
+    even = tlp.readouts.MultiLayerReadout(focus=0)
     return {
         "gradient, input readout, untrained": (wrap("gradient", "input"), None),
-        "gradient, multi-layer readout, untrained": (wrap("gradient", "multi_layer"), None),
+        "gradient, multi-layer readout, untrained": (wrap("gradient", even), None),
         "relevance, input readout (the paper's form)": (wrap("relevance", "input"), guidance()),
         "channel mixing, input readout": (wrap("channel_mixing", "input"), guidance()),
-        "gradient, multi-layer readout": (wrap("gradient", "multi_layer"), guidance()),
-        "channel mixing, multi-layer readout": (wrap("channel_mixing", "multi_layer"), guidance()),
-        "relevance, multi-layer readout (default)": (wrap("relevance", "multi_layer"), guidance()),
+        "gradient, multi-layer readout": (wrap("gradient", even), guidance()),
+        "channel mixing, multi-layer readout": (wrap("channel_mixing", even), guidance()),
+        "relevance, multi-layer readout": (wrap("relevance", even), guidance()),
         "… from the universal rule": (
+            lambda model: universal_rule.wrapped(model, generator, even),
+            guidance(),
+        ),
+        "… first choice alone": (wrap("relevance", even), guidance(runner_up=0.0)),
+        "… first choice alone, no collages": (
+            wrap("relevance", even),
+            guidance(runner_up=0.0, collages=0.0),
+        ),
+        "… fill: blur alone": (wrap("relevance", even), guidance(fills=("blur",))),
+        "… masked output guidance (the paper's, plainly read)": (
+            wrap("relevance", even),
+            tlp.objectives.MaskedOutputGuidance(seed=seed),
+        ),
+        "focused readout, untrained": (wrap("relevance", "multi_layer"), None),
+        "focused readout (default)": (wrap("relevance", "multi_layer"), guidance()),
+        "focused readout, from the universal rule": (
             lambda model: universal_rule.wrapped(model, generator),
             guidance(),
         ),
-        "… first choice alone": (wrap("relevance", "multi_layer"), guidance(runner_up=0.0)),
-        "… first choice alone, no collages": (
-            wrap("relevance", "multi_layer"),
-            guidance(runner_up=0.0, collages=0.0),
-        ),
-        "… fill: blur alone": (wrap("relevance", "multi_layer"), guidance(fills=("blur",))),
-        "… masked output guidance (the paper's, plainly read)": (
-            wrap("relevance", "multi_layer"),
-            tlp.objectives.MaskedOutputGuidance(seed=seed),
-        ),
+        "focused readout, first choice alone": (wrap("relevance", "multi_layer"), guidance(runner_up=0.0)),
     }
 
 

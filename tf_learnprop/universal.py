@@ -21,7 +21,7 @@ class Generator(keras.Model):
 
     All `RelevanceRule`s get the same kernels. Their biases, and the readout's w and β, come from a network of
     one hidden layer (tanh) over the layer's place, see `places`. Its last weights start at zero, so that it
-    begins with the plain gradient and equal weights.
+    begins with the plain gradient and equal weights. The readout's focus keeps its own start.
 
     Args:
         hidden: int, width of the rules' hidden layer.

@@ -1,7 +1,7 @@
 """Sanity checks of our maps: does a random model change them, does the signal heed the later layers?"""
 
 import tf_learnprop as tlp
-from evaluation import our_rules
+from evaluation import methods, our_rules, subjects
 from tf_learnprop import metrics
 
 #: Images whose maps are compared.
@@ -21,7 +21,7 @@ def randomisation(subject, rules, layers, schedule, seed, wrap):
 
     Returns:
         dict from the name of a test to a list of (layer, mean rank correlation, mean SSIM). "retrained"
-        trains rules anew on the randomised model.
+        trains rules anew on the randomised model; Grad-CAM's own figures say what "near 0" can mean.
     """
     images, labels = subject.test[:COUNT], subject.labels[:COUNT]
     wrapped = {}
@@ -34,10 +34,16 @@ def randomisation(subject, rules, layers, schedule, seed, wrap):
     def retrained(model, images):
         return our_rules.fit(wrap(model), subject.train, *schedule, seed=seed).explain(images, labels)
 
+    def grad_cam(model, images):
+        peers = methods.peers(subjects.flat(model), spread=1.0, rise_masks=1, sobol_designs=1, seed=seed)
+        (peer,) = (peer for peer in peers if peer.name == "Grad-CAM")
+        return peer.variants[0].form(peer.explain(images, labels), images)
+
     tests = {
         "cascading, rules kept": (kept, "cascading"),
         "independent, rules kept": (kept, "independent"),
         "cascading, rules retrained": (retrained, "cascading"),
+        "cascading, Grad-CAM": (grad_cam, "cascading"),
     }
     results = {}
     for name, (explain, mode) in tests.items():

@@ -30,9 +30,9 @@ def held_out(name, cache, seed):
     return generator
 
 
-def wrapped(model, generator):
+def wrapped(model, generator, readout="multi_layer"):
     """A model with the rules that a generator gives it."""
-    model = tlp.wrap_model(model)
+    model = tlp.wrap_model(model, readout=readout)
     universal.initialise(model.rule_set, wrapping.read_shapes(model), generator)
     return model
 
@@ -48,7 +48,8 @@ class Member:
 
     def __init__(self, subject, generator, seed):
         self.name, self.generator = subject.name, generator
-        self.wrapped = tlp.wrap_model(subject.model)
+        # The generator makes no weight for the focus, and is trained without one.
+        self.wrapped = tlp.wrap_model(subject.model, readout=tlp.readouts.MultiLayerReadout(focus=0))
         self.read_shapes = wrapping.read_shapes(self.wrapped)
         self.objective = tlp.objectives.AreaGuidance(seed=seed)
         _, batch_size = our_rules.schedule(subject.name, quick=False)
