@@ -225,8 +225,8 @@ class TestFit:
     def test_a_hand_crafted_rule_with_a_learned_readout(self, source):
         wrapped = ready(source, rule="gradient", readout="multi_layer")
         fit(wrapped)
-        assert len(wrapped.trainable_variables) == 1
-        assert np.abs(wrapped.trainable_variables[0]).max() > 1e-4
+        assert [variable.name for variable in wrapped.trainable_variables] == ["raw_weights", "raw_focus"]
+        assert all(np.abs(variable).max() > 1e-4 for variable in wrapped.trainable_variables)
 
 
 class TestQuadrant:

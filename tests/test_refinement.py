@@ -143,7 +143,9 @@ def test_a_step_that_is_not_finite_changes_nothing(wrapped):
 
     broken = tlp.wrap_model(wrapped.source, "channel_mixing")
     broken.compile(objective=Broken())
-    np.testing.assert_array_equal(broken.explain(IMAGES[:1], refine_steps=2), broken.explain(IMAGES[:1]))
+    # The refinement is a graph of its own, whose rounding may differ in the last digit.
+    refined = broken.explain(IMAGES[:1], refine_steps=2)
+    np.testing.assert_allclose(refined, broken.explain(IMAGES[:1]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [-1, 1.5, True, None])
