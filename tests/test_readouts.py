@@ -132,9 +132,9 @@ class TestMultiLayerReadout:
         for last in cases:
             readout = readouts.MultiLayerReadout(blur=0, focus=50)
             readout.build(2)
-            terms = readout.terms(tensors([even, np.abs(last)]), tensors([even, last]))
+            terms, relevance = readout.terms(tensors([even, np.abs(last)]), tensors([even, last]))
             expected = np.repeat(np.repeat(last[..., 0] > 0, 2, 1), 2, 2)
-            np.testing.assert_allclose(terms[0], expected, atol=1e-5)
+            np.testing.assert_allclose(readout.focused(terms[0], relevance), expected, atol=1e-5)
 
     def test_weights_are_never_negative(self):
         readout = readouts.MultiLayerReadout()

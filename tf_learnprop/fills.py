@@ -15,8 +15,7 @@ def blur(images, seed=None, sigma=1 / 20):
     """Gaussian blur; `sigma` as a fraction of each side. Inputs without pixels get the mean."""
     if images.shape.rank == 2:
         return mean(images)
-    sizes = tf.shape(images)
-    lengths = [images.shape[axis] or sizes[axis] for axis in range(1, images.shape.rank - 1)]
+    lengths = resampling.sides(images, images.shape.rank - 2)
     matrices = [resampling.gaussian_matrix(length, sigma * tf.cast(length, tf.float32)) for length in lengths]
     return resampling.apply_along(images, matrices)
 

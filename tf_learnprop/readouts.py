@@ -69,7 +69,7 @@ class Readout(keras.layers.Layer):
 
     def to_image(self, maps, image):
         """Maps `[n, *source]` at the image's spatial size, blurred by `blur`."""
-        size = _sides(image[..., 0])
+        size = resampling.sides(image, image.shape.rank - 2)
         sigmas = [self.blur * tf.cast(length, tf.float32) for length in size]
         return resampling.resize_and_blur(maps, size, sigmas)
 
@@ -143,47 +143,54 @@ class MultiLayerReadout(Readout):
 
     def layer_weights(self):
         """The weights w_l and β_l, float32 `[2, count]`, layers in the order of execution."""
-        raw = self.RATE * tf.convert_to_tensor(self.raw_weights)
-        return tf.stack([tf.nn.softplus(raw[0] + self.START), tf.sigmoid(raw[1])])
+        raw = tf.convert_to_tensor(self.raw_weights)
+        return tf.stack([self._positive(raw[0]), tf.sigmoid(self.RATE * raw[1])])
+
+    def focus_strength(self):
+        """κ, float32; 0 without a focus."""
+        if not self.focus:
+            return tf.constant(0.0)
+        return self.focus * self._positive(tf.convert_to_tensor(self.raw_focus))
+
+    def _positive(self, raw):
+        return tf.nn.softplus(self.RATE * raw + self.START)
 
     def terms(self, activations, signals):
-        """The terms of the sum, each at its layer's size.
+        """The terms of the sum, each at its layer's size, without the focus; and what the focus is made of.
 
         Args:
             activations: list of float32 `[n, *source, c]`, those that are read, in the order of execution.
             signals: list of float32, the signals that arrive at them, same shapes.
 
         Returns:
-            list of float32 `[n, *source]`, in that order.
+            list of float32 `[n, *source]` in that order, and h, float32 of the last one's shape.
         """
         weights, betas = tf.unstack(self.layer_weights())
-        relevances = [y * dy for y, dy in zip(activations, signals, strict=True)]
-        heed = self._focus_on(tf.reduce_sum(relevances[-1], -1)) if self.focus else tf.identity
         terms = []
-        for index, relevance in enumerate(relevances):
+        for index, (y, dy) in enumerate(zip(activations, signals, strict=True)):
+            relevance = y * dy
             speaks_for = tf.reduce_sum(tf.nn.relu(relevance), -1)
-            against = speaks_for - tf.reduce_sum(relevance, -1)
+            total = tf.reduce_sum(relevance, -1)
+            against = speaks_for - total
             maps = speaks_for - betas[index] * against
-            terms.append(heed(maps * weights[index] * _inverse_rms(speaks_for + against)))
-        return terms
+            terms.append(maps * weights[index] * _inverse_rms(speaks_for + against))
+        return terms, total  # of the last layer
 
-    def focus_strength(self):
-        """κ, float32; 0 without a focus."""
+    def focused(self, maps, relevance):
+        """Maps times f, at their size; `relevance` is h."""
         if not self.focus:
-            return tf.constant(0.0)
-        return self.focus * tf.nn.softplus(self.RATE * tf.convert_to_tensor(self.raw_focus) + self.START)
-
-    def _focus_on(self, relevance):
-        """Function that multiplies maps by f, at their size; `relevance` is h."""
+            return maps
         logit = self.focus_strength() * relevance * _inverse_rms(relevance)
-        return lambda maps: maps * tf.sigmoid(resampling.resize(logit, _sides(maps)))
+        return maps * tf.sigmoid(resampling.resize(logit, resampling.sides(maps, maps.shape.rank - 1)))
 
     def call(self, image, image_signal, activations, signals):
         by_size = {}
-        for index, maps in enumerate(self.terms(activations, signals)):
+        terms, relevance = self.terms(activations, signals)
+        for index, maps in enumerate(terms):
             size = tuple(maps.shape[1:])
             by_size.setdefault(index if None in size else size, []).append(maps)
-        return tf.add_n([self.to_image(tf.add_n(maps), image) for maps in by_size.values()])
+        sums = [self.focused(tf.add_n(maps), relevance) for maps in by_size.values()]
+        return tf.add_n([self.to_image(maps, image) for maps in sums])
 
     def get_config(self):
         return {**super().get_config(), "max_size": self.max_size, "focus": self.focus}
@@ -191,12 +198,6 @@ class MultiLayerReadout(Readout):
     @classmethod
     def from_config(cls, config):
         return cls(**{"focus": 0.0, **config})  # of a file from before there was a focus
-
-
-def _sides(maps):
-    """Spatial size of maps `[n, *spatial]`: a list of ints, scalar tensors where they are not known."""
-    sizes = tf.shape(maps)
-    return [side or sizes[axis] for axis, side in enumerate(maps.shape[1:], 1)]
 
 
 def _inverse_rms(maps):

@@ -98,8 +98,7 @@ class Refiner:
         descent.descend(self.optimizer, [self.field], losses)
 
     def _refined(self, maps):
-        sizes = tf.shape(maps)
-        size = [maps.shape[axis] or sizes[axis] for axis in range(1, maps.shape.rank)]
+        size = resampling.sides(maps, maps.shape.rank - 1)
         sigmas = [tf.cast(length, tf.float32) / (2 * self.CELLS) for length in size]
         field = resampling.resize_and_blur(tf.convert_to_tensor(self.field), size, sigmas)
         return maps + tf.math.reduce_std(maps) * field

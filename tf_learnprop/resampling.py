@@ -44,6 +44,12 @@ def apply_along(tensor, matrices, first_axis=1):
     return tensor
 
 
+def sides(tensor, count):
+    """Lengths of the `count` axes after the batch: ints, scalar tensors where they are not known."""
+    sizes = tf.shape(tensor)
+    return [tensor.shape[axis] or sizes[axis] for axis in range(1, count + 1)]
+
+
 def resize(maps, size):
     """Maps `[n, *spatial]` at another spatial size, a list of ints or scalar tensors."""
     return apply_along(maps, _resizing_matrices(maps, size))
@@ -68,5 +74,5 @@ def resize_and_blur(maps, size, sigmas):
 
 
 def _resizing_matrices(maps, size):
-    lengths = tf.shape(maps)
-    return [linear_matrix(target, maps.shape[axis] or lengths[axis]) for axis, target in enumerate(size, 1)]
+    lengths = sides(maps, len(size))
+    return [linear_matrix(target, length) for target, length in zip(size, lengths, strict=True)]

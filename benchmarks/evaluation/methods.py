@@ -119,7 +119,7 @@ def peers(model, spread, rise_masks, sobol_designs, seed):
             times_input,
         ),
         ("Guided Backprop", 2, xplique.GuidedBackprop(model, **gradient), times_input),
-        ("Grad-CAM", 2, xplique.GradCAM(model, conv_layer=last, batch_size=16), _PLAIN),
+        _grad_cam(model),
         ("Grad-CAM++", 2, xplique.GradCAMPP(model, conv_layer=last, batch_size=16), _PLAIN),
         (
             "Occlusion",
@@ -148,6 +148,18 @@ def peers(model, spread, rise_masks, sobol_designs, seed):
         Method(name, passes, _with_classes(explainer, model, seeds.get(name)), variants, notes.get(name, ""))
         for name, passes, explainer, variants in found
     ]
+
+
+def grad_cam(model):
+    """Grad-CAM alone, a `Method`."""
+    name, passes, explainer, variants = _grad_cam(model)
+    return Method(name, passes, _with_classes(explainer, model, None), variants)
+
+
+def _grad_cam(model):
+    from xplique.attributions import GradCAM
+
+    return "Grad-CAM", 2, GradCAM(model, conv_layer=_last_spatial(model), batch_size=16), _PLAIN
 
 
 def _with_classes(explainer, model, seed):

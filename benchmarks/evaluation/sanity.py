@@ -35,9 +35,9 @@ def randomisation(subject, rules, layers, schedule, seed, wrap):
         return our_rules.fit(wrap(model), subject.train, *schedule, seed=seed).explain(images, labels)
 
     def grad_cam(model, images):
-        peers = methods.peers(subjects.flat(model), spread=1.0, rise_masks=1, sobol_designs=1, seed=seed)
-        (peer,) = (peer for peer in peers if peer.name == "Grad-CAM")
-        return peer.variants[0].form(peer.explain(images, labels), images)
+        method = methods.grad_cam(subjects.flat(model))
+        (variant,) = method.variants
+        return variant.form(method.explain(images, labels), images)
 
     tests = {
         "cascading, rules kept": (kept, "cascading"),

@@ -184,7 +184,9 @@ class _Terms(readouts.Readout):
         self.readout = readout
 
     def call(self, image, image_signal, activations, signals):
-        return tf.stack([self.to_image(term, image) for term in self.readout.terms(activations, signals)], 1)
+        terms, relevance = self.readout.terms(activations, signals)
+        focused = [self.readout.focused(term, relevance) for term in terms]
+        return tf.stack([self.to_image(term, image) for term in focused], 1)
 
 
 def _terms(wrapped, inputs, class_weights):
