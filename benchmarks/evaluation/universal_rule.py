@@ -48,7 +48,7 @@ class Member:
 
     def __init__(self, subject, generator, seed):
         self.name, self.generator = subject.name, generator
-        # Without a focus, though it is used with one: trained with it, rules carry over worse (results.md).
+        # Without a focus, though it is used with one: training with it is no better (docs/results.md).
         self.wrapped = tlp.wrap_model(subject.model, readout=tlp.readouts.MultiLayerReadout(focus=0))
         self.read_shapes = wrapping.read_shapes(self.wrapped)
         self.objective = tlp.objectives.AreaGuidance(seed=seed)
