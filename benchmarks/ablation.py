@@ -40,36 +40,30 @@ def rows(subject, generator, seed):
     def guidance(**options):
         return tlp.objectives.AreaGuidance(seed=seed, **options)
 
-    even = tlp.readouts.MultiLayerReadout(focus=0)
+    default = wrap("relevance", "multi_layer")
+    unfocused = tlp.readouts.MultiLayerReadout(focus=0)
     return {
-        "gradient, input readout, untrained": (wrap("gradient", "input"), None),
-        "gradient, multi-layer readout, untrained": (wrap("gradient", even), None),
-        "relevance, input readout (the paper's form)": (wrap("relevance", "input"), guidance()),
-        "channel mixing, input readout": (wrap("channel_mixing", "input"), guidance()),
-        "gradient, multi-layer readout": (wrap("gradient", even), guidance()),
-        "channel mixing, multi-layer readout": (wrap("channel_mixing", even), guidance()),
-        "relevance, multi-layer readout": (wrap("relevance", even), guidance()),
+        "untrained, input readout": (wrap("gradient", "input"), None),
+        "untrained, multi-layer readout without focus": (wrap("gradient", unfocused), None),
+        "untrained, multi-layer readout": (wrap("gradient", "multi_layer"), None),
+        "**default**: relevance rules, multi-layer readout": (default, guidance()),
         "… from the universal rule": (
-            lambda model: universal_rule.wrapped(model, generator, even),
-            guidance(),
-        ),
-        "… first choice alone": (wrap("relevance", even), guidance(runner_up=0.0)),
-        "… first choice alone, no collages": (
-            wrap("relevance", even),
-            guidance(runner_up=0.0, collages=0.0),
-        ),
-        "… fill: blur alone": (wrap("relevance", even), guidance(fills=("blur",))),
-        "… masked output guidance (the paper's, plainly read)": (
-            wrap("relevance", even),
-            tlp.objectives.MaskedOutputGuidance(seed=seed),
-        ),
-        "focused readout, untrained": (wrap("relevance", "multi_layer"), None),
-        "focused readout (default)": (wrap("relevance", "multi_layer"), guidance()),
-        "focused readout, from the universal rule": (
             lambda model: universal_rule.wrapped(model, generator),
             guidance(),
         ),
-        "focused readout, first choice alone": (wrap("relevance", "multi_layer"), guidance(runner_up=0.0)),
+        "… channel mixing": (wrap("channel_mixing", "multi_layer"), guidance()),
+        "… gradient: layer weights alone": (wrap("gradient", "multi_layer"), guidance()),
+        "… no focus": (wrap("relevance", unfocused), guidance()),
+        "… input readout (the paper's form)": (wrap("relevance", "input"), guidance()),
+        "… input readout, channel mixing": (wrap("channel_mixing", "input"), guidance()),
+        "… first choice alone": (default, guidance(runner_up=0.0)),
+        "… no collages": (default, guidance(collages=0.0)),
+        "… first choice alone, no collages": (default, guidance(runner_up=0.0, collages=0.0)),
+        "… fill: blur alone": (default, guidance(fills=("blur",))),
+        "… masked output guidance (the paper's, plainly read)": (
+            default,
+            tlp.objectives.MaskedOutputGuidance(seed=seed),
+        ),
     }
 
 

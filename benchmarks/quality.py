@@ -33,6 +33,8 @@ CHEAP = 20
 #: Steps of the refinement; each runs what eight masks keep and what they leave, forwards and backwards.
 REFINE_STEPS = (10, 20)
 PASSES_A_STEP = 8 * 2 * 2
+#: The universal rule made without any model of the subject's family, and without the subject's model alone.
+UNIVERSAL = {"universal rule (family unseen)": True, "universal rule (model unseen)": False}
 #: Of the randomised layers two are looked at, the last and the first: rules are trained anew at each.
 SANITY_LAYERS = 2
 QUICK = ("digits_swish", "cifar_resnet20")
@@ -42,7 +44,7 @@ class Run:
     """One subject, its context, and where its results lie."""
 
     def __init__(self, name, arguments, cache):
-        self.quick, self.seed = arguments.quick, arguments.seed
+        self.quick, self.seed, self.cache = arguments.quick, arguments.seed, cache
         self.subject = subjects.load(name, cache)
         self.large = large = name.startswith(("imagenet", "animals"))
         self.context = measures.Context(
@@ -55,8 +57,7 @@ class Run:
         )
         self.wrap = tlp.wrap_model
         if not self.quick:  # the universal rule, made without any model of this family, takes minutes
-            generator = universal_rule.held_out(name, cache, self.seed)
-            self.wrap = functools.partial(universal_rule.wrapped, generator=generator)
+            self.wrap = functools.partial(self._universal, family=True)
         self.rules = our_rules.path(self.subject, cache, self.quick, self.seed, self.wrap)
         self.rise_masks = 200 if self.quick else (2000 if name.startswith("imagenet") else 1000)
         self.folder = arguments.out / ("quick" if self.quick else "full") / name
@@ -73,7 +74,8 @@ class Run:
             methods.Method("untrained rules", 2, tlp.wrap_model(model).explain),
         ]
         if not self.quick:
-            ours.append(methods.Method("universal rule (model unseen)", 2, self.wrap(model).explain))
+            for name, family in UNIVERSAL.items():
+                ours.append(methods.Method(name, 2, _when_asked(self._universal, model, family)))
             for steps in REFINE_STEPS:
                 refined = functools.partial(ours[0].explain, refine_steps=steps)
                 name = f"{OURS} ({steps} refinement steps)"
@@ -86,6 +88,11 @@ class Run:
             sobol_designs=4 if self.quick else 32,
             seed=self.seed,
         )
+
+    def _universal(self, model, family):
+        """The model with the universal rule of other models' training, see `universal_rule.held_out`."""
+        generator = universal_rule.held_out(self.subject.name, self.cache, self.seed, family)
+        return universal_rule.wrapped(model, generator)
 
     def _mosaics(self):
         """Mosaics of test images, or None where too few classes have confident images."""
@@ -205,6 +212,12 @@ def _of_mosaics(run, name, variant):
         run.enlarged_methods = {method.name: method for method in run.methods(run.subject.enlarged(factor))}
     method = run.enlarged_methods[name]
     return lambda images, targets: variant.form(method.explain(images, targets), images)
+
+
+def _when_asked(wrap, *arguments):
+    """`explain` of a model that is wrapped when it is first asked for: making its rules can take long."""
+    wrapped = functools.cache(lambda: wrap(*arguments))
+    return lambda images, targets: wrapped().explain(images, targets)
 
 
 def _count(mosaics):

@@ -1,4 +1,4 @@
-"""One optimizer step on the rules, for `fit` and for the refinement of single samples."""
+"""One optimizer step on the rules."""
 
 import keras
 import tensorflow as tf

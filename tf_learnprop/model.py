@@ -227,7 +227,8 @@ class PropagationModel(keras.Model):
                 or a `keras.utils.PyDataset`. Preprocessed as the model needs it; cast to its input dtype.
             targets: what is explained: None for each image's predicted class, an int class id, ids `[n]`, or
                 weights of the classes' logits `[n, classes]`, one-hot or other.
-            batch_size: int, for arrays.
+            batch_size: int, for arrays. Of samples that are refined as many at once as make so many masked
+                images, 16 each, at least one.
             verbose: 0 is silent, 1 shows Keras' progress bar.
             refine_steps: int, steps that adapt each map to its sample, starting from that of the rules,
                 which stay as they are: a coarse field of 8 values a side is added to the map and trained by
@@ -248,7 +249,7 @@ class PropagationModel(keras.Model):
         if refine_steps:
             if self._refiner is None:
                 self._refiner = refinement.Refiner(self)
-            function = self._refiner.begin(refine_steps, refine_rate)
+            function = self._refiner.begin(refine_steps, refine_rate, batch_size)
         return self._over_batches(function, images, targets, batch_size, verbose)
 
     def input_signal(self, images, targets=None, *, batch_size=32):

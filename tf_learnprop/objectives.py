@@ -31,12 +31,12 @@ def soft_mask(maps, area, width=0.15):
     flat = tf.reshape(maps, [shape[0], -1])
     # Not `reduce_std`, whose gradient for a constant map is not finite.
     flat = flat * tf.math.rsqrt(tf.math.reduce_variance(flat, 1, keepdims=True) + 1e-16)
-    descending = tf.sort(flat, 1, "DESCENDING")
+    order = tf.argsort(tf.stop_gradient(flat), 1, "DESCENDING")
     last = tf.cast(tf.shape(flat)[1] - 1, tf.float32)
 
     def quantile(fraction):
         index = tf.cast(tf.round(tf.clip_by_value(fraction, 0.0, 1.0) * last), tf.int32)
-        return tf.gather(descending, index[:, None], batch_dims=1)
+        return tf.gather(flat, tf.gather(order, index[:, None], batch_dims=1), batch_dims=1)
 
     edge = quantile(area)
     reach = tf.where(flat > edge, quantile(area - width) - edge, edge - quantile(area + width))

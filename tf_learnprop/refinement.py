@@ -1,18 +1,21 @@
-"""Per-sample refinement: a coarse field, added to one sample's map and trained by the objective."""
+"""Per-sample refinement: a coarse field, added to each sample's map and trained by the objective."""
+
+import functools
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import checks, descent, graph, objectives, resampling
+from tf_learnprop import checks, graph, objectives, resampling
 
 
 class Refiner:
-    """Maps that were trained a little further on the very sample that is explained.
+    """Maps that were trained a little further on the very samples that are explained.
 
     A + std(A)·F: A is the map that the rules give, F a field of `CELLS` values a side, resized, which starts
     at zero. Neither the rules nor the model are changed, so a step needs no second derivative: it costs one
-    forward and one backward pass of two images for each mask.
+    forward and one backward pass of two images for each mask. Samples are refined side by side, each by the
+    same draws and a loss of its own, so that a map does not depend on what else is in the batch.
 
     Args:
         model: `PropagationModel`.
@@ -30,82 +33,107 @@ class Refiner:
         self.engine = model.engine
         objective = model.objective or objectives.AreaGuidance()
         self.objective = type(objective).from_config(objective.get_config())  # its draws are its own
+        self._fresh = self.objective.seed_generator.state.numpy()
         image = graph.graph_of(model.source).inputs[model.input_index].shape
         if len(image) == 2:
             raise ValueError(
                 "`refine_steps` needs an input with pixels, of which it makes fills for what it masks. "
                 f"Received: an input of shape {tuple(image)}"
             )
-        self.field = keras.Variable(np.zeros([1] + [self.CELLS] * (len(image) - 2), np.float32))
-        self.optimizer = keras.optimizers.Adam()
-        self.optimizer.build([self.field])
-        self._state = [self.field, self.objective.seed_generator.state, *self.optimizer.variables]
-        self._fresh = [variable.numpy() for variable in self._state]
-        self._begin = tf.function(self._map_and_logits, autograph=False)
-        self._step = tf.function(self._refine, autograph=False)
-        self._end = tf.function(self._refined, autograph=False)
+        self._run = tf.function(self._refined, autograph=False, reduce_retracing=True)
 
-    def begin(self, steps, rate):
+    def begin(self, steps, rate, batch_size):
         """The function from a batch to its refined maps.
 
         Args:
-            steps: int, optimizer steps for each sample.
+            steps: int, steps of gradient descent for each sample.
             rate: float, Adam's learning rate; the field is in standard deviations of the map.
+            batch_size: int, masked images that the model sees at once, at most; at least those of a sample.
 
         Returns:
-            Callable (inputs, class weights or None) that gives float32 `[n, *spatial]`, each sample refined
-            by itself.
+            Callable (inputs, class weights or None), both tensors, that gives float32 `[n, *spatial]`.
 
         Raises:
             ValueError: a rate that is not above zero.
         """
         checks.positive("refine_rate", rate)
+        together = max(1, batch_size // (2 * self.MASKS))
+        schedule = tf.constant(steps), tf.constant(rate, tf.float32)
 
         def maps(inputs, class_weights):
-            samples = _one_by_one(inputs, class_weights)
-            return np.concatenate([self._one(steps, rate, *sample) for sample in samples])
+            parts = []
+            for start in range(0, len(keras.tree.flatten(inputs)[0]), together):
+                self.objective.seed_generator.state.assign(self._fresh)
+                chosen = slice(start, start + together)
+                some = keras.tree.map_structure(lambda array, chosen=chosen: array[chosen], inputs)
+                weights = None if class_weights is None else class_weights[chosen]
+                parts.append(self._run(some, weights, *schedule).numpy())
+            return np.concatenate(parts)
 
         return maps
 
-    def _one(self, steps, rate, inputs, class_weights):
-        for variable, value in zip(self._state, self._fresh, strict=True):
-            variable.assign(value)
-        self.optimizer.learning_rate.assign(rate)
-        maps, logits = self._begin(inputs, class_weights)
-        for _ in range(steps):
-            self._step(inputs, maps, logits)
-        return self._end(maps)
+    def _refined(self, inputs, class_weights, steps, rate):
+        ask = None
+        if class_weights is not None:
+            ask = functools.partial(objectives.lead, classes=tf.argmax(class_weights, -1))
+        maps, logits = self.engine.maps_and_logits(inputs, class_weights, ask)
+        field = tf.zeros([tf.shape(maps)[0]] + [self.CELLS] * (maps.shape.rank - 1))
 
-    def _map_and_logits(self, inputs, class_weights):
-        def ask(logits):
-            return objectives.lead(logits, tf.argmax(class_weights, -1))
+        def descend(step, field, first, second):
+            gradients = tf.vectorized_map(self._gradient, (inputs, maps, logits, field))
+            move, first, second = adam(gradients, first, second, tf.cast(step + 1, tf.float32))
+            return step + 1, field - rate * move, first, second
 
-        return self.engine.maps_and_logits(inputs, class_weights, None if class_weights is None else ask)
+        start = (tf.constant(0), field, field, field)
+        _, field, _, _ = tf.while_loop(lambda step, *_: step < steps, descend, start, parallel_iterations=1)
+        return self._with_field(maps, field)
 
-    def _refine(self, inputs, maps, logits):
+    def _gradient(self, sample):
+        """The loss' gradient by the field of one sample; zero where it is not finite."""
+        inputs, maps, logits, field = sample
+
         def repeat(tensor):
-            return tf.repeat(tensor, self.MASKS, 0)
+            return tf.repeat(tensor[None], self.MASKS, 0)
 
-        def losses():
-            return self.engine.judge(
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(field)
+            losses = self.engine.judge(
                 keras.tree.map_structure(repeat, inputs),
-                repeat(self._refined(maps)),
+                repeat(self._with_field(maps[None], field[None])[0]),
                 repeat(logits),
                 self.objective,
                 training=True,
             )
+            loss = tf.reduce_mean(losses["loss"])
+        gradient = tape.gradient(loss, field, unconnected_gradients="zero")
+        finite = tf.math.is_finite(loss) & tf.reduce_all(tf.math.is_finite(gradient))
+        return tf.where(finite, gradient, 0.0)
 
-        descent.descend(self.optimizer, [self.field], losses)
-
-    def _refined(self, maps):
+    def _with_field(self, maps, field):
         size = resampling.sides(maps, maps.shape.rank - 1)
         sigmas = [tf.cast(length, tf.float32) / (2 * self.CELLS) for length in size]
-        field = resampling.resize_and_blur(tf.convert_to_tensor(self.field), size, sigmas)
-        return maps + tf.math.reduce_std(maps) * field
+        spread = tf.math.reduce_std(maps, list(range(1, maps.shape.rank)), keepdims=True)
+        return maps + spread * resampling.resize_and_blur(field, size, sigmas)
 
 
-def _one_by_one(inputs, class_weights):
-    for index in range(len(keras.tree.flatten(inputs)[0])):
-        one = slice(index, index + 1)
-        sample = keras.tree.map_structure(lambda array, one=one: tf.convert_to_tensor(array[one]), inputs)
-        yield sample, None if class_weights is None else tf.convert_to_tensor(class_weights[one])
+def adam(gradient, first, second, step, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+    """Adam's direction of descent (Kingma & Ba, ICLR 2015), as in `keras.optimizers.Adam`.
+
+    Written out since that one holds moments of a fixed shape, and batches are of any length.
+
+    Args:
+        gradient: float32.
+        first: float32 of its shape, the mean so far, 0 at the start.
+        second: the same of the squares.
+        step: float scalar, counts from 1.
+        beta_1: float, share of `first` that is kept.
+        beta_2: float, that of `second`.
+        epsilon: float, added to the root of the squares.
+
+    Returns:
+        The direction, which is to be subtracted times the rate, and both moments.
+    """
+    first = beta_1 * first + (1.0 - beta_1) * gradient
+    second = beta_2 * second + (1.0 - beta_2) * tf.square(gradient)
+    correction = tf.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
+    return correction * first / (tf.sqrt(second) + epsilon), first, second

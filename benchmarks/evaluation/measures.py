@@ -121,11 +121,16 @@ def max_sensitivity(context, explain):
 
 
 def pointing(explain, mosaics):
-    """The grid pointing game: share of the positive attribution in each class' cell, mean over the cells."""
+    """Does a map of a mosaic point at the class' cell? Two measures, each the mean over the cells.
+
+    The grid pointing game, a share of the positive attribution; and the share of the highest ranks, for
+    which it does not matter where a map's zero lies.
+    """
     cells = mosaics.labels.shape[1]
     side = int(cells**0.5)
-    shares = [
-        metrics.grid_pointing_game(explain(mosaics.images, mosaics.labels[:, cell]), cell, grid=side)
-        for cell in range(cells)
-    ]
-    return {"pointing": np.mean(shares, 0)}
+    shares, ranks = [], []
+    for cell in range(cells):
+        maps = explain(mosaics.images, mosaics.labels[:, cell])
+        shares.append(metrics.grid_pointing_game(maps, cell, grid=side))
+        ranks.append(metrics.relevance_rank_accuracy(maps, cell, grid=side))
+    return {"pointing": np.mean(shares, 0), "pointing_ranks": np.mean(ranks, 0)}

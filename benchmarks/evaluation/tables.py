@@ -13,13 +13,14 @@ COLUMNS = (
     ("µFidelity", "mu_fidelity", True),
     ("infidelity", "infidelity", False),
     ("pointing", "pointing", True),
+    ("pointing, ranks", "pointing_ranks", True),
     ("class corr.", "class_sensitivity", False),
     ("max-sens.", "max_sensitivity", False),
     ("Gini", "gini", None),
     ("TV", "total_variation", None),
     ("high freq.", "high_frequency", None),
 )
-PAIRED = ("fidelity", "fidelity_unseen", "degradation/8", "mu_fidelity", "pointing")
+PAIRED = ("fidelity", "fidelity_unseen", "degradation/8", "mu_fidelity", "pointing", "pointing_ranks")
 
 
 def markdown(name, heading, results, ours, sanity):

@@ -17,15 +17,28 @@ TRAINED_ON = ("digits_swish", "mnist_inception", "cifar_resnet20", "cifar_resnet
 _FAMILIES = (("digits", "mnist"), ("cifar",), ("imagenet", "animals"))
 
 
-def held_out(name, cache, seed):
-    """A wrapped model's `Generator` that was trained on no model of the subject's family, kept in `cache`."""
-    (family,) = (family for family in _FAMILIES if name.startswith(family))
-    path = cache / f"universal-without-{'-'.join(family)}-{seed}.weights.h5"
-    generator = universal.Generator(seed=seed)
+def held_out(name, cache, seed, family=True):
+    """A wrapped model's `Generator` that was not trained on the subject, kept in `cache`.
+
+    Args:
+        name: str, the subject's.
+        cache: `pathlib.Path`.
+        seed: int.
+        family: bool, whether all models of the subject's family are left out, or its own model alone.
+
+    Returns:
+        `Generator`.
+    """
+    left_out = next(names for names in _FAMILIES if name.startswith(names)) if family else (name,)
+    names = [other for other in TRAINED_ON if not other.startswith(left_out)]
+    path = cache / f"universal-without-{'-'.join(left_out)}-{seed}.weights.h5"
+    if len(names) == len(TRAINED_ON):
+        return universal.load()  # the rule that comes with the package saw no such model
     if path.exists():
+        generator = universal.Generator(seed=seed)
         generator.load_weights(path)
     else:
-        generator = train([other for other in TRAINED_ON if not other.startswith(family)], cache, seed)
+        generator = train(names, cache, seed)
         generator.save_weights(path)
     return generator
 

@@ -96,6 +96,7 @@ OF_MAPS = {
     "total_variation": metrics.total_variation,
     "high_frequency_energy": metrics.high_frequency_energy,
     "grid_pointing_game": lambda maps: metrics.grid_pointing_game(maps, LABELS % 4),
+    "relevance_rank_accuracy": lambda maps: metrics.relevance_rank_accuracy(maps, LABELS % 4),
 }
 
 

@@ -109,6 +109,27 @@ def test_pointing_game_equals_a_slow_loop(grid, height, width, seed):
         np.testing.assert_allclose(have[k], inside / total if total else 1 / grid**2)
 
 
+@settings(max_examples=20, deadline=None)
+@given(grid=st.integers(1, 3), height=st.integers(1, 3), width=st.integers(1, 3), seed=st.integers(0, 99))
+def test_rank_accuracy_equals_a_slow_loop_and_heeds_ranks_alone(grid, height, width, seed):
+    generator = np.random.default_rng(seed)
+    maps = generator.normal(size=(3, grid * height, grid * width))
+    cells = generator.integers(0, grid * grid, 3)
+    have = metrics.relevance_rank_accuracy(maps, cells, grid)
+    for k in range(3):
+        places = [(row, column) for row in range(grid * height) for column in range(grid * width)]
+        places.sort(key=lambda place: -maps[k][place])
+        first = places[: height * width]
+        inside = sum(row // height * grid + column // width == cells[k] for row, column in first)
+        np.testing.assert_allclose(have[k], inside / len(first))
+    np.testing.assert_array_equal(metrics.relevance_rank_accuracy(np.exp(maps) + 1, cells, grid), have)
+
+
+def test_rank_accuracy_of_a_constant_map_is_chance():
+    maps = np.ones((40, 20, 20))
+    assert metrics.relevance_rank_accuracy(maps, 2, seed=3).mean() == pytest.approx(0.25, abs=0.02)
+
+
 def test_known_maps():
     maps = np.zeros((4, 4, 4))
     maps[0, :2, 2:] = 3
@@ -118,6 +139,8 @@ def test_known_maps():
     maps[3, 3, 0] = 1
     np.testing.assert_allclose(metrics.grid_pointing_game(maps, 1), [1, 0.25, 0.25, 0])
     np.testing.assert_allclose(metrics.grid_pointing_game(maps, [0, 3, 1, 2]), [0, 0.25, 0.25, 1])
+    np.testing.assert_allclose(metrics.relevance_rank_accuracy(maps[:1], [1]), [1])
+    np.testing.assert_allclose(metrics.relevance_rank_accuracy(maps[:1], [3]), [0])
 
 
 @pytest.mark.parametrize(
@@ -134,5 +157,6 @@ def test_known_maps():
     ],
 )
 def test_bad_pointing_game(maps, cells, message):
-    with pytest.raises(ValueError, match=message):
-        metrics.grid_pointing_game(maps, cells)
+    for metric in (metrics.grid_pointing_game, metrics.relevance_rank_accuracy):
+        with pytest.raises(ValueError, match=message):
+            metric(maps, cells)

@@ -32,7 +32,7 @@ from tf_learnprop.metrics.insertion_deletion import (
     insertion,
     insertion_deletion,
 )
-from tf_learnprop.metrics.localisation import Mosaics, grid_pointing_game, mosaics
+from tf_learnprop.metrics.localisation import Mosaics, grid_pointing_game, mosaics, relevance_rank_accuracy
 from tf_learnprop.metrics.report import Report, report
 from tf_learnprop.metrics.robustness import max_sensitivity
 from tf_learnprop.metrics.sanity import (
@@ -70,6 +70,7 @@ __all__ = [
     "mosaics",
     "mu_fidelity",
     "randomisation",
+    "relevance_rank_accuracy",
     "report",
     "similarity",
     "total_variation",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_learnprop import checks
-from tf_learnprop.metrics import _inputs
+from tf_learnprop.metrics import _inputs, _ranking
 
 
 class Mosaics(NamedTuple):
@@ -126,6 +126,42 @@ def grid_pointing_game(maps, cells, grid=2):
         ValueError: maps empty, not finite, not of three axes or of sides that `grid` does not divide;
             cells of another length or out of range.
     """
+    by_cell, numbers = _by_cell(maps, cells, grid)
+    sums = np.maximum(by_cell, 0).sum(2)
+    inside = sums[np.arange(len(sums)), numbers]
+    total = sums.sum(1)
+    return np.where(total > 0, inside / np.where(total > 0, total, 1), 1 / (grid * grid))
+
+
+def relevance_rank_accuracy(maps, cells, grid=2, seed=0):
+    """Share of a mosaic's highest-ranked pixels, as many as a cell has, that lie in the right cell.
+
+    Arras, Osman, Samek, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural network
+    explanations", Information Fusion 2022. Higher is better, chance is 1/grid². Unlike
+    `grid_pointing_game` it heeds the order of the pixels alone, so that it does not matter where a map's
+    zero lies.
+
+    Args:
+        maps: as for `grid_pointing_game`.
+        cells: the same.
+        grid: the same.
+        seed: int, of the order of equal values.
+
+    Returns:
+        float64 `[m]`, in [0, 1].
+
+    Raises:
+        ValueError: as `grid_pointing_game`.
+    """
+    checks.whole_number("seed", seed, 0)
+    by_cell, numbers = _by_cell(maps, cells, grid)
+    ranks = _ranking.descending_ranks(by_cell.reshape(len(by_cell), -1), seed).reshape(by_cell.shape)
+    inside = ranks[np.arange(len(ranks)), numbers]
+    return (inside < inside.shape[1]).mean(1)
+
+
+def _by_cell(maps, cells, grid):
+    """Maps as float `[m, grid², pixels of a cell]`, and the right cells, int `[m]`."""
     checks.whole_number("grid", grid, 1)
     maps = _inputs.maps_of(maps, spatial_rank=2)
     count, height, width = maps.shape
@@ -137,8 +173,5 @@ def grid_pointing_game(maps, cells, grid=2):
         raise ValueError(
             f"`cells` must be an int or ints of length {count} in 0..{grid * grid - 1}. Received: {cells!r}"
         )
-    positive = np.maximum(maps, 0).reshape(count, grid, height // grid, grid, width // grid)
-    sums = positive.sum((2, 4)).reshape(count, grid * grid)
-    inside = sums[np.arange(count), np.broadcast_to(numbers, count)]
-    total = sums.sum(1)
-    return np.where(total > 0, inside / np.where(total > 0, total, 1), 1 / (grid * grid))
+    split = maps.reshape(count, grid, height // grid, grid, width // grid).transpose(0, 1, 3, 2, 4)
+    return split.reshape(count, grid * grid, -1), np.broadcast_to(numbers, count)
