@@ -1,7 +1,9 @@
 import keras
 import numpy as np
 import pytest
-from evaluation import methods, small_models, subjects, tables
+from evaluation import methods, small_models, subjects, tables, universal_rule
+
+from tf_learnprop import universal
 
 
 class TestSplit:
@@ -39,6 +41,39 @@ def nested():
     outer_input = keras.Input((8, 8, 3))
     x = keras.layers.Dropout(0.5)(backbone(outer_input))
     return keras.Model(outer_input, keras.layers.Dense(5)(x))
+
+
+class TestUniversalRule:
+    @pytest.fixture
+    def trained_on(self, monkeypatch):
+        """Names of the models of each training, in place of the training."""
+        found = []
+
+        def train(names, cache, seed):
+            found.append(set(names))
+            return universal.Generator(seed=seed)
+
+        monkeypatch.setattr(universal_rule, "train", train)
+        return found
+
+    def test_a_family_or_a_model_is_left_out_and_the_rule_is_kept(self, trained_on, tmp_path):
+        everything = set(universal_rule.TRAINED_ON)
+        resnets = {"cifar_resnet20", "cifar_resnet44"}
+        for _ in range(2):
+            universal_rule.held_out("cifar_resnet20", tmp_path, 0)
+            universal_rule.held_out("cifar_resnet20", tmp_path, 0, family=False)
+            universal_rule.held_out("animals_vgg", tmp_path, 0)
+        assert trained_on == [
+            everything - resnets,
+            everything - {"cifar_resnet20"},
+            everything - {"imagenet_lite0"},
+        ]
+
+    def test_of_a_model_that_the_shipped_rule_never_saw_it_is_that_one(self, trained_on, tmp_path):
+        found = universal_rule.held_out("imagenet_lite2", tmp_path, 0, family=False)
+        assert not trained_on
+        for have, expected in zip(found.get_weights(), universal.load().get_weights(), strict=True):
+            np.testing.assert_array_equal(have, expected)
 
 
 class TestModels:
