@@ -43,14 +43,14 @@ QUICK = ("digits_swish", "cifar_resnet20")
 class Run:
     """One subject, its context, and where its results lie."""
 
-    def __init__(self, name, arguments, cache):
+    def __init__(self, name, count, arguments, cache):
         self.quick, self.seed, self.cache = arguments.quick, arguments.seed, cache
         self.retrain = not arguments.keep_rules
         self.subject = subjects.load(name, cache)
         self.large = large = name.startswith(("imagenet", "animals"))
         self.context = measures.Context(
             self.subject,
-            count=arguments.images or ((6 if large else 16) if self.quick else (40 if large else 100)),
+            count=count or ((6 if large else 16) if self.quick else (40 if large else 100)),
             steps=8 if self.quick else (10 if large else 14),
             samples=32 if self.quick else (50 if large else 100),
             mosaics=4 if self.quick else 12,
@@ -231,7 +231,11 @@ def _count(mosaics):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few images, two models")
-    parser.add_argument("--subjects", help=f"of {', '.join(subjects.NAMES)}; by commas")
+    parser.add_argument(
+        "--subjects",
+        help=f"of {', '.join(subjects.NAMES)}; by commas, each with its own number of images if that "
+        "follows after a colon",
+    )
     parser.add_argument("--methods", help="names of methods, by commas; ours always")
     parser.add_argument(
         "--keep-rules", action="store_true", help="train none anew on randomised models, which takes long"
@@ -240,18 +244,23 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/quality"))
     arguments = parser.parse_args()
-    names = (
-        arguments.subjects.split(",") if arguments.subjects else QUICK if arguments.quick else subjects.NAMES
-    )
-    if unknown := set(names) - set(subjects.NAMES):
-        parser.error(
-            f"--subjects must be of {', '.join(subjects.NAMES)}. Received: {', '.join(sorted(unknown))}"
-        )
+    asked = QUICK if arguments.quick else subjects.NAMES
+    if arguments.subjects:
+        asked = arguments.subjects.split(",")
+    counts = {}
+    for one in asked:
+        name, colon, count = one.partition(":")
+        if name not in subjects.NAMES or (colon and not (count.isdecimal() and int(count))):
+            parser.error(
+                f"--subjects must be of {', '.join(subjects.NAMES)}, or such a name, a colon and a number "
+                f"of images above 0. Received: {one}"
+            )
+        counts[name] = int(count) if colon else arguments.images
 
     chapters, every, started = [], {}, time.perf_counter()
-    for name in names:
+    for name, count in counts.items():
         try:
-            run = Run(name, arguments, arguments.out / "cache")
+            run = Run(name, count, arguments, arguments.out / "cache")
         except subjects.MissingData as reason:
             chapters.append(f"## {name}\n\nLeft out: {reason}.")
             continue
