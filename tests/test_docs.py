@@ -16,7 +16,8 @@ from tf_learnprop import wrapping
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("index", "guides/your_model", "guides/training", "guides/own_rule")),
+    "docs/index.md",
+    *(f"docs/guides/{name}.md" for name in ("choosing", "own_rule", "training", "your_model")),
 ]
 
 
