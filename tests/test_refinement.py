@@ -142,7 +142,7 @@ def test_traces_once(wrapped):
     for count in (1, 3):
         wrapped.explain(IMAGES[:count], refine_steps=2, refine_rate=1e-3)
     assert wrapped._refiner is refiner
-    assert refiner._run.experimental_get_tracing_count() <= 3  # of one sample, of any number; with targets
+    assert refiner._run.traced.experimental_get_tracing_count() <= 2  # with targets, and without
 
 
 def test_draws_leave_the_training_alone(wrapped):
@@ -162,6 +162,26 @@ def test_a_step_that_is_not_finite_changes_nothing(wrapped):
     np.testing.assert_array_equal(one, two)
     # Without any step it is another graph, whose rounding may differ in the last digit.
     np.testing.assert_allclose(two, broken.explain(IMAGES[:1]), rtol=1e-6, atol=1e-6)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_after_one_that_is(wrapped):
+    plain = tlp.wrap_model(wrapped.source, "gradient").explain(IMAGES[:2])
+
+    class Bounded(objectives.Objective):
+        """Lets one of the two maps rise without an end, the other one step."""
+
+        def call(self, image, maps, original, classify, training=False):
+            total = tf.reduce_sum(maps, [1, 2])
+            is_second = tf.reduce_all(image == IMAGES[1], [1, 2, 3])
+            risen = total > plain[1].sum() + 1e-3
+            return {"loss": tf.where(is_second & risen, float("nan"), -total)}
+
+    bounded = tlp.wrap_model(wrapped.source, "gradient")
+    bounded.compile(objective=Bounded())
+    one, many = (bounded.explain(IMAGES[:2], refine_steps=steps) for steps in (1, 5))
+    assert (one.sum((1, 2)) > plain.sum((1, 2)) + 1e-3).all()
+    np.testing.assert_array_equal(many[1], one[1])
+    assert many[0].sum() > one[0].sum() + 1e-3
 
 
 @pytest.mark.parametrize("steps", [-1, 1.5, True, None])

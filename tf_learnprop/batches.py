@@ -41,7 +41,7 @@ def split(images, targets, model, classes, batch_size):
     inputs = checks.inputs(images, model)
     total = len(keras.tree.flatten(inputs)[0])
     weights = checks.targets(targets, total, classes)
-    return -(-total // batch_size), _from_arrays(inputs, weights, total, batch_size)
+    return -(-total // batch_size), parts(inputs, weights, batch_size)
 
 
 def is_stream(images):
@@ -65,11 +65,30 @@ def length(stream, name="images"):
     return count
 
 
-def _from_arrays(inputs, weights, total, batch_size):
-    for start in range(0, total, batch_size):
-        part = slice(start, start + batch_size)
+def parts(inputs, weights, size):
+    """Parts of at most `size` samples, in order: an iterator over (inputs, class weights or None)."""
+    for start in range(0, len(keras.tree.flatten(inputs)[0]), size):
+        part = slice(start, start + size)
         batch = keras.tree.map_structure(lambda array, part=part: array[part], inputs)
         yield batch, None if weights is None else weights[part]
+
+
+def for_any_length(function):
+    """A `tf.function` that is traced once for batches of all lengths; its scalars stay scalars."""
+    traced = tf.function(function, autograph=False)  # as in `fit`
+
+    def call(*arguments):
+        traced.get_concrete_function(*keras.tree.map_structure(_any_length, arguments))
+        return traced(*arguments)
+
+    call.traced = traced
+    return call
+
+
+def _any_length(tensor):
+    if tensor is None:
+        return None
+    return tf.TensorSpec([None, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
 
 
 def _from_stream(stream, weights, scalar, model):

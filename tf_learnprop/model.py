@@ -45,9 +45,9 @@ class PropagationModel(keras.Model):
         self.objective = None
         self.engine = attribution.Engine(source, rule_set, output, explained_input)
         self._trackers = types.MappingProxyType({})  # a plain view: Keras would save a dict of metrics
-        self._maps = _for_any_length(self.engine.maps)
-        self._signal = _for_any_length(self.engine.input_signal)
-        self._logits = _for_any_length(self.engine.logits)
+        self._maps = batches.for_any_length(self.engine.maps)
+        self._signal = batches.for_any_length(self.engine.input_signal)
+        self._logits = batches.for_any_length(self.engine.logits)
         self._refiner = None
         self.built = True
 
@@ -299,22 +299,6 @@ class PropagationModel(keras.Model):
     def export(self, path, **options):
         """Writes a SavedModel that answers with maps; see `tf_learnprop.serving.export`."""
         return serving.export(self, path, **options)
-
-
-def _for_any_length(function):
-    """A `tf.function` of batches that is traced once for all their lengths."""
-    traced = tf.function(function, autograph=False)  # as in `fit`
-
-    def call(*arguments):
-        traced.get_concrete_function(*keras.tree.map_structure(_any_length, arguments))
-        return traced(*arguments)
-
-    call.traced = traced
-    return call
-
-
-def _any_length(tensor):
-    return None if tensor is None else tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
 
 
 class _StopAtNaN(keras.callbacks.Callback):

@@ -31,6 +31,7 @@ def soft_mask(maps, area, width=0.15):
     flat = tf.reshape(maps, [shape[0], -1])
     # Not `reduce_std`, whose gradient for a constant map is not finite.
     flat = flat * tf.math.rsqrt(tf.math.reduce_variance(flat, 1, keepdims=True) + 1e-16)
+    # Not `tf.sort`: its gradient can't be computed for many samples side by side, as refinement does.
     order = tf.argsort(tf.stop_gradient(flat), 1, "DESCENDING")
     last = tf.cast(tf.shape(flat)[1] - 1, tf.float32)
 

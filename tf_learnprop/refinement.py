@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import checks, graph, objectives, resampling
+from tf_learnprop import batches, checks, graph, objectives, resampling
 
 
 class Refiner:
@@ -40,7 +40,7 @@ class Refiner:
                 "`refine_steps` needs an input with pixels, of which it makes fills for what it masks. "
                 f"Received: an input of shape {tuple(image)}"
             )
-        self._run = tf.function(self._refined, autograph=False, reduce_retracing=True)
+        self._run = batches.for_any_length(self._refined)
 
     def begin(self, steps, rate, batch_size):
         """The function from a batch to its refined maps.
@@ -51,7 +51,7 @@ class Refiner:
             batch_size: int, masked images that the model sees at once, at most; at least those of a sample.
 
         Returns:
-            Callable (inputs, class weights or None), both tensors, that gives float32 `[n, *spatial]`.
+            Callable (inputs, class weights or None) that gives float32 `[n, *spatial]`.
 
         Raises:
             ValueError: a rate that is not above zero.
@@ -61,14 +61,11 @@ class Refiner:
         schedule = tf.constant(steps), tf.constant(rate, tf.float32)
 
         def maps(inputs, class_weights):
-            parts = []
-            for start in range(0, len(keras.tree.flatten(inputs)[0]), together):
+            refined = []
+            for part in batches.parts(inputs, class_weights, together):
                 self.objective.seed_generator.state.assign(self._fresh)
-                chosen = slice(start, start + together)
-                some = keras.tree.map_structure(lambda array, chosen=chosen: array[chosen], inputs)
-                weights = None if class_weights is None else class_weights[chosen]
-                parts.append(self._run(some, weights, *schedule).numpy())
-            return np.concatenate(parts)
+                refined.append(self._run(*part, *schedule).numpy())
+            return np.concatenate(refined)
 
         return maps
 
@@ -79,35 +76,38 @@ class Refiner:
         maps, logits = self.engine.maps_and_logits(inputs, class_weights, ask)
         field = tf.zeros([tf.shape(maps)[0]] + [self.CELLS] * (maps.shape.rank - 1))
 
-        def descend(step, field, first, second):
-            gradients = tf.vectorized_map(self._gradient, (inputs, maps, logits, field))
-            move, first, second = adam(gradients, first, second, tf.cast(step + 1, tf.float32))
-            return step + 1, field - rate * move, first, second
+        def descend(step, *state):
+            losses, gradients = tf.vectorized_map(self._loss_and_gradient, (inputs, maps, logits, state[0]))
+            move, *moments = adam(gradients, *state[1:], tf.cast(step + 1, tf.float32))
+            axes = list(range(1, gradients.shape.rank))
+            finite = tf.math.is_finite(losses) & tf.reduce_all(tf.math.is_finite(gradients), axes)
+            finite = tf.reshape(finite, [-1] + [1] * len(axes))
+            # A sample whose step is not finite stays as it is.
+            moved = zip((state[0] - rate * move, *moments), state, strict=True)
+            return step + 1, *(tf.where(finite, new, old) for new, old in moved)
 
         start = (tf.constant(0), field, field, field)
-        _, field, _, _ = tf.while_loop(lambda step, *_: step < steps, descend, start, parallel_iterations=1)
+        _, field, *_ = tf.while_loop(lambda step, *_: step < steps, descend, start, parallel_iterations=1)
         return self._with_field(maps, field)
 
-    def _gradient(self, sample):
-        """The loss' gradient by the field of one sample; zero where it is not finite."""
-        inputs, maps, logits, field = sample
+    def _loss_and_gradient(self, sample):
+        """The loss of one sample, and its gradient by the sample's field."""
+        inputs, maps, logits, field = keras.tree.map_structure(lambda tensor: tensor[None], sample)
 
         def repeat(tensor):
-            return tf.repeat(tensor[None], self.MASKS, 0)
+            return tf.repeat(tensor, self.MASKS, 0)
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(field)
             losses = self.engine.judge(
                 keras.tree.map_structure(repeat, inputs),
-                repeat(self._with_field(maps[None], field[None])[0]),
+                repeat(self._with_field(maps, field)),
                 repeat(logits),
                 self.objective,
                 training=True,
             )
             loss = tf.reduce_mean(losses["loss"])
-        gradient = tape.gradient(loss, field, unconnected_gradients="zero")
-        finite = tf.math.is_finite(loss) & tf.reduce_all(tf.math.is_finite(gradient))
-        return tf.where(finite, gradient, 0.0)
+        return loss, tape.gradient(loss, field, unconnected_gradients="zero")[0]
 
     def _with_field(self, maps, field):
         size = resampling.sides(maps, maps.shape.rank - 1)
