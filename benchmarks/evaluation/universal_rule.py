@@ -31,9 +31,9 @@ def held_out(name, cache, seed, family=True):
     """
     left_out = next(names for names in _FAMILIES if name.startswith(names)) if family else (name,)
     names = [other for other in TRAINED_ON if not other.startswith(left_out)]
-    path = cache / f"universal-of-{'-'.join(names)}-{seed}.weights.h5"
     if len(names) == len(TRAINED_ON):
         return universal.load()  # the rule that comes with the package saw no such model
+    path = cache / f"universal-of-{'-'.join(names)}-{seed}.weights.h5"
     if path.exists():
         generator = universal.Generator(seed=seed)
         generator.load_weights(path)

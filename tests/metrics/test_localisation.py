@@ -92,12 +92,22 @@ def test_bad_mosaics(change, message):
         metrics.mosaics(**{"images": images, "labels": labels, "confidences": confidences, **change})
 
 
-@settings(max_examples=20, deadline=None)
-@given(grid=st.integers(1, 3), height=st.integers(1, 3), width=st.integers(1, 3), seed=st.integers(0, 99))
-def test_pointing_game_equals_a_slow_loop(grid, height, width, seed):
+of_any_size = given(
+    grid=st.integers(1, 3), height=st.integers(1, 3), width=st.integers(1, 3), seed=st.integers(0, 99)
+)
+
+
+def drawn(grid, height, width, seed):
+    """Three maps, and a cell for each."""
     generator = np.random.default_rng(seed)
     maps = generator.normal(size=(3, grid * height, grid * width))
-    cells = generator.integers(0, grid * grid, 3)
+    return maps, generator.integers(0, grid * grid, 3)
+
+
+@settings(max_examples=20, deadline=None)
+@of_any_size
+def test_pointing_game_equals_a_slow_loop(grid, height, width, seed):
+    maps, cells = drawn(grid, height, width, seed)
     have = metrics.grid_pointing_game(maps, cells, grid)
     for k in range(3):
         inside = total = 0.0
@@ -110,11 +120,9 @@ def test_pointing_game_equals_a_slow_loop(grid, height, width, seed):
 
 
 @settings(max_examples=20, deadline=None)
-@given(grid=st.integers(1, 3), height=st.integers(1, 3), width=st.integers(1, 3), seed=st.integers(0, 99))
+@of_any_size
 def test_rank_accuracy_equals_a_slow_loop_and_heeds_ranks_alone(grid, height, width, seed):
-    generator = np.random.default_rng(seed)
-    maps = generator.normal(size=(3, grid * height, grid * width))
-    cells = generator.integers(0, grid * grid, 3)
+    maps, cells = drawn(grid, height, width, seed)
     have = metrics.relevance_rank_accuracy(maps, cells, grid)
     for k in range(3):
         places = [(row, column) for row in range(grid * height) for column in range(grid * width)]
