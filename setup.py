@@ -36,7 +36,7 @@ setup(
     entry_points={"console_scripts": ["tf-learnprop=tf_learnprop.cli:main"]},
     packages=find_packages(include=["tf_learnprop", "tf_learnprop.*"]),
     package_data={
-        "tf_learnprop": ["universal.weights.h5"],
+        "tf_learnprop.backward": ["universal.weights.h5"],
         "tf_learnprop.zoo": ["imagenet_class_names.txt"],
     },
     install_requires=[

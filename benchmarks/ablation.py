@@ -30,7 +30,7 @@ def rows(subject, generator, seed):
 
     Args:
         subject: `Subject`.
-        generator: `universal.Generator` that saw no model of the subject's family.
+        generator: `universal.HyperNetwork` that saw no model of the subject's family.
         seed: int.
     """
 
@@ -57,8 +57,8 @@ def rows(subject, generator, seed):
         "… input readout (the paper's form)": (wrap("relevance", "input"), guidance()),
         "… input readout, channel mixing": (wrap("channel_mixing", "input"), guidance()),
         "… first choice alone": (default, guidance(runner_up=0.0)),
-        "… no collages": (default, guidance(collages=0.0)),
-        "… first choice alone, no collages": (default, guidance(runner_up=0.0, collages=0.0)),
+        "… no cutmix": (default, guidance(cutmix=0.0)),
+        "… first choice alone, no cutmix": (default, guidance(runner_up=0.0, cutmix=0.0)),
         "… fill: blur alone": (default, guidance(fills=("blur",))),
         "… masked output guidance (the paper's, plainly read)": (
             default,

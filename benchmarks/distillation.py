@@ -20,7 +20,7 @@ import tensorflow as tf  # noqa: E402
 from evaluation import measures, our_rules, subjects, tables, universal_rule  # noqa: E402
 
 import tf_learnprop as tlp  # noqa: E402
-from tf_learnprop import descent  # noqa: E402
+from tf_learnprop.training import step  # noqa: E402
 
 
 def correlation(maps, others):
@@ -41,20 +41,20 @@ def distil(wrapped, images, teachers, weight, steps, batch_size, seed):
         keras.optimizers.schedules.CosineDecay(2e-3, steps), global_clipnorm=1.0
     )
     optimizer.build(wrapped.trainable_variables)
-    engine = wrapped.engine
+    attributor = wrapped.attributor
 
     def losses(batch, wanted):
-        maps, logits = engine.maps_and_logits(batch)
+        maps, logits = attributor.maps_and_logits(batch)
         likeness = correlation(maps, wanted)
-        found = engine.judge(batch, maps, logits, objective, training=True)
+        found = attributor.loss_of_maps(batch, maps, logits, objective, training=True)
         return {"loss": found["loss"] + weight * (1.0 - likeness), "likeness": likeness}
 
     @tf.function
-    def step(batch, wanted):
-        return descent.descend(optimizer, wrapped.trainable_variables, lambda: losses(batch, wanted))
+    def train(batch, wanted):
+        return step.apply_if_finite(optimizer, wrapped.trainable_variables, lambda: losses(batch, wanted))
 
     data = tf.data.Dataset.from_tensor_slices((images, teachers)).shuffle(len(images), seed=seed).repeat()
-    found = [step(*pair)["likeness"] for pair in data.batch(batch_size).take(steps)]
+    found = [train(*pair)["likeness"] for pair in data.batch(batch_size).take(steps)]
     return float(np.mean(found[-20:]))
 
 

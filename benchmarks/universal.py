@@ -2,7 +2,7 @@
 
     python benchmarks/universal.py
 
-writes `tf_learnprop/universal.weights.h5`. How it does on models that it never saw is measured by
+writes `tf_learnprop/backward/universal.weights.h5`. How it does on models that it never saw is measured by
 `quality.py`, with rules trained on models of other families alone.
 """
 
@@ -20,7 +20,9 @@ def main():
     parser.add_argument("--steps", type=int, default=universal_rule.STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("results/quality/cache"))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("tf_learnprop/universal.weights.h5"))
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("tf_learnprop/backward/universal.weights.h5")
+    )
     arguments = parser.parse_args()
     generator = universal_rule.train(
         universal_rule.TRAINED_ON, arguments.cache, arguments.seed, arguments.steps

@@ -7,7 +7,8 @@ import numpy as np
 import skimage.data
 
 import tf_learnprop as tlp
-from tf_learnprop import objectives, zoo
+from tf_learnprop import zoo
+from tf_learnprop.training import objectives
 
 HERE = pathlib.Path(__file__).parent
 PHOTOS = ("chelsea", "coffee", "rocket")

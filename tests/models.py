@@ -499,7 +499,7 @@ def _reshaped(head):
 HEADS = {
     "fused_softmax": ("softmax", _fused(CLASSES)),
     "sigmoid_unit": ("sigmoid", _fused(1)),
-    "several_labels": ("sigmoid", _fused(4)),
+    "multi_label": ("sigmoid", _fused(4)),
     "logits": (None, _fused(CLASSES)),
     "linear_cast": ("softmax", _fused(CLASSES, "float32")),
     "softmax_activation": ("softmax", _separate(lambda x: layers.Activation("softmax")(x))),

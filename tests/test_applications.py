@@ -102,15 +102,15 @@ def test_promises(name):
     ours, theirs = (tf.function(m, autograph=False)(x).numpy() for m in (learned, model))
     assert abs(ours - theirs).max() <= 1e-5 * abs(theirs).max()
     z = logits(x, training=False).numpy()
-    assert abs(wrapped.engine.logits(x).numpy() - z).max() <= 1e-5 * abs(z).max()
+    assert abs(wrapped.attributor.logits(x).numpy() - z).max() <= 1e-5 * abs(z).max()
 
     # 4. The rules "gradient" and untrained "learned".
     x = x[:1]  # gradients of depthwise convolutions are slow
     signal = models.reference_signal(logits, x)
     scale = abs(signal).max()
     assert scale > 1e-6
-    assert abs(wrapped.engine.input_signal(x).numpy() - signal).max() <= 1e-4 * scale
-    maps, untrained = wrapped.engine.maps(x).numpy(), learned.engine.maps(x).numpy()
+    assert abs(wrapped.attributor.input_signal(x).numpy() - signal).max() <= 1e-4 * scale
+    maps, untrained = wrapped.attributor.maps(x).numpy(), learned.attributor.maps(x).numpy()
     assert maps.shape == (1, side, side) and np.isfinite(maps).all()
     assert np.ptp(maps) > 1e-3
     assert abs(untrained - maps).max() <= 1e-4 * abs(maps).max()

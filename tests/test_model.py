@@ -5,14 +5,14 @@ import tensorflow as tf
 import toys
 
 import tf_learnprop as tlp
-from tf_learnprop import objectives
+from tf_learnprop.training import objectives
 
 IMAGES = toys.images(10)
 
 
 @keras.saving.register_keras_serializable("test_model")
 class TotalRelevance(objectives.Objective):
-    """A user's own objective: the map should be flat; without a draw, so its descent is plain to see."""
+    """A user's own objective: the map should be flat; without a draw, so its step is plain to see."""
 
     reported = ("spread",)
 
@@ -118,7 +118,7 @@ class TestFit:
         wrapped = ready(source, optimizer, TotalRelevance(), "channel_mixing")
         before = values(wrapped.trainable_variables)
         with tf.GradientTape() as tape:
-            maps = wrapped.engine.maps(tf.constant(IMAGES))
+            maps = wrapped.attributor.maps(tf.constant(IMAGES))
             loss = tf.reduce_mean(tf.math.reduce_variance(maps, [1, 2]))
         gradients = tape.gradient(
             loss, [v.value for v in wrapped.trainable_variables], unconnected_gradients="zero"

@@ -12,6 +12,7 @@ import toys
 
 import tf_learnprop as tlp
 from tf_learnprop import saving
+from tf_learnprop.backward import graph
 
 IMAGES = toys.images(3)
 SUFFIXES = [".keras", ".weights.h5"]
@@ -64,7 +65,7 @@ def jolt(wrapped, seed=0):
 
 def maps(wrapped):
     """The maps of the images, without the time to trace `explain`."""
-    return wrapped.engine.maps(tf.constant(IMAGES)).numpy()
+    return wrapped.attributor.maps(tf.constant(IMAGES)).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -442,9 +443,9 @@ class TestLoadRules:
             np.testing.assert_array_equal(one, value)
 
 
-def test_fingerprint_opens_nested_models(model):
+def test_structure_opens_nested_models(model):
     image = keras.Input((16, 16, 3))
     nested = keras.Model(image, keras.layers.Dense(3)(model(image)))
-    rows = saving.fingerprint(nested)
-    assert rows[:-1] == [[f"{model.name}/{path}", row] for path, row in saving.fingerprint(model)]
+    rows = graph.structure(nested)
+    assert rows[:-1] == [[f"{model.name}/{path}", row] for path, row in graph.structure(model)]
     assert rows[-1][1] == "Dense[[4, 3], [3]]"

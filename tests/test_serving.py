@@ -175,7 +175,7 @@ class TestKindsOfModels:
         np.testing.assert_allclose(of_ids["scores"], np.where(of_ids["class_ids"], yes, 1 - yes), rtol=1e-4)
 
     def test_score_of_several_labels(self, tmp_path):
-        source, _ = models.CASES["several_labels"].models()
+        source, _ = models.CASES["multi_label"].models()
         x = models.sample(source, 6)
         _, of_ids = self.ask_both(trained(source), x, {"images": x}, tmp_path)
         expected = source(x).numpy()[np.arange(6), of_ids["class_ids"]]

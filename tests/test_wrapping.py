@@ -33,7 +33,7 @@ class Wrapped:
         return tlp.wrap_model(self.model, rule, readout=readout, **self.case.ends, **kwargs)
 
     def signal(self, wrapped, inputs=None):
-        return wrapped.engine.input_signal(self.x if inputs is None else inputs).numpy()
+        return wrapped.attributor.input_signal(self.x if inputs is None else inputs).numpy()
 
 
 @pytest.fixture(scope="module", params=list(CASES))
@@ -73,7 +73,7 @@ class TestEveryKindOfModel:
     def test_logits(self, subject):
         expected = subject.logits(subject.x, training=False)
         expected = keras.tree.flatten(expected)[subject.case.position]
-        assert_close(subject.wrapped.engine.logits(subject.x), expected)
+        assert_close(subject.wrapped.attributor.logits(subject.x), expected)
 
     def test_gradient_rule_is_the_gradient(self, subject):
         expected = models.reference_signal(
@@ -112,7 +112,7 @@ class TestEveryKindOfModel:
 
     def test_source_is_untouched(self, subject):
         # The last of the class: by now the model has been wrapped, called and explained.
-        subject.wrapped.engine.maps(subject.x)
+        subject.wrapped.attributor.maps(subject.x)
         assert models.snapshot(subject.model) == subject.before
         for layer in subject.model.layers:
             if isinstance(layer, keras.Model):
@@ -434,7 +434,7 @@ class TestChoice:
         assert wrapped.coverage.swapped == ["first/shared"]
         x = models.sample(model)
         assert_same_outputs(wrapped(x), model(x))
-        trace = wrapped.engine.runner(x)
+        trace = wrapped.attributor.runner(x)
         assert [path for path, _ in trace.activations] == ["first/shared"] * 2
 
 
@@ -770,4 +770,4 @@ class TestErrors:
         assert not row.swapped and row.reason == "inside the layer's own call"
         x = models.sample(model)
         assert_same_outputs(wrapped(x), model(x))
-        assert_close(wrapped.engine.input_signal(x), models.reference_signal(model, x))
+        assert_close(wrapped.attributor.input_signal(x), models.reference_signal(model, x))

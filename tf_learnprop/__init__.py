@@ -1,5 +1,7 @@
 """Learned propagation rules for attribution maps of Keras models."""
 
+import sys
+
 import keras
 
 if keras.backend.backend() != "tensorflow":
@@ -8,12 +10,27 @@ if keras.backend.backend() != "tensorflow":
         f"'tensorflow' before Keras is imported. Received: backend '{keras.backend.backend()}'."
     )
 
-from tf_learnprop import callbacks, data, fills, layers, metrics, objectives, plotting, readouts, rules
+from tf_learnprop import callbacks, data, metrics, plotting
 from tf_learnprop._version import __version__
+from tf_learnprop.backward import layers, readouts, rules, universal
+from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.model import PropagationModel
-from tf_learnprop.saving import RuleSet, load_rules, save_rules
+from tf_learnprop.saving import load_rules, save_rules
+from tf_learnprop.training import baselines as fills
+from tf_learnprop.training import objectives
 from tf_learnprop.wrapping import wrap_model
+
+# The public modules have short names, `tf_learnprop.rules`, wherever they stand in the package.
+for _name, _module in {
+    "fills": fills,
+    "layers": layers,
+    "objectives": objectives,
+    "readouts": readouts,
+    "rules": rules,
+    "universal": universal,
+}.items():
+    sys.modules[f"{__name__}.{_name}"] = _module
 
 __all__ = [
     "Coverage",
@@ -31,5 +48,6 @@ __all__ = [
     "readouts",
     "rules",
     "save_rules",
+    "universal",
     "wrap_model",
 ]

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import checks, graph, plotting
+from tf_learnprop import plotting
+from tf_learnprop.backward import graph
+from tf_learnprop.inputs import checks
 from tf_learnprop.model import PropagationModel
 from tf_learnprop.plotting import _pictures
 

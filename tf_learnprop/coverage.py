@@ -3,7 +3,7 @@
 import dataclasses
 from collections import abc
 
-from tf_learnprop import graph
+from tf_learnprop.backward import graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Coverage(abc.Sequence):
     def __init__(self, source, rule_set):
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         self._rows = []
-        for site in graph.survey(source):
+        for site in graph.find_activations(source):
             if site.path in rules:
                 fate = (True, type(rules[site.path]).__name__)
             else:
-                fate = (False, "", site.obstacle or "not selected")
+                fate = (False, "", site.skip_reason or "not selected")
             row = Row(site.path, site.layer_class, site.activation, *fate)
             self._rows.append(row)
 

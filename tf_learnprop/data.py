@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 

@@ -6,18 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import (
-    attribution,
-    batches,
-    checks,
-    coverage,
-    descent,
-    graph,
-    objectives,
-    refinement,
-    saving,
-    serving,
-)
+from tf_learnprop import coverage, saving, serving
+from tf_learnprop.backward import graph
+from tf_learnprop.backward.attributor import Attributor
+from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop.inputs import batches, checks
+from tf_learnprop.training import objectives, refinement, step
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
@@ -43,18 +37,18 @@ class PropagationModel(keras.Model):
         self.output_index = output
         self.input_index = explained_input
         self.objective = None
-        self.engine = attribution.Engine(source, rule_set, output, explained_input)
+        self.attributor = Attributor(source, rule_set, output, explained_input)
         self._trackers = types.MappingProxyType({})  # a plain view: Keras would save a dict of metrics
-        self._maps = batches.for_any_length(self.engine.maps)
-        self._signal = batches.for_any_length(self.engine.input_signal)
-        self._logits = batches.for_any_length(self.engine.logits)
+        self._maps = batches.for_any_length(self.attributor.maps)
+        self._signal = batches.for_any_length(self.attributor.input_signal)
+        self._logits = batches.for_any_length(self.attributor.logits)
         self._refiner = None
         self.built = True
 
     # -- what Keras asks for ---------------------------------------------------------------------------
 
     def call(self, inputs):
-        return self.engine.outputs(inputs)
+        return self.attributor.outputs(inputs)
 
     def build(self, input_shape=None):
         self.built = True
@@ -158,10 +152,10 @@ class PropagationModel(keras.Model):
 
     def train_step(self, data):
         inputs = self._inputs_of(data)
-        losses = descent.descend(
+        losses = step.apply_if_finite(
             self.optimizer,
             self.trainable_variables,
-            lambda: self.engine.guidance(inputs, self.objective, training=True),
+            lambda: self.attributor.guidance(inputs, self.objective, training=True),
             # Of several steps in one execution, those that follow a failed one must not go on.
             sound=tf.math.is_finite(self._trackers["loss"].result()),
         )
@@ -169,7 +163,7 @@ class PropagationModel(keras.Model):
 
     def test_step(self, data):
         inputs = self._inputs_of(data)
-        return self._report(self.engine.guidance(inputs, self.objective, training=False))
+        return self._report(self.attributor.guidance(inputs, self.objective, training=False))
 
     def predict_step(self, data):
         return self(self._inputs_of(data))
@@ -202,7 +196,7 @@ class PropagationModel(keras.Model):
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
         source = keras.saving.deserialize_keras_object(config.pop("source"), custom_objects)
-        rule_set = saving.RuleSet.from_config(config.pop("rule_set"))
+        rule_set = RuleSet.from_config(config.pop("rule_set"))
         return cls(source, rule_set, **config)
 
     # -- maps --------------------------------------------------------------------------------------------
@@ -215,8 +209,7 @@ class PropagationModel(keras.Model):
     @property
     def class_count(self):
         """int, number of classes of the explained output; a single unit counts as two, no and yes."""
-        units = graph.graph_of(self.source).outputs[self.output_index].shape[-1]
-        return 2 if units == 1 else units
+        return self.attributor.head.class_count
 
     def explain(self, images, targets=None, *, batch_size=32, verbose=0, refine_steps=0, refine_rate=0.05):
         """Attribution maps, by one forward and one backward pass.
@@ -289,7 +282,7 @@ class PropagationModel(keras.Model):
                 rules in memory stay as they are.
         """
         loaded = saving.load_rules(path, self.source)
-        if saving.kind(loaded) != saving.kind(self.rule_set):
+        if loaded.signature() != self.rule_set.signature():
             raise ValueError(
                 f"'{path}' holds other rules than this model was wrapped with; give the path to "
                 "`wrap_model(model, rule=path)` instead."

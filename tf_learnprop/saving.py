@@ -1,7 +1,7 @@
 """The rule file: a model's rules and readout, with all that is needed to give them back to that model.
 
 The file is Keras' own (`.keras` or `.weights.h5`). Beside the weights it holds one JSON text: the
-configuration of each rule by layer path, the readout, the library's version and the fingerprint of the model.
+configuration of each rule by layer path, the readout, the library's version and the structure of the model.
 Reading it builds registered rule and readout classes from plain values and reads numbers; nothing is run.
 """
 
@@ -17,144 +17,16 @@ import h5py
 import keras
 import numpy as np
 
-from tf_learnprop import graph, readouts, rules
 from tf_learnprop._version import __version__
+from tf_learnprop.backward import graph
+from tf_learnprop.backward.rule_set import FORMAT, RuleSet
 
 _SUFFIXES = (".keras", ".weights.h5")
-_FORMAT = 1
 
 
 def is_rule_path(name):
     """Whether a string is a path of saved rules, by its ending."""
     return str(name).endswith(_SUFFIXES)
-
-
-def fingerprint(model):
-    """A model's structure: list of [path, "Class(weight shapes)"] in the order of execution.
-
-    Two models match if the second entries agree; names, which Keras counts up, don't matter, nor does the
-    input's size.
-    """
-    rows = []
-    for path, operation in graph.operations(model):
-        shapes = [list(w.shape) for w in getattr(operation, "weights", [])]
-        name = graph.activation_name(getattr(operation, "activation", None) or operation)
-        rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
-    return rows
-
-
-@keras.saving.register_keras_serializable("tf_learnprop")
-class RuleSet(keras.Model):
-    """The rules of one model by layer path, and its readout: all that training changes.
-
-    Args:
-        entries: list of (path, `PropagationRule`, shape of the activation).
-        readout: `Readout`.
-        read: list of ints, which of the swapped activations' runs, in order, the readout reads; first
-            `readouts.INPUT` if it reads the explained input.
-        structure: the model's `fingerprint`.
-    """
-
-    def __init__(self, entries, readout, read, structure, **kwargs):
-        super().__init__(**kwargs)
-        self.paths = [path for path, _, _ in entries]
-        self.rules = [rule for _, rule, _ in entries]
-        self.shapes = [tuple(shape) for _, _, shape in entries]
-        self.readout = readout
-        self.read = list(read)
-        self.structure = structure
-        for rule, shape in zip(self.rules, self.shapes, strict=True):
-            if not rule.built:
-                rule.build(shape)
-        if not readout.built:
-            readout.build(len(self.read))
-        self.built = True
-
-    def call(self, inputs):
-        raise NotImplementedError("A `RuleSet` holds rules; it computes nothing by itself.")
-
-    def copy(self):
-        """An independent rule set with the same configuration and weights."""
-        copies = [rules.get(rule) for rule in self.rules]
-        entries = zip(self.paths, copies, self.shapes, strict=True)
-        twin = RuleSet(list(entries), readouts.get(self.readout), self.read, self.structure)
-        twin.set_weights(self.get_weights())
-        return twin
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "format": _FORMAT,
-            "version": __version__,
-            "rules": [
-                {"path": path, "shape": list(shape), **_serialize(rule)}
-                for path, rule, shape in zip(self.paths, self.rules, self.shapes, strict=True)
-            ],
-            "readout": _serialize(self.readout),
-            "read": self.read,
-            "structure": self.structure,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        entries = [
-            (row["path"], _deserialize(row, rules.PropagationRule), tuple(row["shape"]))
-            for row in config["rules"]
-        ]
-        readout = _deserialize(config["readout"], readouts.Readout)
-        return cls(entries, readout, config["read"], config["structure"], name=config["name"])
-
-    def save_own_variables(self, store):
-        # The `.weights.h5` format has no place for a configuration but among the arrays.
-        text = json.dumps(self.get_config()).encode()
-        store["config"] = np.frombuffer(text, np.uint8)
-
-    def load_own_variables(self, store):
-        pass
-
-
-def kind(rule_set):
-    """What two rule sets must have in common for one to take the other's weights."""
-    config = rule_set.get_config()
-    layers = [*config["rules"], config["readout"]]
-    settings = [
-        {name: value for name, value in row["config"].items() if name not in ("name", "trainable")}
-        for row in layers
-    ]
-    places = [(row["path"], row["shape"][-1]) for row in config["rules"]]
-    return json.dumps([[row["class"] for row in layers], settings, places, config["read"]])
-
-
-def _serialize(layer):
-    config = {**layer.get_config(), "dtype": layer.dtype_policy.name}
-    _check_plain(config, type(layer).__name__)
-    return {"class": keras.saving.get_registered_name(type(layer)), "config": config}
-
-
-def _deserialize(row, base):
-    """A registered class from its name and plain values; nothing is imported for it."""
-    cls = keras.saving.get_registered_object(row["class"])
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise ValueError(
-            f"The rule file names the class {row['class']!r}, which is not a registered "
-            f"`{base.__name__}`. Import the module that registers it first."
-        )
-    _check_plain(row["config"], row["class"])
-    return cls.from_config(row["config"])
-
-
-def _check_plain(value, owner):
-    """Refuses what Keras would make an object of, as it could be any code: a dict with a class name."""
-    if isinstance(value, dict):
-        if "class_name" in value:
-            raise ValueError(
-                f"The configuration of a rule or readout must hold plain values alone. Received: "
-                f"class_name={value['class_name']!r} in that of {owner}"
-            )
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for part in value:
-            _check_plain(part, owner)
 
 
 @contextlib.contextmanager
@@ -234,10 +106,10 @@ def load_rules(path, model=None):
         raise ValueError(
             f"'{path}' is not a whole file of saved rules ({type(error).__name__}: {error})."
         ) from error
-    if config.get("format") != _FORMAT:
+    if config.get("format") != FORMAT:
         raise ValueError(
             f"'{path}' has rule format {config.get('format')!r}, written by tf_learnprop "
-            f"{config.get('version')!r}; this is tf_learnprop {__version__}, which reads format {_FORMAT}."
+            f"{config.get('version')!r}; this is tf_learnprop {__version__}, which reads format {FORMAT}."
         )
     if model is not None:
         config = _adapt(config, model, path)
@@ -266,7 +138,7 @@ def _read_config(path):
 
 def _adapt(config, model, path):
     """The configuration with the layer paths of `model`, whose structure must be the file's."""
-    theirs, ours = config["structure"], fingerprint(model)
+    theirs, ours = config["structure"], graph.structure(model)
     differing = [
         f"{_row(a)} in the file, {_row(b)} in the model"
         for a, b in zip(theirs, ours, strict=False)

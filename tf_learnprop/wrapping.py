@@ -6,7 +6,10 @@ import os
 import keras
 import tensorflow as tf
 
-from tf_learnprop import attribution, graph, readouts, rules, saving, universal
+from tf_learnprop import saving
+from tf_learnprop.backward import graph, readouts, rules, universal
+from tf_learnprop.backward.attributor import Attributor, rule_layers
+from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.model import PropagationModel
 
 
@@ -61,7 +64,7 @@ def wrap_model(
     if isinstance(rule, os.PathLike) or isinstance(rule, str) and saving.is_rule_path(rule):
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
         return PropagationModel(model, saving.load_rules(rule, model), **ends)
-    chosen = _choose(graph.survey(model), rule, include, exclude)
+    chosen = _choose(graph.find_activations(model), rule, include, exclude)
     return PropagationModel(model, _make_rule_set(model, chosen, readout, **ends), **ends)
 
 
@@ -140,17 +143,17 @@ def _choose(sites, rule, include, exclude):
         new_rule = rule_of(site)
         if new_rule is None:
             continue
-        if site.obstacle == graph.OPAQUE:
+        if site.skip_reason == graph.OPAQUE:
             raise ValueError(
                 f"Layer '{site.path}' ({site.layer_class}) holds activations ({site.activation}) that only "
                 "its own Python code reaches. Build it from Keras layers as `keras.Model(inputs, "
                 f"outputs)`, or leave it alone with exclude='{site.path}': it then keeps its gradient."
             )
         forced = included is not None and site.reachable
-        if forced or not site.obstacle:
+        if forced or not site.skip_reason:
             chosen.append((site, new_rule))
     if not chosen:
-        found = ", ".join(f"{s.path} ({s.activation}: {s.obstacle or 'excluded'})" for s in sites[:5])
+        found = ", ".join(f"{s.path} ({s.activation}: {s.skip_reason or 'excluded'})" for s in sites[:5])
         raise ValueError(
             "There is no activation to swap. Found: " + (found or f"none of {', '.join(graph.SWAPPABLE)}")
         )
@@ -238,16 +241,16 @@ def _make_rule_set(model, chosen, readout, output, explained_input):
                 "'channel_mixing' has weights for each channel. Use rule='relevance' there."
             )
         rule.build(shape)
-    structure = saving.fingerprint(model)
+    structure = graph.structure(model)
     reached = set()
     probes = [(path, _Probe(lambda p=path: reached.add(p)), shape) for path, _, shape in chosen]
-    probe_set = saving.RuleSet(probes, readouts.get(readout), read, structure)
-    _run_symbolically(model, attribution.Engine(model, probe_set, output, explained_input).maps)
+    probe_set = RuleSet(probes, readouts.get(readout), read, structure)
+    _run_symbolically(model, Attributor(model, probe_set, output, explained_input).maps)
     entries = [
         (path, rules.GradientRule() if rule.weights and path not in reached else rule, shape)
         for path, rule, shape in chosen
     ]
-    rule_set = saving.RuleSet(entries, readout, read, structure)
+    rule_set = RuleSet(entries, readout, read, structure)
     if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
         shapes = dict(readable)
         universal.initialise(rule_set, [shapes[position] for position in read])
@@ -257,7 +260,7 @@ def _make_rule_set(model, chosen, readout, output, explained_input):
 def read_shapes(wrapped):
     """Shapes `[n, ..., c]` of what the readout of a `PropagationModel` reads, in that order."""
     swapped = set(wrapped.rule_set.paths)
-    chosen = [(site, None) for site in graph.survey(wrapped.source) if site.path in swapped]
+    chosen = [(site, None) for site in graph.find_activations(wrapped.source) if site.path in swapped]
     shapes = dict(enumerate(shape for _, shape in _activations(wrapped.source, chosen, wrapped.output_index)))
     shapes[readouts.INPUT] = tuple(graph.graph_of(wrapped.source).inputs[wrapped.input_index].shape)
     return [shapes[position] for position in wrapped.rule_set.read]
@@ -272,7 +275,7 @@ def _common_shape(first, second):
 
 def _activations(model, chosen, output):
     """The chosen activations in the order in which they run, list of (path, shape)."""
-    layers = attribution.swaps(model, {site.path: rules.GradientRule() for site, _ in chosen})
+    layers = rule_layers(model, {site.path: rules.GradientRule() for site, _ in chosen})
     runner = graph.GraphRunner(model, layers, output)
     found = []
 

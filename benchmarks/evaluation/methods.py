@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from tf_learnprop import resampling
+from tf_learnprop.backward import resampling
 
 
 class Variant(NamedTuple):

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 import tf_learnprop as tlp
 from evaluation import our_rules, subjects
-from tf_learnprop import universal, wrapping
+from tf_learnprop import wrapping
+from tf_learnprop.backward import universal
 
 STEPS = 250
 #: The models that it is trained on.
@@ -18,7 +19,7 @@ _FAMILIES = (("digits", "mnist"), ("cifar",), ("imagenet", "animals"))
 
 
 def held_out(name, cache, seed, family=True):
-    """A wrapped model's `Generator` that was not trained on the subject, kept in `cache`.
+    """A wrapped model's `HyperNetwork` that was not trained on the subject, kept in `cache`.
 
     Args:
         name: str, the subject's.
@@ -27,7 +28,7 @@ def held_out(name, cache, seed, family=True):
         family: bool, whether all models of the subject's family are left out, or its own model alone.
 
     Returns:
-        `Generator`.
+        `HyperNetwork`.
     """
     left_out = next(names for names in _FAMILIES if name.startswith(names)) if family else (name,)
     names = [other for other in TRAINED_ON if not other.startswith(left_out)]
@@ -35,7 +36,7 @@ def held_out(name, cache, seed, family=True):
         return universal.load()  # the rule that comes with the package saw no such model
     path = cache / f"universal-of-{'-'.join(names)}-{seed}.weights.h5"
     if path.exists():
-        generator = universal.Generator(seed=seed)
+        generator = universal.HyperNetwork(seed=seed)
         generator.load_weights(path)
     else:
         generator = train(names, cache, seed)
@@ -55,7 +56,7 @@ class Member:
 
     Args:
         subject: `Subject`.
-        generator: `universal.Generator`.
+        generator: `universal.HyperNetwork`.
         seed: int.
     """
 
@@ -83,7 +84,7 @@ class Member:
         with tf.GradientTape(watch_accessed_variables=False) as inner:
             for variable in variables:
                 inner.watch(variable)
-            loss = tf.reduce_mean(self.wrapped.engine.guidance(batch, self.objective, True)["loss"])
+            loss = tf.reduce_mean(self.wrapped.attributor.guidance(batch, self.objective, True)["loss"])
         by_rules = inner.gradient(loss, variables, unconnected_gradients="zero")
         # The chain rule by hand: the rules' gradients go on into what made their weights.
         gradients = outer.gradient([value for _, value in pairs], weights, by_rules, "zero")
@@ -91,12 +92,12 @@ class Member:
 
 
 def train(names, cache, seed, steps=STEPS):
-    """A `Generator` trained on the models of these names.
+    """A `HyperNetwork` trained on the models of these names.
 
     A step takes one batch of each model; their gradients, each of norm 1 at most, are averaged.
     """
     keras.utils.set_random_seed(seed)
-    generator = universal.Generator(seed=seed)
+    generator = universal.HyperNetwork(seed=seed)
     members = [Member(subjects.load(name, cache), generator, seed) for name in names]
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps)
     optimizer = keras.optimizers.Adam(rate)

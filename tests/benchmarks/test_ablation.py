@@ -9,7 +9,7 @@ import toys
 from evaluation import measures, subjects
 
 import tf_learnprop as tlp
-from tf_learnprop import universal
+from tf_learnprop.backward import universal
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_images_set_aside_are_not_measured(monkeypatch, tmp_path):
 
 def test_each_row_of_the_ablation(subject, tmp_path):
     context = measures.Context(subject, 6, 4, 0, 0, 0)
-    rows = ablation.rows(subject, universal.Generator(seed=0), seed=0)
+    rows = ablation.rows(subject, universal.HyperNetwork(seed=0), seed=0)
     assert len(rows) == 15
     untrained = "untrained, input readout"
     for name, (wrap, objective) in rows.items():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from evaluation import methods, small_models, subjects, tables, universal_rule
 
-from tf_learnprop import universal
+from tf_learnprop.backward import universal
 
 
 class TestSplit:
@@ -51,7 +51,7 @@ class TestUniversalRule:
 
         def train(names, cache, seed):
             found.append(set(names))
-            return universal.Generator(seed=seed)
+            return universal.HyperNetwork(seed=seed)
 
         monkeypatch.setattr(universal_rule, "train", train)
         return found

@@ -15,7 +15,7 @@ def random_images(count=3, height=9, width=7, seed=0):
 
 def painted(images, fill, keep=None, **options):
     keep = np.zeros(images.shape[:-1], bool) if keep is None else keep
-    return _perturbing.Painter(images, fill, **options)(np.arange(len(images)), keep)
+    return _perturbing.Imputer(images, fill, **options)(np.arange(len(images)), keep)
 
 
 def loop_blur(image, kernel, sigma, mean):

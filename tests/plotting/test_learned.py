@@ -207,7 +207,7 @@ class TestLayerContributions:
 
 def terms_of(wrapped, image, target):
     """The terms of the readout's sum, from the signals of the wrapped model by a tape, in NumPy."""
-    runner = wrapped.engine.runner
+    runner = wrapped.attributor.runner
     tensor, read = tf.constant(image[None]), []
     with tf.GradientTape() as tape:
         tape.watch(tensor)

@@ -29,7 +29,6 @@ def run(arguments, console):
         dict: what `report.json` holds, and `page`, the file of the page.
     """
     from tf_learnprop import data, metrics, plotting
-    from tf_learnprop.attribution import class_logits
 
     if arguments.limit < 2:
         raise UsageError(f"--limit must be at least 2. Received: {arguments.limit}")
@@ -49,7 +48,8 @@ def run(arguments, console):
     with console.status(f"measuring maps of {len(images)} images"):
         report = metrics.report(wrapped, images, seed=arguments.seed)
         shown = photos[:_SHOWN]
-        ranked = np.argsort(-np.asarray(class_logits(wrapped.logits(images[:_SHOWN]))), 1)
+        logits = wrapped.attributor.head.class_logits(wrapped.logits(images[:_SHOWN]))
+        ranked = np.argsort(-np.asarray(logits), 1)
         maps = {
             name: wrapped.explain(images[:_SHOWN], ranked[:, place])
             for place, name in enumerate(("predicted class", "second choice"))

@@ -73,14 +73,16 @@ def run(arguments, console):
 
 def _explained(wrapped, source, photos, names, target, out, refine_steps):
     from tf_learnprop import plotting
-    from tf_learnprop.attribution import class_logits
 
     pixels = np.stack(list(photos.values()))
     images = np.asarray(source.preprocess(pixels.astype(np.float32)))
     maps = wrapped.explain(images, target, refine_steps=refine_steps)
-    logits = np.asarray(class_logits(wrapped.logits(images)), np.float64)
-    classes = logits.argmax(1) if target is None else np.full(len(logits), target)
-    for path, photo, attribution, scores, number in zip(photos, pixels, maps, logits, classes, strict=True):
+    head, logits = wrapped.attributor.head, wrapped.logits(images)
+    probabilities = head.probabilities(logits).numpy()
+    classes = head.predicted(logits).numpy() if target is None else np.full(len(logits), target)
+    for path, photo, attribution, shares, number in zip(
+        photos, pixels, maps, probabilities, classes, strict=True
+    ):
         stem = out / names[path]
         stem.parent.mkdir(parents=True, exist_ok=True)
         files = {"overlay": f"{stem}.png", "map": f"{stem}.npy"}
@@ -88,13 +90,11 @@ def _explained(wrapped, source, photos, names, target, out, refine_steps):
         np.save(files["map"], attribution)
         axes = plotting.overlay(photo, attribution, title=name)
         axes.figure.savefig(files["overlay"], dpi=100)
-        shares = np.exp(scores - scores.max())
-        probability = float(shares[number] / shares.sum())
         yield {
             "image": str(path),
             "class": name,
             "class_id": int(number),
-            "probability": probability,
+            "probability": float(shares[number]),
             **files,
         }
 

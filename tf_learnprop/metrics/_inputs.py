@@ -8,7 +8,7 @@ from collections import abc
 import keras
 import numpy as np
 
-from tf_learnprop import batches
+from tf_learnprop.inputs import batches
 
 
 def gathered(name, value):

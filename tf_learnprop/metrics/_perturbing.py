@@ -3,8 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import checks, fills, resampling
+from tf_learnprop.backward import resampling
+from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs
+from tf_learnprop.training import baselines
 
 
 def gaussian_blur(images, kernel=None, sigma=None, mean=0.0):
@@ -141,7 +143,7 @@ def by_name(fills):
     return fills
 
 
-class Painter:
+class Imputer:
     """Replaces pixels of the images by a fill.
 
     Args:
@@ -168,14 +170,14 @@ class Painter:
         if filled is not None:
             self._filled = _fitting("fill", filled, images.shape)
 
-    def __call__(self, owners, keep):
-        """Images `owners` `[b]`, of which the pixels `keep`, bool `[b, *spatial]`, stay."""
-        images = self._images[owners]
+    def __call__(self, sample_index, keep):
+        """Images `sample_index` `[b]`, of which the pixels `keep`, bool `[b, *spatial]`, stay."""
+        images = self._images[sample_index]
         if self._filled is None:
             return fill_from_neighbours(images, keep, self._mean)
         if images.ndim > keep.ndim:
             keep = keep[..., None]
-        return np.where(keep, images, self._filled[owners])
+        return np.where(keep, images, self._filled[sample_index])
 
     def _make(self, fill, seed):
         if callable(fill):
@@ -189,7 +191,7 @@ class Painter:
         if fill == "blur":
             return gaussian_blur(self._images, mean=self._mean)
         if fill == "noise":
-            return fills.noise(tf.constant(self._images), seed=(seed, 0))
+            return baselines.noise(tf.constant(self._images), seed=(seed, 0))
         return _another(self._images, seed)
 
 

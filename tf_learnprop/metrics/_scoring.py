@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs
 
 
@@ -66,20 +66,20 @@ class Scorer:
         self.targets = predicted if targets is None else _inputs.class_ids(targets, len(images), classes)
         self.confidences = self._followed(self._probabilities(self.outputs), np.arange(len(images)))
 
-    def outputs_of(self, images, owners):
-        """The followed class' output, float64 `[b]`, for images made of those with numbers `owners`."""
-        return self._followed(self._two_classes(self._raw(images)), owners)
+    def outputs_of(self, images, sample_index):
+        """The followed class' output, float64 `[b]`, for images made of those with numbers `sample_index`."""
+        return self._followed(self._two_classes(self._raw(images)), sample_index)
 
-    def probabilities_of(self, images, owners):
+    def probabilities_of(self, images, sample_index):
         """As `outputs_of`, the followed class' probability."""
-        return self._followed(self._probabilities(self._two_classes(self._raw(images))), owners)
+        return self._followed(self._probabilities(self._two_classes(self._raw(images))), sample_index)
 
     def over(self, variants, make, score):
         """Scores of perturbed images, several an image; only one batch of them exists at a time.
 
         Args:
             variants: int, v, the number of perturbed images for each image.
-            make: maps (owners `[b]`, variant numbers `[b]`) to perturbed images `[b, ...]`.
+            make: maps (sample_index `[b]`, variant numbers `[b]`) to perturbed images `[b, ...]`.
             score: `outputs_of` or `probabilities_of`.
 
         Returns:
@@ -87,14 +87,14 @@ class Scorer:
         """
 
         def compute(flat):
-            owners, numbers = np.divmod(flat, variants)
-            return score(make(owners, numbers), owners)
+            sample_index, numbers = np.divmod(flat, variants)
+            return score(make(sample_index, numbers), sample_index)
 
         count = len(self.images) * variants
         return in_batches(count, compute, self._batch_size, self._verbose).reshape(-1, variants)
 
-    def _followed(self, outputs, owners):
-        return outputs[np.arange(len(owners)), self.targets[owners]]
+    def _followed(self, outputs, sample_index):
+        return outputs[np.arange(len(sample_index)), self.targets[sample_index]]
 
     def _probabilities(self, outputs):
         return softmax(outputs) if self._from_logits else outputs

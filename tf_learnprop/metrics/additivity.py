@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs, _ranking
-from tf_learnprop.metrics._trial import Trial
-from tf_learnprop.metrics._trial import grid as grid_of
+from tf_learnprop.metrics._perturbation import Perturbation
+from tf_learnprop.metrics._perturbation import grid as grid_of
 
 
 def mu_fidelity(
@@ -49,7 +49,7 @@ def mu_fidelity(
     checks.whole_number("grid", grid, 1)
     checks.whole_number("samples", samples, 2)
     options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Trial(model, images, maps, targets, **options)
+    trial = Perturbation(model, images, maps, targets, **options)
     cells = grid ** len(trial.size)
     chosen = int(subset * cells + 1e-9)
     if grid > min(trial.size) or chosen == 0:
@@ -104,7 +104,7 @@ def infidelity(
     _inputs.share("largest", largest)
     checks.whole_number("samples", samples, 1)
     options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Trial(model, images, maps, targets, **options)
+    trial = Perturbation(model, images, maps, targets, **options)
     sums, drops = trial.removals(fill, _squares(trial.size, largest, samples, seed))
     if rescale:
         power = (sums**2).mean(1, keepdims=True)

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _ranking
-from tf_learnprop.metrics._trial import Trial, area, grid, sums, thresholds
+from tf_learnprop.metrics._perturbation import Perturbation, area, grid, sums, thresholds
 
 
 class Degradation(NamedTuple):
@@ -66,7 +66,7 @@ def degradation(
     checks.whole_number("tile", tile, 1)
     checks.whole_number("step", step, 1)
     options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Trial(model, images, maps, targets, **options)
+    trial = Perturbation(model, images, maps, targets, **options)
     labels = grid([np.arange(side) // tile for side in trial.size])
     ranks = _ranking.descending_ranks(sums(trial.maps, labels) / np.bincount(labels), seed)
     tiles = ranks.shape[1]

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _perturbing, _ranking
-from tf_learnprop.metrics._trial import Trial, area, thresholds
+from tf_learnprop.metrics._perturbation import Perturbation, area, thresholds
 
 
 class Curve(NamedTuple):
@@ -84,7 +84,7 @@ def deletion(
             the reverse.
     """
     options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Trial(model, images, maps, targets, **options)
+    trial = Perturbation(model, images, maps, targets, **options)
     return _curve(trial, trial.painter(fill), step, inserted=False)
 
 
@@ -118,7 +118,7 @@ def insertion(
         TypeError, ValueError: as `deletion`.
     """
     options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Trial(model, images, maps, targets, **options)
+    trial = Perturbation(model, images, maps, targets, **options)
     return _curve(trial, trial.painter(fill), step, inserted=True)
 
 
@@ -152,7 +152,7 @@ def insertion_deletion(
     """
     fills = _perturbing.by_name(fills)
     options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Trial(model, images, maps, targets, **options)
+    trial = Perturbation(model, images, maps, targets, **options)
     inserted, deleted = {}, {}
     for name, fill in fills.items():
         painter = trial.painter(fill)

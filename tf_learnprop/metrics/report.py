@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_learnprop import checks, plotting
+from tf_learnprop import plotting
+from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs, _perturbing, _scoring
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
 from tf_learnprop.metrics.insertion_deletion import insertion_deletion

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs, _scoring
 
 
@@ -45,27 +45,28 @@ def max_sensitivity(
     ids = None if targets is None else _inputs.class_ids(targets, len(images), np.iinfo(np.int64).max)
     reach = radius * float(images.max() - images.min())
 
-    def maps_of(owners, noisy):
-        maps = explain(noisy) if ids is None else explain(noisy, ids[owners])
+    def maps_of(sample_index, noisy):
+        maps = explain(noisy) if ids is None else explain(noisy, ids[sample_index])
         maps = _inputs.maps_of(maps)
-        if len(maps) != len(owners):
+        if len(maps) != len(sample_index):
             raise ValueError(
-                f"`explain` must give one map an image. Received: {len(maps)} maps for {len(owners)} images"
+                "`explain` must give one map an image. "
+                f"Received: {len(maps)} maps for {len(sample_index)} images"
             )
         return maps.reshape(len(maps), -1)
 
     clean = _scoring.in_batches(len(images), lambda rows: maps_of(rows, images[rows]), batch_size)
 
     def distance(flat):
-        owners, numbers = np.divmod(flat, samples)
+        sample_index, numbers = np.divmod(flat, samples)
         noise = [
             np.random.default_rng((seed, owner, number)).uniform(-reach, reach, images.shape[1:])
-            for owner, number in zip(owners, numbers, strict=True)
+            for owner, number in zip(sample_index, numbers, strict=True)
         ]
-        maps = maps_of(owners, images[owners] + np.asarray(noise, np.float32))
+        maps = maps_of(sample_index, images[sample_index] + np.asarray(noise, np.float32))
         if maps.shape[1] != clean.shape[1]:
             raise ValueError("`explain` must give maps of one size. Received: several")
-        return np.linalg.norm(maps - clean[owners], axis=1)
+        return np.linalg.norm(maps - clean[sample_index], axis=1)
 
     total = len(images) * samples
     moved = _scoring.in_batches(total, distance, batch_size, verbose).reshape(-1, samples).max(1)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs, _ranking, _scoring
 
 

@@ -6,7 +6,10 @@ import matplotlib
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import attribution, batches, graph, readouts, rules, saving
+from tf_learnprop.backward import graph, readouts, rules
+from tf_learnprop.backward.attributor import Attributor, rule_layers
+from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop.inputs import batches
 from tf_learnprop.plotting import _figures, _pictures
 
 #: The hand-crafted rules drawn beside a layer's own, with looks that stay apart where they coincide.
@@ -72,8 +75,8 @@ class _Probe:
     def __init__(self, wrapped, path, rule=None):
         rule_set = wrapped.rule_set
         index = rule_set.paths.index(path)
-        swaps = attribution.swaps(wrapped.source, {path: rule or rule_set.rules[index]})
-        self.layer = dict(swaps.values())[path]
+        layers = rule_layers(wrapped.source, {path: rule or rule_set.rules[index]})
+        self.layer = dict(layers.values())[path]
         _, *sides, channels = rule_set.shapes[index]
         # An activation with weights (PReLU) may have some for each pixel.
         most = math.inf if getattr(self.layer.activation, "weights", None) else _SIDE
@@ -193,12 +196,12 @@ def _terms(wrapped, inputs, class_weights):
     """NumPy `[layers, h, w]`, the maps that the readout adds up for a batch of one."""
     own = wrapped.rule_set
     entries = zip(own.paths, own.rules, own.shapes, strict=True)
-    rule_set = saving.RuleSet(list(entries), _Terms(own.readout), own.read, own.structure)
-    engine = attribution.Engine(wrapped.source, rule_set, wrapped.output_index, wrapped.input_index)
-    return engine.maps(inputs, class_weights)[0].numpy()
+    rule_set = RuleSet(list(entries), _Terms(own.readout), own.read, own.structure)
+    attributor = Attributor(wrapped.source, rule_set, wrapped.output_index, wrapped.input_index)
+    return attributor.maps(inputs, class_weights)[0].numpy()
 
 
 def _names_read(wrapped, inputs):
     """What the readout reads, by layer path; a path comes once for each run of its layer."""
-    paths = [path for path, _ in wrapped.engine.runner(inputs).activations]
+    paths = [path for path, _ in wrapped.attributor.runner(inputs).activations]
     return ["input" if position == readouts.INPUT else paths[position] for position in wrapped.rule_set.read]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import matplotlib
 import tensorflow as tf
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 
 _MAP_DTYPES = ("float32", "float16")
 

@@ -10,7 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import checks, graph, readouts, rules, saving
+from tf_learnprop.backward import graph, readouts, rules
+from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop.inputs import checks
 from tf_learnprop.serving import warmup as warmup_file
 from tf_learnprop.serving.options import Options
 from tf_learnprop.serving.signatures import Signatures, input_specs
@@ -137,7 +139,7 @@ def _untrained(rule_set):
         return False
     given = zip(rule_set.paths, rule_set.rules, rule_set.shapes, strict=True)
     entries = [(path, rules.get(rule), shape) for path, rule, shape in given]
-    fresh = saving.RuleSet(entries, readouts.get(rule_set.readout), rule_set.read, rule_set.structure)
+    fresh = RuleSet(entries, readouts.get(rule_set.readout), rule_set.read, rule_set.structure)
     pairs = zip(rule_set.get_weights(), fresh.get_weights(), strict=True)
     return all(np.array_equal(one, other) for one, other in pairs)
 

@@ -8,7 +8,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from tf_learnprop import attribution, graph
+from tf_learnprop.backward import graph
 from tf_learnprop.serving import pictures
 
 _CLASS_IDS = tf.TensorSpec([None], tf.int64, "class_ids")
@@ -29,7 +29,7 @@ class Signatures:
     def __init__(self, model, options):
         self.options = options
         self.specs = input_specs(model)
-        self._engine = model.engine
+        self._attributor = model.attributor
         self._class_count = model.class_count
         self._structure = graph.graph_of(model.source).input
         self._colours = pictures.colour_table(options.colormap)
@@ -81,7 +81,7 @@ class Signatures:
             return self._explain_classes(tf.fill(count, tf.constant(target, tf.int64)), *inputs)
         if k is None:
             return self._explain_predicted(*inputs)
-        classes = attribution.class_logits(self._engine.logits(self._packed(inputs)))
+        classes = self._attributor.head.class_logits(self._attributor.logits(self._packed(inputs)))
         class_ids = tf.cast(tf.math.top_k(classes, k).indices, tf.int64)
         inputs = [tf.repeat(tensor, k, 0) for tensor in inputs]
         maps, _, scores = self._explain_classes(tf.reshape(class_ids, [-1]), *inputs)
@@ -107,11 +107,11 @@ class Signatures:
     def _explain(self, inputs, class_ids=None):
         """Maps, class ids and scores of the given classes `[n]`, None for the predicted ones."""
         weights = None if class_ids is None else tf.one_hot(class_ids, self._class_count)
-        maps, logits = self._engine.maps_and_logits(self._packed(inputs), weights)
-        classes = attribution.class_logits(logits)
+        maps, logits = self._attributor.maps_and_logits(self._packed(inputs), weights)
+        head = self._attributor.head
         if class_ids is None:
-            class_ids = tf.argmax(classes, -1)
-        probabilities = tf.sigmoid(classes) if self._engine.several_labels else tf.nn.softmax(classes)
+            class_ids = head.predicted(logits)
+        probabilities = head.probabilities(logits)
         return maps, class_ids, tf.gather(probabilities, class_ids, batch_dims=1)
 
     def _packed(self, inputs):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_learnprop import rules
+from tf_learnprop.backward import rules
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")

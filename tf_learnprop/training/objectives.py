@@ -5,7 +5,8 @@ import math
 import keras
 import tensorflow as tf
 
-from tf_learnprop import fills as fills_module
+from tf_learnprop.backward.output_head import OutputHead
+from tf_learnprop.training import baselines
 
 _PACKAGE = "tf_learnprop"
 
@@ -77,7 +78,7 @@ class Objective(keras.layers.Layer):
         """
         return image
 
-    def ask(self, logits):
+    def select_target(self, logits):
         """Which classes a step of the training explains: logits of which the largest is the class.
 
         Args:
@@ -95,7 +96,7 @@ class Objective(keras.layers.Layer):
             image: float32 `[n, *spatial, c]` or `[n, features]`, the explained input.
             maps: float32 `[n, *spatial]` or `[n, features]`.
             original: float32 `[n, classes]`, log-probabilities of the classes for `image`, by the logits
-                that `ask` gave.
+                that `select_target` gave.
             classify: callable, the same for other inputs of that shape, `[k·n, ...]` for an int k; its
                 backward pass is the model's own.
             training: bool, True draws at random; False makes the same choices every time.
@@ -121,7 +122,7 @@ class Objective(keras.layers.Layer):
         super().load_own_variables(arrays)
 
 
-def collages(image, share, seed=None):
+def cutmix_images(image, share, seed=None):
     """Cuts samples in two and takes what lies behind the cut from the sample before, in the same place.
 
     Where parts of two samples meet, a map can only keep the answer by telling one class' evidence from the
@@ -153,29 +154,6 @@ def collages(image, share, seed=None):
     return tf.where(behind, tf.roll(image, 1, 0), image)
 
 
-def lead(logits, classes):
-    """Logits in which given classes have changed places with the largest.
-
-    Args:
-        logits: float32 `[n, units]`; a single unit z counts as the classes no (0) and yes (1).
-        classes: int `[n]`.
-
-    Returns:
-        float32 `[n, units]`.
-    """
-    if logits.shape[-1] == 1:
-        return tf.where(classes[:, None] == 1, tf.abs(logits), -tf.abs(logits))
-    count = tf.shape(logits)[-1]
-    first, asked = tf.one_hot(tf.argmax(logits, -1), count), tf.one_hot(classes, count)
-    gap = tf.reduce_sum((first - asked) * logits, -1, keepdims=True)
-    return logits + gap * (asked - first)
-
-
-def runner_up(logits):
-    """Logits in which the two largest have changed places, float32 `[n, units]`; of a single unit, −z."""
-    return -logits if logits.shape[-1] == 1 else lead(logits, tf.math.top_k(logits, 2).indices[:, 1])
-
-
 def masked(image, mask, fill):
     """mask·image + (1 − mask)·fill; the mask has no channel axis unless the image has none."""
     mask = mask[..., None] if mask.shape.rank < image.shape.rank else mask
@@ -191,15 +169,15 @@ class AreaGuidance(Objective):
     c the predicted class; loss = preserve + destroy. The areas of a batch are spread evenly over their range
     and its samples take the fills in turn, both from a random start.
 
-    Two things make the maps tell classes apart. Some samples of the training are `collages` of two. And
-    some are asked for the model's second choice c instead of its first: p(x) is then that of the logits with
-    these two exchanged.
+    Two things make the maps tell classes apart. Some training samples are cut and joined with another one
+    (`cutmix_images`). For some the model's second choice c is explained instead of its first: p(x) is then
+    that of the logits with these two exchanged.
 
     Args:
         min_area, max_area: floats in (0, 1), range of a.
         width: float, see `soft_mask`.
         fills: tuple of names from `tf_learnprop.fills`.
-        collages: float in [0, 1], the share of the samples that are cut and joined with another.
+        cutmix: float in [0, 1], the share of the samples that are cut and joined with another.
         runner_up: float in [0, 1], the share of the samples that are asked for the second choice.
         seed: int.
     """
@@ -212,7 +190,7 @@ class AreaGuidance(Objective):
         max_area=0.7,
         width=0.15,
         fills=("blur", "mean", "noise", "shift"),
-        collages=0.5,
+        cutmix=0.5,
         runner_up=0.5,
         seed=0,
         **kwargs,
@@ -225,27 +203,28 @@ class AreaGuidance(Objective):
             )
         if not 0 < width < 1:
             raise ValueError(f"`width` must be in (0, 1). Received: width={width}")
-        unknown = [name for name in fills if name not in fills_module.BY_NAME]
+        unknown = [name for name in fills if name not in baselines.BY_NAME]
         if unknown or not fills:
             raise ValueError(
-                f"`fills` must be one or more of {', '.join(map(repr, fills_module.BY_NAME))}. "
+                f"`fills` must be one or more of {', '.join(map(repr, baselines.BY_NAME))}. "
                 f"Received: fills={fills!r}"
             )
-        for name, share in (("collages", collages), ("runner_up", runner_up)):
+        for name, share in (("cutmix", cutmix), ("runner_up", runner_up)):
             if not 0 <= share <= 1:
                 raise ValueError(f"`{name}` must be in [0, 1]. Received: {name}={share}")
         self.min_area, self.max_area = min_area, max_area
         self.width = width
         self.fills = tuple(fills)
-        self.collages = collages
+        self.cutmix = cutmix
         self.runner_up = runner_up
 
     def augment(self, image):
-        return collages(image, self.collages, self.seed_generator)
+        return cutmix_images(image, self.cutmix, self.seed_generator)
 
-    def ask(self, logits):
+    def select_target(self, logits):
         draws = keras.random.uniform([tf.shape(logits)[0], 1], seed=self.seed_generator)
-        return tf.where(draws < self.runner_up, runner_up(logits), logits)
+        second = OutputHead(logits.shape[-1]).promote_runner_up(logits)
+        return tf.where(draws < self.runner_up, second, logits)
 
     def call(self, image, maps, original, classify, training=False):
         count = tf.shape(maps)[0]
@@ -272,7 +251,7 @@ class AreaGuidance(Objective):
         return self.min_area + (self.max_area - self.min_area) * unit
 
     def _fill(self, image, training):
-        functions = [fills_module.BY_NAME[name] for name in self.fills]
+        functions = [baselines.BY_NAME[name] for name in self.fills]
         first, seed = 0, None
         if training:
             seed = tf.cast(tf.convert_to_tensor(self.seed_generator.next()), tf.int32)
@@ -283,8 +262,15 @@ class AreaGuidance(Objective):
         return tf.add_n([tf.where(turn == k, fill, 0.0) for k, fill in enumerate(fills)])
 
     def get_config(self):
-        names = ("min_area", "max_area", "width", "fills", "collages", "runner_up")
+        names = ("min_area", "max_area", "width", "fills", "cutmix", "runner_up")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if "collages" in config:  # the name of `cutmix` in files of version 0.1
+            config["cutmix"] = config.pop("collages")
+        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -306,9 +292,9 @@ class MaskedOutputGuidance(Objective):
         super().__init__(seed, **kwargs)
         if not (area_weight >= 0 and math.isfinite(area_weight)):
             raise ValueError(f"`area_weight` must be finite and >= 0. Received: {area_weight!r}")
-        if fill not in fills_module.BY_NAME:
+        if fill not in baselines.BY_NAME:
             raise ValueError(
-                f"`fill` must be one of {', '.join(map(repr, fills_module.BY_NAME))}. Received: fill={fill!r}"
+                f"`fill` must be one of {', '.join(map(repr, baselines.BY_NAME))}. Received: fill={fill!r}"
             )
         self.area_weight = area_weight
         self.fill = fill
@@ -318,7 +304,7 @@ class MaskedOutputGuidance(Objective):
         low = tf.reduce_min(maps, axes, keepdims=True)
         high = tf.reduce_max(maps, axes, keepdims=True)
         mask = (maps - low) / (high - low + 1e-8)
-        fill = fills_module.BY_NAME[self.fill](image)
+        fill = baselines.BY_NAME[self.fill](image)
         preserve = cross_entropy(tf.exp(original), classify(masked(image, mask, fill)))
         area = tf.reduce_mean(mask, axes)
         return {

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 import tf_learnprop as tlp
-from tf_learnprop import rules
+from tf_learnprop.backward import rules
 
 SHAPES = [(3, 7), (3, 6, 4), (2, 5, 4, 3), (2, 3, 4, 3, 2)]
 
@@ -237,7 +237,7 @@ class TestSecondOrderGradient:
         weights = generator.normal(size=(2, 8, 8)).astype("float32")
 
         def loss():
-            maps = wrapped.engine.maps(x)
+            maps = wrapped.attributor.maps(x)
             scale = tf.math.reduce_std(maps)
             return tf.reduce_sum(tf.tanh(maps / scale) * weights) + tf.reduce_mean(maps / scale)
 
@@ -285,7 +285,7 @@ class TestSecondOrderGradient:
         wrapped = tlp.wrap_model(model, "channel_mixing", readout="input")
         by_rule = [rule.trainable_weights for rule in wrapped.rule_set.rules]
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(tf.square(wrapped.engine.maps(x)))
+            loss = tf.reduce_sum(tf.square(wrapped.attributor.maps(x)))
         for weights in by_rule:
             bias = weights[-1]
             assert bias.path.endswith("gate_bias")

@@ -11,17 +11,17 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from tf_learnprop import readouts, rules
+from tf_learnprop.backward import readouts, rules
 
 _WEIGHTS = pathlib.Path(__file__).with_name("universal.weights.h5")
 
 
-class Generator(keras.Model):
+class HyperNetwork(keras.Model):
     """Makes weights for the rules and the readout of a model; no shape in it depends on the model.
 
     All `RelevanceRule`s get the same kernels. Their biases, and the readout's w and β, come from a network of
-    one hidden layer (tanh) over the layer's place, see `places`. Its last weights start at zero, so that it
-    begins with the plain gradient and equal weights. The readout's focus keeps its own start.
+    one hidden layer (tanh) over the layer's place, see `position_features`. Its last weights start at zero,
+    so that it begins with the plain gradient and equal weights. The readout's focus keeps its own start.
 
     Args:
         hidden: int, width of the rules' hidden layer.
@@ -46,7 +46,7 @@ class Generator(keras.Model):
         self.built = True
 
     def call(self, inputs):
-        raise NotImplementedError("A `Generator` makes weights; it computes nothing by itself.")
+        raise NotImplementedError("A `HyperNetwork` makes weights; it computes nothing by itself.")
 
     def weights_for(self, rule_set, read_shapes):
         """Weights for a model's rules and its readout.
@@ -60,7 +60,7 @@ class Generator(keras.Model):
             `RelevanceRule`s and readouts that are not `MultiLayerReadout`s have none.
         """
         pairs = []
-        of_rules = self._of_places(places(rule_set.shapes, [False] * len(rule_set.shapes)))
+        of_rules = self._of_places(position_features(rule_set.shapes, [False] * len(rule_set.shapes)))
         for rule, row in zip(rule_set.rules, tf.unstack(of_rules), strict=True):
             if isinstance(rule, rules.RelevanceRule):
                 pairs += [
@@ -71,7 +71,7 @@ class Generator(keras.Model):
                 ]
         if isinstance(rule_set.readout, readouts.MultiLayerReadout):
             at_input = [position == readouts.INPUT for position in rule_set.read]
-            raw = tf.transpose(self._of_places(places(read_shapes, at_input))[:, :2])
+            raw = tf.transpose(self._of_places(position_features(read_shapes, at_input))[:, :2])
             pairs.append((rule_set.readout.raw_weights, raw / 2.0))
         return pairs
 
@@ -84,7 +84,7 @@ class Generator(keras.Model):
 PLACE = 7
 
 
-def places(shapes, at_input):
+def position_features(shapes, at_input):
     """Where layers stand in their model.
 
     Args:
@@ -114,7 +114,7 @@ def _side(shape):
 
 def load():
     """The generator that comes with the package."""
-    generator = Generator()
+    generator = HyperNetwork()
     generator.load_weights(_WEIGHTS)
     return generator
 
@@ -124,8 +124,8 @@ def initialise(rule_set, read_shapes, generator=None):
 
     Args:
         rule_set: `RuleSet`.
-        read_shapes: as for `Generator.weights_for`.
-        generator: `Generator`; default is the one that comes with the package.
+        read_shapes: as for `HyperNetwork.weights_for`.
+        generator: `HyperNetwork`; default is the one that comes with the package.
     """
     for variable, value in (generator or load()).weights_for(rule_set, read_shapes):
         variable.assign(value)

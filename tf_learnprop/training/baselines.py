@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tf_learnprop import resampling
+from tf_learnprop.backward import resampling
 
 
 def mean(images, seed=None):

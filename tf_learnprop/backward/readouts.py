@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from tf_learnprop import resampling
+from tf_learnprop.backward import resampling
 
 _PACKAGE = "tf_learnprop"
 _EPSILON = 1e-12

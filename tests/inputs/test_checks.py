@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 
 
 def model(*shapes, dtype="float32"):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_learnprop import readouts
+from tf_learnprop.backward import readouts
 
 
 def draw(*shape, seed=0):

@@ -6,11 +6,12 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 import keras
 import tensorflow as tf
 
-from tf_learnprop import graph, readouts
-from tf_learnprop.layers import RuleActivation
+from tf_learnprop.backward import graph, readouts
+from tf_learnprop.backward.layers import RuleActivation
+from tf_learnprop.backward.output_head import OutputHead
 
 
-class Engine:
+class Attributor:
     """A source model with its rules in place.
 
     Args:
@@ -20,16 +21,16 @@ class Engine:
         explained_input: int, the input that is explained.
 
     Attributes:
-        several_labels: bool, whether each unit of the explained output is a yes-or-no question of its own.
+        head: `OutputHead`, how the explained output is read as classes.
     """
 
     def __init__(self, source, rule_set, output=0, explained_input=0):
         self.rule_set = rule_set
         self.input_index = explained_input
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
-        self.runner = graph.GraphRunner(source, swaps(source, rules), output)
+        self.runner = graph.GraphRunner(source, rule_layers(source, rules), output)
         units = graph.graph_of(source).outputs[output].shape[-1]
-        self.several_labels = self.runner.head.activation == "sigmoid" and units > 1
+        self.head = OutputHead(units, self.runner.head.activation)
 
     def outputs(self, inputs):
         """The model's outputs; a tape around this call gets the rules' backward pass."""
@@ -51,15 +52,15 @@ class Engine:
         """
         return self.maps_and_logits(inputs, class_weights)[0]
 
-    def maps_and_logits(self, inputs, class_weights=None, ask=None):
+    def maps_and_logits(self, inputs, class_weights=None, select_target=None):
         """As `maps`, with the logits of the same forward pass, float32 `[n, units]`.
 
-        `ask`, if given, is a function from these logits to others, which are returned in their place and say
-        which class is explained.
+        `select_target`, if given, maps these logits to others, whose largest entry is the class that is
+        explained; then those are returned.
         """
         readout, read = self.rule_set.readout, self.rule_set.read
         image, image_signal, activations, signals, logits = self._backward(
-            inputs, class_weights, readout.reads_input, frozenset(read), ask
+            inputs, class_weights, readout.reads_input, frozenset(read), select_target
         )
         return readout(image, image_signal, activations, signals), logits
 
@@ -73,27 +74,26 @@ class Engine:
         # Another image beside inputs that belong to this one would be no sample of the data.
         if training and len(keras.tree.flatten(inputs)) == 1:
             inputs = with_image(objective.augment(image))
-        maps, logits = self.maps_and_logits(inputs, ask=objective.ask if training else None)
-        return self.judge(inputs, maps, logits, objective, training)
+        maps, logits = self.maps_and_logits(
+            inputs, select_target=objective.select_target if training else None
+        )
+        return self.loss_of_maps(inputs, maps, logits, objective, training)
 
-    def judge(self, inputs, maps, logits, objective, training):
+    def loss_of_maps(self, inputs, maps, logits, objective, training):
         """The objective's losses for given maps of a batch; the class explained has the largest logit."""
         logits = tf.stop_gradient(logits)
         image, with_image = self._explained(inputs)
-        label = tf.argmax(logits, -1)
-
-        def log_probability(logits, repeats=1):
-            if self.several_labels:  # the one predicted is judged alone
-                logits = tf.gather(logits, tf.tile(label, [repeats])[:, None], batch_dims=1)
-            return tf.nn.log_softmax(class_logits(logits))
+        labels = tf.argmax(logits, -1)
 
         def classify(images):
             repeats = tf.shape(images)[0] // tf.shape(image)[0]
-            return log_probability(self.logits(with_image(images, repeats)), repeats)
+            masked = self.logits(with_image(images, repeats))
+            return self.head.log_probabilities(masked, tf.tile(labels, [repeats]))
 
-        return objective(image, maps, log_probability(logits), classify=classify, training=training)
+        original = self.head.log_probabilities(logits, labels)
+        return objective(image, maps, original, classify=classify, training=training)
 
-    def _backward(self, inputs, class_weights, reads_input, read, ask=None):
+    def _backward(self, inputs, class_weights, reads_input, read, select_target=None):
         image, with_image = self._explained(inputs)
         activations = [image] if readouts.INPUT in read else []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -106,11 +106,10 @@ class Engine:
                     activations.append(tensor)
 
             logits = self.runner(with_image(image), watch=watch).logits
-            classes = class_logits(logits)
-            logits = ask(logits) if ask else logits
+            classes = self.head.class_logits(logits)
+            logits = select_target(logits) if select_target else logits
             if class_weights is None:
-                asked = tf.argmax(class_logits(logits), -1)
-                class_weights = tf.one_hot(asked, tf.shape(classes)[-1])
+                class_weights = tf.one_hot(self.head.predicted(logits), self.head.class_count)
             score = tf.reduce_sum(class_weights * classes)
         sources = [image] * reads_input + activations
         signals = tape.gradient(score, sources, unconnected_gradients="zero")
@@ -138,21 +137,16 @@ def _tile(tensor, repeats):
     return tf.tile(tensor, [repeats] + [1] * (tensor.shape.rank - 1))
 
 
-def class_logits(logits):
-    """Logits of the classes; a single unit z is the classes no and yes, with logits −z/2 and z/2."""
-    return logits if logits.shape[-1] != 1 else tf.concat([-logits, logits], -1) / 2.0
-
-
-def swaps(source, rules):
+def rule_layers(source, rules):
     """The `RuleActivation`s of a model: dict from `id(operation)` to (path, layer), for `GraphRunner`.
 
     Args:
         source: `keras.Model`.
         rules: dict from layer path to `PropagationRule`.
     """
-    swaps = {}
-    for site in graph.survey(source):
+    layers = {}
+    for site in graph.find_activations(source):
         if site.path in rules:
             activation = site.operation.activation if site.fused else site.operation
-            swaps[id(site.operation)] = (site.path, RuleActivation(activation, rules[site.path]))
-    return swaps
+            layers[id(site.operation)] = (site.path, RuleActivation(activation, rules[site.path]))
+    return layers

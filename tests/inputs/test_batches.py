@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 import toys
 
-from tf_learnprop import batches
+from tf_learnprop.inputs import batches
 
 IMAGES = toys.images(7)
 CLASSES = 4

@@ -53,7 +53,7 @@ _FUSED_LAYERS = tuple(
 
 
 @dataclasses.dataclass(frozen=True)
-class Site:
+class ActivationSite:
     """One activation of a model.
 
     Attributes:
@@ -61,7 +61,7 @@ class Site:
         operation: the Keras layer or operation.
         activation: str, name of the activation ("?" where it can't be seen).
         fused: bool, whether it is the `activation` of a convolution or dense layer.
-        obstacle: str, why it is left alone by default; "" if it can be swapped.
+        skip_reason: str, why it is left alone by default; "" if it can be swapped.
         reachable: bool, whether a rule could be put behind it at all.
     """
 
@@ -69,7 +69,7 @@ class Site:
     operation: object
     activation: str
     fused: bool = False
-    obstacle: str = ""
+    skip_reason: str = ""
     reachable: bool = True
 
     @property
@@ -121,17 +121,17 @@ def activation_name(activation):
     return None if name == "linear" else name
 
 
-def survey(model):
+def find_activations(model):
     """Every activation of a model, in the order of execution.
 
     Args:
         model: Functional or built Sequential `keras.Model`.
 
     Returns:
-        list of `Site`.
+        list of `ActivationSite`.
     """
     heads = [head(model, index) for index in range(len(graph_of(model).outputs))]
-    outputs = {id(end.operation) for end in heads if end.activation or not end.goes_on}
+    outputs = {id(end.operation) for end in heads if end.activation or not end.has_consumers}
     sites, seen = [], set()
     for path, operation in operations(model):
         if id(operation) not in seen:
@@ -154,6 +154,20 @@ def operations(model, prefix=""):
             yield path, operation
 
 
+def structure(model):
+    """A model's structure: list of [path, "Class(weight shapes)"] in the order of execution.
+
+    Two models match if the second entries agree; names, which Keras counts up, don't matter, nor does the
+    input's size.
+    """
+    rows = []
+    for path, operation in operations(model):
+        shapes = [list(w.shape) for w in getattr(operation, "weights", [])]
+        name = activation_name(getattr(operation, "activation", None) or operation)
+        rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
+    return rows
+
+
 def _site(path, operation, is_output):
     fused = isinstance(operation, _FUSED_LAYERS)
     if fused and not _is_keras(_owner_of_call(operation)):
@@ -162,10 +176,10 @@ def _site(path, operation, is_output):
     if name is None:
         return None if fused else _opaque(path, operation)
     if is_output:
-        return Site(path, operation, name, fused, "the output's own activation", False)
+        return ActivationSite(path, operation, name, fused, "the output's own activation", False)
     if name in SWAPPABLE:
-        return Site(path, operation, name, fused)
-    return Site(path, operation, name, fused, _REASONS.get(name, "not a known activation"))
+        return ActivationSite(path, operation, name, fused)
+    return ActivationSite(path, operation, name, fused, _REASONS.get(name, "not a known activation"))
 
 
 def _opaque(path, operation):
@@ -178,12 +192,12 @@ def _opaque(path, operation):
     }
     swappable = sorted(inner & set(SWAPPABLE))
     if swappable:
-        return Site(path, operation, ", ".join(swappable), False, OPAQUE, False)
+        return ActivationSite(path, operation, ", ".join(swappable), False, OPAQUE, False)
     if "softmax" in inner or isinstance(operation, keras.layers.Attention):
-        return Site(path, operation, "softmax", False, _REASONS["softmax"], False)
+        return ActivationSite(path, operation, "softmax", False, _REASONS["softmax"], False)
     if not _is_keras(type(operation)) or isinstance(operation, keras.layers.Lambda):
-        obstacle = "a custom layer: what its call computes can't be seen"
-        return Site(path, operation, "?", False, obstacle, False)
+        skip_reason = "a custom layer: what its call computes can't be seen"
+        return ActivationSite(path, operation, "?", False, skip_reason, False)
     return None
 
 
@@ -203,13 +217,13 @@ class Head:
         operation: the Keras layer or operation.
         activation: str, "softmax" or "sigmoid" if the output has passed one, else "".
         fused: bool, whether that is the `activation` of a convolution or dense layer.
-        goes_on: bool, whether the output is also used inside the model.
+        has_consumers: bool, whether the output is also used inside the model.
     """
 
     operation: object
     activation: str = ""
     fused: bool = False
-    goes_on: bool = False
+    has_consumers: bool = False
 
 
 def head(model, index):
@@ -219,15 +233,15 @@ def head(model, index):
 
 def _head_of(tensor):
     operation, node, position = tensor._keras_history
-    goes_on = bool(operation._outbound_nodes)
+    has_consumers = bool(operation._outbound_nodes)
     if graph_of(operation):
         inner = head(operation, position)
-        return dataclasses.replace(inner, goes_on=goes_on or inner.goes_on)
+        return dataclasses.replace(inner, has_consumers=has_consumers or inner.has_consumers)
     if _is_transparent(operation):
         return _head_of(operation._inbound_nodes[node].input_tensors[0])
     name = _own_activation(operation)
     fused = isinstance(operation, _FUSED_LAYERS)
-    return Head(operation, name if name in HEADS else "", fused, goes_on)
+    return Head(operation, name if name in HEADS else "", fused, has_consumers)
 
 
 def _is_transparent(operation):
@@ -241,13 +255,13 @@ class GraphRunner:
 
     Args:
         model: Functional or built Sequential `keras.Model`.
-        swaps: dict from the `id` of an operation to (path, `RuleActivation`).
+        rule_layers: dict from the `id` of an operation to (path, `RuleActivation`).
         output: int, which of the model's outputs is explained.
     """
 
-    def __init__(self, model, swaps, output=0):
+    def __init__(self, model, rule_layers, output=0):
         self.model = model
-        self.swaps = swaps
+        self.rule_layers = rule_layers
         self.output = output
         self.head = head(model, output)
 
@@ -283,9 +297,9 @@ class GraphRunner:
                 y = _call(operation, args, kwargs)
                 logits_of[id(y)] = y, operation(logits_of[id(x)][1])
                 return y
-            if not swap or id(operation) not in self.swaps:
+            if not swap or id(operation) not in self.rule_layers:
                 return _call(operation, args, kwargs)
-            path, rule_activation = self.swaps[id(operation)]
+            path, rule_activation = self.rule_layers[id(operation)]
             if isinstance(operation, _FUSED_LAYERS):
                 x = _linear_twin(operation)(*args, **kwargs)
             y = rule_activation(x)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_learnprop import fills
+from tf_learnprop.training import baselines
 
 SHAPES = [(5, 4), (4, 9, 2), (3, 8, 6, 2), (2, 4, 6, 5, 3)]
 
@@ -13,9 +13,9 @@ def batch(shape, seed=0):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", fills.BY_NAME)
+@pytest.mark.parametrize("name", baselines.BY_NAME)
 def test_fills_keep_shape_and_dtype(name, shape):
-    fill = fills.BY_NAME[name](tf.constant(batch(shape)), seed=tf.constant([1, 2]))
+    fill = baselines.BY_NAME[name](tf.constant(batch(shape)), seed=tf.constant([1, 2]))
     assert fill.shape == shape
     assert fill.dtype == tf.float32
 
@@ -25,12 +25,12 @@ def test_mean_is_that_of_each_channel(shape):
     images = batch(shape)
     channel_means = images.reshape(-1, shape[-1]).mean(0)
     expected = np.broadcast_to(channel_means, shape)
-    np.testing.assert_allclose(fills.mean(tf.constant(images)), expected, rtol=1e-5)
+    np.testing.assert_allclose(baselines.mean(tf.constant(images)), expected, rtol=1e-5)
 
 
 def test_blur_of_features_is_their_mean():
     images = tf.constant(batch((5, 4)))
-    np.testing.assert_allclose(fills.blur(images), fills.mean(images), rtol=1e-6)
+    np.testing.assert_allclose(baselines.blur(images), baselines.mean(images), rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES[1:])
@@ -43,13 +43,13 @@ def test_blur_is_gaussian_along_each_side(shape):
         weights = np.exp(-0.5 * ((place[:, None] - place[None]) / (0.2 * length)) ** 2)
         weights /= weights.sum(1, keepdims=True)
         expected = np.moveaxis(np.tensordot(weights, expected, (1, axis)), 0, axis)
-    np.testing.assert_allclose(fills.blur(tf.constant(images), sigma=0.2), expected, rtol=1e-4)
+    np.testing.assert_allclose(baselines.blur(tf.constant(images), sigma=0.2), expected, rtol=1e-4)
 
 
 def test_noise_has_the_batch_moments_of_each_channel():
     images = batch((16, 24, 24, 2))
     images[..., 1] = 0.1 * images[..., 1] - 7.0
-    noise = fills.noise(tf.constant(images), seed=tf.constant([3, 4])).numpy()
+    noise = baselines.noise(tf.constant(images), seed=tf.constant([3, 4])).numpy()
     for channel in range(2):
         have, want = noise[..., channel], images[..., channel]
         np.testing.assert_allclose(have.mean(), want.mean(), atol=0.05 * want.std())
@@ -58,10 +58,10 @@ def test_noise_has_the_batch_moments_of_each_channel():
 
 def test_noise_follows_its_seed():
     images = tf.constant(batch((2, 4, 4, 1)))
-    one = fills.noise(images, seed=tf.constant([1, 2]))
-    np.testing.assert_array_equal(one, fills.noise(images, seed=tf.constant([1, 2])))
-    np.testing.assert_array_equal(fills.noise(images), fills.noise(images))
-    assert np.abs(one - fills.noise(images, seed=tf.constant([1, 3]))).max() > 0.1
+    one = baselines.noise(images, seed=tf.constant([1, 2]))
+    np.testing.assert_array_equal(one, baselines.noise(images, seed=tf.constant([1, 2])))
+    np.testing.assert_array_equal(baselines.noise(images), baselines.noise(images))
+    assert np.abs(one - baselines.noise(images, seed=tf.constant([1, 3]))).max() > 0.1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -73,11 +73,11 @@ def test_shift_is_the_neighbour_rolled_by_half(shape):
         for axis in range(neighbour.ndim - 1):
             neighbour = np.roll(neighbour, shape[axis + 1] // 2, axis)
         expected[index] = neighbour
-    np.testing.assert_array_equal(fills.shift(tf.constant(images)), expected)
+    np.testing.assert_array_equal(baselines.shift(tf.constant(images)), expected)
 
 
-@pytest.mark.parametrize("name", fills.BY_NAME)
+@pytest.mark.parametrize("name", baselines.BY_NAME)
 def test_fills_work_with_sizes_known_only_at_run_time(name):
     images = batch((3, 8, 6, 2))
-    fill = tf.function(fills.BY_NAME[name], input_signature=[tf.TensorSpec([None, None, None, 2])])
-    np.testing.assert_allclose(fill(images), fills.BY_NAME[name](tf.constant(images)), atol=1e-5)
+    fill = tf.function(baselines.BY_NAME[name], input_signature=[tf.TensorSpec([None, None, None, 2])])
+    np.testing.assert_allclose(fill(images), baselines.BY_NAME[name](tf.constant(images)), atol=1e-5)

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 
-def descend(optimizer, variables, losses_of, sound=True):
+def apply_if_finite(optimizer, variables, losses_of, sound=True):
     """Goes one step down the mean loss; a step that is not finite changes nothing.
 
     Args:

@@ -6,7 +6,8 @@ import pytest
 import toys
 
 import tf_learnprop as tlp
-from tf_learnprop import readouts, rules, universal, wrapping
+from tf_learnprop import wrapping
+from tf_learnprop.backward import readouts, rules, universal
 
 IMAGES = toys.images(3)
 
@@ -14,7 +15,7 @@ IMAGES = toys.images(3)
 @pytest.fixture(scope="module")
 def generator():
     """A generator none of whose weights is zero."""
-    made = universal.Generator()
+    made = universal.HyperNetwork()
     draws = toys.rng(4)
     for variable in made.variables:
         variable.assign(draws.normal(size=variable.shape) / 4)
@@ -29,20 +30,22 @@ def test_places_by_hand():
         [0.75, 0.5625, math.exp(-0.5), 0.0, 1, 0, math.log(4) / 3],
         [1.0, 1.0, 1.0, 0.0, 1, 0, math.log(4) / 3],
     ]
-    found = universal.places(shapes, [True, False, False, False])
+    found = universal.position_features(shapes, [True, False, False, False])
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_places_of_other_ranks_and_unknown_sizes():
-    found = universal.places([(None, 16, 4), (None, 8, 4), (None, 4)], [False] * 3)
+    found = universal.position_features([(None, 16, 4), (None, 8, 4), (None, 4)], [False] * 3)
     np.testing.assert_allclose(found[:, 3], [4 / 3, 1, 0], rtol=1e-6)
-    assert np.isfinite(universal.places([(None, None, None, 3), (None, 8, 8, 3)], [True, False])).all()
+    assert np.isfinite(
+        universal.position_features([(None, None, None, 3), (None, 8, 8, 3)], [True, False])
+    ).all()
 
 
 def test_an_untrained_generator_is_the_untrained_rule():
     model = toys.small_cnn()
     wrapped, plain = tlp.wrap_model(model), tlp.wrap_model(model)
-    universal.initialise(wrapped.rule_set, wrapping.read_shapes(wrapped), universal.Generator())
+    universal.initialise(wrapped.rule_set, wrapping.read_shapes(wrapped), universal.HyperNetwork())
     np.testing.assert_allclose(wrapped.explain(IMAGES), plain.explain(IMAGES), atol=1e-5)
 
 

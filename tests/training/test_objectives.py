@@ -7,7 +7,7 @@ import toys
 from hypothesis import strategies
 
 import tf_learnprop as tlp
-from tf_learnprop import fills, objectives
+from tf_learnprop.training import baselines, objectives
 
 slow_enough = hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -136,7 +136,7 @@ class TestAreaGuidance:
             mask = slow_soft_mask(one[None], [area], objective.width)[0]
             # Every sample gets one of the fills, in turn.
             name = objective.fills[index % len(objective.fills)]
-            fill = fills.BY_NAME[name](tf.constant(images)).numpy()[index]
+            fill = baselines.BY_NAME[name](tf.constant(images)).numpy()[index]
             m = mask[..., None]
             p = classify.probabilities(image[None])[0]
             kept = classify.probabilities((m * image + (1 - m) * fill)[None])[0]
@@ -247,7 +247,7 @@ class TestMaskedOutputGuidance:
     def test_is_the_slow_loop(self, problem, fill):
         images, maps, classify = problem
         losses = run(objectives.MaskedOutputGuidance(0.7, fill), *problem)
-        filled = fills.BY_NAME[fill](tf.constant(images)).numpy()
+        filled = baselines.BY_NAME[fill](tf.constant(images)).numpy()
         for index, (image, one) in enumerate(zip(images, maps, strict=True)):
             mask = (one - one.min()) / (one.max() - one.min())
             masked = mask[..., None] * image + (1 - mask[..., None]) * filled[index]
@@ -308,7 +308,7 @@ class TestCollages:
     def test_each_is_cut_once_across_one_axis(self, shape):
         count = 64
         seed = keras.random.SeedGenerator(3)
-        result = objectives.collages(self.numbered(count, *shape), 1.0, seed).numpy()[..., 0]
+        result = objectives.cutmix_images(self.numbered(count, *shape), 1.0, seed).numpy()[..., 0]
         axes_seen = set()
         for number, sample in enumerate(result):
             before = (number - 1) % count
@@ -329,63 +329,40 @@ class TestCollages:
     def test_share_of_the_samples(self):
         image = self.numbered(400, 6, 6, 1)
         for share, low, high in ((0.0, 0, 0), (0.25, 70, 130), (1.0, 400, 400)):
-            result = objectives.collages(image, share, keras.random.SeedGenerator(0))
+            result = objectives.cutmix_images(image, share, keras.random.SeedGenerator(0))
             cut = int(np.any(result != image, axis=(1, 2, 3)).sum())
             assert low <= cut <= high
 
     def test_features_stay_as_they_are(self):
         image = self.numbered(5, 4)
-        np.testing.assert_array_equal(objectives.collages(image, 1.0), image)
+        np.testing.assert_array_equal(objectives.cutmix_images(image, 1.0), image)
 
     def test_sizes_known_only_at_run_time(self):
         function = tf.function(
-            lambda image: objectives.collages(image, 1.0, None),
+            lambda image: objectives.cutmix_images(image, 1.0, None),
             input_signature=[tf.TensorSpec([None, None, None, 2])],
         )
         assert function(self.numbered(3, 5, 4, 2)).shape == (3, 5, 4, 2)
 
     def test_the_objective_makes_them(self):
         image = self.numbered(8, 6, 6, 1)
-        assert np.any(objectives.AreaGuidance(collages=1.0).augment(image) != image)
-        np.testing.assert_array_equal(objectives.AreaGuidance(collages=0).augment(image), image)
+        assert np.any(objectives.AreaGuidance(cutmix=1.0).augment(image) != image)
+        np.testing.assert_array_equal(objectives.AreaGuidance(cutmix=0).augment(image), image)
         np.testing.assert_array_equal(objectives.MaskedOutputGuidance().augment(image), image)
 
-    @pytest.mark.parametrize("collages", [-0.1, 1.5, float("nan")])
-    def test_bad_share(self, collages):
-        with pytest.raises(ValueError, match=r"`collages` must be in \[0, 1\]. Received: collages="):
-            objectives.AreaGuidance(collages=collages)
+    @pytest.mark.parametrize("cutmix", [-0.1, 1.5, float("nan")])
+    def test_bad_share(self, cutmix):
+        with pytest.raises(ValueError, match=r"`cutmix` must be in \[0, 1\]. Received: cutmix="):
+            objectives.AreaGuidance(cutmix=cutmix)
 
 
 class TestQuestions:
     """Which class a training step explains."""
 
-    def test_lead_exchanges_two_values(self):
-        logits = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
-        classes = np.arange(6) % 5
-        expected = logits.copy()
-        for row, asked in zip(expected, classes, strict=True):
-            first = row.argmax()
-            row[[first, asked]] = row[[asked, first]]
-        found = objectives.lead(logits, classes)
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-        np.testing.assert_array_equal(np.argmax(found, 1), classes)
-
-    def test_a_single_unit_is_no_or_yes(self):
-        logits = np.float32([[2.0], [-3.0], [2.0], [-3.0]])
-        found = objectives.lead(logits, np.array([0, 0, 1, 1]))
-        np.testing.assert_array_equal(found, [[-2.0], [-3.0], [2.0], [3.0]])
-        np.testing.assert_array_equal(objectives.runner_up(logits), -logits)
-
-    def test_runner_up_is_the_second(self):
-        logits = np.random.default_rng(1).normal(size=(40, 7)).astype("float32")
-        found = np.asarray(objectives.runner_up(tf.constant(logits)))
-        np.testing.assert_array_equal(found.argmax(1), np.argsort(logits, 1)[:, -2])
-        np.testing.assert_allclose(np.sort(found, 1), np.sort(logits, 1), atol=1e-6)
-
     def test_share_of_the_samples(self):
         logits = tf.constant(np.random.default_rng(2).normal(size=(400, 3)).astype("float32"))
         for share, low, high in ((0.0, 0, 0), (0.25, 70, 130), (1.0, 400, 400)):
-            asked = objectives.AreaGuidance(runner_up=share).ask(logits)
+            asked = objectives.AreaGuidance(runner_up=share).select_target(logits)
             moved = int(np.sum(np.argmax(asked, 1) != np.argmax(logits, 1)))
             assert low <= moved <= high
 
@@ -400,13 +377,15 @@ class TestQuestions:
         model = toys.small_cnn()
         images = tf.constant(toys.images(4))
         wrapped = tlp.wrap_model(model)
-        engine = wrapped.engine
-        found = engine.guidance(images, objectives.AreaGuidance(collages=0, runner_up=share), training=True)
+        attributor = wrapped.attributor
+        found = attributor.guidance(images, objectives.AreaGuidance(cutmix=0, runner_up=share), training=True)
 
-        objective = objectives.AreaGuidance(collages=0, runner_up=share)
+        objective = objectives.AreaGuidance(cutmix=0, runner_up=share)
         logits = wrapped.logits(images)
         classes = np.argsort(logits, 1)[:, -2 if share else -1]
-        objective.ask(tf.constant(logits))  # the same draws as above
+        objective.select_target(tf.constant(logits))  # the same draws as above
         maps = tf.constant(wrapped.explain(images, classes))
-        expected = engine.judge(images, maps, objectives.lead(logits, classes), objective, training=True)
+        expected = attributor.loss_of_maps(
+            images, maps, attributor.head.promote_class(logits, classes), objective, training=True
+        )
         np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-3)

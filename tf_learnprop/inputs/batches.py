@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 
 
 def split(images, targets, model, classes, batch_size):

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies
 
-from tf_learnprop import resampling
+from tf_learnprop.backward import resampling
 
 slow_enough = hypothesis.settings(max_examples=20, deadline=None, derandomize=True)
 sizes = strategies.integers(1, 13)

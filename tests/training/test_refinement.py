@@ -5,7 +5,7 @@ import tensorflow as tf
 import toys
 
 import tf_learnprop as tlp
-from tf_learnprop import objectives, refinement
+from tf_learnprop.training import objectives, refinement
 
 IMAGES = toys.images(4)
 
@@ -32,10 +32,12 @@ def unchanged(wrapped):
 def loss_of(wrapped, image, maps):
     """The mean loss of 64 masks of one map, by areas and fills that the refinement does not draw."""
     count = 64
-    logits = wrapped.engine.logits(tf.constant(image[None]))
+    logits = wrapped.attributor.logits(tf.constant(image[None]))
     repeated = (tf.repeat(tensor, count, 0) for tensor in (tf.constant(image[None]), maps[None], logits))
     objective = objectives.AreaGuidance(fills=("blur", "noise"))
-    return float(tf.reduce_mean(wrapped.engine.judge(*repeated, objective, training=False)["loss"]))
+    return float(
+        tf.reduce_mean(wrapped.attributor.loss_of_maps(*repeated, objective, training=False)["loss"])
+    )
 
 
 def test_refined_maps_differ_and_the_rules_stay(wrapped, unchanged):
@@ -55,7 +57,7 @@ def test_the_loss_falls_on_the_sample(wrapped, unchanged):
 def test_is_adam_on_a_field_that_is_added_to_the_map(wrapped, unchanged):
     """Two steps, by hand, with a rate of their own."""
     image = tf.constant(IMAGES[:1])
-    maps, logits = wrapped.engine.maps_and_logits(image)
+    maps, logits = wrapped.attributor.maps_and_logits(image)
     # Linear interpolation from 8 to 16 values, then a Gaussian of one pixel, both by their definitions.
     centres = np.clip((np.arange(16) + 0.5) / 2 - 0.5, 0, 7)
     enlarge = np.maximum(1 - np.abs(centres[:, None] - np.arange(8)), 0)
@@ -72,7 +74,9 @@ def test_is_adam_on_a_field_that_is_added_to_the_map(wrapped, unchanged):
     for _ in range(2):
         with tf.GradientTape() as tape:
             repeated = [tf.repeat(tensor, 8, 0) for tensor in (image, refined(), logits)]
-            loss = tf.reduce_mean(wrapped.engine.judge(*repeated, objective, training=True)["loss"])
+            loss = tf.reduce_mean(
+                wrapped.attributor.loss_of_maps(*repeated, objective, training=True)["loss"]
+            )
         optimizer.apply([tape.gradient(loss, field.value)], [field])
     result = wrapped.explain(IMAGES[:1], refine_steps=2, refine_rate=2e-2)
     np.testing.assert_allclose(result, refined(), rtol=1e-3, atol=1e-3)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from tf_learnprop import checks
+from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs, _perturbing, _scoring
 
 
-class Trial:
+class Perturbation:
     """Checked images with flat maps, and the model that scores what is made of them.
 
     Args are those of `deletion`.
@@ -26,7 +26,7 @@ class Trial:
 
     def painter(self, fill):
         """What puts `fill` in place of pixels."""
-        return _perturbing.Painter(self._images, fill, self._mean, self.seed)
+        return _perturbing.Imputer(self._images, fill, self._mean, self.seed)
 
     def curves(self, painter, ranks, thresholds, keep_top, labels=None):
         """Probabilities `[n, len(thresholds)]` with the parts of rank below each kept, or replaced.
@@ -34,9 +34,9 @@ class Trial:
         `ranks` is `[n, parts]`; `labels` `[pixels]` is the part of each pixel, None if each is its own.
         """
 
-        def make(owners, numbers):
-            keep = (ranks[owners] < thresholds[numbers, None]) == keep_top
-            return painter(owners, self._pictures(keep, labels))
+        def make(sample_index, numbers):
+            keep = (ranks[sample_index] < thresholds[numbers, None]) == keep_top
+            return painter(sample_index, self._pictures(keep, labels))
 
         return self._scorer.over(len(thresholds), make, self._scorer.probabilities_of)
 
@@ -53,8 +53,8 @@ class Trial:
         """
         painter, scorer = self.painter(fill), self._scorer
 
-        def make(owners, numbers):
-            return painter(owners, self._pictures(~removed[numbers], labels))
+        def make(sample_index, numbers):
+            return painter(sample_index, self._pictures(~removed[numbers], labels))
 
         after = scorer.over(len(removed), make, scorer.outputs_of)
         before = np.take_along_axis(scorer.outputs, scorer.targets[:, None], 1)

@@ -6,7 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import batches, checks, graph, objectives, resampling
+from tf_learnprop.backward import graph, resampling
+from tf_learnprop.inputs import batches, checks
+from tf_learnprop.training import objectives
 
 
 class Refiner:
@@ -30,7 +32,7 @@ class Refiner:
     CELLS = 8
 
     def __init__(self, model):
-        self.engine = model.engine
+        self.attributor = model.attributor
         objective = model.objective or objectives.AreaGuidance()
         self.objective = type(objective).from_config(objective.get_config())  # its draws are its own
         self._fresh = self.objective.seed_generator.state.numpy()
@@ -70,10 +72,12 @@ class Refiner:
         return maps
 
     def _refined(self, inputs, class_weights, steps, rate):
-        ask = None
+        select_target = None
         if class_weights is not None:
-            ask = functools.partial(objectives.lead, classes=tf.argmax(class_weights, -1))
-        maps, logits = self.engine.maps_and_logits(inputs, class_weights, ask)
+            select_target = functools.partial(
+                self.attributor.head.promote_class, classes=tf.argmax(class_weights, -1)
+            )
+        maps, logits = self.attributor.maps_and_logits(inputs, class_weights, select_target)
         field = tf.zeros([tf.shape(maps)[0]] + [self.CELLS] * (maps.shape.rank - 1))
 
         def descend(step, *state):
@@ -99,7 +103,7 @@ class Refiner:
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(field)
-            losses = self.engine.judge(
+            losses = self.attributor.loss_of_maps(
                 keras.tree.map_structure(repeat, inputs),
                 repeat(self._with_field(maps, field)),
                 repeat(logits),

@@ -9,7 +9,7 @@ from keras import layers
 from scipy import special
 
 import tf_learnprop as tlp
-from tf_learnprop.layers import RuleActivation
+from tf_learnprop.backward.layers import RuleActivation
 
 
 def sigmoid(x):
@@ -263,4 +263,4 @@ class TestNetworkByHand:
         assert (abs(expected).max((1, 2, 3)) > 1e-3).all()
         wrapped = tlp.wrap_model(model, name)
         scale = abs(expected).max()
-        np.testing.assert_allclose(wrapped.engine.input_signal(x), expected, atol=1e-5 * scale, rtol=0)
+        np.testing.assert_allclose(wrapped.attributor.input_signal(x), expected, atol=1e-5 * scale, rtol=0)

@@ -1,0 +1,1 @@
+"""What users pass: values that are checked, arrays and streams that are cut into batches."""

@@ -1,0 +1,1 @@
+"""How rules are trained, and maps refined: baselines for masked pixels, objectives, a training step."""
