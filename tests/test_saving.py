@@ -12,7 +12,7 @@ import toys
 
 import tf_learnprop as tlp
 from tf_learnprop import saving
-from tf_learnprop.backward import graph
+from tf_learnprop.backward.graph import ModelGraph
 
 IMAGES = toys.images(3)
 SUFFIXES = [".keras", ".weights.h5"]
@@ -446,6 +446,6 @@ class TestLoadRules:
 def test_structure_opens_nested_models(model):
     image = keras.Input((16, 16, 3))
     nested = keras.Model(image, keras.layers.Dense(3)(model(image)))
-    rows = graph.structure(nested)
-    assert rows[:-1] == [[f"{model.name}/{path}", row] for path, row in graph.structure(model)]
+    rows = ModelGraph(nested).structure
+    assert rows[:-1] == [[f"{model.name}/{path}", row] for path, row in ModelGraph(model).structure]
     assert rows[-1][1] == "Dense[[4, 3], [3]]"

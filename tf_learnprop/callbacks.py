@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import plotting
-from tf_learnprop.backward import graph
 from tf_learnprop.inputs import checks
 from tf_learnprop.model import PropagationModel
 from tf_learnprop.plotting import _pictures
@@ -60,7 +59,7 @@ class OverlayLogger(keras.callbacks.Callback):
         super().set_model(model)
         if not isinstance(model, PropagationModel):
             raise TypeError(f"The model must be made by `wrap_model`. Received: {type(model).__name__}")
-        checks.inputs(self.images, graph.graph_of(model.source))
+        checks.inputs(self.images, model.graph)
 
     def on_train_begin(self, logs=None):
         if self.log_dir is not None:

@@ -3,8 +3,6 @@
 import dataclasses
 from collections import abc
 
-from tf_learnprop.backward import graph
-
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -31,14 +29,14 @@ class Coverage(abc.Sequence):
     """The `Row`s of a wrapped model in the order of execution; `print` shows them as a table.
 
     Args:
-        source: the source `keras.Model`.
+        graph: `ModelGraph` of the source model.
         rule_set: its `RuleSet`.
     """
 
-    def __init__(self, source, rule_set):
+    def __init__(self, graph, rule_set):
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         self._rows = []
-        for site in graph.find_activations(source):
+        for site in graph.activations:
             if site.path in rules:
                 fate = (True, type(rules[site.path]).__name__)
             else:

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import coverage, saving, serving
-from tf_learnprop.backward import graph
+from tf_learnprop.backward import probing
 from tf_learnprop.backward.attributor import Attributor
+from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.inputs import batches, checks
 from tf_learnprop.training import objectives, refinement, step
@@ -27,9 +28,14 @@ class PropagationModel(keras.Model):
         rule_set: `RuleSet` of this model.
         output: int, the output whose class is explained.
         explained_input: int, the input that is explained.
+        graph: `ModelGraph` of the source model, if it has been read already.
+
+    Attributes:
+        graph: `ModelGraph` of the source model.
+        attributor: `Attributor`, which computes the maps as functions of tensors.
     """
 
-    def __init__(self, source, rule_set, output=0, explained_input=0, **kwargs):
+    def __init__(self, source, rule_set, output=0, explained_input=0, *, graph=None, **kwargs):
         # In the source's precision, but its inputs come to the source as they are.
         super().__init__(dtype=source.dtype_policy, autocast=False, **kwargs)
         self.source = source
@@ -37,17 +43,35 @@ class PropagationModel(keras.Model):
         self.output_index = output
         self.input_index = explained_input
         self.objective = None
-        self.attributor = Attributor(source, rule_set, output, explained_input)
         self._trackers = types.MappingProxyType({})  # a plain view: Keras would save a dict of metrics
+        self._bind(graph or ModelGraph(source))
+        self.built = True
+
+    def _bind(self, graph):
+        """Makes all that depends on how the source model is built."""
+        missing = set(self.rule_set.paths) - {site.path for site in graph.activations}
+        if missing:
+            raise ValueError(
+                f"The source model must keep the activations that have rules. Received: no activation at "
+                f"{', '.join(sorted(missing))}. Wrap the model again with `wrap_model`."
+            )
+        self.graph = graph
+        self.attributor = Attributor(graph, self.rule_set, self.output_index, self.input_index)
         self._maps = batches.for_any_length(self.attributor.maps)
         self._signal = batches.for_any_length(self.attributor.input_signal)
         self._logits = batches.for_any_length(self.attributor.logits)
         self._refiner = None
-        self.built = True
+        self.train_function = self.test_function = self.predict_function = None
+
+    def _follow_source(self):
+        """Takes over changes of the source model: another activation, LoRA, quantization."""
+        if not self.graph.is_current():
+            self._bind(ModelGraph(self.source))
 
     # -- what Keras asks for ---------------------------------------------------------------------------
 
     def call(self, inputs):
+        self._follow_source()
         return self.attributor.outputs(inputs)
 
     def build(self, input_shape=None):
@@ -170,7 +194,7 @@ class PropagationModel(keras.Model):
 
     def _inputs_of(self, data):
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return checks.tensors(inputs, graph.graph_of(self.source))
+        return checks.tensors(inputs, self.graph)
 
     def _report(self, losses):
         missing = self._trackers.keys() - losses.keys()
@@ -204,7 +228,12 @@ class PropagationModel(keras.Model):
     @property
     def coverage(self):
         """`Coverage`: each activation of the source model, swapped or not, and why."""
-        return coverage.Coverage(self.source, self.rule_set)
+        return coverage.Coverage(self.graph, self.rule_set)
+
+    @property
+    def read_shapes(self):
+        """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
+        return probing.read_shapes(self.graph, self.rule_set, self.input_index)
 
     @property
     def class_count(self):
@@ -260,9 +289,7 @@ class PropagationModel(keras.Model):
         return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
 
     def _over_batches(self, function, images, targets, batch_size, verbose=0):
-        count, stream = batches.split(
-            images, targets, graph.graph_of(self.source), self.class_count, batch_size
-        )
+        count, stream = batches.split(images, targets, self.graph, self.class_count, batch_size)
         progress = keras.utils.Progbar(count, verbose=verbose)
         results = []
         for inputs, class_weights in stream:
@@ -281,7 +308,7 @@ class PropagationModel(keras.Model):
             ValueError: as `tf_learnprop.saving.load_rules`; or other rules. Then the
                 rules in memory stay as they are.
         """
-        loaded = saving.load_rules(path, self.source)
+        loaded = saving.load_rules_for(path, self.graph)
         if loaded.signature() != self.rule_set.signature():
             raise ValueError(
                 f"'{path}' holds other rules than this model was wrapped with; give the path to "

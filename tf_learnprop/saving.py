@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from tf_learnprop._version import __version__
-from tf_learnprop.backward import graph
+from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import FORMAT, RuleSet
 
 _SUFFIXES = (".keras", ".weights.h5")
@@ -95,6 +95,11 @@ def load_rules(path, model=None):
         ValueError: no such file; not a rule file, truncated, written by a newer format, or of another
             model; then the message names the layers that differ.
     """
+    return load_rules_for(path, None if model is None else ModelGraph(model))
+
+
+def load_rules_for(path, graph):
+    """As `load_rules`, for a `ModelGraph` or None."""
     path = pathlib.Path(path)
     if not path.is_file():
         raise ValueError(f"`path` must be a file of saved rules. Received: path='{path}'")
@@ -111,8 +116,8 @@ def load_rules(path, model=None):
             f"'{path}' has rule format {config.get('format')!r}, written by tf_learnprop "
             f"{config.get('version')!r}; this is tf_learnprop {__version__}, which reads format {FORMAT}."
         )
-    if model is not None:
-        config = _adapt(config, model, path)
+    if graph is not None:
+        config = _adapt(config, graph, path)
     try:
         rule_set = RuleSet.from_config(config)
         rule_set.load_weights(path)
@@ -136,9 +141,9 @@ def _read_config(path):
     return config
 
 
-def _adapt(config, model, path):
-    """The configuration with the layer paths of `model`, whose structure must be the file's."""
-    theirs, ours = config["structure"], graph.structure(model)
+def _adapt(config, graph, path):
+    """The configuration with the layer paths of a model, whose structure must be the file's."""
+    theirs, ours = config["structure"], graph.structure
     differing = [
         f"{_row(a)} in the file, {_row(b)} in the model"
         for a, b in zip(theirs, ours, strict=False)

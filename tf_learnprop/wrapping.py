@@ -4,11 +4,10 @@ import fnmatch
 import os
 
 import keras
-import tensorflow as tf
 
 from tf_learnprop import saving
-from tf_learnprop.backward import graph, readouts, rules, universal
-from tf_learnprop.backward.attributor import Attributor, rule_layers
+from tf_learnprop.backward import activations, keras_internals, probing, readouts, rules, universal
+from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.model import PropagationModel
 
@@ -56,40 +55,41 @@ def wrap_model(
         >>> wrapped.explain(keras.ops.ones((2, 8, 8, 1))).shape
         (2, 8, 8)
     """
-    walked = _check_model(model)
-    output = _position(walked.output_names, output, "output")
-    explained_input = _position([t.name for t in walked.inputs], explained_input, "explained_input")
-    _check_ends(walked.inputs[explained_input], walked.outputs[output])
+    graph = _read(model)
+    output = _position(graph.output_names, output, "output")
+    explained_input = _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input")
+    _check_ends(graph.inputs[explained_input], graph.outputs[output])
     ends = {"output": output, "explained_input": explained_input}
     if isinstance(rule, os.PathLike) or isinstance(rule, str) and saving.is_rule_path(rule):
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
-        return PropagationModel(model, saving.load_rules(rule, model), **ends)
-    chosen = _choose(graph.find_activations(model), rule, include, exclude)
-    return PropagationModel(model, _make_rule_set(model, chosen, readout, **ends), **ends)
+        return PropagationModel(model, saving.load_rules_for(rule, graph), graph=graph, **ends)
+    chosen = _choose(graph.activations, rule, include, exclude)
+    return PropagationModel(model, _make_rule_set(graph, chosen, readout, **ends), graph=graph, **ends)
 
 
-def _check_model(model):
-    """The model's graph, once it is known to have one that can be walked."""
+def _read(model):
+    """The `ModelGraph` of a model that has one."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a `keras.Model`. Received: {type(model).__name__}")
     if isinstance(model, PropagationModel):
         raise TypeError("`model` is wrapped already; give its `source` to wrap it anew.")
-    if isinstance(model, keras.Sequential) and not graph.graph_of(model):
+    functional = keras_internals.functional_of(model)
+    if isinstance(model, keras.Sequential) and not functional:
         raise ValueError(
             f"Sequential model '{model.name}' is not built, so its graph is not known. Start it with "
             "`keras.Input(shape)`, or call `model.build(input_shape)`."
         )
-    walked = graph.graph_of(model)
-    if not walked:
+    if not functional:
         raise ValueError(
-            f"`model` must be Functional or Sequential, for its graph to be walked. Model '{model.name}' "
+            f"`model` must be Functional or Sequential, so that its graph can be read. Model '{model.name}' "
             f"({type(model).__name__}) defines its own `call`. Build it as "
             "`keras.Model(inputs, outputs)`."
         )
-    for path, operation in graph.operations(model):
+    graph = ModelGraph(model)
+    for path, operation in graph.operations:
         if getattr(operation, "data_format", None) == "channels_first":
             raise ValueError(f"Models must be channels last. Layer '{path}' is channels_first.")
-    return walked
+    return graph
 
 
 def _check_ends(image, output):
@@ -143,7 +143,7 @@ def _choose(sites, rule, include, exclude):
         new_rule = rule_of(site)
         if new_rule is None:
             continue
-        if site.skip_reason == graph.OPAQUE:
+        if site.skip_reason == activations.OPAQUE:
             raise ValueError(
                 f"Layer '{site.path}' ({site.layer_class}) holds activations ({site.activation}) that only "
                 "its own Python code reaches. Build it from Keras layers as `keras.Model(inputs, "
@@ -155,7 +155,8 @@ def _choose(sites, rule, include, exclude):
     if not chosen:
         found = ", ".join(f"{s.path} ({s.activation}: {s.skip_reason or 'excluded'})" for s in sites[:5])
         raise ValueError(
-            "There is no activation to swap. Found: " + (found or f"none of {', '.join(graph.SWAPPABLE)}")
+            "There is no activation to swap. Found: "
+            + (found or f"none of {', '.join(activations.SWAPPABLE)}")
         )
     return chosen
 
@@ -197,33 +198,21 @@ def _rule_chooser(sites, rule):
     return choose
 
 
-class _Probe(rules.GradientRule):
-    """The gradient, noting that the backward pass comes through."""
-
-    def __init__(self, note):
-        super().__init__()
-        self.note = note
-
-    def propagate(self, x, y, dy, vjp):
-        self.note()
-        return super().propagate(x, y, dy, vjp)
-
-
-def _make_rule_set(model, chosen, readout, output, explained_input):
-    """The rules, built for their layers, and the readout, after symbolic runs of the model.
+def _make_rule_set(graph, chosen, readout, output, explained_input):
+    """The rules, built for their layers, and the readout.
 
     Rules with weights that the backward pass never comes to, since nothing before them is read,
     become the gradient.
     """
-    image_shape = tuple(graph.graph_of(model).inputs[explained_input].shape)
-    activations = _activations(model, chosen, output)
+    image_shape = tuple(graph.inputs[explained_input].shape)
+    shapes = probing.activation_shapes(graph, [site.path for site, _ in chosen])
     if readout is None:
         learned = any(isinstance(rule, rules.GatedRule) for _, rule in chosen)
         multi_layer = readouts.MultiLayerReadout()
-        fits = any(multi_layer.reads(shape, image_shape) for _, shape in activations)
+        fits = any(multi_layer.reads(shape, image_shape) for _, shape in shapes)
         readout = multi_layer if learned and fits else readouts.InputReadout()
     readout = readouts.get(readout)
-    readable = [(readouts.INPUT, image_shape), *((k, shape) for k, (_, shape) in enumerate(activations))]
+    readable = [(readouts.INPUT, image_shape), *((k, shape) for k, (_, shape) in enumerate(shapes))]
     read = [position for position, shape in readable if readout.reads(shape, image_shape)]
     if not read and not readout.reads_input:
         raise ValueError(
@@ -231,39 +220,25 @@ def _make_rule_set(model, chosen, readout, output, explained_input):
             f"input {image_shape} and a size that it reads. Use readout='input'."
         )
     shape_of = {}
-    for path, shape in activations:
+    for path, shape in shapes:
         shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
-    chosen = [(site.path, rule, shape_of[site.path]) for site, rule in chosen if site.path in shape_of]
-    for path, rule, shape in chosen:
+    chosen = {site.path: rule for site, rule in chosen if site.path in shape_of}
+    reached = probing.reached_paths(graph, chosen, read, output, explained_input, readout.reads_input)
+    entries = []
+    for path, rule in chosen.items():
+        shape = shape_of[path]
         if shape[-1] is None and isinstance(rule, rules.ChannelMixingRule):
             raise ValueError(
                 f"Layer '{path}' is used on different numbers of channels, and the rule "
                 "'channel_mixing' has weights for each channel. Use rule='relevance' there."
             )
         rule.build(shape)
-    structure = graph.structure(model)
-    reached = set()
-    probes = [(path, _Probe(lambda p=path: reached.add(p)), shape) for path, _, shape in chosen]
-    probe_set = RuleSet(probes, readouts.get(readout), read, structure)
-    _run_symbolically(model, Attributor(model, probe_set, output, explained_input).maps)
-    entries = [
-        (path, rules.GradientRule() if rule.weights and path not in reached else rule, shape)
-        for path, rule, shape in chosen
-    ]
-    rule_set = RuleSet(entries, readout, read, structure)
+        idle = rule.weights and path not in reached
+        entries.append((path, rules.GradientRule() if idle else rule, shape))
+    rule_set = RuleSet(entries, readout, read, graph.structure)
     if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
-        shapes = dict(readable)
-        universal.initialise(rule_set, [shapes[position] for position in read])
+        universal.initialise(rule_set, probing.read_shapes(graph, rule_set, explained_input))
     return rule_set
-
-
-def read_shapes(wrapped):
-    """Shapes `[n, ..., c]` of what the readout of a `PropagationModel` reads, in that order."""
-    swapped = set(wrapped.rule_set.paths)
-    chosen = [(site, None) for site in graph.find_activations(wrapped.source) if site.path in swapped]
-    shapes = dict(enumerate(shape for _, shape in _activations(wrapped.source, chosen, wrapped.output_index)))
-    shapes[readouts.INPUT] = tuple(graph.graph_of(wrapped.source).inputs[wrapped.input_index].shape)
-    return [shapes[position] for position in wrapped.rule_set.read]
 
 
 def _common_shape(first, second):
@@ -271,24 +246,3 @@ def _common_shape(first, second):
     if len(first) != len(second):
         first, second = (first[0], first[-1]), (second[0], second[-1])
     return tuple(a if a == b else None for a, b in zip(first, second, strict=True))
-
-
-def _activations(model, chosen, output):
-    """The chosen activations in the order in which they run, list of (path, shape)."""
-    layers = rule_layers(model, {site.path: rules.GradientRule() for site, _ in chosen})
-    runner = graph.GraphRunner(model, layers, output)
-    found = []
-
-    def run(inputs):
-        trace = runner(inputs)
-        found.extend((path, (None, *tensor.shape[1:])) for path, tensor in trace.activations)
-        return trace.logits
-
-    _run_symbolically(model, run)
-    return found
-
-
-def _run_symbolically(model, function):
-    """Traces a function of the model's inputs; no values are computed, no node is added to its layers."""
-    specs = keras.tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), graph.graph_of(model).input)
-    tf.function(function, autograph=False).get_concrete_function(specs)

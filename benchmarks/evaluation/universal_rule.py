@@ -8,7 +8,6 @@ import tensorflow as tf
 
 import tf_learnprop as tlp
 from evaluation import our_rules, subjects
-from tf_learnprop import wrapping
 from tf_learnprop.backward import universal
 
 STEPS = 250
@@ -47,7 +46,7 @@ def held_out(name, cache, seed, family=True):
 def wrapped(model, generator, readout="multi_layer"):
     """A model with the rules that a generator gives it."""
     model = tlp.wrap_model(model, readout=readout)
-    universal.initialise(model.rule_set, wrapping.read_shapes(model), generator)
+    universal.initialise(model.rule_set, model.read_shapes, generator)
     return model
 
 
@@ -64,7 +63,7 @@ class Member:
         self.name, self.generator = subject.name, generator
         # Without a focus, though it is used with one: training with it is no better (docs/results.md).
         self.wrapped = tlp.wrap_model(subject.model, readout=tlp.readouts.MultiLayerReadout(focus=0))
-        self.read_shapes = wrapping.read_shapes(self.wrapped)
+        self.read_shapes = self.wrapped.read_shapes
         self.objective = tlp.objectives.AreaGuidance(seed=seed)
         _, batch_size = our_rules.schedule(subject.name, quick=False)
         self.batches = iter(our_rules.batches(subject.train, batch_size, seed))

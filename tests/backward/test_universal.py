@@ -6,7 +6,6 @@ import pytest
 import toys
 
 import tf_learnprop as tlp
-from tf_learnprop import wrapping
 from tf_learnprop.backward import readouts, rules, universal
 
 IMAGES = toys.images(3)
@@ -45,14 +44,14 @@ def test_places_of_other_ranks_and_unknown_sizes():
 def test_an_untrained_generator_is_the_untrained_rule():
     model = toys.small_cnn()
     wrapped, plain = tlp.wrap_model(model), tlp.wrap_model(model)
-    universal.initialise(wrapped.rule_set, wrapping.read_shapes(wrapped), universal.HyperNetwork())
+    universal.initialise(wrapped.rule_set, wrapped.read_shapes, universal.HyperNetwork())
     np.testing.assert_allclose(wrapped.explain(IMAGES), plain.explain(IMAGES), atol=1e-5)
 
 
 def test_weights_are_a_network_of_the_place(generator):
     """Each rule's and the readout's weights, by a slow loop over the layers."""
     wrapped = tlp.wrap_model(toys.small_cnn())
-    universal.initialise(wrapped.rule_set, wrapping.read_shapes(wrapped), generator)
+    universal.initialise(wrapped.rule_set, wrapped.read_shapes, generator)
     feature_kernel, gate_kernel, place_kernel, place_bias, place_output = generator.get_weights()
 
     def of_place(row):
@@ -94,7 +93,7 @@ class TestByName:
     def test_is_what_the_loaded_generator_gives(self):
         model = toys.small_cnn()
         named, given = tlp.wrap_model(model, "universal"), tlp.wrap_model(model)
-        universal.initialise(given.rule_set, wrapping.read_shapes(given), universal.load())
+        universal.initialise(given.rule_set, given.read_shapes, universal.load())
         np.testing.assert_array_equal(named.explain(IMAGES), given.explain(IMAGES))
 
     def test_the_packages_weights_have_been_trained(self):

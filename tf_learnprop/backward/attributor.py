@@ -6,16 +6,16 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import graph, readouts
+from tf_learnprop.backward import readouts
 from tf_learnprop.backward.layers import RuleActivation
-from tf_learnprop.backward.output_head import OutputHead
+from tf_learnprop.backward.runner import GraphRunner
 
 
 class Attributor:
     """A source model with its rules in place.
 
     Args:
-        source: Functional or built Sequential `keras.Model`.
+        graph: `ModelGraph` of the source model.
         rule_set: `RuleSet`.
         output: int, the output that is explained.
         explained_input: int, the input that is explained.
@@ -24,13 +24,12 @@ class Attributor:
         head: `OutputHead`, how the explained output is read as classes.
     """
 
-    def __init__(self, source, rule_set, output=0, explained_input=0):
+    def __init__(self, graph, rule_set, output=0, explained_input=0):
         self.rule_set = rule_set
         self.input_index = explained_input
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
-        self.runner = graph.GraphRunner(source, rule_layers(source, rules), output)
-        units = graph.graph_of(source).outputs[output].shape[-1]
-        self.head = OutputHead(units, self.runner.head.activation)
+        self.runner = GraphRunner(graph, rule_layers(graph, rules), output)
+        self.head = graph.head(output)
 
     def outputs(self, inputs):
         """The model's outputs; a tape around this call gets the rules' backward pass."""
@@ -38,7 +37,7 @@ class Attributor:
 
     def logits(self, inputs):
         """The explained output before its final softmax or sigmoid, float32 `[n, units]`."""
-        return self.runner(inputs, swap=False).logits
+        return self.runner(inputs, with_rules=False).logits
 
     def maps(self, inputs, class_weights=None):
         """Attribution maps.
@@ -137,15 +136,15 @@ def _tile(tensor, repeats):
     return tf.tile(tensor, [repeats] + [1] * (tensor.shape.rank - 1))
 
 
-def rule_layers(source, rules):
+def rule_layers(graph, rules):
     """The `RuleActivation`s of a model: dict from `id(operation)` to (path, layer), for `GraphRunner`.
 
     Args:
-        source: `keras.Model`.
+        graph: `ModelGraph`.
         rules: dict from layer path to `PropagationRule`.
     """
     layers = {}
-    for site in graph.find_activations(source):
+    for site in graph.activations:
         if site.path in rules:
             activation = site.operation.activation if site.fused else site.operation
             layers[id(site.operation)] = (site.path, RuleActivation(activation, rules[site.path]))

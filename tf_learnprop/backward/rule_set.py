@@ -21,7 +21,7 @@ class RuleSet(keras.Model):
         readout: `Readout`.
         read: list of ints, which of the swapped activations' runs, in order, the readout reads; first
             `readouts.INPUT` if it reads the explained input.
-        structure: the model's `graph.structure`.
+        structure: `ModelGraph.structure` of the model.
     """
 
     def __init__(self, entries, readout, read, structure, **kwargs):

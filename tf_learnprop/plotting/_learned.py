@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.backward import graph, readouts, rules
+from tf_learnprop.backward import readouts, rules
 from tf_learnprop.backward.attributor import Attributor, rule_layers
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.inputs import batches
@@ -75,7 +75,7 @@ class _Probe:
     def __init__(self, wrapped, path, rule=None):
         rule_set = wrapped.rule_set
         index = rule_set.paths.index(path)
-        layers = rule_layers(wrapped.source, {path: rule or rule_set.rules[index]})
+        layers = rule_layers(wrapped.graph, {path: rule or rule_set.rules[index]})
         self.layer = dict(layers.values())[path]
         _, *sides, channels = rule_set.shapes[index]
         # An activation with weights (PReLU) may have some for each pixel.
@@ -147,11 +147,10 @@ def layer_contributions(wrapped, image, *, target=None, fig=None):
             "`wrapped` must have a `MultiLayerReadout`, wrap_model(..., readout='multi_layer'): another "
             f"reads no layers. Received: readout={type(readout).__name__}"
         )
-    walked = graph.graph_of(wrapped.source)
-    if len(walked.inputs) != 1 or len(walked.inputs[0].shape) != 4:
-        shapes = [tuple(tensor.shape) for tensor in walked.inputs]
+    if len(wrapped.graph.inputs) != 1 or len(wrapped.graph.inputs[0].shape) != 4:
+        shapes = [tuple(tensor.shape) for tensor in wrapped.graph.inputs]
         raise ValueError(f"`wrapped` must have one input, of images [n, h, w, c]. Received: {shapes}")
-    _, stream = batches.split(np.asarray(image)[None], target, walked, wrapped.class_count, 1)
+    _, stream = batches.split(np.asarray(image)[None], target, wrapped.graph, wrapped.class_count, 1)
     inputs, class_weights = next(stream)
     maps = _terms(wrapped, inputs, class_weights)
     names = _names_read(wrapped, inputs)
@@ -197,7 +196,7 @@ def _terms(wrapped, inputs, class_weights):
     own = wrapped.rule_set
     entries = zip(own.paths, own.rules, own.shapes, strict=True)
     rule_set = RuleSet(list(entries), _Terms(own.readout), own.read, own.structure)
-    attributor = Attributor(wrapped.source, rule_set, wrapped.output_index, wrapped.input_index)
+    attributor = Attributor(wrapped.graph, rule_set, wrapped.output_index, wrapped.input_index)
     return attributor.maps(inputs, class_weights)[0].numpy()
 
 

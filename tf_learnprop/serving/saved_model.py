@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.backward import graph, readouts, rules
+from tf_learnprop.backward import readouts, rules
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.inputs import checks
 from tf_learnprop.serving import warmup as warmup_file
@@ -97,7 +97,7 @@ def export(
     endpoints = Signatures(model, options).endpoints()
     requests = []
     if warmup is not None:
-        samples = keras.tree.flatten(checks.inputs(warmup, graph.graph_of(model.source)))
+        samples = keras.tree.flatten(checks.inputs(warmup, model.graph))
         requests = warmup_file.requests(samples, specs, endpoints, target or 0)
     if _untrained(model.rule_set):
         warnings.warn(
@@ -107,7 +107,7 @@ def export(
         )
     archive = keras.export.ExportArchive()
     # It finds the weights itself, but not the tables; to track the whole model would save the weights twice.
-    for _, layer in graph.operations(model.source):
+    for _, layer in model.graph.operations:
         if hasattr(layer, "lookup_table"):
             archive.track(layer.lookup_table)
     for name, (function, arguments) in endpoints.items():

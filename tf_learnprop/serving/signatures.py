@@ -8,7 +8,6 @@ import functools
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import graph
 from tf_learnprop.serving import pictures
 
 _CLASS_IDS = tf.TensorSpec([None], tf.int64, "class_ids")
@@ -31,7 +30,7 @@ class Signatures:
         self.specs = input_specs(model)
         self._attributor = model.attributor
         self._class_count = model.class_count
-        self._structure = graph.graph_of(model.source).input
+        self._structure = model.graph.input
         self._colours = pictures.colour_table(options.colormap)
 
     def endpoints(self):
@@ -132,7 +131,7 @@ class Signatures:
 
 def input_specs(model):
     """The inputs of a request: one alone is "images", or "inputs" if it is none; several keep their names."""
-    tensors = graph.graph_of(model.source).inputs
+    tensors = model.graph.inputs
     names = [tensor.name for tensor in tensors]
     if len(tensors) == 1:
         names = ["images" if len(tensors[0].shape) == 4 else "inputs"]

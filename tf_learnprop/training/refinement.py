@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.backward import graph, resampling
+from tf_learnprop.backward import resampling
 from tf_learnprop.inputs import batches, checks
 from tf_learnprop.training import objectives
 
@@ -36,7 +36,7 @@ class Refiner:
         objective = model.objective or objectives.AreaGuidance()
         self.objective = type(objective).from_config(objective.get_config())  # its draws are its own
         self._fresh = self.objective.seed_generator.state.numpy()
-        image = graph.graph_of(model.source).inputs[model.input_index].shape
+        image = model.graph.inputs[model.input_index].shape
         if len(image) == 2:
             raise ValueError(
                 "`refine_steps` needs an input with pixels, of which it makes fills for what it masks. "
