@@ -1,7 +1,15 @@
-"""The coverage table: each activation of a model, whether a rule stands behind it, and why not."""
+"""The coverage table: each activation of a model, the rule behind it or why it has none, and what is read."""
 
+import collections
 import dataclasses
 from collections import abc
+
+from tf_learnprop.backward import probing, readouts, rules
+from tf_learnprop.backward.graph import ModelGraph
+from tf_learnprop.backward.rule_set import RuleSet
+
+#: Reason of a swapped activation that keeps its gradient in a model with learned rules.
+_NOT_REACHED = "keeps its gradient: the backward pass ends after it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,10 +19,12 @@ class Row:
     Attributes:
         path: str, layer path.
         layer: str, class of the layer or operation.
-        activation: str, its name; "?" where it can't be seen.
-        swapped: bool.
+        activation: str, its name; "?" if it can't be seen.
+        swapped: bool, whether a rule stands behind it.
         rule: str, class of the rule; "" if not swapped.
-        reason: str, why it is not swapped; "" if it is.
+        reason: str, why it has no rule, or why its rule is the plain gradient; else "".
+        learned: bool, whether its rule has weights, which `fit` trains.
+        read: bool, whether the readout makes the map from it.
     """
 
     path: str
@@ -23,49 +33,72 @@ class Row:
     swapped: bool
     rule: str = ""
     reason: str = ""
+    learned: bool = False
+    read: bool = False
 
 
 class Coverage(abc.Sequence):
-    """The `Row`s of a wrapped model in the order of execution; `print` shows them as a table.
+    """The `Row`s of a wrapped model in the order of its layers; `print` shows them as a table.
 
     Args:
         graph: `ModelGraph` of the source model.
         rule_set: its `RuleSet`.
     """
 
-    def __init__(self, graph, rule_set):
-        rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
+    def __init__(self, graph: ModelGraph, rule_set: RuleSet):
+        calls = probing.activation_calls(graph, rule_set.paths)
+        read = {calls[position][0] for position in rule_set.read if position != readouts.INPUT}
+        self.reads_input = rule_set.readout.reads_input or readouts.INPUT in rule_set.read
+        rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
+        any_learned = any(rule.weights for rule in rule_set.rules)
         self._rows = []
         for site in graph.activations:
-            if site.path in rules:
-                fate = (True, type(rules[site.path]).__name__)
+            rule = rule_of.get(site.path)
+            if rule is None:
+                fate = {"swapped": False, "reason": site.skip_reason or "not selected"}
             else:
-                fate = (False, "", site.skip_reason or "not selected")
-            row = Row(site.path, site.layer_class, site.activation, *fate)
-            self._rows.append(row)
+                fate = {"swapped": True, "rule": type(rule).__name__, "learned": bool(rule.weights)}
+                if any_learned and isinstance(rule, rules.GradientRule):
+                    fate["reason"] = _NOT_REACHED
+            fate["read"] = site.path in read
+            self._rows.append(Row(site.path, site.layer_class, site.activation, **fate))
 
     def __getitem__(self, index):
         return self._rows[index]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._rows)
 
     @property
-    def swapped(self):
-        """Paths of the swapped activations."""
+    def swapped(self) -> list[str]:
+        """Paths of the activations that have a rule."""
         return [row.path for row in self if row.swapped]
 
-    def summary(self):
-        """One line: how many activations are swapped, and why the others are not."""
-        left = {}
-        for row in self:
-            if not row.swapped:
-                left[row.reason] = left.get(row.reason, 0) + 1
-        reasons = "; ".join(f"{count} left alone: {reason}" for reason, count in left.items())
-        text = f"{len(self.swapped)} of {len(self)} activations swapped"
-        return f"{text} ({reasons})" if reasons else text
+    @property
+    def read(self) -> list[str]:
+        """Paths of the activations from which the map is made."""
+        return [row.path for row in self if row.read]
 
-    def __str__(self):
+    def summary(self) -> str:
+        """One line: how many activations are swapped, what their rules are, and why the others have none."""
+        swapped = [row for row in self if row.swapped]
+        kept = sum(row.reason == _NOT_REACHED for row in swapped)
+        left = collections.Counter(row.reason for row in self if not row.swapped)
+        notes = [f"{len(swapped) - kept} with learned rules, {kept} with the plain gradient"] * bool(kept)
+        notes += [f"{count} left alone: {reason}" for reason, count in left.items()]
+        text = f"{len(swapped)} of {len(self)} activations swapped"
+        return f"{text} ({'; '.join(notes)})" if notes else text
+
+    def reading(self) -> str:
+        """One line: what the map is made from."""
+        sources = ["the input"] * self.reads_input
+        if self.read:
+            sources.append(f"{len(self.read)} activations" if len(self.read) > 1 else "1 activation")
+        return f"The map is read from {' and '.join(sources)}" + (
+            " alone" if sources == ["the input"] else ""
+        )
+
+    def __str__(self) -> str:
         head = ("layer", "class", "activation", "swapped", "rule / reason")
         table = [head] + [
             (
@@ -82,6 +115,6 @@ class Coverage(abc.Sequence):
             "  ".join([cell.ljust(width) for cell, width in zip(line, widths, strict=False)] + [line[4]])
             for line in table
         ]
-        return "\n".join([*lines, self.summary()])
+        return "\n".join([*lines, self.reading(), self.summary()])
 
     __repr__ = __str__

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import coverage, saving, serving
-from tf_learnprop.backward import probing
+from tf_learnprop.backward import probing, tracing
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import RuleSet
@@ -57,9 +57,9 @@ class PropagationModel(keras.Model):
             )
         self.graph = graph
         self.attributor = Attributor(graph, self.rule_set, self.output_index, self.input_index)
-        self._maps = batches.for_any_length(self.attributor.maps)
-        self._signal = batches.for_any_length(self.attributor.input_signal)
-        self._logits = batches.for_any_length(self.attributor.logits)
+        self._maps = tracing.for_any_length(self.attributor.maps)
+        self._signal = tracing.for_any_length(self.attributor.input_signal)
+        self._logits = tracing.for_any_length(self.attributor.logits)
         self._refiner = None
         self.train_function = self.test_function = self.predict_function = None
 
@@ -183,6 +183,8 @@ class PropagationModel(keras.Model):
             # Of several steps in one execution, those that follow a failed one must not go on.
             sound=tf.math.is_finite(self._trackers["loss"].result()),
         )
+        if not tf.executing_eagerly():
+            tracing.release_custom_gradients(tf.compat.v1.get_default_graph())
         return self._report(losses)
 
     def test_step(self, data):

@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+import warnings
 
 import keras
 
@@ -140,7 +141,7 @@ def _choose(sites, rule, include, exclude):
     for site in sites:
         if site.path in excluded or included is not None and site.path not in included:
             continue
-        new_rule = rule_of(site)
+        new_rule = rule_of(site, len(chosen))
         if new_rule is None:
             continue
         if site.skip_reason == activations.OPAQUE:
@@ -185,17 +186,24 @@ def _matching(sites, patterns, argument):
 
 
 def _rule_chooser(sites, rule):
-    """Function from a site to a new rule, or None where a dict has no rule for it."""
+    """Function from a site and a number to a new rule, or None where a dict has no rule for it."""
     if not isinstance(rule, dict):
         rules.get(rule)
-        return lambda site: rules.get(rule)
+        return lambda _, number: rules.get(rule, _rule_name(number))
     for pattern in rule:
         _matching(sites, pattern, "rule")
 
-    def choose(site):
-        return next((rules.get(r) for pattern, r in rule.items() if _matches(site, pattern)), None)
+    def choose(site, number):
+        found = (rules.get(r, _rule_name(number)) for pattern, r in rule.items() if _matches(site, pattern))
+        return next(found, None)
 
     return choose
+
+
+def _rule_name(number):
+    # Keras counts names up, and TensorFlow keeps a kernel for each name that a variable ever had: about 2 MB
+    # for each wrapped model.
+    return f"rule_{number}"
 
 
 def _make_rule_set(graph, chosen, readout, output, explained_input):
@@ -206,18 +214,21 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
     """
     image_shape = tuple(graph.inputs[explained_input].shape)
     shapes = probing.activation_shapes(graph, [site.path for site, _ in chosen])
-    if readout is None:
-        learned = any(isinstance(rule, rules.GatedRule) for _, rule in chosen)
-        multi_layer = readouts.MultiLayerReadout()
-        fits = any(multi_layer.reads(shape, image_shape) for _, shape in shapes)
-        readout = multi_layer if learned and fits else readouts.InputReadout()
-    readout = readouts.get(readout)
     readable = [(readouts.INPUT, image_shape), *((k, shape) for k, (_, shape) in enumerate(shapes))]
+    learned = any(isinstance(rule, rules.GatedRule) for _, rule in chosen)
+    readout, falls_back = _choose_readout(readout, learned, readable)
     read = [position for position, shape in readable if readout.reads(shape, image_shape)]
     if not read and not readout.reads_input:
         raise ValueError(
             f"{type(readout).__name__} finds no activation to read in this model: none has the rank of the "
             f"input {image_shape} and a size that it reads. Use readout='input'."
+        )
+    if len(image_shape) > 2 and (falls_back or read == [readouts.INPUT]):
+        warnings.warn(
+            f"No activation of model '{graph.model.name}' can be read as a map: none has the rank of the "
+            f"input {image_shape} and a size that the multi-layer readout reads. The map is read from the "
+            "input alone, as gradient times input, which is often noisy.",
+            stacklevel=3,  # where `wrap_model` is called
         )
     shape_of = {}
     for path, shape in shapes:
@@ -239,6 +250,25 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
     if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
         universal.initialise(rule_set, probing.read_shapes(graph, rule_set, explained_input))
     return rule_set
+
+
+def _choose_readout(readout, learned, readable):
+    """A new readout, and whether it is the input's because nothing else can be read.
+
+    Args:
+        readout: as in `wrap_model`.
+        learned: bool, whether any rule is learned.
+        readable: list of (position, shape) of what could be read, the input first.
+    """
+    if readout is not None:
+        return readouts.get(readout), False
+    if not learned:
+        return readouts.InputReadout(), False
+    multi_layer = readouts.MultiLayerReadout()
+    (_, image_shape), *activations = readable
+    if any(multi_layer.reads(shape, image_shape) for _, shape in activations):
+        return multi_layer, False
+    return readouts.InputReadout(), True
 
 
 def _common_shape(first, second):

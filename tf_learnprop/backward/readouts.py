@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import resampling
+from tf_learnprop.backward import resampling, tracing
 
 _PACKAGE = "tf_learnprop"
 _EPSILON = 1e-12
@@ -70,8 +70,7 @@ class Readout(keras.layers.Layer):
     def to_image(self, maps, image):
         """Maps `[n, *source]` at the image's spatial size, blurred by `blur`."""
         size = resampling.sides(image, image.shape.rank - 2)
-        sigmas = [self.blur * tf.cast(length, tf.float32) for length in size]
-        return resampling.resize_and_blur(maps, size, sigmas)
+        return resampling.resize_and_blur(maps, size, resampling.scaled(self.blur, size))
 
     def get_config(self):
         return {**super().get_config(), "blur": self.blur}
@@ -165,15 +164,11 @@ class MultiLayerReadout(Readout):
         Returns:
             list of float32 `[n, *source]` in that order, and h, float32 of the last one's shape.
         """
-        weights, betas = tf.unstack(self.layer_weights())
+        weights, betas = (tf.unstack(row) for row in tf.unstack(self.layer_weights()))
         terms = []
-        for index, (y, dy) in enumerate(zip(activations, signals, strict=True)):
-            relevance = y * dy
-            speaks_for = tf.reduce_sum(tf.nn.relu(relevance), -1)
-            total = tf.reduce_sum(relevance, -1)
-            against = speaks_for - total
-            maps = speaks_for - betas[index] * against
-            terms.append(maps * weights[index] * _inverse_rms(speaks_for + against))
+        for y, dy, weight, beta in zip(activations, signals, weights, betas, strict=True):
+            term, total = (tf.ensure_shape(maps, y.shape[:-1]) for maps in _term(y, dy, weight, beta))
+            terms.append(term)
         return terms, total  # of the last layer
 
     def focused(self, maps, relevance):
@@ -198,6 +193,16 @@ class MultiLayerReadout(Readout):
     @classmethod
     def from_config(cls, config):
         return cls(**{"focus": 0.0, **config})  # of a file from before there was a focus
+
+
+@tracing.for_any_shape
+def _term(y, dy, weight, beta):
+    """One layer's w·(P − β·N)/rms(P + N), and P − N, float32 `[n, ...]`; y and dy `[n, ..., c]`."""
+    relevance = y * dy
+    speaks_for = tf.reduce_sum(tf.nn.relu(relevance), -1)
+    total = tf.reduce_sum(relevance, -1)
+    against = speaks_for - total
+    return (speaks_for - beta * against) * weight * _inverse_rms(speaks_for + against), total
 
 
 def _inverse_rms(maps):

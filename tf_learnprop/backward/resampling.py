@@ -4,6 +4,9 @@ Both are linear and separable, so one `[target, source]` matrix an axis does eit
 dimensions, and is differentiable.
 """
 
+import functools
+import string
+
 import tensorflow as tf
 
 
@@ -36,11 +39,9 @@ def apply_along(tensor, matrices, first_axis=1):
     Returns:
         The tensor with those axes' lengths changed from source to target.
     """
-    rank = tensor.shape.rank
+    axes = string.ascii_lowercase[: tensor.shape.rank]
     for axis, matrix in enumerate(matrices, first_axis):
-        tensor = tf.tensordot(matrix, tensor, [[1], [axis]])  # brings the axis to the front
-        order = list(range(1, axis + 1)) + [0] + list(range(axis + 1, rank))
-        tensor = tf.transpose(tensor, order)
+        tensor = tf.einsum(f"Z{axes[axis]},{axes}->{axes.replace(axes[axis], 'Z')}", matrix, tensor)
     return tensor
 
 
@@ -50,9 +51,18 @@ def sides(tensor, count):
     return [tensor.shape[axis] or sizes[axis] for axis in range(1, count + 1)]
 
 
+def scaled(fraction, lengths):
+    """A fraction of each length; floats for ints, scalar tensors for scalar tensors."""
+    return [
+        fraction * length if isinstance(length, int) else fraction * tf.cast(length, tf.float32)
+        for length in lengths
+    ]
+
+
 def resize(maps, size):
     """Maps `[n, *spatial]` at another spatial size, a list of ints or scalar tensors."""
-    return apply_along(maps, _resizing_matrices(maps, size))
+    lengths = sides(maps, len(size))
+    return apply_along(maps, [_matrix(target, length) for target, length in zip(size, lengths, strict=True)])
 
 
 def resize_and_blur(maps, size, sigmas):
@@ -61,18 +71,26 @@ def resize_and_blur(maps, size, sigmas):
     Args:
         maps: float32 `[n, *spatial]`.
         size: list of ints or scalar tensors, the target's spatial size.
-        sigmas: list of floats, one an axis, in pixels of the target; 0 for no blur.
+        sigmas: list of floats or scalar tensors, one an axis, in pixels of the target; 0 for no blur.
 
     Returns:
         float32 `[n, *size]`.
     """
-    matrices = [
-        tf.matmul(gaussian_matrix(target, sigma), matrix)
-        for target, sigma, matrix in zip(size, sigmas, _resizing_matrices(maps, size), strict=True)
-    ]
-    return apply_along(maps, matrices)
+    axes = zip(size, sides(maps, len(size)), sigmas, strict=True)
+    return apply_along(maps, [_matrix(target, length, sigma) for target, length, sigma in axes])
 
 
-def _resizing_matrices(maps, size):
-    lengths = sides(maps, len(size))
-    return [linear_matrix(target, length) for target, length in zip(size, lengths, strict=True)]
+def _matrix(target, source, sigma=None):
+    """Linear interpolation of an axis, then a Gaussian blur unless `sigma` is None; `[target, source]`."""
+    if not any(tf.is_tensor(value) for value in (target, source, sigma)):
+        return tf.constant(_known_matrix(target, source, sigma))
+    matrix = linear_matrix(target, source)
+    return matrix if sigma is None else tf.matmul(gaussian_matrix(target, sigma), matrix)
+
+
+@functools.lru_cache(maxsize=256)
+def _known_matrix(target, source, sigma):
+    """`_matrix` as a NumPy array: a constant in a graph, in place of a few dozen operations."""
+    with tf.init_scope():  # outside the graph that is being traced
+        matrix = linear_matrix(target, source)
+        return (matrix if sigma is None else tf.matmul(gaussian_matrix(target, sigma), matrix)).numpy()

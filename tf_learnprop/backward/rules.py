@@ -7,15 +7,16 @@ At an activation y = σ(x) a rule receives dy = ∂s/∂y and returns dx, the si
 import keras
 import tensorflow as tf
 
+from tf_learnprop.backward import tracing
+
 _PACKAGE = "tf_learnprop"
 _EPSILON = 1e-8
 
 
-def _sample_rms(tensor, per_channel=False):
-    """Root mean square of each sample, `[n, 1, ..., 1]` (or `[n, 1, ..., c]` with `per_channel`)."""
-    axes = list(range(1, tensor.shape.rank - (1 if per_channel else 0)))
-    square = tf.square(tensor)
-    return tf.sqrt((tf.reduce_mean(square, axes, keepdims=True) if axes else square) + _EPSILON**2)
+def _sample_rms(tensor):
+    """Root mean square of each sample, `[n, 1, ..., 1]`."""
+    axes = list(range(1, tensor.shape.rank))
+    return tf.sqrt(tf.reduce_mean(tf.square(tensor), axes, keepdims=True) + _EPSILON**2)
 
 
 class PropagationRule(keras.layers.Layer):
@@ -147,25 +148,37 @@ class RelevanceRule(GatedRule):
         self.gate_bias = self.add_weight(name="gate_bias", shape=(1,), initializer="zeros")
         super().build(shape)
 
-    def features(self, y, dy):
-        """The gate's features, float32 `[n, ..., 5]`, each of unit RMS over the sample."""
-        relevance = y * dy
-        pixels = list(range(1, y.shape.rank - 1))
-        alpha = tf.reduce_mean(dy, pixels) if pixels else dy
-        # One product reads y once for the three sums that are linear in it.
-        channel_weights = tf.stack([alpha, tf.nn.relu(alpha), tf.ones_like(alpha)], -1)
-        shape = tf.shape(y)
-        flat = tf.reshape(y, [shape[0], -1, shape[-1]])
-        linear = tf.reshape(flat @ channel_weights, tf.concat([shape[:-1], [3]], 0))
-        linear.set_shape(y.shape[:-1] + [3])
-        sums = tf.stack([tf.reduce_sum(relevance, -1), tf.reduce_sum(tf.nn.relu(relevance), -1)], -1)
-        features = tf.concat([sums, linear], -1)
-        return features / _sample_rms(features, per_channel=True)
-
     def gate_logit(self, x, y, dy):
-        features = self.features(y, dy)
-        hidden = tf.nn.relu(tf.tensordot(features, self.feature_kernel, 1) + self.feature_bias)
-        return tf.tensordot(hidden, self.gate_kernel, 1) + self.gate_bias
+        weights = (self.feature_kernel, self.feature_bias, self.gate_kernel, self.gate_bias)
+        return tf.ensure_shape(_relevance_logit(y, dy, *weights), [*y.shape[:-1], 1])
+
+
+def relevance_features(y, dy):
+    """Features of a `RelevanceRule`.
+
+    Args:
+        y: float32 `[n, ..., c]`, output of the activation.
+        dy: float32 `[n, ..., c]`, signal that arrives at y.
+
+    Returns:
+        float32 `[n, pixels, 5]`, each feature of unit RMS over a sample.
+    """
+    shape = tf.shape(y)
+    y, dy = (tf.reshape(tensor, [shape[0], -1, shape[-1]]) for tensor in (y, dy))
+    relevance = y * dy
+    alpha = tf.reduce_mean(dy, 1)
+    # One product reads y once for the three sums that are linear in it.
+    channel_weights = tf.stack([alpha, tf.nn.relu(alpha), tf.ones_like(alpha)], -1)
+    sums = tf.stack([tf.reduce_sum(relevance, -1), tf.reduce_sum(tf.nn.relu(relevance), -1)], -1)
+    features = tf.concat([sums, y @ channel_weights], -1)
+    mean_square = tf.reduce_mean(tf.square(features), 1, keepdims=True)
+    return features / tf.sqrt(mean_square + _EPSILON**2)
+
+
+@tracing.for_any_shape
+def _relevance_logit(y, dy, feature_kernel, feature_bias, gate_kernel, gate_bias):
+    hidden = tf.nn.relu(relevance_features(y, dy) @ feature_kernel + feature_bias)
+    return tf.reshape(hidden @ gate_kernel + gate_bias, tf.concat([tf.shape(y)[:-1], [1]], 0))
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -187,12 +200,13 @@ _BY_NAME = {
 }
 
 
-def get(identifier):
+def get(identifier, name=None):
     """A new rule from a name, or from a rule (copied by its configuration).
 
     Args:
         identifier: str, one of "gradient", "deconvnet", "guided_backprop", "learned" (the default learned
             rule), "relevance", "channel_mixing", "universal"; or a `PropagationRule`.
+        name: str or None, name of the new layer; None for a new one or the rule's own.
 
     Returns:
         An unbuilt `PropagationRule`.
@@ -202,7 +216,8 @@ def get(identifier):
         TypeError: neither a name nor a rule.
     """
     if isinstance(identifier, PropagationRule):
-        return type(identifier).from_config(identifier.get_config())
+        config = identifier.get_config()
+        return type(identifier).from_config({**config, "name": name or config["name"]})
     if not isinstance(identifier, str):
         raise TypeError(
             "`rule` must be the name of a rule, a path of saved rules, a `PropagationRule` or a dict "
@@ -213,4 +228,4 @@ def get(identifier):
             f"`rule` must be one of {', '.join(map(repr, _BY_NAME))}, or a path that ends in "
             f"'.keras' or '.weights.h5'. Received: rule={identifier!r}"
         )
-    return _BY_NAME[identifier]()
+    return _BY_NAME[identifier](name=name)

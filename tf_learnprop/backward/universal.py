@@ -5,6 +5,7 @@ how large its maps are. What comes out are ordinary `RelevanceRule`s and an ordi
 which can be trained further.
 """
 
+import functools
 import math
 import pathlib
 
@@ -114,9 +115,12 @@ def _side(shape):
 
 def load():
     """The generator that comes with the package."""
-    generator = HyperNetwork()
-    generator.load_weights(_WEIGHTS)
-    return generator
+    hypernetwork = HyperNetwork(name="hypernetwork")
+    hypernetwork.load_weights(_WEIGHTS)
+    return hypernetwork
+
+
+_shared = functools.cache(load)
 
 
 def initialise(rule_set, read_shapes, generator=None):
@@ -127,5 +131,5 @@ def initialise(rule_set, read_shapes, generator=None):
         read_shapes: as for `HyperNetwork.weights_for`.
         generator: `HyperNetwork`; default is the one that comes with the package.
     """
-    for variable, value in (generator or load()).weights_for(rule_set, read_shapes):
+    for variable, value in (generator or _shared()).weights_for(rule_set, read_shapes):
         variable.assign(value)

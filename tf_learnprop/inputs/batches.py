@@ -73,24 +73,6 @@ def parts(inputs, weights, size):
         yield batch, None if weights is None else weights[part]
 
 
-def for_any_length(function):
-    """A `tf.function` that is traced once for batches of all lengths; its scalars stay scalars."""
-    traced = tf.function(function, autograph=False)  # as in `fit`
-
-    def call(*arguments):
-        traced.get_concrete_function(*keras.tree.map_structure(_any_length, arguments))
-        return traced(*arguments)
-
-    call.traced = traced
-    return call
-
-
-def _any_length(tensor):
-    if tensor is None:
-        return None
-    return tf.TensorSpec([None, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
-
-
 def _from_stream(stream, weights, scalar, model):
     if isinstance(stream, keras.utils.PyDataset):
         stream = map(stream.__getitem__, range(stream.num_batches))

@@ -16,7 +16,8 @@ def blur(images, seed=None, sigma=1 / 20):
     if images.shape.rank == 2:
         return mean(images)
     lengths = resampling.sides(images, images.shape.rank - 2)
-    matrices = [resampling.gaussian_matrix(length, sigma * tf.cast(length, tf.float32)) for length in lengths]
+    sigmas = resampling.scaled(sigma, lengths)
+    matrices = [resampling.gaussian_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)]
     return resampling.apply_along(images, matrices)
 
 

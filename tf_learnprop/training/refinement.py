@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.backward import resampling
+from tf_learnprop.backward import resampling, tracing
 from tf_learnprop.inputs import batches, checks
 from tf_learnprop.training import objectives
 
@@ -42,7 +42,7 @@ class Refiner:
                 "`refine_steps` needs an input with pixels, of which it makes fills for what it masks. "
                 f"Received: an input of shape {tuple(image)}"
             )
-        self._run = batches.for_any_length(self._refined)
+        self._run = tracing.for_any_length(self._refined)
 
     def begin(self, steps, rate, batch_size):
         """The function from a batch to its refined maps.
@@ -115,7 +115,7 @@ class Refiner:
 
     def _with_field(self, maps, field):
         size = resampling.sides(maps, maps.shape.rank - 1)
-        sigmas = [tf.cast(length, tf.float32) / (2 * self.CELLS) for length in size]
+        sigmas = resampling.scaled(1 / (2 * self.CELLS), size)
         spread = tf.math.reduce_std(maps, list(range(1, maps.shape.rank)), keepdims=True)
         return maps + spread * resampling.resize_and_blur(field, size, sigmas)
 
