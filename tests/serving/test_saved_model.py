@@ -166,14 +166,14 @@ class TestFolder:
 
     def test_parent_that_is_a_file(self, wrapped, tmp_path):
         (tmp_path / "model").write_text("mine")
-        with pytest.raises(OSError, match="`path` must be in a folder that can be written"):
+        with pytest.raises(OSError, match="`path` must be in a writable folder"):
             wrapped.export(tmp_path / "model" / "1")
         assert (tmp_path / "model").read_text() == "mine"
 
     @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs Linux's /proc")
     def test_unwritable_folder(self, wrapped):
         # Nobody may write there, root neither.
-        with pytest.raises(OSError, match="`path` must be in a folder that can be written"):
+        with pytest.raises(OSError, match="`path` must be in a writable folder"):
             wrapped.export("/proc/self/1")
 
     def test_failure_leaves_nothing(self, wrapped, tmp_path):

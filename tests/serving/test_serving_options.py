@@ -67,15 +67,15 @@ class TestChecks:
             ({"target": 1.0}, "`target` must be an int >= 0"),
             ({"top_k": 0}, "`top_k` must be an int >= 1"),
             ({"top_k": 5}, r"`top_k` must be in 1\.\.4"),
-            ({"top_k": 2, "target": 1}, "`target` and `top_k` exclude each other"),
+            ({"top_k": 2, "target": 1}, "`target` and `top_k` cannot be used together"),
             ({"map_size": 0}, "`map_size` must be an int >= 1"),
             ({"map_size": np.int64(0)}, "`map_size` must be an int >= 1"),
             ({"map_size": (4, 4, 3)}, r"`map_size` must be an int or \(height, width\)"),
             ({"map_dtype": "int8"}, "`map_dtype` must be one of"),
-            ({"colormap": "no such map"}, "`colormap` must be one of matplotlib's"),
+            ({"colormap": "no such map"}, "`colormap` must be the name of a matplotlib colormap"),
             ({"alpha": 1.5}, r"`alpha` must be in 0\.\.1"),
             ({"preprocess": "zoo"}, "`preprocess` must be a function or a Keras layer"),
-            ({"preprocess": lambda x: x[..., :1]}, "`preprocess` must keep the shape of photos"),
+            ({"preprocess": lambda x: x[..., :1]}, "`preprocess` must keep the shape of the photos"),
         ],
     )
     def test_wrong_options(self, wrapped, tmp_path, options, message):
@@ -85,13 +85,13 @@ class TestChecks:
 
     def test_map_size_is_for_images(self, tmp_path):
         wrapped = tlp.wrap_model(models.CASES["dense_alone"].models()[0], "gradient")
-        with pytest.raises(ValueError, match="`map_size` is for maps of images"):
+        with pytest.raises(ValueError, match="`map_size` requires an image input"):
             wrapped.export(tmp_path / "model" / "1", map_size=2)
 
     @pytest.mark.parametrize("name", ["dict_inputs", "dense_alone", "unknown_size"])
     def test_refused_where_no_photo_fits(self, name, tmp_path):
         case = models.CASES[name]
         wrapped = tlp.wrap_model(case.models()[0], "gradient", **case.ends)
-        with pytest.raises(ValueError, match="`explain_encoded`, which is for models of one input"):
+        with pytest.raises(ValueError, match="`explain_encoded`, which requires a model with a single input"):
             wrapped.export(tmp_path / "model" / "1", preprocess=preprocess)
         assert not list(tmp_path.iterdir())
