@@ -11,11 +11,9 @@ import warnings
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from tf_learnprop.inputs import checks
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+from tf_learnprop.inputs import checks, photos
 
 
 def from_folder(source, model=None, **options):
@@ -51,7 +49,7 @@ def from_folder(source, model=None, **options):
 
     def read():
         for path in paths:
-            yield str(path), _opened(path), place[path.parent.name]
+            yield str(path), _read(path), place[path.parent.name]
 
     return _dataset(read, names, f"source={str(source)[:200]!r}", model, **options)
 
@@ -98,7 +96,7 @@ def from_tfds(name, split, model=None, *, data_dir=None, download=True, **option
     def read():
         for number, row in enumerate(data.as_numpy_iterator()):
             pixels = row["image"][..., 0] if row["image"].shape[-1] == 1 else row["image"]
-            yield str(number), Image.fromarray(pixels), row.get("label", 0)
+            yield str(number), photos.rgb(Image.fromarray(pixels)), row.get("label", 0)
 
     return _dataset(read, list(names or []), f"name={name!r}", model, **options)
 
@@ -109,8 +107,8 @@ def read_image(path, height, width, channels=3, crop=True):
     Returns:
         uint8 `[height, width, channels]`, or None if it can't be read.
     """
-    image = _opened(path)
-    return None if image is None else _pixels(image, (height, width, channels), crop)
+    photo = _read(path)
+    return None if photo is None else _fit(photo, (height, width, channels), crop)
 
 
 def find(source):
@@ -126,14 +124,14 @@ def find(source):
             raise ValueError(f"`source` must hold files. Received: {', '.join(missing[:3])}, which is none")
     elif pathlib.Path(source).is_dir():
         paths = sorted(pathlib.Path(source).rglob("*"))
-        paths = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+        paths = [path for path in paths if path.suffix.lower() in photos.SUFFIXES and path.is_file()]
     else:
         paths = sorted(pathlib.Path(path) for path in glob.glob(os.fspath(source), recursive=True))
         paths = [path for path in paths if path.is_file()]
     if not paths:
         raise ValueError(
-            f"`source` must be a folder with images ({', '.join(SUFFIXES)}), a pattern that matches files or "
-            f"a list of files. Received: source={str(source)[:200]!r}, where there are none"
+            f"`source` must be a folder with images ({', '.join(photos.SUFFIXES)}), a pattern that matches "
+            f"files or a list of files. Received: source={str(source)[:200]!r}, where there are none"
         )
     return paths
 
@@ -164,19 +162,19 @@ def _dataset(
     def rows():
         """Pixels uint8 `[h, w, c]` and label of each image that can be read."""
         skipped, given = [], 0
-        for name, image, label in read():
-            if image is None:
+        for name, photo, label in read():
+            if photo is None:
                 skipped.append(name)
                 continue
             if given == limit:
                 break
             given += 1
-            yield _pixels(image, shape, crop), label
+            yield _fit(photo, shape, crop), label
         if skipped:
             shown = ", ".join(skipped[:3]) + (", …" if len(skipped) > 3 else "")
             warnings.warn(f"{len(skipped)} images can't be read and are skipped: {shown}", stacklevel=2)
 
-    if next((True for _, image, _ in read() if image is not None), None) is None:
+    if all(photo is None for _, photo, _ in read()):
         raise ValueError(f"None of the images can be read. Received: {received}")
     data = tf.data.Dataset.from_generator(
         rows, output_signature=(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec((), tf.int64))
@@ -200,24 +198,16 @@ def _dataset(
     return batches
 
 
-def _opened(path):
-    """The upright picture of a file, or None."""
+def _read(path):
+    """Pixels of a file, uint8 `[h, w, 3]`, or None."""
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).copy()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return photos.read(path)
+    except (OSError, ValueError):
         return None
 
 
-def _pixels(image, shape, crop):
-    """A picture as uint8 `[h, w, c]`, resized with antialiasing."""
-    height, width, channels = shape
-    image = image.convert("L" if channels == 1 else "RGB")
-    if crop:
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-    else:
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(image).reshape(shape)
+def _fit(photo, shape, crop):
+    return photos.fit(photo, shape, crop).numpy().astype(np.uint8)
 
 
 def image_shape(model, size=None):
