@@ -135,7 +135,7 @@ class TestFromFolder:
             data.from_folder(tmp_path / source, size=8)
 
     def test_a_list_with_a_missing_file(self, folder):
-        with pytest.raises(ValueError, match="`source` must hold files. Received: .*none.jpg"):
+        with pytest.raises(ValueError, match="`source` must hold files that exist. Received: .*none.jpg"):
             data.from_folder([folder / "none.jpg"], size=8)
 
     def test_bad_options(self, folder):

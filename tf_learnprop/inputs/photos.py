@@ -9,6 +9,7 @@ import os
 import pathlib
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image, ImageOps
 
@@ -61,8 +62,8 @@ def rgb(image: Image.Image) -> np.ndarray:
         raise ValueError(f"Pixels must have 8 or 16 bits. Received: 32 bits (mode {image.mode})")
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"))
-    *colours, opacity = np.moveaxis(np.asarray(image.convert("RGBA"), np.float32), -1, 0)
-    return np.rint(np.stack(colours, -1) * opacity[..., None] / 255).astype(np.uint8)
+    pixels = np.asarray(image.convert("RGBA"), np.float32)
+    return np.rint(pixels[..., :3] * pixels[..., 3:] / 255).astype(np.uint8)
 
 
 def fit(photo, shape: tuple[int, int, int], crop: bool = True, cover: int | None = None) -> tf.Tensor:
@@ -99,6 +100,13 @@ def fit(photo, shape: tuple[int, int, int], crop: bool = True, cover: int | None
         antialias=True,
     )[0]
     return tf.ensure_shape(tf.clip_by_value(tf.round(_with_channels(pixels, channels)), 0, 255), shape)
+
+
+def fitted(
+    photo: npt.ArrayLike, shape: tuple[int, int, int], crop: bool = True, cover: int | None = None
+) -> np.ndarray:
+    """Returns the result of `fit` as a uint8 array."""
+    return fit(photo, shape, crop, cover).numpy().astype(np.uint8)
 
 
 def _with_channels(pixels, channels):

@@ -5,11 +5,12 @@ import os
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from tf_learnprop.inputs import photos
 
 
-def preprocess(images):
+def preprocess(images: npt.ArrayLike | tf.Tensor) -> np.ndarray | tf.Tensor:
     """Scales RGB images to the range that the zoo's weights were trained on: `(x - 127) / 128`.
 
     Args:
@@ -55,5 +56,4 @@ def load_image(image: str | os.PathLike | bytes | npt.ArrayLike, size: int = 224
     pixels = photos.read(image) if isinstance(image, str | os.PathLike | bytes) else np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or 0 in pixels.shape:
         raise ValueError(f"`image` must have shape [h, w, 3]. Received: shape={pixels.shape}")
-    square = photos.fit(pixels, (size, size, 3), cover=round(size * 256 / 224))
-    return square.numpy().astype(np.uint8)
+    return photos.fitted(pixels, (size, size, 3), cover=round(size * 256 / 224))
