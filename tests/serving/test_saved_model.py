@@ -98,7 +98,7 @@ class TestEfficientNetLite0:
         assert_same_maps(default["attributions"], wrapped, images)
         assert_same_maps(one["attributions"], wrapped, images[:1])
         assert_same_maps(of_ids["attributions"], wrapped, images, ids)
-        pixels = np.stack([tf.io.decode_jpeg(content).numpy() for content in encoded])
+        pixels = np.stack([tlp.data.read_image(file, 224, 224) for file in files])
         assert_same_maps(of_photos["attributions"], wrapped, zoo.preprocess(pixels))
         probabilities = tf.nn.softmax(wrapped.logits(images)).numpy()
         np.testing.assert_allclose(default["scores"], probabilities.max(-1), rtol=1e-3)

@@ -47,7 +47,7 @@ def export(
       explained class: the sigmoid of its unit if the model ends in a sigmoid of several units, the softmax
       otherwise. A single unit z has the probability sigmoid(z) for class 1 and 1 − sigmoid(z) for class 0.
     - `explain_class` takes images and class_ids, int64 `[n]`. It returns the same for these classes.
-    - `explain_encoded` takes encoded, string `[n]`: JPEG or PNG files. It returns the same as
+    - `explain_encoded` takes encoded, string `[n]`: JPEG, PNG, GIF or BMP files. It returns the same as
       `serving_default`, and overlays_bytes, string `[n]`: PNG files at the model's size with the map drawn
       over the photo. Heat is the positive part of the map and reaches 1 at its 99th percentile; it sets both
       colour and opacity. This signature requires `preprocess`.
