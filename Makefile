@@ -42,6 +42,7 @@ docs: $(DOCS_STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:
 	rm -rf .venv .venv-bench .venv-oldest .venv-docs build dist results served *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -21,7 +21,7 @@ DEMO = [*ZOO, "scikit-image"]
 BENCH = [*DEMO, "xplique", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
-TEST = [*DEMO, *SERVING, *NOTEBOOK, "hypothesis", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+TEST = [*DEMO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 # The oldest releases that are supported.
 OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]
 
@@ -36,6 +36,7 @@ setup(
     entry_points={"console_scripts": ["tf-learnprop=tf_learnprop.cli:main"]},
     packages=find_packages(include=["tf_learnprop", "tf_learnprop.*"]),
     package_data={
+        "tf_learnprop": ["py.typed"],
         "tf_learnprop.backward": ["universal.weights.h5"],
         "tf_learnprop.zoo": ["imagenet_class_names.txt"],
     },

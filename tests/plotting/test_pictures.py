@@ -155,8 +155,8 @@ class TestCompare:
             ({"maps": blobs()}, "`maps` must be a dict"),
             ({"maps": {"a": blobs()[0]}}, r"`maps\['a'\]` must have shape"),
             ({"maps": {"a": blobs() * np.nan}}, r"`maps\['a'\]` must be finite"),
-            ({"maps": {"a": blobs(), "b": blobs(3)}}, r"must number 2, as `photos`.*'b': 3"),
-            ({"titles": ["one"]}, r"must number 2, as `photos`.*'titles': 1"),
+            ({"maps": {"a": blobs(), "b": blobs(3)}}, r"must have the length of `photos`, 2.*'b': 3"),
+            ({"titles": ["one"]}, r"must have the length of `photos`, 2.*'titles': 1"),
         ],
     )
     def test_bad_values(self, bad, message):

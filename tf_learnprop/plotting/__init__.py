@@ -1,8 +1,8 @@
-"""Figures, on a matplotlib figure of their own or on what is given; pyplot's state is not touched.
+"""Figures, drawn with matplotlib on a new figure or on the figure or axes that you pass.
 
-`overlay`, `compare` and `curves` draw plain arrays of any method; `rule_response` and `layer_contributions`
-show what a wrapped model has learned. Nothing is shown or saved: `figure.savefig(path)` saves, a notebook
-shows the figure that a cell ends with (of axes, `ax.figure`).
+`overlay`, `compare` and `curves` draw arrays of any attribution method. `rule_response` and
+`layer_contributions` show what a wrapped model has learned. Nothing is shown or saved, and pyplot's state
+does not change: call `figure.savefig(path)`, or end a notebook cell with the figure (`ax.figure` for axes).
 """
 
 from tf_learnprop.plotting._curves import curves

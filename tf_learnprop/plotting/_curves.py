@@ -3,11 +3,14 @@
 import itertools
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from tf_learnprop.plotting import _figures
 
-#: Colours that the colour-blind can tell apart (Okabe and Ito 2008), with dashes that serve in grey.
+#: Colours that colour-blind people can tell apart (Okabe and Ito 2008), with dashes for print in grey.
 _STYLES = (
     {"color": "#0072B2", "linestyle": "-"},
     {"color": "#D55E00", "linestyle": "--"},
@@ -17,24 +20,27 @@ _STYLES = (
 )
 
 
-def curves(panels, *, xlabel="", fig=None, ax=None):
-    """Curves with bands, in rows and columns of panels with the same axes and one legend.
+def curves(
+    panels: dict, *, xlabel: str = "", fig: FigureBase | None = None, ax: Axes | npt.ArrayLike | None = None
+) -> FigureBase:
+    """Draws curves with bands in a grid of panels that share axes and a legend.
 
     Args:
-        panels: dict from the names of rows to dicts from the names of columns, the same in each row, to
-            lines: a dict from labels to (x, middle, low, high), arrays `[points]`, where low and high bound
-            the band. A label looks the same in all panels; after five, looks repeat.
-        xlabel: str, below the last row.
-        fig: matplotlib `Figure` or `SubFigure` to fill; None for a new one.
-        ax: `Axes` to draw on instead, `[rows, columns]`; for one panel, its axes alone.
+        panels: Dict {row name: {column name: lines}}, with the same columns in each row. Lines are a dict
+            {label: (x, middle, low, high)} of arrays `[points]`; the band lies between low and high. A label
+            has the same style in all panels; styles repeat after five.
+        xlabel: Label below the last row.
+        fig: `Figure` or `SubFigure` to fill; None for a new one.
+        ax: Array `[rows, columns]` of `Axes` to draw on, or the `Axes` of a single panel; None for new ones.
 
     Returns:
-        The `Figure` or `SubFigure`: `savefig` saves it, a notebook shows it.
+        The `Figure` or `SubFigure`.
 
     Raises:
-        ValueError: no panels or lines; rows with different columns; arrays that do not fit or are not
-            finite; axes of another number than the panels; both `fig` and `ax`.
-        TypeError: `fig` is no figure.
+        ValueError: If there are no panels or lines, if rows have different columns, if arrays differ in
+            length or are not finite, if the number of axes is not that of the panels, or if both `fig` and
+            `ax` are given.
+        TypeError: If `fig` is no figure.
     """
     columns = _checked(panels)
     if ax is None:
@@ -76,7 +82,9 @@ def _checked(panels):
     """The names of the columns."""
     columns = [list(row) for row in panels.values()]
     if not columns or not columns[0] or any(other != columns[0] for other in columns):
-        raise ValueError(f"`panels` must be rows with the same columns, one at least. Received: {columns}")
+        raise ValueError(
+            f"`panels` must have the same columns in each row, at least one. Received: {columns}"
+        )
     for name, row in panels.items():
         for column, lines in row.items():
             if not lines or not all(_is_line(line) for line in lines.values()):

@@ -1,14 +1,14 @@
-"""What `fig` and `ax` mean, for all figures."""
+"""The arguments `fig` and `ax` of all figures."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 
-def figure(fig, width, height, layout="constrained"):
-    """The `Figure` or `SubFigure` given, or for None a new one of `width` × `height` inches.
+def figure(fig: FigureBase | None, width: float, height: float, layout: str = "constrained") -> FigureBase:
+    """Returns `fig`, or for None a new figure of `width` × `height` inches.
 
     Raises:
-        TypeError: neither.
+        TypeError: If `fig` is no figure.
     """
     if fig is None:
         return Figure(figsize=(width, height), layout=layout)
@@ -17,11 +17,11 @@ def figure(fig, width, height, layout="constrained"):
     return fig
 
 
-def axes(ax, width, height):
-    """The `Axes` given, or for None those of a new figure of `width` × `height` inches.
+def axes(ax: Axes | None, width: float, height: float) -> Axes:
+    """Returns `ax`, or for None the axes of a new figure of `width` × `height` inches.
 
     Raises:
-        TypeError: neither.
+        TypeError: If `ax` is no axes.
     """
     if ax is None:
         return figure(None, width, height).subplots()
@@ -30,7 +30,7 @@ def axes(ax, width, height):
     return ax
 
 
-def bare(axis):
-    """Takes ticks and frame away and leaves the labels, which `set_axis_off` would hide."""
+def bare(axis: Axes) -> None:
+    """Removes ticks and frame; unlike `set_axis_off`, keeps the labels."""
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)

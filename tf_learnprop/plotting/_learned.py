@@ -1,18 +1,25 @@
-"""What a wrapped model has learned: the response of a rule, and the layers' share of a map."""
+"""What a wrapped model has learned: the response of a rule, and the contribution of each layer to a map."""
 
 import math
+import typing
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
 
 from tf_learnprop.backward import readouts, rules
 from tf_learnprop.backward.attributor import Attributor, rule_layers
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.inputs import batches
-from tf_learnprop.plotting import _figures, _pictures
+from tf_learnprop.plotting import _figures, _heat, _pictures
 
-#: The hand-crafted rules drawn beside a layer's own, with looks that stay apart where they coincide.
+if typing.TYPE_CHECKING:  # the model's own exports draw heat maps
+    from tf_learnprop.model import PropagationModel
+
+#: The hand-crafted rules drawn beside a layer's own, in styles that differ even where the lines coincide.
 _BESIDE = {
     "gradient": {"linestyle": "-", "linewidth": 3.5, "color": "#d9d9d9"},
     "guided_backprop": {"linestyle": (0, (6, 3)), "linewidth": 1.5, "color": "#8c8c8c", "zorder": 3},
@@ -21,34 +28,35 @@ _BESIDE = {
 _BESIDE_X = 1.0
 _XS = (-1.0, 0.5, 1.0, 2.0)
 _DYS = np.linspace(-3, 3, 33, dtype=np.float32)
-#: Pixels a side of the probe, at most, and samples over which its response is averaged.
+#: Largest side of the probe in pixels, and number of samples that its response is averaged over.
 _SIDE, _SAMPLES = 8, 4
 
 
-def rule_response(wrapped, layer=None, *, ax=None):
-    """What the rule of a layer hands back, dx, for what arrives, dy, at several inputs x.
+def rule_response(wrapped: "PropagationModel", layer: str | None = None, *, ax: Axes | None = None) -> Axes:
+    """Draws the signal dx that a layer's rule returns, as a function of the signal dy that it receives.
 
-    A rule may look at other pixels and channels (the learned ones divide by the sample's root mean square),
-    so its response is that to a probe: samples of at most 8 pixels a side, whose x and dy are standard
-    normal from pixel to pixel and the same in all channels of a pixel. One pixel's x is set and its dy
-    swept; dx is the mean over its channels and over 4 samples, two of which are the others with −dy for dy
-    elsewhere. In a layer without pixels, the features take their place. Drawn too, at x = 1: the gradient,
-    guided backprop and the deconvnet rule.
+    There is one line for each of several inputs x. The gradient, guided backprop and the deconvnet rule are
+    drawn at x = 1 for comparison.
 
-    A probe is not a photo: there, channels differ, and the gate is seldom driven as far.
+    A rule may depend on other pixels and channels (the learned ones divide by the sample's root mean square).
+    The response is therefore measured on a probe: 4 samples of at most 8 × 8 pixels, whose x and dy are
+    standard normal and equal in all channels of a pixel; two of the samples are the other two with the sign
+    of dy reversed. In each sample, x and dy of the first pixel are set to the values drawn; dx is the mean
+    over the channels of that pixel and over the samples. In a layer without pixels, features take the place
+    of pixels. Unlike in a probe, channels of a photo differ, and gates are rarely driven as far.
 
     Args:
-        wrapped: `PropagationModel`; its rules may be of any kind.
-        layer: str, path of a swapped layer (`wrapped.coverage.swapped`); None for the layer whose rule
-            departs most from the gradient on such samples: mean of |dx − gradient| over that of |gradient|.
+        wrapped: The wrapped model; its rules may be of any type.
+        layer: Path of a layer with a rule (see `wrapped.coverage`). None: the layer whose rule differs most
+            from the gradient, by the mean of |dx − gradient| over the mean of |gradient| on the probe.
         ax: `Axes` to draw on; None for those of a new figure.
 
     Returns:
-        The `Axes`. Its lines are labelled "x = …" and by the names of the hand-crafted rules.
+        The `Axes`. Its lines are labelled "x = …" and with the names of the hand-crafted rules.
 
     Raises:
-        ValueError: a layer that is not swapped.
-        TypeError: `ax` is no axes.
+        ValueError: If the layer has no rule.
+        TypeError: If `ax` is no axes.
     """
     paths = wrapped.rule_set.paths
     if layer is not None and layer not in paths:
@@ -59,18 +67,18 @@ def rule_response(wrapped, layer=None, *, ax=None):
         response = _Probe(wrapped, layer, rules.get(name)).response(_BESIDE_X)
         axis.plot(_DYS, response, label=f"{name.replace('_', ' ')}, x = {_BESIDE_X:g}", **style)
     probe = _Probe(wrapped, layer)
-    # Dark to light with x, short of the yellow that is lost on white.
+    # Dark to light with x, without the yellow end, which is hard to see on white.
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.8, len(_XS)))
     for x, colour in zip(_XS, colours, strict=True):
         axis.plot(_DYS, probe.response(x), color=colour, label=f"x = {x:g}")
-    axis.set(xlabel="dy, signal that arrives", ylabel="dx, signal handed on", title=layer)
+    axis.set(xlabel="dy, signal received", ylabel="dx, signal returned", title=layer)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(loc="upper left", frameon=False, fontsize="x-small")
     return axis
 
 
 class _Probe:
-    """A layer's activation with its own rule or another, and samples to ask it; see `rule_response`."""
+    """A layer's activation with its own or another rule, and the samples that it is measured on."""
 
     def __init__(self, wrapped, path, rule=None):
         rule_set = wrapped.rule_set
@@ -78,7 +86,7 @@ class _Probe:
         layers = rule_layers(wrapped.graph, {path: rule or rule_set.rules[index]})
         self.layer = dict(layers.values())[path]
         _, *sides, channels = rule_set.shapes[index]
-        # An activation with weights (PReLU) may have some for each pixel.
+        # An activation with weights (PReLU) may have weights for each pixel.
         most = math.inf if getattr(self.layer.activation, "weights", None) else _SIDE
         self.sides = [_SIDE if side is None else min(side, most) for side in sides]
         self.channels = channels or _SIDE
@@ -106,7 +114,7 @@ class _Probe:
         return np.abs(self._dx(self.x, self.dy) - gradient).mean() / np.abs(gradient).mean()
 
     def _dx(self, x, dy):
-        """NumPy `[samples, positions, channels]`; of a layer without pixels, 1 in place of the channels."""
+        """Array `[samples, positions, channels]`, with one channel for a layer without pixels."""
         tensor = self._spread(x)
         with tf.GradientTape() as tape:
             tape.watch(tensor)
@@ -114,38 +122,45 @@ class _Probe:
         return tape.gradient(y, tensor, self._spread(dy)).numpy().reshape(*x.shape, -1)
 
     def _spread(self, values):
-        """From `[samples, positions]` to what the layer takes."""
+        """Reshapes `[samples, positions]` to the layer's input."""
         if self.sides:
             values = np.repeat(values.reshape(-1, *self.sides, 1), self.channels, -1)
         return tf.constant(values, self.layer.compute_dtype)
 
 
-def layer_contributions(wrapped, image, *, target=None, fig=None):
-    """The readout's weights, layer by layer, and what each layer adds to the map of an image.
+def layer_contributions(
+    wrapped: "PropagationModel",
+    image: npt.ArrayLike,
+    *,
+    target: int | None = None,
+    fig: FigureBase | None = None,
+) -> FigureBase:
+    """Draws the readout's weights for each layer, and what each layer adds to the map of an image.
 
-    Left, w_l and β_l as in `MultiLayerReadout`, first layer on top. Right, the terms of its sum at the
-    image's size, all on one scale (99th percentile of their absolute values; red speaks for the class, blue
-    against it); their sum is the map of `wrapped.explain`.
+    On the left are the bars of w_l and β_l (see `MultiLayerReadout`), with the first layer at the top. On the
+    right are the terms of the readout's sum, resized to the image; their sum is the map of `wrapped.explain`.
+    All have one scale, the 99th percentile of their absolute values. Red is evidence for the class, blue
+    against it.
 
     Args:
-        wrapped: `PropagationModel` with a `MultiLayerReadout` and one input.
+        wrapped: A wrapped model with a `MultiLayerReadout` and one input.
         image: `[h, w, c]`, preprocessed as for `wrapped.explain`.
-        target: None for the predicted class, or an int class id.
-        fig: matplotlib `Figure` or `SubFigure` to fill; None for a new one.
+        target: Class id; None for the predicted class.
+        fig: `Figure` or `SubFigure` to fill; None for a new one.
 
     Returns:
-        The `Figure` or `SubFigure`. Its first two axes are the bars of w and β, then comes a map a layer.
+        The `Figure` or `SubFigure`. Its first two axes are the bars of w and β; the others are the maps.
 
     Raises:
-        ValueError: a model with another readout, without pixels or with several inputs; an image of the
-            wrong shape or not finite; a target out of range.
-        TypeError: `fig` is no figure; a target of another type.
+        ValueError: If the model has another readout, no image input or several inputs; if the image has the
+            wrong shape or is not finite; or if the target is out of range.
+        TypeError: If `fig` is no figure, or `target` has another type.
     """
     readout = wrapped.rule_set.readout
     if not isinstance(readout, readouts.MultiLayerReadout):
         raise ValueError(
-            "`wrapped` must have a `MultiLayerReadout`, wrap_model(..., readout='multi_layer'): another "
-            f"reads no layers. Received: readout={type(readout).__name__}"
+            "`wrapped` must have a `MultiLayerReadout`, as by wrap_model(..., readout='multi_layer'). "
+            f"Received: readout={type(readout).__name__}"
         )
     if len(wrapped.graph.inputs) != 1 or len(wrapped.graph.inputs[0].shape) != 4:
         shapes = [tuple(tensor.shape) for tensor in wrapped.graph.inputs]
@@ -168,9 +183,9 @@ def layer_contributions(wrapped, image, *, target=None, fig=None):
     bars[0].set_ylim(len(maps) + 0.5, 0.5)
     bars[1].set_xlim(0, 1)
     grid = right.subplots(rows, columns, squeeze=False).flat
-    full = _pictures.limit(maps, signed=True)
+    _, (full,) = _heat.heat(maps.reshape(1, -1, maps.shape[-1]), signed=True)  # one scale for all
     for number, (axis, values) in enumerate(zip(grid, maps, strict=False), 1):
-        _pictures.heat(axis, values, full, signed=True)
+        _pictures.draw(axis, values, float(full), signed=True)
         _figures.bare(axis)
         axis.set_title(number, fontsize=7, pad=2)
     for axis in grid[len(maps) :]:
@@ -192,7 +207,7 @@ class _Terms(readouts.Readout):
 
 
 def _terms(wrapped, inputs, class_weights):
-    """NumPy `[layers, h, w]`, the maps that the readout adds up for a batch of one."""
+    """The maps that the readout sums for a batch of one, array `[layers, h, w]`."""
     own = wrapped.rule_set
     entries = zip(own.paths, own.rules, own.shapes, strict=True)
     rule_set = RuleSet(list(entries), _Terms(own.readout), own.read, own.structure)
@@ -201,6 +216,6 @@ def _terms(wrapped, inputs, class_weights):
 
 
 def _names_read(wrapped, inputs):
-    """What the readout reads, by layer path; a path comes once for each run of its layer."""
+    """Paths of the layers that the readout reads; a path is repeated for each call of its layer."""
     paths = [path for path, _ in wrapped.attributor.runner(inputs).activations]
     return ["input" if position == readouts.INPUT else paths[position] for position in wrapped.rule_set.read]

@@ -1,37 +1,53 @@
 """Attribution maps over photos."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.image import AxesImage
 
-from tf_learnprop.plotting import _figures
+from tf_learnprop.plotting import _figures, _heat
 
-#: Even steps of lightness; the second diverges from white at zero.
+#: Colour maps with even steps of lightness; the second is white at zero.
 _HEAT, _SIGNED = "inferno", "RdBu_r"
 
 
-def overlay(image, attribution, *, signed=False, clip=99.0, alpha=0.85, title=None, ax=None):
-    """An attribution map over its photo, which is drawn in grey so that all colour is the map's.
+def overlay(
+    image: npt.ArrayLike,
+    attribution: npt.ArrayLike,
+    *,
+    signed: bool = False,
+    clip: float = 99.0,
+    alpha: float = 0.85,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws an attribution map over its photo, which is drawn in grey so that only the map has colour.
 
-    Colour and opacity follow the map, up to its `clip`-th percentile: the photo stays visible where nothing
-    matters. The map is `ax.images[1]`, in its own units: `ax.figure.colorbar(ax.images[1])`.
+    Colour and opacity follow the map up to its `clip`-th percentile, so the photo stays visible where nothing
+    matters. The map is `ax.images[1]` in its own units; `ax.figure.colorbar(ax.images[1])` adds its scale.
 
     Args:
-        image: `[h, w, 3]`, `[h, w, 1]` or `[h, w]`, as it is shown: integers in 0..255 or floats in 0..1.
-        attribution: float `[rows, columns]`, of any size: it is drawn over all of the photo.
-        signed: bool. False draws what is above zero, as heat. True draws both signs, red above zero and
-            blue below.
-        clip: float in (0, 100], the percentile of the map's positive part (of its absolute values, if
-            `signed`) that has the full colour. Where that is 0, the maximum is taken.
-        alpha: float in (0, 1], opacity of the full colour.
-        title: str or None.
+        image: The photo as it is shown, `[h, w, 3]`, `[h, w, 1]` or `[h, w]`: integers in 0..255 or floats in
+            0..1.
+        attribution: The map, float `[rows, columns]` of any size; it is stretched over the whole photo.
+        signed: False draws only values above zero, as heat. True draws both signs, red above zero and blue
+            below.
+        clip: Percentile in (0, 100] of the map's positive part (of its absolute values, if `signed`) from
+            which on the colour is full. If that is 0, the maximum is used.
+        alpha: Opacity in (0, 1] of the full colour.
+        title: Title of the axes.
         ax: `Axes` to draw on; None for those of a new figure.
 
     Returns:
         The `Axes`.
 
     Raises:
-        ValueError: other shapes, sizes of 0, values that are not finite, integers outside 0..255 or floats
-            outside 0..1; `clip` or `alpha` out of range.
-        TypeError: `ax` is no axes; arrays that hold no numbers.
+        ValueError: If an array has another shape, is empty or not finite, or holds values outside its range;
+            or if `clip` or `alpha` is out of range.
+        TypeError: If `ax` is no axes, or an array does not hold numbers.
     """
     grey = _grey(photo_array("image", image))
     attribution = map_array("attribution", attribution, 2)
@@ -41,38 +57,50 @@ def overlay(image, attribution, *, signed=False, clip=99.0, alpha=0.85, title=No
     height, width = grey.shape
     extent = [-0.5, width - 0.5, height - 0.5, -0.5]
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=extent)
-    heat(axis, attribution, limit(attribution, signed, clip), signed, extent=extent, alpha=alpha)
+    heats, fulls = _heat.heat(attribution[None], clip, signed)
+    opacity = alpha * np.abs(heats[0])
+    draw(axis, attribution, float(fulls[0]), signed, extent=extent, opacity=opacity)
     _figures.bare(axis)
     axis.set_title(title or "")
     return axis
 
 
-def compare(photos, maps, *, titles=None, signed=False, fig=None):
-    """Photos beside the maps of several methods, a row a photo, each map on a scale of its own.
+def compare(
+    photos: npt.ArrayLike,
+    maps: dict[str, npt.ArrayLike],
+    *,
+    titles: Sequence[str] | None = None,
+    signed: bool = False,
+    fig: FigureBase | None = None,
+) -> FigureBase:
+    """Draws photos beside the maps of several methods, with one row per photo and a scale for each map.
 
     Args:
-        photos: `[n, h, w, c]`, c of 1 or 3, or `[n, h, w]`; values as for `overlay`.
-        maps: dict from names of methods to float arrays `[n, rows, columns]`.
-        titles: list of n str, one above each photo; None for none.
-        signed: bool, as for `overlay`.
-        fig: matplotlib `Figure` or `SubFigure` to fill; None for a new one.
+        photos: `[n, h, w, 3]`, `[n, h, w, 1]` or `[n, h, w]`, with values as for `overlay`.
+        maps: Dict from names of methods to float arrays `[n, rows, columns]`.
+        titles: n titles, one above each photo; None for none.
+        signed: See `overlay`.
+        fig: `Figure` or `SubFigure` to fill; None for a new one.
 
     Returns:
         The `Figure` or `SubFigure`.
 
     Raises:
-        ValueError: no photos or methods; numbers of photos, maps and titles that differ; as `overlay`.
-        TypeError: `fig` is no figure; arrays that hold no numbers.
+        ValueError: If there are no photos or methods, or if photos, maps and titles differ in number; and as
+            `overlay`.
+        TypeError: If `fig` is no figure, or an array does not hold numbers.
     """
     photos = photo_array("photos", photos, batch=True)
     if not isinstance(maps, dict) or not maps:
-        raise ValueError(f"`maps` must be a dict from names to maps, one at least. Received: {maps!r}")
+        raise ValueError(f"`maps` must be a dict from names to maps, not empty. Received: {maps!r}")
     maps = {name: map_array(f"maps[{name!r}]", value, 3) for name, value in maps.items()}
     lengths = {name: len(value) for name, value in maps.items()}
     if titles is not None:
         lengths["titles"] = len(titles)
     if set(lengths.values()) != {len(photos)}:
-        raise ValueError(f"`maps` and `titles` must number {len(photos)}, as `photos`. Received: {lengths}")
+        raise ValueError(
+            f"`maps` and `titles` must have the length of `photos`, {len(photos)}. Received: {lengths}"
+        )
     height, width = photos.shape[1:3]
     columns = len(maps) + 1
     fig = _figures.figure(fig, 2 * columns, 2 * len(photos) * height / width + 0.3, "compressed")
@@ -87,28 +115,29 @@ def compare(photos, maps, *, titles=None, signed=False, fig=None):
     return fig
 
 
-def heat(axis, attribution, full, signed, *, extent=None, alpha=None):
-    """Draws a checked map with the full colour at `full`; opaque, or with opacity that grows to `alpha`."""
-    shown = np.clip(attribution, -full if signed else 0, full)
+def draw(
+    axis: Axes,
+    attribution: np.ndarray,
+    full: float,
+    signed: bool,
+    *,
+    extent: Sequence[float] | None = None,
+    opacity: np.ndarray | None = None,
+) -> AxesImage:
+    """Draws a map `[rows, columns]` with the full colour at `full`."""
     return axis.imshow(
-        shown,
+        np.clip(attribution, -full if signed else 0, full),
         cmap=_SIGNED if signed else _HEAT,
         vmin=-full if signed else 0,
         vmax=full,
-        alpha=None if alpha is None else alpha * np.abs(shown) / full,
+        alpha=opacity,
         extent=extent,
         interpolation="bilinear",
     )
 
 
-def limit(attribution, signed, clip=99.0):
-    """The value that has the full colour, above zero; see `overlay`."""
-    size = np.abs(attribution) if signed else np.maximum(attribution, 0)
-    return float(np.percentile(size, clip) or size.max() or 1.0)
-
-
-def photo_array(name, value, batch=False):
-    """Photos as floats in 0..1, the channel axis left out if it is 1; see `overlay`."""
+def photo_array(name: str, value: npt.ArrayLike, batch: bool = False) -> np.ndarray:
+    """Checks photos; returns them as floats in 0..1, without the channel axis if there is one channel."""
     array = numbers(name, value)
     rank = array.ndim - batch
     if rank not in (2, 3) or rank == 3 and array.shape[-1] not in (1, 3) or 0 in array.shape:
@@ -124,8 +153,8 @@ def photo_array(name, value, batch=False):
     return array[..., 0] if rank == 3 and array.shape[-1] == 1 else array
 
 
-def map_array(name, value, rank):
-    """A map (`rank` 2) or maps (3) as float64."""
+def map_array(name: str, value: npt.ArrayLike, rank: int) -> np.ndarray:
+    """Checks a map (`rank` 2) or maps (`rank` 3); returns float64."""
     array = numbers(name, value)
     if array.ndim != rank or 0 in array.shape:
         shape = "[n, rows, columns]" if rank == 3 else "[rows, columns]"
@@ -133,14 +162,14 @@ def map_array(name, value, rank):
     return array.astype(np.float64)
 
 
-def in_range(name, value, top):
+def in_range(name: str, value: float, top: float) -> None:
     """Raises ValueError unless `value` is a number in (0, top]."""
     if not isinstance(value, (int, float, np.number)) or not 0 < value <= top:
         raise ValueError(f"`{name}` must be a number in (0, {top}]. Received: {name}={value!r}")
 
 
-def numbers(name, value):
-    """An array of finite numbers."""
+def numbers(name: str, value: npt.ArrayLike) -> np.ndarray:
+    """Checks that a value holds finite numbers; returns an array."""
     array = np.asarray(value)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"`{name}` must hold numbers. Received: dtype={array.dtype}")

@@ -1,4 +1,4 @@
-"""Attribution as a service: a SavedModel that answers with maps and needs no Python."""
+"""Export of wrapped models as SavedModels that return attribution maps and need no Python."""
 
 from tf_learnprop.serving.saved_model import export
 

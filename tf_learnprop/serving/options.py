@@ -1,9 +1,10 @@
-"""`Options`: what an exported model is asked and how it answers."""
+"""`Options`: the arguments of `export`, checked against the model."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import matplotlib
+import numpy as np
 import tensorflow as tf
 
 from tf_learnprop.inputs import checks
@@ -13,79 +14,96 @@ _MAP_DTYPES = ("float32", "float16")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The options of `export`, which says what they mean; `map_size` is a pair or None."""
+    """The options of `export`, which documents them."""
 
-    preprocess: Callable | None = None
+    preprocess: Callable[[tf.Tensor], tf.Tensor] | None = None
     crop_to_aspect_ratio: bool = False
     target: int | None = None
     top_k: int | None = None
-    map_size: tuple | None = None
+    map_size: int | tuple[int, int] | None = None
     map_dtype: str = "float32"
     colormap: str = "inferno"
     alpha: float = 0.7
 
-    def check(self, inputs, explained, classes):
-        """Raises ValueError for an option that is out of range or that the model can't fulfil.
+    @property
+    def map_shape(self) -> tuple[int, int] | None:
+        """`map_size` as (height, width)."""
+        if self.map_size is None:
+            return None
+        height, width = np.broadcast_to(self.map_size, 2).tolist()
+        return height, width
+
+    def check(self, inputs: Sequence[tf.TensorSpec], explained: tf.TensorSpec, class_count: int) -> None:
+        """Checks every option against the model.
 
         Args:
-            inputs: list of `tf.TensorSpec`, the model's.
-            explained: `tf.TensorSpec`, the one of them that is explained.
-            classes: int, number of classes.
+            inputs: The model's inputs.
+            explained: The input that is explained, one of `inputs`.
+            class_count: Number of classes.
+
+        Raises:
+            ValueError: If an option is out of range, or does not fit the model.
         """
         if self.target is not None and self.top_k is not None:
             raise ValueError(
-                "`target` and `top_k` exclude each other. "
+                "`target` and `top_k` cannot be used together. "
                 f"Received: target={self.target!r}, top_k={self.top_k!r}"
             )
         if self.target is not None:
-            _whole_number("target", self.target, 0, classes - 1)
+            _check_whole_number("target", self.target, 0, class_count - 1)
         if self.top_k is not None:
-            _whole_number("top_k", self.top_k, 1, classes)
+            _check_whole_number("top_k", self.top_k, 1, class_count)
         if self.map_size is not None:
-            if explained.shape.rank != 4:
-                raise ValueError(
-                    f"`map_size` is for maps of images. Received: input of shape {explained.shape}"
-                )
-            if len(self.map_size) != 2:
-                raise ValueError(
-                    f"`map_size` must be an int or (height, width). Received: map_size={self.map_size!r}"
-                )
-            for side in self.map_size:
-                checks.whole_number("map_size", side, 1)
+            _check_map_size(self.map_size, explained)
         if self.map_dtype not in _MAP_DTYPES:
             raise ValueError(
                 f"`map_dtype` must be one of {_MAP_DTYPES}. Received: map_dtype={self.map_dtype!r}"
             )
         if self.colormap not in matplotlib.colormaps:
-            raise ValueError(f"`colormap` must be one of matplotlib's. Received: colormap={self.colormap!r}")
+            raise ValueError(
+                f"`colormap` must be the name of a matplotlib colormap. Received: colormap={self.colormap!r}"
+            )
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"`alpha` must be in 0..1. Received: alpha={self.alpha!r}")
         if self.preprocess is not None:
             _check_preprocess(self.preprocess, inputs)
 
 
-def _whole_number(name, value, low, high):
+def _check_whole_number(name, value, low, high):
     checks.whole_number(name, value, low)
     if value > high:
         raise ValueError(f"`{name}` must be in {low}..{high}. Received: {name}={value}")
+
+
+def _check_map_size(map_size, explained):
+    if explained.shape.rank != 4:
+        raise ValueError(
+            "`map_size` requires an image input of shape [n, height, width, channels]. "
+            f"Received: input of shape {explained.shape}"
+        )
+    if np.shape(map_size) not in ((), (2,)):
+        raise ValueError(f"`map_size` must be an int or (height, width). Received: map_size={map_size!r}")
+    for side in np.ravel(map_size).tolist():
+        checks.whole_number("map_size", side, 1)
 
 
 def _check_preprocess(preprocess, inputs):
     shapes = [tuple(spec.shape[1:]) for spec in inputs]
     if len(shapes) > 1 or len(shapes[0]) != 3 or None in shapes[0] or shapes[0][-1] not in (1, 3):
         raise ValueError(
-            "`preprocess` makes the signature `explain_encoded`, which is for models of one input "
-            f"[n, height, width, 1 or 3] of known size. Received: inputs of shapes {shapes} after the batch"
+            "`preprocess` adds the signature `explain_encoded`, which requires a model with a single input "
+            "[n, height, width, 1 or 3] of fixed height and width. "
+            f"Received: inputs of shapes {shapes}, without the batch axis"
         )
     if not callable(preprocess):
         raise ValueError(
-            "`preprocess` must be a function or a Keras layer from photos to the model's input. "
+            "`preprocess` must be a function or a Keras layer that maps photos to the model's input. "
             f"Received: preprocess={preprocess!r}"
         )
-    # Outside of any graph, where a layer may make its weights.
+    # This call is eager, so that a layer can create its weights, which it cannot do inside a graph.
     made = tf.shape(preprocess(tf.zeros([2, *shapes[0]]))).numpy().tolist()
     if made != [2, *shapes[0]]:
         raise ValueError(
-            f"`preprocess` must keep the shape of photos, (n, {', '.join(map(str, shapes[0]))}). "
+            f"`preprocess` must keep the shape of the photos, (n, {', '.join(map(str, shapes[0]))}). "
             f"Received: shape {made} for n = 2"
         )

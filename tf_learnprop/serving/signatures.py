@@ -1,14 +1,21 @@
-"""What the signatures compute, as functions of tensors.
+"""What the signatures of an exported model compute, as functions of tensors.
 
-Each holds the gradient tape itself: a SavedModel keeps operations, not the custom gradients of layers.
+Each function contains its own gradient tape, because a SavedModel stores operations and not the custom
+gradients of layers.
 """
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from tf_learnprop.serving import pictures
+from tf_learnprop.serving.options import Options
+
+if TYPE_CHECKING:  # `model` imports this package
+    from tf_learnprop.model import PropagationModel
 
 _CLASS_IDS = tf.TensorSpec([None], tf.int64, "class_ids")
 _ENCODED = tf.TensorSpec([None], tf.string, "encoded")
@@ -18,37 +25,38 @@ class Signatures:
     """The signatures of one model.
 
     Args:
-        model: `PropagationModel`.
-        options: `Options`.
+        model: The wrapped model.
+        options: The options of `export`.
 
     Attributes:
-        specs: list of `tf.TensorSpec`, the model's inputs as a request names them.
+        specs: Specifications of the model's inputs, with the names that requests use.
     """
 
-    def __init__(self, model, options):
+    def __init__(self, model: "PropagationModel", options: Options):
         self.options = options
         self.specs = input_specs(model)
+        self._preprocess: Any = options.preprocess
         self._attributor = model.attributor
         self._class_count = model.class_count
         self._structure = model.graph.input
         self._colours = pictures.colour_table(options.colormap)
 
-    def endpoints(self):
-        """Dict from the name of a signature to its function and the `tf.TensorSpec`s of its arguments."""
+    def endpoints(self) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
+        """Function of each signature and the specifications of its arguments, by name."""
         endpoints = {
             "serving_default": (self.serving_default, self.specs),
             "explain_class": (self.explain_class, [*self.specs, _CLASS_IDS]),
         }
-        if self.options.preprocess:
+        if self._preprocess is not None:
             endpoints["explain_encoded"] = (self.explain_encoded, [_ENCODED])
         return endpoints
 
-    def serving_default(self, *inputs):
-        """Maps of the predicted class, of the fixed target or of the k best classes."""
+    def serving_default(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Maps of the predicted class, of a fixed target, or of the k best classes."""
         return self._answer(*self._explain_default(_checked(inputs, self.specs)))
 
-    def explain_class(self, *inputs_and_ids):
-        """Maps of the classes that the request names."""
+    def explain_class(self, *inputs_and_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Maps of the classes in the request."""
         *inputs, class_ids = _checked(inputs_and_ids, [*self.specs, _CLASS_IDS])
         in_range = f"`class_ids` must be in 0..{self._class_count - 1}"
         rules = [
@@ -59,22 +67,22 @@ class Signatures:
             class_ids = tf.identity(class_ids)
         return self._answer(*self._explain_classes(class_ids, *inputs))
 
-    def explain_encoded(self, encoded):
-        """As `serving_default` for encoded photos, with the heat map drawn over each."""
+    def explain_encoded(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Like `serving_default`, for encoded photos, with the heat map drawn over each."""
         shape = tuple(self.specs[0].shape[1:])
         (encoded,) = _checked([encoded], [_ENCODED])
         photos = pictures.decode(encoded, shape, self.options.crop_to_aspect_ratio)
-        images = tf.cast(self.options.preprocess(photos), tf.float32)
+        images = tf.cast(self._preprocess(photos), tf.float32)
         maps, class_ids, scores = self._explain_default([images])
         photos = tf.repeat(photos, self.options.top_k or 1, 0)
         pngs = pictures.overlays(photos, maps, self._colours, self.options.alpha)
-        # A server writes bytes into JSON as base64 if the output's name ends so, else as they are, and then
-        # nobody can read the answer.
+        # Over REST, a server encodes an output as base64 only if its name ends in "_bytes". Other strings are
+        # written as they are, which is not valid JSON for bytes.
         overlays = {"overlays_bytes": tf.reshape(pngs, tf.shape(class_ids))}
         return self._answer(maps, class_ids, scores) | overlays
 
     def _explain_default(self, inputs):
-        """Maps `[n·k, h, w]`, class ids and scores `[n]` or `[n, k]`, of what is asked by default."""
+        """Maps `[n·k, h, w]`, class ids and scores `[n]` or `[n, k]` of the classes explained by default."""
         count, target, k = tf.shape(inputs[0])[:1], self.options.target, self.options.top_k
         if target is not None:
             return self._explain_classes(tf.fill(count, tf.constant(target, tf.int64)), *inputs)
@@ -86,7 +94,7 @@ class Signatures:
         maps, _, scores = self._explain_classes(tf.reshape(class_ids, [-1]), *inputs)
         return maps, class_ids, tf.reshape(scores, [-1, k])
 
-    # Each of these two is traced once and stored once, whatever number of signatures calls it.
+    # Each of these two is traced and stored once, even if several signatures call it.
 
     @functools.cached_property
     def _explain_predicted(self):
@@ -104,7 +112,7 @@ class Signatures:
         return tf.function(explain_classes, specs, autograph=False).get_concrete_function()
 
     def _explain(self, inputs, class_ids=None):
-        """Maps, class ids and scores of the given classes `[n]`, None for the predicted ones."""
+        """Maps, class ids and scores of the given classes `[n]`, or of the predicted ones for None."""
         weights = None if class_ids is None else tf.one_hot(class_ids, self._class_count)
         maps, logits = self._attributor.maps_and_logits(self._packed(inputs), weights)
         head = self._attributor.head
@@ -114,14 +122,14 @@ class Signatures:
         return maps, class_ids, tf.gather(probabilities, class_ids, batch_dims=1)
 
     def _packed(self, inputs):
-        """Tensors in the structure and dtypes of the model's inputs."""
+        """The tensors in the structure and dtypes of the model's inputs."""
         packed = keras.tree.pack_sequence_as(self._structure, list(inputs))
-        return keras.tree.map_structure(lambda x, of: tf.cast(x, of.dtype), packed, self._structure)
+        return keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), packed, self._structure)
 
     def _answer(self, maps, class_ids, scores):
-        if self.options.map_size:
-            # Each pixel of the result is the mean of the area it stands for.
-            maps = tf.image.resize(maps[..., None], self.options.map_size, "area")[..., 0]
+        if self.options.map_shape:
+            # Each pixel of the result is the mean of the area that it covers.
+            maps = tf.image.resize(maps[..., None], self.options.map_shape, "area")[..., 0]
         if self.options.top_k and class_ids.shape.rank == 2:
             sizes = [length or tf.shape(maps)[axis] for axis, length in enumerate(maps.shape) if axis]
             maps = tf.reshape(maps, [-1, self.options.top_k, *sizes])
@@ -129,8 +137,12 @@ class Signatures:
         return {"attributions": maps, "class_ids": class_ids, "scores": scores}
 
 
-def input_specs(model):
-    """The inputs of a request: one alone is "images", or "inputs" if it is none; several keep their names."""
+def input_specs(model: "PropagationModel") -> list[tf.TensorSpec]:
+    """Specifications of the model's inputs, with the names that requests use.
+
+    A single input is called "images", or "inputs" if it is not an image. Several inputs keep their own names.
+    The explained input is float32, whatever the model's precision.
+    """
     tensors = model.graph.inputs
     names = [tensor.name for tensor in tensors]
     if len(tensors) == 1:
@@ -143,9 +155,9 @@ def input_specs(model):
     ]
 
 
-def _checked(inputs, specs):
-    """The inputs of a request; one that is not as the specification says gets an error."""
-    # Servers don't compare shapes with the signature's, and a wrong rank can make a kernel end the process.
+def _checked(inputs: Sequence[tf.Tensor], specs: Sequence[tf.TensorSpec]) -> list[tf.Tensor]:
+    """The inputs of a request, with operations that raise an error unless they match the specifications."""
+    # A server does not check shapes against the signature, and a wrong rank can crash a kernel.
     shaped = [
         tf.ensure_shape(tensor, spec.shape, name=spec.name)
         for tensor, spec in zip(inputs, specs, strict=True)

@@ -1,36 +1,43 @@
-"""The warm-up file: requests that TensorFlow Serving sends itself before a model goes live."""
+"""The warm-up file: requests that TensorFlow Serving sends to a model before the model goes live."""
+
+import pathlib
+import types
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+#: Signature and inputs of one request; the inputs are arrays by name, with a batch axis.
+Request = tuple[str, dict[str, np.ndarray]]
+
 FILE = "assets.extra/tf_serving_warmup_requests"
-#: A server refuses longer files.
+#: A server rejects files with more records.
 MOST_RECORDS = 1000
 
 
-def protocol():
-    """The modules of `tensorflow-serving-api` that are needed here, `predict_pb2` and `prediction_log_pb2`.
+def protocol() -> tuple[types.ModuleType, types.ModuleType]:
+    """Imports the modules `predict_pb2` and `prediction_log_pb2` of `tensorflow-serving-api`.
 
     Raises:
-        ImportError: the package is not installed.
+        ImportError: If the package is not installed.
     """
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError as error:
         raise ImportError(
-            "`warmup` needs the package tensorflow-serving-api: pip install tensorflow-serving-api "
+            "`warmup` requires the package tensorflow-serving-api: pip install tensorflow-serving-api "
             f"({error})."
         ) from error
     return predict_pb2, prediction_log_pb2
 
 
-def write(path, model_name, requests):
-    """Writes the file.
+def write(path: pathlib.Path, model_name: str, requests: Iterable[Request]) -> None:
+    """Writes the warm-up file of a SavedModel.
 
     Args:
-        path: `pathlib.Path`, folder of the SavedModel.
-        model_name: str, under which the server knows the model.
-        requests: list of (name of the signature, dict from input to array).
+        path: Folder of the SavedModel.
+        model_name: Name under which the server serves the model.
+        requests: The requests, one record each.
     """
     predict, log = protocol()
     file = path / FILE
@@ -46,45 +53,50 @@ def write(path, model_name, requests):
             writer.write(record.SerializeToString())
 
 
-def requests(samples, specs, signatures, class_id):
-    """One request for each sample and signature.
+def make_requests(
+    samples: Sequence[np.ndarray],
+    specs: Sequence[tf.TensorSpec],
+    signatures: Iterable[str],
+    class_id: int,
+) -> list[Request]:
+    """Makes one request for each sample and signature.
 
     Args:
-        samples: list of arrays `[n, ...]`, the model's inputs in order.
-        specs: list of `tf.TensorSpec`, see `Signatures`.
-        signatures: names of the signatures.
-        class_id: int, what "explain_class" is asked.
+        samples: The model's inputs, arrays of shape `[n, ...]`.
+        specs: Specifications of these inputs, see `signatures.input_specs`.
+        signatures: Names of the model's signatures.
+        class_id: Class in the requests to "explain_class".
 
     Returns:
-        list of (name of the signature, dict from input to array), as for `write`.
+        The requests, in the order of the samples.
 
     Raises:
-        ImportError: see `protocol`.
-        ValueError: more requests than a server takes.
+        ImportError: If `tensorflow-serving-api` is not installed.
+        ValueError: If there are more requests than a server accepts.
     """
     protocol()
+    signatures = list(signatures)
     count = len(samples[0])
     if count * len(signatures) > MOST_RECORDS:
         raise ValueError(
-            f"`warmup` must make at most {MOST_RECORDS} requests. Received: {count} samples for "
-            f"{len(signatures)} signatures"
+            f"`warmup` must make at most {MOST_RECORDS} requests, one for each sample and signature. "
+            f"Received: {count} samples for {len(signatures)} signatures"
         )
-    made = []
+    requests: list[Request] = []
     for index in range(count):
         sample = {
             spec.name: array[index : index + 1].astype(spec.dtype.as_numpy_dtype)
             for spec, array in zip(specs, samples, strict=True)
         }
-        bodies = {"serving_default": sample}
-        bodies["explain_class"] = {**sample, "class_ids": np.array([class_id])}
+        requests.append(("serving_default", sample))
+        requests.append(("explain_class", {**sample, "class_ids": np.array([class_id])}))
         if "explain_encoded" in signatures:
-            bodies["explain_encoded"] = {"encoded": np.array([_jpeg(samples[0][index])], object)}
-        made += bodies.items()
-    return made
+            requests.append(("explain_encoded", {"encoded": np.array([_jpeg(samples[0][index])], object)}))
+    return requests
 
 
 def _jpeg(image):
-    """A JPEG with an image's content, its values spread over 0..255."""
+    """Encodes an image as JPEG, its values spread over 0..255."""
     low, high = image.min(), image.max()
     pixels = 255 * (image - low) / max(high - low, 1e-6)
     return tf.io.encode_jpeg(pixels.astype(np.uint8), quality=90).numpy()

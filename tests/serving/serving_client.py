@@ -1,14 +1,17 @@
 """Ways to ask an exported model, none of which has `tf_learnprop` in its process."""
 
+import functools
 import os
 import pathlib
 import pickle
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 EXAMPLES = ROOT / "examples" / "serving"
 
 _TENSORFLOW_ALONE = """
@@ -25,8 +28,38 @@ pickle.dump(answers, sys.stdout.buffer)
 """
 
 
+class _Worker:
+    """A process that asks one model after the other through the C API; see `serving_worker`."""
+
+    def __init__(self):
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, HERE / "serving_worker.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, "PYTHONPATH": str(EXAMPLES)},
+            cwd=HERE.anchor,
+        )
+
+    def ask(self, message):
+        try:
+            pickle.dump(message, self._process.stdin)
+            self._process.stdin.flush()
+            return pickle.load(self._process.stdout)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            code = self._process.wait()
+            self._errors.seek(0)
+            raise RuntimeError(f"exit status {code}\n{self._errors.read().decode()[-2000:]}") from error
+
+
+# One process for all tests, since loading TensorFlow's library takes a second. It ends with this one, which
+# closes its standard input.
+_worker = functools.cache(_Worker)
+
+
 def ask(path, requests, threads=1):
-    """Answers of a SavedModel through the C API, in a fresh process.
+    """Answers of a SavedModel through the C API, in a process of its own.
 
     Args:
         path: folder of the SavedModel.
@@ -36,13 +69,24 @@ def ask(path, requests, threads=1):
     Returns:
         list of dicts of arrays; for a request that failed, the message.
     """
-    command = [sys.executable, ROOT / "tests" / "serving_worker.py"]
-    return _talk(command, (str(path), requests, threads), {"PYTHONPATH": str(EXAMPLES)})
+    try:
+        return _worker().ask((str(path), requests, threads))
+    except RuntimeError:
+        _worker.cache_clear()  # the process has ended: the next call starts another
+        raise
 
 
 def ask_tensorflow(path, requests):
     """As `ask`, from a fresh interpreter with TensorFlow and none of this library."""
-    return _talk([sys.executable, "-c", _TENSORFLOW_ALONE], (str(path), requests))
+    done = subprocess.run(
+        [sys.executable, "-c", _TENSORFLOW_ALONE],
+        input=pickle.dumps((str(path), requests)),
+        capture_output=True,
+        cwd=HERE.anchor,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode()[-2000:])
+    return pickle.loads(done.stdout)
 
 
 def ask_command_line(path, signature, inputs, folder):
@@ -55,20 +99,6 @@ def ask_command_line(path, signature, inputs, folder):
     program = pathlib.Path(sys.executable).with_name("saved_model_cli")
     subprocess.run([program, "run", *arguments, "--inputs", files], check=True, capture_output=True)
     return {file.stem: np.load(file) for file in answers.glob("*.npy")}
-
-
-def _talk(command, message, environment=()):
-    """Sends a pickle to a process and gives the one that comes back."""
-    done = subprocess.run(
-        command,
-        input=pickle.dumps(message),
-        capture_output=True,
-        env={**os.environ, **dict(environment)},
-        cwd=pathlib.Path(__file__).anchor,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.decode()[-2000:])
-    return pickle.loads(done.stdout)
 
 
 def strings(*contents):
