@@ -1,5 +1,7 @@
 """Bootstrap intervals of means over images."""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 import warnings
 from typing import NamedTuple
 

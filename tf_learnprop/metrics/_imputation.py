@@ -1,5 +1,7 @@
 """Replaces pixels of images by a fill."""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 

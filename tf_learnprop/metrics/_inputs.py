@@ -3,6 +3,8 @@
 Each check has one error that states the rule and what was received.
 """
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from collections.abc import Collection, Iterable
 from typing import Any, TypeAlias
 

@@ -1,5 +1,7 @@
 """Removes parts of images in the order of a map, or at random, and looks at the class that is followed."""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 import numpy as np
 
 from tf_learnprop.metrics import _inputs

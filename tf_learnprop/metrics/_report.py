@@ -1,5 +1,7 @@
 """The result of `report`, as a table, JSON and a figure."""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 import json
 from typing import Any, NamedTuple
 
@@ -40,7 +42,7 @@ class Row(NamedTuple):
     beats_centre: float
 
     @classmethod
-    def of_fills(cls, name: str, fills: list[str], results: dict[str, InsertionDeletion], seed: int) -> "Row":
+    def of_fills(cls, name: str, fills: list[str], results: dict[str, InsertionDeletion], seed: int) -> Row:
         """The row for the mean over `fills`, from the results of `"map"`, `"random"` and `"centre"`."""
         inserted, deleted = (
             {

@@ -1,5 +1,7 @@
 """Additivity: do the attributions of many pixels add up to the effect of removing them?"""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 import numpy as np
 
 from tf_learnprop.inputs import checks

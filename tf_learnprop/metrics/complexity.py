@@ -3,6 +3,8 @@
 A sparse or smooth map is easier to read but not more right, so use these metrics together with fidelity.
 """
 
+from __future__ import annotations  # aliases stay short in `help`
+
 import numpy as np
 
 from tf_learnprop.metrics import _inputs

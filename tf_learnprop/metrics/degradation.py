@@ -1,5 +1,7 @@
 """Degradation: the class probability while tiles are removed, most or least relevant first."""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from typing import NamedTuple
 
 import numpy as np

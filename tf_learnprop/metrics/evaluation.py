@@ -1,5 +1,7 @@
 """`Evaluation`: what the metrics of one model on one set of images share."""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 import functools
 import inspect
 from collections.abc import Callable

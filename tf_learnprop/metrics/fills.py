@@ -1,5 +1,7 @@
 """Fills that replace pixels, as functions of their own."""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage

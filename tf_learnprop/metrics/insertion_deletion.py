@@ -1,5 +1,7 @@
 """Insertion and deletion: the class probability while pixels come or go in the order of a map."""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from typing import NamedTuple
 
 import numpy as np

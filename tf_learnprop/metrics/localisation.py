@@ -1,5 +1,7 @@
 """Localisation: does a map point at the cell of a mosaic that holds the class?"""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from typing import NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Parameter randomisation: does a map depend on the model's weights?"""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from collections.abc import Callable
 from typing import NamedTuple
 

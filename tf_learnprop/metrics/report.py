@@ -1,5 +1,7 @@
 """The few figures to look at before maps are trusted, and what speaks against them in plain words."""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Robustness: does a map stay the same when its image hardly changes?"""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from collections.abc import Callable
 
 import numpy as np

@@ -3,6 +3,8 @@
 A method that passes is not right for that reason; one that fails explains something other than the model.
 """
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from collections.abc import Callable, Mapping
 from typing import Any
 

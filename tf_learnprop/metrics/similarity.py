@@ -1,5 +1,7 @@
 """How similar maps are to each other."""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from typing import NamedTuple
 
 import numpy as np
