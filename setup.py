@@ -48,6 +48,7 @@ setup(
         "matplotlib",
         "pillow",
         "rich",
+        "scipy>=1.15",
         "tensorflow-datasets",
     ],
     extras_require={

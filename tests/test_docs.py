@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
     "README.md",
     "docs/index.md",
+    "docs/evaluation.md",
     *(f"docs/guides/{name}.md" for name in ("choosing", "own_rule", "training", "your_model")),
 ]
 

@@ -32,6 +32,17 @@ class Context:
         self.steps, self.samples, self.mosaics = steps, samples, mosaics
         self.images, self.labels = subject.test[:count], subject.labels[:count]
 
+    @functools.cached_property
+    def evaluation(self):
+        """The model on these images, for the metrics to share."""
+        return self.evaluate(self.images, self.labels)
+
+    def evaluate(self, images, labels):
+        """An `Evaluation` of other images with the same fills and seed."""
+        return metrics.Evaluation(
+            self.subject.forward, images, labels, fills=FILLS, batch_size=64, seed=self.seed
+        )
+
     @property
     def settings(self):
         """What results depend on, to tell whether those of an earlier run still hold."""
@@ -46,19 +57,8 @@ class Context:
 
 def fidelity(context, maps, images=None, labels=None):
     """Insertion, deletion and their difference: under each fill, over all, over those unseen in training."""
-    images = context.images if images is None else images
-    labels = context.labels if labels is None else labels
-    pixels = maps[0].size
-    result = metrics.insertion_deletion(
-        context.subject.forward,
-        images,
-        maps,
-        labels,
-        fills=FILLS,
-        step=-(-pixels // context.steps),
-        batch_size=64,
-        seed=context.seed,
-    )
+    evaluation = context.evaluation if images is None else context.evaluate(images, labels)
+    result = metrics.insertion_deletion(evaluation, maps, step=-(-maps[0].size // context.steps))
     values = {"fidelity": result.scores}
     for fill in FILLS:
         values[f"insertion/{fill}"] = result.insertion[fill].scores
@@ -75,15 +75,7 @@ def degradation(context, maps):
         tile = max(round(pixels * maps.shape[1] / 224), 1)
         tiles = (-(-maps.shape[1] // tile)) ** 2
         result = metrics.degradation(
-            context.subject.forward,
-            context.images,
-            maps,
-            context.labels,
-            tile=tile,
-            step=-(-tiles // context.steps),
-            fill="neighbours",
-            batch_size=64,
-            seed=context.seed,
+            context.evaluation, maps, tile=tile, step=-(-tiles // context.steps), fill="neighbours"
         )
         values[f"degradation/{pixels}"] = result.scores
     return values
@@ -91,11 +83,10 @@ def degradation(context, maps):
 
 def correlation(context, maps):
     """µFidelity and infidelity, with the mean colour as the fill."""
-    shared = dict(samples=context.samples, batch_size=64, seed=context.seed)
-    arguments = (context.subject.forward, context.images, maps, context.labels)
+    evaluation, samples = context.evaluation, context.samples
     return {
-        "mu_fidelity": metrics.mu_fidelity(*arguments, grid=min(9, maps.shape[1]), **shared),
-        "infidelity": metrics.infidelity(*arguments, **shared),
+        "mu_fidelity": metrics.mu_fidelity(evaluation, maps, grid=min(9, maps.shape[1]), samples=samples),
+        "infidelity": metrics.infidelity(evaluation, maps, samples=samples),
     }
 
 

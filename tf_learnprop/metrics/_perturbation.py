@@ -1,88 +1,113 @@
-"""What all measures of fidelity do: replace pixels by a fill, and look at one class of the model."""
+"""Removes parts of images in the order of a map, or at random, and looks at the class that is followed."""
+
+from __future__ import annotations  # aliases stay short in `help`
 
 import numpy as np
 
-from tf_learnprop.inputs import checks
-from tf_learnprop.metrics import _inputs, _perturbing, _scoring
+from tf_learnprop.metrics import _inputs
+from tf_learnprop.metrics._imputation import Fill, Imputer
+from tf_learnprop.metrics._inputs import Arrays
+from tf_learnprop.metrics.evaluation import Evaluation
 
 
 class Perturbation:
-    """Checked images with flat maps, and the model that scores what is made of them.
+    """The maps of an evaluation's images, and what happens when parts of the images are removed.
 
-    Args are those of `deletion`.
+    A part is a set of pixels, such as a tile. `labels`, int `[pixels]`, is the part of each pixel; None if
+    each pixel is a part of its own.
+
+    Args:
+        evaluation: `Evaluation`.
+        maps: `[n, *spatial]`, or a stream of batches.
 
     Attributes:
         maps: float64 `[n, pixels]`.
-        size: tuple, the spatial axes.
-        seed: int.
+        size: tuple of ints, the spatial axes.
+
+    Raises:
+        ValueError: if the maps are not finite or have another length or size than the images.
     """
 
-    def __init__(self, model, images, maps, targets, *, mean, from_logits, batch_size, seed, verbose):
-        checks.whole_number("seed", seed, 0)
-        self._images, maps = _inputs.images_and_maps(images, maps)
-        self.maps, self.size, self.seed = maps.reshape(len(maps), -1), maps.shape[1:], seed
-        self._scorer = _scoring.Scorer(model, self._images, targets, from_logits, batch_size, verbose)
-        self._mean = mean
+    def __init__(self, evaluation: Evaluation, maps: Arrays):
+        checked = _inputs.maps_of_images(maps, evaluation.images)
+        self.evaluation = evaluation
+        self.maps, self.size = checked.reshape(len(checked), -1), checked.shape[1:]
 
-    def painter(self, fill):
-        """What puts `fill` in place of pixels."""
-        return _perturbing.Imputer(self._images, fill, self._mean, self.seed)
-
-    def curves(self, painter, ranks, thresholds, keep_top, labels=None):
-        """Probabilities `[n, len(thresholds)]` with the parts of rank below each kept, or replaced.
-
-        `ranks` is `[n, parts]`; `labels` `[pixels]` is the part of each pixel, None if each is its own.
-        """
-
-        def make(sample_index, numbers):
-            keep = (ranks[sample_index] < thresholds[numbers, None]) == keep_top
-            return painter(sample_index, self._pictures(keep, labels))
-
-        return self._scorer.over(len(thresholds), make, self._scorer.probabilities_of)
-
-    def removals(self, fill, removed, labels=None):
-        """The attribution of sets of parts, and the fall of the output as the fill replaces them.
+    def curves(
+        self,
+        imputer: Imputer,
+        ranks: np.ndarray,
+        thresholds: np.ndarray,
+        keep_top: bool,
+        labels: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Probabilities while more and more parts are kept or replaced.
 
         Args:
-            fill: see the package.
-            removed: bool `[samples, parts]`.
-            labels: as in `curves`.
+            imputer: What replaces pixels.
+            ranks: int `[n, parts]`, 0 for the most important part.
+            thresholds: int `[steps]`. At each step the parts of a lower rank are the top.
+            keep_top: Whether the top is kept and the rest replaced, or the reverse.
+            labels: See the class.
 
         Returns:
-            sums and falls, float64 `[n, samples]`.
+            float64 `[n, steps]`.
         """
-        painter, scorer = self.painter(fill), self._scorer
 
-        def make(sample_index, numbers):
-            return painter(sample_index, self._pictures(~removed[numbers], labels))
+        def perturb(indices, numbers):
+            keep = (ranks[indices] < thresholds[numbers, None]) == keep_top
+            return imputer(indices, self._pixels(keep, labels))
 
-        after = scorer.over(len(removed), make, scorer.outputs_of)
-        before = np.take_along_axis(scorer.outputs, scorer.targets[:, None], 1)
+        return self.evaluation.perturbed_probabilities(len(thresholds), perturb)
+
+    def removals(
+        self, fill: Fill, removed: np.ndarray, labels: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The attribution of sets of parts, and how far the output drops when the fill replaces them.
+
+        Args:
+            fill: What replaces pixels.
+            removed: bool `[sets, parts]`.
+            labels: See the class.
+
+        Returns:
+            Sums of attribution and drops, both float64 `[n, sets]`.
+        """
+        imputer, evaluation = self.evaluation.imputer(fill), self.evaluation
+
+        def perturb(indices, numbers):
+            return imputer(indices, self._pixels(~removed[numbers], labels))
+
+        after = evaluation.perturbed_outputs(len(removed), perturb)
+        before = np.take_along_axis(evaluation.outputs, evaluation.targets[:, None], 1)
         parts = self.maps if labels is None else sums(self.maps, labels)
         return parts @ removed.T, before - after
 
-    def _pictures(self, parts, labels):
+    def _pixels(self, parts, labels):
         return (parts if labels is None else parts[:, labels]).reshape(-1, *self.size)
 
 
-def thresholds(total, step):
+def thresholds(total: int, step: int) -> np.ndarray:
     """0, step, 2·step, …, total; the last step may be shorter."""
     return np.append(np.arange(0, total, step), total)
 
 
-def area(curves):
-    """Trapezoid area over steps of equal width, in all 1; a shorter last step counts in full, as RISE's."""
+def area(curves: np.ndarray) -> np.ndarray:
+    """Area under curves `[n, steps + 1]` by the trapezoid rule, float64 `[n]`.
+
+    All steps together are 1 wide. A shorter last step counts in full, as in RISE.
+    """
     return (curves.sum(1) - (curves[:, 0] + curves[:, -1]) / 2) / (curves.shape[1] - 1)
 
 
-def grid(along):
-    """The part of each pixel, int `[pixels]`, of its number `[side]` along each axis."""
+def grid(along: list[np.ndarray]) -> np.ndarray:
+    """The part of each pixel, int `[pixels]`, from its place on each axis: arrays int `[side]`."""
     counts = [numbers[-1] + 1 for numbers in along]
     return np.ravel_multi_index(np.meshgrid(*along, indexing="ij"), counts).ravel()
 
 
-def sums(maps, labels):
-    """Sums of flat maps over parts, float64 `[n, parts]`."""
+def sums(maps: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Sums of maps `[n, pixels]` over parts, float64 `[n, parts]`."""
     parts = labels.max() + 1
     flat = (labels + np.arange(len(maps))[:, None] * parts).ravel()
     return np.bincount(flat, maps.ravel(), minlength=len(maps) * parts).reshape(len(maps), parts)

@@ -1,111 +1,111 @@
-"""Additivity: do the attributions of many pixels add up to what their removal costs?"""
+"""Additivity: do the attributions of many pixels add up to the effect of removing them?"""
+
+from __future__ import annotations  # aliases stay short in `help`
 
 import numpy as np
 
 from tf_learnprop.inputs import checks
-from tf_learnprop.metrics import _inputs, _ranking
+from tf_learnprop.metrics import _inputs, _perturbation, _ranking
+from tf_learnprop.metrics._imputation import Fill
+from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._perturbation import Perturbation
-from tf_learnprop.metrics._perturbation import grid as grid_of
+from tf_learnprop.metrics.evaluation import Evaluation, takes_evaluation
 
 
+@takes_evaluation
 def mu_fidelity(
-    model,
-    images,
-    maps,
-    targets=None,
+    evaluation: Evaluation,
+    maps: Arrays,
     *,
-    grid=9,
-    subset=0.2,
-    samples=200,
-    correlation="pearson",
-    fill="mean",
-    mean=None,
-    from_logits=True,
-    batch_size=32,
-    seed=0,
-    verbose=0,
-):
-    """µFidelity: does a set's attribution go with what its removal costs? Higher is better.
+    grid: int = 9,
+    subset: float = 0.2,
+    samples: int = 200,
+    correlation: str = "pearson",
+    fill: Fill = "mean",
+) -> np.ndarray:
+    """µFidelity: correlation of the attribution of sets with the drop they cause; higher is better.
 
-    corr over random sets S of (Σ_(i∈S) map_i, f(x) − f(x with S replaced)), f the model's output for the
-    class as it comes: its logit, or its probability with `from_logits=False`. S is `int(subset · grid²)`
-    of the cells of a grid. Bhatt, Weller, Moura, "Evaluating and Aggregating Feature-based Model
-    Explanations", IJCAI 2020.
+    corr over random sets S of (Σ_(i∈S) map_i, f(x) − f(x with S replaced)), with f the model's output for
+    the class: its logit, or its probability with `from_logits=False`. S consists of `int(subset · grid²)`
+    cells of a grid. Bhatt, Weller, Moura, "Evaluating and Aggregating Feature-based Model Explanations",
+    IJCAI 2020.
 
-    The arguments are those of `deletion`, and:
-        grid: int, cells a side; no more than the smallest side.
-        subset: float in (0, 1], share of the cells in a set.
-        samples: int, at least 2, sets; they are drawn once, the same for all images.
+    Args:
+        evaluation: `Evaluation`, or what one is made of: `mu_fidelity(model, images, maps, targets, ...)`.
+        maps: As for `deletion`.
+        grid: Int. Cells per side, at most the images' smallest side.
+        subset: Float in (0, 1]. Share of the cells in a set.
+        samples: Int >= 2. Number of sets. They are drawn once and are the same for all images.
         correlation: `"pearson"` (as in the paper) or `"spearman"`.
+        fill: What replaces pixels.
 
     Returns:
-        float64 `[n]`, from −1 to 1; 0 where there is no correlation, as the sums or the outputs are constant.
+        float64 `[n]`, from −1 to 1; 0 if the sums or the outputs are constant.
 
     Raises:
-        TypeError, ValueError: as `deletion`; a grid, subset or samples out of range.
+        TypeError: as `deletion`.
+        ValueError: as `deletion`; or if `grid`, `subset` or `samples` is out of range, or `correlation` is
+            unknown.
     """
     _inputs.one_of("correlation", correlation, ("pearson", "spearman"))
     _inputs.share("subset", subset)
     checks.whole_number("grid", grid, 1)
     checks.whole_number("samples", samples, 2)
-    options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Perturbation(model, images, maps, targets, **options)
-    cells = grid ** len(trial.size)
+    perturbation = Perturbation(evaluation, maps)
+    cells = grid ** len(perturbation.size)
     chosen = int(subset * cells + 1e-9)
-    if grid > min(trial.size) or chosen == 0:
+    if grid > min(perturbation.size) or chosen == 0:
         raise ValueError(
-            f"`grid` must be at most the images' smallest side and `subset` hold a cell at least. Received: "
-            f"grid={grid}, subset={subset} for images of size {trial.size}"
+            "`grid` must be at most the images' smallest side, and `subset` must give at least one cell. "
+            f"Received: grid={grid}, subset={subset} for images of size {perturbation.size}"
         )
-    order = np.random.default_rng(seed).random((samples, cells)).argsort(1)
+    order = np.random.default_rng(evaluation.seed).random((samples, cells)).argsort(1)
     removed = np.zeros((samples, cells), bool)
     np.put_along_axis(removed, order[:, :chosen], True, 1)
-    labels = grid_of([np.arange(side) * grid // side for side in trial.size])
+    labels = _perturbation.grid([np.arange(side) * grid // side for side in perturbation.size])
     correlate = {"pearson": _ranking.pearson, "spearman": _ranking.spearman}[correlation]
-    return correlate(*trial.removals(fill, removed, labels))
+    return correlate(*perturbation.removals(fill, removed, labels))
 
 
+@takes_evaluation
 def infidelity(
-    model,
-    images,
-    maps,
-    targets=None,
+    evaluation: Evaluation,
+    maps: Arrays,
     *,
-    largest=10 / 28,
-    samples=200,
-    rescale=True,
-    fill="mean",
-    mean=None,
-    from_logits=True,
-    batch_size=32,
-    seed=0,
-    verbose=0,
-):
-    """Infidelity: squared error of a map as a forecast of what removing a square costs; lower is better.
+    largest: float = 10 / 28,
+    samples: int = 200,
+    rescale: bool = True,
+    fill: Fill = "mean",
+) -> np.ndarray:
+    """Infidelity: squared error of a map in predicting the drop when a square goes; lower is better.
 
-    E_S[(β Σ_(i∈S) map_i − (f(x) − f(x with S replaced)))²] over random squares S, f as in `mu_fidelity`: the
-    "square removal" of Yeh, Hsieh, Suggala, Inouye, Ravikumar, "On the (In)fidelity and Sensitivity of
-    Explanations", NeurIPS 2019, where I·Φ is, for maps of one value a pixel that say how much it
-    contributes, the sum of the map over the square. The scale of maps is arbitrary, so β is, image by
-    image, the best factor E[ab]/E[a²] (a the sums, b the drops).
+    E_S[(β Σ_(i∈S) map_i − (f(x) − f(x with S replaced)))²] over random squares S, with f as in
+    `mu_fidelity`. This is the "square removal" of Yeh, Hsieh, Suggala, Inouye, Ravikumar, "On the
+    (In)fidelity and Sensitivity of Explanations", NeurIPS 2019. If a map gives each pixel's contribution,
+    their I·Φ is the sum of the map over the square. The scale of maps is arbitrary, so β is the best factor
+    for each image, E[ab]/E[a²] with sums a and drops b.
 
-    The arguments are those of `deletion`, and:
-        largest: float in (0, 1], the longest side of a square as a share of the shortest of the image; sides
+    Args:
+        evaluation: `Evaluation`, or what one is made of: `infidelity(model, images, maps, targets, ...)`.
+        maps: As for `deletion`.
+        largest: Float in (0, 1]. The longest side of a square as a share of the image's shortest side. Sides
             are drawn evenly from 1 pixel up to it. Default 10 of 28 pixels.
-        samples: int, squares; they are drawn once, the same for all images.
-        rescale: bool; False takes β = 1.
+        samples: Int. Number of squares. They are drawn once and are the same for all images.
+        rescale: Bool. False uses β = 1.
+        fill: What replaces pixels.
 
     Returns:
-        float64 `[n]`, in the square of the model's units: compare it for one model and the same images only.
+        float64 `[n]`, in the square of the unit of the outputs. Compare it only for one model and the same
+        images.
 
     Raises:
-        TypeError, ValueError: as `deletion`; `largest` or `samples` out of range.
+        TypeError: as `deletion`.
+        ValueError: as `deletion`; or if `largest` or `samples` is out of range.
     """
     _inputs.share("largest", largest)
     checks.whole_number("samples", samples, 1)
-    options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Perturbation(model, images, maps, targets, **options)
-    sums, drops = trial.removals(fill, _squares(trial.size, largest, samples, seed))
+    perturbation = Perturbation(evaluation, maps)
+    sums, drops = perturbation.removals(fill, _squares(perturbation.size, largest, samples, evaluation.seed))
     if rescale:
         power = (sums**2).mean(1, keepdims=True)
         sums = sums * (sums * drops).mean(1, keepdims=True) / np.where(power > 0, power, 1)

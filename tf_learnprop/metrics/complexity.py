@@ -1,28 +1,31 @@
-"""Complexity: how concentrated and how grainy maps are. None of these looks at the model.
+"""Complexity: how concentrated and how grainy maps are, whatever the model.
 
-A map that is sparse or smooth is easier to read, not truer: use them beside fidelity.
+A sparse or smooth map is easier to read but not more right, so use these metrics together with fidelity.
 """
+
+from __future__ import annotations  # aliases stay short in `help`
 
 import numpy as np
 
 from tf_learnprop.metrics import _inputs
+from tf_learnprop.metrics._inputs import Arrays
 
 
-def gini(maps):
-    """Gini index of the absolute attributions: 0 for all equal, towards 1 for one pixel alone.
+def gini(maps: Arrays) -> np.ndarray:
+    """Gini index of the absolute attributions: 0 if all are equal, near 1 if one pixel has everything.
 
-    1 − 2 Σ_k (v_k / ‖v‖₁) (d − k + ½)/d, v_1 ≤ … ≤ v_d the sorted absolute values. Chalasani, Chen,
+    1 − 2 Σ_k (v_k / ‖v‖₁) (d − k + ½)/d, with the sorted absolute values v_1 ≤ … ≤ v_d. Chalasani, Chen,
     Chowdhury, Wu, Jha, "Concise Explanations of Neural Networks using Adversarial Training", ICML 2020;
     Hurley and Rickard 2009.
 
     Args:
-        maps: `[n, *spatial]`, or a stream (see the package).
+        maps: `[n, *spatial]`, or a stream of batches.
 
     Returns:
         float64 `[n]`, in [0, 1 − 1/d]; 0 for a map of zeros.
 
     Raises:
-        ValueError: maps empty or not finite.
+        ValueError: if the maps are empty or not finite.
     """
     maps = _inputs.maps_of(maps)
     values = np.sort(np.abs(maps).reshape(len(maps), -1), 1)
@@ -32,20 +35,20 @@ def gini(maps):
     return np.where(totals > 0, 1 - 2 * (values @ weights) / np.where(totals > 0, totals, 1), 0.0)
 
 
-def total_variation(maps):
-    """Mean absolute step between neighbours of maps scaled to [0, 1]: the grain of a map.
+def total_variation(maps: Arrays) -> np.ndarray:
+    """Mean absolute difference between neighbouring pixels of maps scaled to [0, 1].
 
     The mean over all pairs of neighbours along an axis, summed over the axes (anisotropic; Rudin, Osher,
-    Fatemi 1992). 1 an axis for a chessboard of single pixels.
+    Fatemi 1992). A chessboard of single pixels has 1 for each axis.
 
     Args:
-        maps: `[n, *spatial]`, every side of 2 pixels at least, or a stream.
+        maps: `[n, *spatial]`, or a stream of batches. Every side has at least 2 pixels.
 
     Returns:
         float64 `[n]`; 0 for a constant map.
 
     Raises:
-        ValueError: maps empty, not finite, or with a side of 1.
+        ValueError: if the maps are empty, not finite or have a side of 1.
     """
     maps = _with_neighbours(maps)
     axes = tuple(range(1, maps.ndim))
@@ -54,26 +57,26 @@ def total_variation(maps):
     return np.where(span > 0, steps / np.where(span > 0, span, 1), 0.0)
 
 
-def high_frequency_energy(maps, cutoff=0.25):
-    """Share of a map's energy in high frequencies, its mean left out.
+def high_frequency_energy(maps: Arrays, cutoff: float = 0.25) -> np.ndarray:
+    """Share of a map's energy in high frequencies, without its mean.
 
-    Σ_(|f| > cutoff) |F(f)|² / Σ_(f ≠ 0) |F(f)|², F the discrete Fourier transform and |f| the Euclidean
-    norm of the frequency in cycles a pixel. White noise has 1 − π·cutoff² (two axes).
+    Σ_(|f| > cutoff) |F(f)|² / Σ_(f ≠ 0) |F(f)|², where F is the discrete Fourier transform and |f| the
+    Euclidean norm of the frequency in cycles per pixel. White noise has 1 − π·cutoff² (two axes).
 
     Args:
-        maps: `[n, *spatial]`, every side of 2 pixels at least, or a stream.
-        cutoff: float > 0, in cycles a pixel; the fastest that an axis holds is 0.5.
+        maps: `[n, *spatial]`, or a stream of batches. Every side has at least 2 pixels.
+        cutoff: Float in (0, 1], in cycles per pixel. The highest frequency along an axis is 0.5.
 
     Returns:
         float64 `[n]`, in [0, 1]; 0 for a constant map.
 
     Raises:
-        ValueError: maps empty, not finite, or with a side of 1; `cutoff` no number in (0, 1].
+        ValueError: if the maps are empty, not finite or have a side of 1, or `cutoff` is not in (0, 1].
     """
     _inputs.share("cutoff", cutoff)
     maps = _with_neighbours(maps)
     axes = tuple(range(1, maps.ndim))
-    # Scaled to [0, 1]: squares neither overflow nor vanish, and a constant map is exactly 0.
+    # Scaled to [0, 1], so that squares neither overflow nor vanish and a constant map is exactly 0.
     lowest, span = maps.min(axes, keepdims=True), np.ptp(maps, axes, keepdims=True)
     maps = (maps - lowest) / np.where(span > 0, span, 1)
     energy = np.abs(np.fft.fftn(maps - maps.mean(axes, keepdims=True), axes=axes)) ** 2
@@ -88,5 +91,5 @@ def high_frequency_energy(maps, cutoff=0.25):
 def _with_neighbours(maps):
     maps = _inputs.maps_of(maps)
     if min(maps.shape[1:]) < 2:
-        raise ValueError(f"`maps` must have sides of 2 pixels at least. Received: shape={maps.shape}")
+        raise ValueError(f"`maps` must have sides of at least 2 pixels. Received: shape={maps.shape}")
     return maps

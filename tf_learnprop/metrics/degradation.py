@@ -1,4 +1,6 @@
-"""Degradation: what removing tiles, most or least relevant first, does to the class' probability."""
+"""Degradation: the class probability while tiles are removed, most or least relevant first."""
+
+from __future__ import annotations  # aliases stay short in `help`
 
 from typing import NamedTuple
 
@@ -6,7 +8,10 @@ import numpy as np
 
 from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _ranking
+from tf_learnprop.metrics._imputation import Fill
+from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._perturbation import Perturbation, area, grid, sums, thresholds
+from tf_learnprop.metrics.evaluation import Evaluation, takes_evaluation
 
 
 class Degradation(NamedTuple):
@@ -25,60 +30,57 @@ class Degradation(NamedTuple):
     fractions: np.ndarray
 
 
+@takes_evaluation
 def degradation(
-    model,
-    images,
-    maps,
-    targets=None,
+    evaluation: Evaluation,
+    maps: Arrays,
     *,
-    tile=8,
-    step=1,
-    fill="mean",
-    mean=None,
-    normalise=True,
-    from_logits=True,
-    batch_size=32,
-    seed=0,
-    verbose=0,
-):
+    tile: int = 8,
+    step: int = 1,
+    fill: Fill = "mean",
+    normalise: bool = True,
+) -> Degradation:
     """Area between the curves of removing the least and the most relevant tiles first; higher is better.
 
-    The image is cut into tiles, ranked by their mean attribution, and they are replaced by the fill one
-    by one: most relevant first (MoRF) and least relevant first (LeRF). With t and b the mean
-    probability, over the images, of the whole and of the wholly replaced images, both curves are scaled
-    to (p − b)/(t − b); the score is the trapezoid area of LeRF minus that of MoRF. Schulz, Sixt,
-    Tombari, Landgraf, "Restricting the Flow: Information Bottlenecks for Attribution", ICLR 2020, with
-    tiles of 8×8 and 14×14 at 224 pixels; MoRF: Samek et al. 2017.
+    The image is cut into tiles, which are ranked by their mean attribution. The fill replaces them one by
+    one: most relevant first (MoRF) and least relevant first (LeRF). Let t be the mean probability over the
+    intact images and b that over the images that are replaced in full. Both curves are scaled to
+    (p − b)/(t − b), and the score is the trapezoid area of LeRF minus that of MoRF. Schulz, Sixt, Tombari,
+    Landgraf, "Restricting the Flow: Information Bottlenecks for Attribution", ICLR 2020, with tiles of 8×8
+    and 14×14 at 224 pixels; MoRF: Samek et al. 2017.
 
-    The arguments are those of `deletion`, and:
-        tile: int, pixels a side; at the far ends tiles may be smaller. Tiles of equal mean are ranked at
-            random by `seed`.
-        step: int, tiles replaced at a time; the last step may be shorter.
-        normalise: bool; False leaves the curves as probabilities.
+    Args:
+        evaluation: `Evaluation`, or what one is made of: `degradation(model, images, maps, targets, ...)`.
+        maps: As for `deletion`. Tiles of equal mean are ranked at random by the seed.
+        tile: Int. Pixels per side; tiles at the far ends may be smaller.
+        step: Int. Tiles replaced at a time; the last step may be shorter.
+        fill: What replaces pixels.
+        normalise: Bool. False leaves the curves as probabilities.
 
     Returns:
         `Degradation`.
 
     Raises:
-        TypeError, ValueError: as `deletion`; `tile` or `step` below 1; t is not above b and
-            `normalise` is True.
+        TypeError: as `deletion`.
+        ValueError: as `deletion`; or if `tile` or `step` is below 1, or t is not above b and `normalise` is
+            True.
     """
     checks.whole_number("tile", tile, 1)
     checks.whole_number("step", step, 1)
-    options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Perturbation(model, images, maps, targets, **options)
-    labels = grid([np.arange(side) // tile for side in trial.size])
-    ranks = _ranking.descending_ranks(sums(trial.maps, labels) / np.bincount(labels), seed)
+    perturbation = Perturbation(evaluation, maps)
+    labels = grid([np.arange(side) // tile for side in perturbation.size])
+    relevance = sums(perturbation.maps, labels) / np.bincount(labels)
+    ranks = _ranking.descending_ranks(relevance, evaluation.seed)
     tiles = ranks.shape[1]
     removed = thresholds(tiles, step)
-    painter = trial.painter(fill)
-    morf = trial.curves(painter, ranks, removed, keep_top=False, labels=labels)
-    lerf = trial.curves(painter, ranks, tiles - removed, keep_top=True, labels=labels)
+    imputer = evaluation.imputer(fill)
+    morf = perturbation.curves(imputer, ranks, removed, keep_top=False, labels=labels)
+    lerf = perturbation.curves(imputer, ranks, tiles - removed, keep_top=True, labels=labels)
     if normalise:
         top, bottom = morf[:, 0].mean(), morf[:, -1].mean()
         if top - bottom < 1e-6:
             raise ValueError(
-                "The fill must lower the class' probability, else pass normalise=False. "
+                "The fill must lower the probability of the class; pass normalise=False if it does not. "
                 f"Received: {top:.4g} before, {bottom:.4g} after"
             )
         morf, lerf = ((curve - bottom) / (top - bottom) for curve in (morf, lerf))

@@ -1,12 +1,17 @@
-"""Insertion and deletion: the class' probability while pixels come or go in the order of a map."""
+"""Insertion and deletion: the class probability while pixels come or go in the order of a map."""
+
+from __future__ import annotations  # aliases stay short in `help`
 
 from typing import NamedTuple
 
 import numpy as np
 
 from tf_learnprop.inputs import checks
-from tf_learnprop.metrics import _perturbing, _ranking
+from tf_learnprop.metrics import _ranking
+from tf_learnprop.metrics._imputation import Fill, Imputer
+from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._perturbation import Perturbation, area, thresholds
+from tf_learnprop.metrics.evaluation import Evaluation, takes_evaluation
 
 
 class Curve(NamedTuple):
@@ -28,88 +33,56 @@ class InsertionDeletion(NamedTuple):
 
     Attributes:
         scores: float64 `[n]`, insertion minus deletion, mean over the fills; higher is better.
-        insertion: dict from fill names to `Curve`.
-        deletion: dict from fill names to `Curve`.
+        insertion: dict from the names of the fills to `Curve`.
+        deletion: dict from the names of the fills to `Curve`.
     """
 
     scores: np.ndarray
-    insertion: dict
-    deletion: dict
+    insertion: dict[str, Curve]
+    deletion: dict[str, Curve]
 
 
-def deletion(
-    model,
-    images,
-    maps,
-    targets=None,
-    *,
-    fill="mean",
-    mean=None,
-    step=None,
-    from_logits=True,
-    batch_size=32,
-    seed=0,
-    verbose=0,
-):
-    """Deletion of RISE: the class' probability while the most important pixels go first; lower is better.
+@takes_evaluation
+def deletion(evaluation: Evaluation, maps: Arrays, *, fill: Fill = "mean", step: int | None = None) -> Curve:
+    """Deletion of RISE: the class probability while the most important pixels go first; lower is better.
 
-    Pixels are replaced by the fill in order of decreasing attribution, `step` at a time, until all are.
-    With p_k the softmax probability after k of s steps, the score is the trapezoid area
+    The fill replaces pixels in order of decreasing attribution, `step` at a time, until none is left. With
+    p_k the probability after k of s steps, the score is the trapezoid area
     (p_0/2 + p_1 + … + p_(s−1) + p_s/2) / s. Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for
     Explanation of Black-box Models", BMVC 2018.
 
     Args:
-        model: callable from images `[n, ...]` to logits `[n, classes]` (NumPy in, NumPy or tensor out), or
-            `keras.Model` with such an output. One unit counts as two classes, no (0) and yes (1).
-        images: `[n, *spatial, c]` or `[n, features]`, as the model needs them; or a stream (see the package).
-        maps: `[n, *spatial]` or `[n, features]`, or a stream. Pixels of equal attribution, a constant map's
-            among them, are ranked at random by `seed`.
-        targets: None for each image's predicted class, an int class id, or ids `[n]`.
-        fill: what replaces pixels, see the package. RISE's is the mean colour of the data.
-        mean: number or `[c]`, the mean colour; None for the mean of `images`.
-        step: int, pixels a step, the last of which may be shorter; None for the width of the images (1 for
-            maps of one axis).
-        from_logits: bool; False says that `model` gives probabilities.
-        batch_size: int, perturbed images that the model gets at a time.
-        seed: int, for all that is drawn: the order of ties, random fills.
-        verbose: 0 is silent, 1 shows Keras' progress bar.
+        evaluation: `Evaluation`, or what one is made of: `deletion(model, images, maps, targets, ...)`.
+        maps: `[n, *spatial]` or `[n, features]`, or a stream of batches. Pixels of equal attribution are
+            ranked at random by the seed, all pixels of a constant map for example.
+        fill: What replaces pixels. RISE takes the mean colour of the data.
+        step: Int. Pixels per step; the last step may be shorter. None for the width of the images, or 1 for
+            maps of one axis.
 
     Returns:
         `Curve`.
 
     Raises:
-        TypeError: `model` can't be called.
-        ValueError: images or maps empty, not finite or of different length or size; a stream without end;
-            targets out of range or of another length; an unknown fill; probabilities where logits are due, or
-            the reverse.
+        TypeError: as `Evaluation`.
+        ValueError: as `Evaluation`; or if the maps are empty, not finite or have another length or size than
+            the images, `step` is below 1, or the fill is unknown.
     """
-    options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Perturbation(model, images, maps, targets, **options)
-    return _curve(trial, trial.painter(fill), step, inserted=False)
+    return _curve(Perturbation(evaluation, maps), evaluation.imputer(fill), step, inserted=False)
 
 
-def insertion(
-    model,
-    images,
-    maps,
-    targets=None,
-    *,
-    fill="blur",
-    mean=None,
-    step=None,
-    from_logits=True,
-    batch_size=32,
-    seed=0,
-    verbose=0,
-):
-    """Insertion of RISE: the class' probability while the most important pixels come first; higher is better.
+@takes_evaluation
+def insertion(evaluation: Evaluation, maps: Arrays, *, fill: Fill = "blur", step: int | None = None) -> Curve:
+    """Insertion of RISE: the class probability while the most important pixels come first; higher is better.
 
-    The same curve as `deletion`'s, from the fill to the image.
+    The curve of `deletion`, but from the fill to the image.
 
-    The arguments are those of `deletion`, but:
-        fill: what stands where no pixel is inserted yet; by default the image under RISE's blur (kernel 11,
-            sigma 5 at 224 pixels, in proportion at other sizes: see `gaussian_blur`, which leaves images of
-            32 pixels nearly sharp; give those `functools.partial(gaussian_blur, kernel=…)`).
+    Args:
+        evaluation: As for `deletion`.
+        maps: As for `deletion`.
+        fill: What the image starts from: by default RISE's blur, kernel 11 and sigma 5 at 224 pixels and in
+            proportion at other sizes. That leaves images of 32 pixels nearly sharp; use
+            `functools.partial(gaussian_blur, kernel=…)` for those.
+        step: As for `deletion`.
 
     Returns:
         `Curve`.
@@ -117,57 +90,43 @@ def insertion(
     Raises:
         TypeError, ValueError: as `deletion`.
     """
-    options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Perturbation(model, images, maps, targets, **options)
-    return _curve(trial, trial.painter(fill), step, inserted=True)
+    return _curve(Perturbation(evaluation, maps), evaluation.imputer(fill), step, inserted=True)
 
 
-def insertion_deletion(
-    model,
-    images,
-    maps,
-    targets=None,
-    *,
-    fills=_perturbing.NAMES,
-    mean=None,
-    step=None,
-    from_logits=True,
-    batch_size=32,
-    seed=0,
-    verbose=0,
-):
-    """Insertion minus deletion, averaged over fills: the figure to go by, as a map can fit one fill.
+@takes_evaluation
+def insertion_deletion(evaluation: Evaluation, maps: Arrays, *, step: int | None = None) -> InsertionDeletion:
+    """Insertion minus deletion, averaged over the evaluation's fills, as a map can fit a single fill.
 
-    Score: mean over fills f of insertion_f − deletion_f, both with the fill f; from −1 to 1, and 0 on average
-    for maps drawn at random.
+    For each fill f, insertion_f and deletion_f both use f. The score is the mean of
+    insertion_f − deletion_f. It lies in −1…1 and is 0 on average for random maps.
 
-    The arguments are those of `deletion`, but:
-        fills: a fill's name or names, or a dict from names of your own to fills (see the package).
+    Args:
+        evaluation: As for `deletion`. Its `fills` are used; the one-off form takes `fills=` as well.
+        maps: As for `deletion`.
+        step: As for `deletion`.
 
     Returns:
         `InsertionDeletion`.
 
     Raises:
-        TypeError, ValueError: as `deletion`; no fills.
+        TypeError, ValueError: as `deletion`.
     """
-    fills = _perturbing.by_name(fills)
-    options = dict(mean=mean, from_logits=from_logits, batch_size=batch_size, seed=seed, verbose=verbose)
-    trial = Perturbation(model, images, maps, targets, **options)
+    perturbation = Perturbation(evaluation, maps)
     inserted, deleted = {}, {}
-    for name, fill in fills.items():
-        painter = trial.painter(fill)
-        inserted[name] = _curve(trial, painter, step, inserted=True)
-        deleted[name] = _curve(trial, painter, step, inserted=False)
-    scores = np.mean([inserted[name].scores - deleted[name].scores for name in fills], 0)
+    for name, fill in evaluation.fills.items():
+        imputer = evaluation.imputer(fill)
+        inserted[name] = _curve(perturbation, imputer, step, inserted=True)
+        deleted[name] = _curve(perturbation, imputer, step, inserted=False)
+    scores = np.mean([inserted[name].scores - deleted[name].scores for name in inserted], 0)
     return InsertionDeletion(scores, inserted, deleted)
 
 
-def _curve(trial, painter, step, inserted):
+def _curve(perturbation: Perturbation, imputer: Imputer, step: int | None, inserted: bool) -> Curve:
     if step is None:
-        step = trial.size[-1] if len(trial.size) > 1 else 1
+        step = perturbation.size[-1] if len(perturbation.size) > 1 else 1
     checks.whole_number("step", step, 1)
-    ranks = _ranking.descending_ranks(trial.maps, trial.seed)
+    ranks = _ranking.descending_ranks(perturbation.maps, perturbation.evaluation.seed)
     pixels = ranks.shape[1]
     changed = thresholds(pixels, step)
-    curves = trial.curves(painter, ranks, changed, keep_top=inserted)
+    curves = perturbation.curves(imputer, ranks, changed, keep_top=inserted)
     return Curve(area(curves), curves, changed / pixels)

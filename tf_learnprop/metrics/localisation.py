@@ -1,20 +1,24 @@
 """Localisation: does a map point at the cell of a mosaic that holds the class?"""
 
+from __future__ import annotations  # aliases stay short in `help`
+
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs, _ranking
+from tf_learnprop.metrics._inputs import Arrays
 
 
 class Mosaics(NamedTuple):
-    """Mosaics of images, one class a cell; cells are numbered row by row.
+    """Mosaics of images, one class per cell; cells are numbered row by row.
 
     Attributes:
-        images: `[m, grid·h, grid·w, c]`, of the images' dtype.
+        images: `[m, grid·h, grid·w, c]`, in the images' dtype.
         labels: int `[m, grid²]`, the class of each cell.
-        indices: int `[m, grid²]`, the number of each cell's image.
+        indices: int `[m, grid²]`, the index of each cell's image.
     """
 
     images: np.ndarray
@@ -22,31 +26,41 @@ class Mosaics(NamedTuple):
     indices: np.ndarray
 
 
-def mosaics(images, labels, confidences, *, grid=2, threshold=0.9, count=None, seed=0):
-    """Mosaics of images that a model gets right with high confidence, all cells of different classes.
+def mosaics(
+    images: Arrays,
+    labels: npt.ArrayLike,
+    confidences: npt.ArrayLike,
+    *,
+    grid: int = 2,
+    threshold: float = 0.9,
+    count: int | None = None,
+    seed: int = 0,
+) -> Mosaics:
+    """Mosaics of images that a model classifies right with high confidence, each cell of another class.
 
-    Each image is used once at most; a mosaic takes the classes of which most images are left, ties and
-    images drawn by `seed`, which gives as many mosaics as there can be. Böhle, Fritz, Schiele,
-    "Convolutional Dynamic Alignment Networks for Interpretable Classifications", CVPR 2021. The model
-    must take the mosaic's size: one that is fully convolutional up to its pooling, built for `grid`
-    times the side.
+    Each image is used at most once. A mosaic takes the classes with the most images left; `seed` decides
+    between equal classes and draws the images. This gives as many mosaics as possible. Böhle, Fritz, Schiele,
+    "Convolutional Dynamic Alignment Networks for Interpretable Classifications", CVPR 2021. The model must
+    accept the mosaic's size, for example a model that is fully convolutional up to its pooling, built for
+    `grid` times the side.
 
     Args:
-        images: `[n, h, w, c]`, or a stream (see the package).
+        images: `[n, h, w, c]`, or a stream of batches.
         labels: int `[n]`, the right classes.
-        confidences: float `[n]`, the model's probability of the right class, or `[n, classes]`, all of
-            them. Of the latter an image also counts only if its class has the largest.
-        grid: int, cells a side.
-        threshold: float in (0, 1], the least confidence. Above 0.5 it implies that the model is right.
-        count: int or None, mosaics at most; None for all.
-        seed: int.
+        confidences: float `[n]`, the model's probabilities of the right classes, or `[n, classes]`, its
+            probabilities of all classes. With the latter, only images count whose right class has the
+            largest probability.
+        grid: Int. Cells per side.
+        threshold: Float in (0, 1]. The lowest confidence. Above 0.5 it implies that the model is right.
+        count: Int. At most `count` mosaics; None for all.
+        seed: Int.
 
     Returns:
         `Mosaics`.
 
     Raises:
-        ValueError: images empty, not finite or not of four axes; labels or confidences of another length
-            or out of range; confident images of fewer than grid² classes.
+        ValueError: if the images are empty, not finite or do not have four axes, labels or confidences have
+            another length or are out of range, or the confident images have fewer than grid² classes.
     """
     checks.whole_number("grid", grid, 1)
     checks.whole_number("seed", seed, 0)
@@ -68,7 +82,7 @@ def mosaics(images, labels, confidences, *, grid=2, threshold=0.9, count=None, s
     cells = grid * grid
     if len(groups) < cells:
         raise ValueError(
-            f"A mosaic needs images of {cells} classes that the model gets right with confidence >= "
+            f"A mosaic needs images of {cells} classes that the model classifies right with confidence >= "
             f"{threshold}. Received: such images of {len(groups)} classes"
         )
     indices = _drawn(groups, cells, count, np.random.default_rng((seed, 1)))
@@ -79,7 +93,7 @@ def mosaics(images, labels, confidences, *, grid=2, threshold=0.9, count=None, s
 
 
 def _confident(labels, confidences, threshold, generator):
-    """Lists of the numbers of confident images, one a class, in random order."""
+    """Lists of the indices of confident images, one list per class, in random order."""
     given = np.asarray(confidences)
     fits = given.dtype.kind == "f" and given.ndim in (1, 2) and len(given) == len(labels)
     if fits and given.ndim == 2:
@@ -97,7 +111,7 @@ def _confident(labels, confidences, threshold, generator):
 
 
 def _drawn(groups, cells, count, generator):
-    """Numbers of images, int `[m, cells]`, each of another group."""
+    """Indices of images, int `[m, cells]`; in a row each is of another group."""
     rows = []
     while count is None or len(rows) < count:
         left = np.array([len(group) for group in groups])
@@ -108,23 +122,23 @@ def _drawn(groups, cells, count, generator):
     return np.array(rows)
 
 
-def grid_pointing_game(maps, cells, grid=2):
+def grid_pointing_game(maps: Arrays, cells: npt.ArrayLike, grid: int = 2) -> np.ndarray:
     """Share of the positive attribution that lies in the right cell of a mosaic; higher is better.
 
     Σ_(i in cell) max(map_i, 0) / Σ_i max(map_i, 0). Böhle et al., CVPR 2021 (see `mosaics`). Chance is
-    1/grid², which is also the score of a map without anything positive; a constant positive map has it too.
+    1/grid². Maps without positive values and constant positive maps have the same score.
 
     Args:
-        maps: `[m, grid·h, grid·w]`, or a stream: maps of mosaics for the class of one of their cells.
+        maps: `[m, grid·h, grid·w]`, or a stream of batches: maps of mosaics for the class of one cell each.
         cells: int or ints `[m]`, the right cells, numbered row by row.
-        grid: int, cells a side.
+        grid: Int. Cells per side.
 
     Returns:
         float64 `[m]`, in [0, 1].
 
     Raises:
-        ValueError: maps empty, not finite, not of three axes or of sides that `grid` does not divide;
-            cells of another length or out of range.
+        ValueError: if the maps are empty, not finite, do not have three axes or have sides that `grid` does
+            not divide, or the cells have another length or are out of range.
     """
     by_cell, numbers = _by_cell(maps, cells, grid)
     sums = np.maximum(by_cell, 0).sum(2)
@@ -133,19 +147,19 @@ def grid_pointing_game(maps, cells, grid=2):
     return np.where(total > 0, inside / np.where(total > 0, total, 1), 1 / (grid * grid))
 
 
-def relevance_rank_accuracy(maps, cells, grid=2, seed=0):
-    """Share of a mosaic's highest-ranked pixels, as many as a cell has, that lie in the right cell.
+def relevance_rank_accuracy(maps: Arrays, cells: npt.ArrayLike, grid: int = 2, seed: int = 0) -> np.ndarray:
+    """Share of a mosaic's highest-ranked pixels that lie in the right cell; higher is better.
 
-    Arras, Osman, Samek, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural network
-    explanations", Information Fusion 2022. Higher is better, chance is 1/grid². Unlike
-    `grid_pointing_game` it heeds the order of the pixels alone, so that it does not matter where a map's
-    zero lies.
+    As many pixels are taken as a cell has. Arras, Osman, Samek, "CLEVR-XAI: A benchmark dataset for the
+    ground truth evaluation of neural network explanations", Information Fusion 2022. Chance is 1/grid². Only
+    the order of the pixels matters, unlike in `grid_pointing_game`, so a constant added to a map changes
+    nothing.
 
     Args:
-        maps: as for `grid_pointing_game`.
-        cells: the same.
-        grid: the same.
-        seed: int, of the order of equal values.
+        maps: As for `grid_pointing_game`.
+        cells: As for `grid_pointing_game`.
+        grid: As for `grid_pointing_game`.
+        seed: Int. Seed of the order of equal values.
 
     Returns:
         float64 `[m]`, in [0, 1].

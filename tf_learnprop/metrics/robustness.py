@@ -1,42 +1,56 @@
-"""Robustness: does a map stay as it is when its image hardly changes?"""
+"""Robustness: does a map stay the same when its image hardly changes?"""
+
+from __future__ import annotations  # aliases stay short in `help`
+
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from tf_learnprop.inputs import checks
-from tf_learnprop.metrics import _inputs, _scoring
+from tf_learnprop.metrics import _inputs
+from tf_learnprop.metrics._batches import in_batches
+from tf_learnprop.metrics._inputs import Arrays
 
 
 def max_sensitivity(
-    explain, images, targets=None, *, radius=0.02, samples=10, batch_size=32, seed=0, verbose=0
-):
-    """Max-sensitivity: how far a map moves when its image hardly does; lower is better.
+    explain: Callable[..., npt.ArrayLike],
+    images: Arrays,
+    targets: npt.ArrayLike | None = None,
+    *,
+    radius: float = 0.02,
+    samples: int = 10,
+    batch_size: int = 32,
+    seed: int = 0,
+    verbose: int = 0,
+) -> np.ndarray:
+    """Max-sensitivity: how far a map moves when its image hardly changes; lower is better.
 
-    max over noise δ, uniform in [−r, r] at each value, of ‖Φ(x + δ) − Φ(x)‖ / ‖Φ(x)‖, by `samples`
-    draws. Yeh et al., NeurIPS 2019 (see `infidelity`); their formula has no denominator, which makes
-    scales comparable. A constant map has the best score there is: judge by it only together with fidelity.
+    The maximum of ‖Φ(x + δ) − Φ(x)‖ / ‖Φ(x)‖ over `samples` draws of noise δ, uniform in [−r, r] at each
+    value. Yeh et al., NeurIPS 2019 (see `infidelity`). Their formula has no denominator, which makes maps of
+    different scales comparable. A constant map has the best possible score, so use it together with fidelity.
 
     Args:
-        explain: callable from images `[b, ...]` to maps `[b, *spatial]`; with `targets`, from (images,
+        explain: Callable from images `[b, ...]` to maps `[b, *spatial]`; with `targets`, from (images, class
             ids `[b]`).
-        images: `[n, ...]`, or a stream (see the package).
-        targets: None, an int class id or ids `[n]`. Without them `explain` should hold on to a class by
-            itself, else a change of the predicted class counts as a change of the map.
-        radius: float, r as a share of the range (largest − smallest value) of `images`.
-        samples: int, draws an image.
-        batch_size: int, images that `explain` gets at a time.
-        seed: int, for the noise.
-        verbose: 0 or 1.
+        images: `[n, ...]`, or a stream of batches.
+        targets: None, an int class id or ids `[n]`. If None, `explain` should always explain the same class
+            of an image; otherwise a change of the predicted class counts as a change of the map.
+        radius: Float > 0. r as a share of the range (largest − smallest value) of `images`.
+        samples: Int. Number of draws for each image.
+        batch_size: Int. At most `batch_size` images are explained at once.
+        seed: Int. Seed of the noise.
+        verbose: 0 is silent, 1 shows Keras' progress bar.
 
     Returns:
-        float64 `[n]`; for a map of zeros 0 if it stays so, else infinity.
+        float64 `[n]`. A map of zeros gets 0 if it stays zero, else infinity.
 
     Raises:
-        TypeError: `explain` can't be called.
-        ValueError: images empty or not finite; maps that change their shape, are not finite or of
-            another length.
+        TypeError: if `explain` is not callable.
+        ValueError: if the images are empty or not finite, or the maps are not finite, not as many as the
+            images, or change their shape.
     """
-    if not callable(explain):
-        raise TypeError(f"`explain` must be a callable. Received: {type(explain).__name__}")
+    _inputs.is_callable("explain", explain)
     checks.positive("radius", radius)
     checks.whole_number("seed", seed, 0)
     checks.whole_number("samples", samples, 1)
@@ -45,30 +59,24 @@ def max_sensitivity(
     ids = None if targets is None else _inputs.class_ids(targets, len(images), np.iinfo(np.int64).max)
     reach = radius * float(images.max() - images.min())
 
-    def maps_of(sample_index, noisy):
-        maps = explain(noisy) if ids is None else explain(noisy, ids[sample_index])
-        maps = _inputs.maps_of(maps)
-        if len(maps) != len(sample_index):
-            raise ValueError(
-                "`explain` must give one map an image. "
-                f"Received: {len(maps)} maps for {len(sample_index)} images"
-            )
-        return maps.reshape(len(maps), -1)
+    def flat_maps(indices, noisy):
+        maps = explain(noisy) if ids is None else explain(noisy, ids[indices])
+        return _inputs.one_each("explain", maps, len(indices)).reshape(len(indices), -1)
 
-    clean = _scoring.in_batches(len(images), lambda rows: maps_of(rows, images[rows]), batch_size)
+    clean = in_batches(len(images), lambda rows: flat_maps(rows, images[rows]), batch_size)
 
     def distance(flat):
-        sample_index, numbers = np.divmod(flat, samples)
+        indices, numbers = np.divmod(flat, samples)
         noise = [
-            np.random.default_rng((seed, owner, number)).uniform(-reach, reach, images.shape[1:])
-            for owner, number in zip(sample_index, numbers, strict=True)
+            np.random.default_rng((seed, index, number)).uniform(-reach, reach, images.shape[1:])
+            for index, number in zip(indices, numbers, strict=True)
         ]
-        maps = maps_of(sample_index, images[sample_index] + np.asarray(noise, np.float32))
+        maps = flat_maps(indices, images[indices] + np.asarray(noise, np.float32))
         if maps.shape[1] != clean.shape[1]:
-            raise ValueError("`explain` must give maps of one size. Received: several")
-        return np.linalg.norm(maps - clean[sample_index], axis=1)
+            raise ValueError("`explain` must return maps of one size. Received: several sizes")
+        return np.linalg.norm(maps - clean[indices], axis=1)
 
     total = len(images) * samples
-    moved = _scoring.in_batches(total, distance, batch_size, verbose).reshape(-1, samples).max(1)
+    moved = in_batches(total, distance, batch_size, verbose).reshape(-1, samples).max(1)
     length = np.linalg.norm(clean, axis=1)
     return np.where(length > 0, moved / np.where(length > 0, length, 1), np.where(moved > 0, np.inf, 0.0))

@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tf_learnprop import metrics
-from tf_learnprop.metrics import _perturbing
+from tf_learnprop.metrics import _imputation
 
 
 def random_images(count=3, height=9, width=7, seed=0):
     return np.random.default_rng(seed).normal(size=(count, height, width, 2)).astype("float32")
 
 
-def painted(images, fill, keep=None, **options):
+def imputed(images, fill, keep=None, **options):
     keep = np.zeros(images.shape[:-1], bool) if keep is None else keep
-    return _perturbing.Imputer(images, fill, **options)(np.arange(len(images)), keep)
+    return _imputation.Imputer(images, fill, **options)(np.arange(len(images)), keep)
 
 
 def loop_blur(image, kernel, sigma, mean):
@@ -97,7 +97,7 @@ def test_neighbours_of_a_flat_image_restore_it():
 def test_what_is_kept_stays(fill):
     images = random_images()
     keep = np.random.default_rng(0).random(images.shape[:-1]) < 0.5
-    have = painted(images, fill, keep)
+    have = imputed(images, fill, keep)
     np.testing.assert_array_equal(have[keep], images[keep])
     assert np.abs(have[~keep] - images[~keep]).mean() > 0.1
     assert have.dtype == np.float32
@@ -106,24 +106,24 @@ def test_what_is_kept_stays(fill):
 def test_mean_is_of_each_channel_or_the_given():
     images = random_images()
     expected = np.broadcast_to(images.reshape(-1, 2).mean(0), images.shape)
-    np.testing.assert_allclose(painted(images, "mean"), expected, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(painted(images, "mean", mean=[1, 2])[..., 1], 2)
-    np.testing.assert_allclose(painted(images, "neighbours", mean=[1, 2])[..., 1], 2)
-    np.testing.assert_allclose(painted(images, "blur", mean=2), metrics.gaussian_blur(images, mean=2))
+    np.testing.assert_allclose(imputed(images, "mean"), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(imputed(images, "mean", mean=[1, 2])[..., 1], 2)
+    np.testing.assert_allclose(imputed(images, "neighbours", mean=[1, 2])[..., 1], 2)
+    np.testing.assert_allclose(imputed(images, "blur", mean=2), metrics.gaussian_blur(images, mean=2))
 
 
 def test_arrays_and_callables():
     images = random_images()
-    np.testing.assert_array_equal(painted(images, -images), -images)
-    np.testing.assert_array_equal(painted(images, lambda x: -x), -images)
-    np.testing.assert_array_equal(painted(images, images[0])[2], images[0])
-    np.testing.assert_array_equal(painted(images, 4), np.full_like(images, 4))
+    np.testing.assert_array_equal(imputed(images, -images), -images)
+    np.testing.assert_array_equal(imputed(images, lambda x: -x), -images)
+    np.testing.assert_array_equal(imputed(images, images[0])[2], images[0])
+    np.testing.assert_array_equal(imputed(images, 4), np.full_like(images, 4))
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
 def test_another_image_is_never_the_same_and_used_once(count):
     images = random_images(count)
-    have = painted(images, "image", seed=1)
+    have = imputed(images, "image", seed=1)
     sources = [np.abs(images - image).reshape(count, -1).max(1).argmin() for image in have]
     assert sorted(sources) == list(range(count))
     assert all(source != k for k, source in enumerate(sources))
@@ -132,8 +132,8 @@ def test_another_image_is_never_the_same_and_used_once(count):
 
 def test_noise_has_the_moments_and_follows_the_seed():
     images = 5 + 3 * random_images(8, 30, 30)
-    have = painted(images, "noise", seed=1)
+    have = imputed(images, "noise", seed=1)
     np.testing.assert_allclose(have.mean((0, 1, 2)), 5, atol=0.2)
     np.testing.assert_allclose(have.std((0, 1, 2)), 3, atol=0.2)
-    np.testing.assert_array_equal(have, painted(images, "noise", seed=1))
-    assert np.abs(have - painted(images, "noise", seed=2)).max() > 1
+    np.testing.assert_array_equal(have, imputed(images, "noise", seed=1))
+    assert np.abs(have - imputed(images, "noise", seed=2)).max() > 1

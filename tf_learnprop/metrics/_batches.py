@@ -1,0 +1,29 @@
+"""Work on many images, a batch at a time."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+
+def in_batches(
+    count: int, compute: Callable[[np.ndarray], np.ndarray], batch_size: int, verbose: int = 0
+) -> np.ndarray:
+    """Runs `compute` over the numbers 0..count-1.
+
+    Args:
+        count: Int >= 1.
+        compute: Maps numbers, int `[b]`, to results `[b, ...]`.
+        batch_size: Int. At most this many numbers are passed to `compute` at once.
+        verbose: 0 is silent, 1 shows Keras' progress bar.
+
+    Returns:
+        The results, concatenated.
+    """
+    starts = range(0, count, batch_size)
+    progress = keras.utils.Progbar(len(starts), verbose=verbose)
+    parts = []
+    for start in starts:
+        parts.append(compute(np.arange(start, min(start + batch_size, count))))
+        progress.add(1)
+    return np.concatenate(parts)

@@ -1,0 +1,102 @@
+"""Replaces pixels of images by a fill."""
+
+from __future__ import annotations  # aliases stay short in `help`
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tf_learnprop.metrics import _inputs
+from tf_learnprop.metrics.fills import another_image, fill_from_neighbours, gaussian_blur
+from tf_learnprop.training import baselines
+
+NAMES = ("mean", "blur", "noise", "image", "neighbours")
+
+#: One of `NAMES`, an array that fits the images, or a callable from images to such an array.
+Fill: TypeAlias = str | npt.ArrayLike | Callable[[np.ndarray], npt.ArrayLike]
+#: The name of a fill, several names, or a dict from names to fills.
+Fills: TypeAlias = str | Iterable[str] | Mapping[str, Fill]
+
+
+def by_name(fills: Fills) -> dict[str, Fill]:
+    """A dict from names to fills.
+
+    Raises:
+        ValueError: if there are no fills, or a name is unknown.
+    """
+    if not isinstance(fills, Mapping):
+        names = [fills] if isinstance(fills, str) else list(fills)
+        fills = dict(zip(names, names, strict=True))
+    if not fills:
+        raise ValueError("`fills` must name at least one fill. Received: none")
+    for fill in fills.values():
+        if isinstance(fill, str):
+            _inputs.one_of("fill", fill, NAMES)
+    return dict(fills)
+
+
+class Imputer:
+    """Replaces pixels of images by a fill.
+
+    Args:
+        images: float32 `[n, *spatial, c]` or `[n, features]`.
+        fill: `Fill`.
+        mean: Number or `[c]`, the mean colour; None for the images' own.
+        seed: Int.
+
+    Raises:
+        ValueError: if a name is unknown, or an array does not fit or is not finite.
+    """
+
+    def __init__(self, images: np.ndarray, fill: Fill, mean: npt.ArrayLike | None = None, seed: int = 0):
+        if isinstance(fill, str):
+            _inputs.one_of("fill", fill, NAMES)
+            if images.ndim == 2 and fill in ("blur", "neighbours"):
+                raise ValueError(f"The fill '{fill}' needs images with pixels. Received: features")
+        if mean is None:
+            mean = images.mean(tuple(range(images.ndim - 1)), dtype=np.float64)
+        self._images = images
+        self._mean = _fitting("mean", mean, (1, *images.shape[1:]))
+        filled = self._fill_images(fill, seed)
+        self._filled = None if filled is None else _fitting("fill", filled, images.shape)
+
+    def __call__(self, indices: np.ndarray, keep: np.ndarray) -> np.ndarray:
+        """Images with the given indices `[b]`, where only the pixels `keep`, bool `[b, *spatial]`, stay."""
+        images = self._images[indices]
+        if self._filled is None:
+            return fill_from_neighbours(images, keep, self._mean)
+        if images.ndim > keep.ndim:
+            keep = keep[..., None]
+        return np.where(keep, images, self._filled[indices])
+
+    def _fill_images(self, fill, seed):
+        """What replaces pixels, or None if that depends on the pixels that are kept."""
+        if callable(fill):
+            return fill(self._images)
+        if not isinstance(fill, str):
+            return fill
+        if fill == "mean":
+            return self._mean
+        if fill == "blur":
+            return gaussian_blur(self._images, mean=self._mean)
+        if fill == "noise":
+            return baselines.noise(tf.constant(self._images), seed=(seed, 0))
+        if fill == "image":
+            return another_image(self._images, seed)
+        return None
+
+
+def _fitting(name, value, shape):
+    value = np.asarray(value)
+    if value.dtype.kind in "iuf" and np.isfinite(value).all():
+        try:
+            return np.broadcast_to(value.astype(np.float32), shape)
+        except ValueError:
+            pass  # the one error below
+    raise ValueError(
+        f"`{name}` must hold finite numbers that fit the shape {shape}. "
+        f"Received: shape={value.shape}, dtype={value.dtype}"
+    )

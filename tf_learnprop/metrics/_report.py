@@ -1,0 +1,156 @@
+"""The result of `report`, as a table, JSON and a figure."""
+
+from __future__ import annotations  # aliases stay short in `help`
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from tf_learnprop import plotting
+from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
+from tf_learnprop.metrics.insertion_deletion import InsertionDeletion
+
+
+class Row(NamedTuple):
+    """A map and two baselines under one fill; means over the images with 95 % bootstrap intervals.
+
+    Attributes:
+        fill: str; `"all fills"` for the mean over them.
+        insertion: `Interval`, area of the map's curve.
+        deletion: `Interval`, area of the map's curve.
+        score: `Interval`, insertion − deletion of the map; higher is better.
+        random: `Interval`, insertion − deletion of a random map.
+        centre: `Interval`, insertion − deletion of a blob at the centre.
+        over_random: `Interval`, score − random, image by image.
+        over_centre: `Interval`, score − centre, image by image.
+        beats_random: float, share of images with score > random.
+        beats_centre: float, share of images with score > centre.
+    """
+
+    fill: str
+    insertion: Interval
+    deletion: Interval
+    score: Interval
+    random: Interval
+    centre: Interval
+    over_random: Interval
+    over_centre: Interval
+    beats_random: float
+    beats_centre: float
+
+    @classmethod
+    def of_fills(cls, name: str, fills: list[str], results: dict[str, InsertionDeletion], seed: int) -> Row:
+        """The row for the mean over `fills`, from the results of `"map"`, `"random"` and `"centre"`."""
+        inserted, deleted = (
+            {
+                method: np.mean([getattr(result, kind)[fill].scores for fill in fills], 0)
+                for method, result in results.items()
+            }
+            for kind in ("insertion", "deletion")
+        )
+        score, random, centre = (inserted[method] - deleted[method] for method in ("map", "random", "centre"))
+        values = inserted["map"], deleted["map"], score, random, centre, score - random, score - centre
+        intervals = [bootstrap_interval(value, seed=seed) for value in values]
+        return cls._make([name, *intervals, float((score > random).mean()), float((score > centre).mean())])
+
+
+class Report(NamedTuple):
+    """What `report` found; `str` gives it as a table.
+
+    Attributes:
+        images: int, number of images.
+        confidence: float, the model's probability of the explained classes, mean over the images.
+        rows: list of `Row`, one per fill, the last for all fills.
+        class_correlation: `Interval`, rank correlation of the maps of the predicted and of the least likely
+            class; lower is better.
+        notes: list of str, what speaks against the maps or the measurement.
+        results: dict from `"map"`, `"centre"` and `"random"` to `InsertionDeletion`, with all curves.
+    """
+
+    images: int
+    confidence: float
+    rows: list[Row]
+    class_correlation: Interval
+    notes: list[str]
+    results: dict[str, InsertionDeletion]
+
+    def __str__(self) -> str:
+        heads = "fill", "insertion", "deletion", "ins − del", "random", "centre", "over random", "over centre"
+        table = [(*heads, "beats centre")]
+        for row in self.rows:
+            means = [_number(part.mean) for part in row[1:6]]
+            gains = [with_bounds(part) for part in (row.over_random, row.over_centre)]
+            table.append((row.fill, *means, *gains, f"{100 * row.beats_centre:.0f} %"))
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in table
+        ]
+        total = self.rows[-1]
+        return "\n".join(
+            [
+                f"Insertion − deletion of {self.images} images, higher is better, and 95 % intervals.",
+                "",
+                *lines,
+                "",
+                f"The map scores {with_bounds(total.score)}. It is better than the random map on "
+                f"{100 * total.beats_random:.0f} % of the images, "
+                f"than the centre on {100 * total.beats_centre:.0f} %.",
+                "Rank correlation of the maps of the predicted and the least likely class, lower is better: "
+                f"{with_bounds(self.class_correlation)}.",
+                f"The model's mean probability of the explained classes: {self.confidence:.2f}.",
+                *(f"Note: {note}" for note in self.notes),
+            ]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the curves, in dicts, lists, strings and numbers; an interval is {mean, low, high}."""
+        return {
+            "images": self.images,
+            "confidence": self.confidence,
+            "class_correlation": self.class_correlation._asdict(),
+            "rows": [
+                {k: v._asdict() if isinstance(v, Interval) else v for k, v in row._asdict().items()}
+                for row in self.rows
+            ],
+            "notes": self.notes,
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    def figure(self, *, fig: Figure | None = None, ax: npt.ArrayLike | None = None) -> Figure:
+        """Mean insertion and deletion curves of each fill with 95 % bootstrap bands.
+
+        Args:
+            fig: As for `plotting.curves`.
+            ax: As for `plotting.curves`, `[2, fills]`.
+
+        Returns:
+            The matplotlib figure.
+        """
+        panels = {
+            f"probability, {kind}": {
+                fill: {name: _line(getattr(result, kind)[fill]) for name, result in self.results.items()}
+                for fill in self.results["map"].insertion
+            }
+            for kind in ("insertion", "deletion")
+        }
+        return plotting.curves(panels, xlabel="share of pixels", fig=fig, ax=ax)
+
+
+def with_bounds(interval: Interval) -> str:
+    """An interval as "mean [low, high]"."""
+    mean, low, high = map(_number, interval)
+    return f"{mean} [{low}, {high}]"
+
+
+def _line(curve):
+    return curve.fractions, *bootstrap_interval(curve.curves)
+
+
+def _number(value):
+    return f"{round(value, 2) + 0.0:.2f}"  # no minus before a zero

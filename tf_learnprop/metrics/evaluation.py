@@ -1,0 +1,183 @@
+"""`Evaluation`: what the metrics of one model on one set of images share."""
+
+from __future__ import annotations  # aliases stay short in `help`
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from tf_learnprop.inputs import checks
+from tf_learnprop.metrics import _inputs, _outputs
+from tf_learnprop.metrics._batches import in_batches
+from tf_learnprop.metrics._imputation import NAMES, Fill, Fills, Imputer, by_name
+from tf_learnprop.metrics._inputs import Arrays
+
+
+class Evaluation:
+    """A model with images that are checked and run once, however many maps are then measured on them.
+
+    Args:
+        model: Callable from images `[n, ...]` to logits `[n, classes]`, or `keras.Model` with such an output.
+            The callable gets NumPy arrays and returns arrays or tensors. A single unit counts as two classes:
+            no (0) and yes (1).
+        images: `[n, *spatial, c]` or `[n, features]`, preprocessed as the model needs them, or a stream of
+            batches.
+        targets: The class to follow in each image: None for the predicted one, an int, or ids `[n]`.
+        fills: The fills of `insertion_deletion` and `report`: a name, several names, or a dict from names of
+            your own to fills. Every metric can refer to a fill of the dict by its name.
+        mean: Number or `[c]`. The mean colour; None for the mean of `images`.
+        from_logits: Bool. False if `model` returns probabilities.
+        multi_label: Bool. True if the units are independent labels, each with a sigmoid of its own; False if
+            they are classes that exclude each other (softmax). None takes it from the model: True for a
+            wrapped model or a `keras.Model` that ends in a sigmoid of several units, else False.
+        batch_size: Int. At most `batch_size` images run at once.
+        seed: Int. Seed of everything random: the order of ties, random fills, random sets of pixels.
+        verbose: 0 is silent, 1 shows Keras' progress bar.
+
+    Attributes:
+        images: float32 `[n, ...]`.
+        targets: int64 `[n]`, the classes that are followed.
+        outputs: float64 `[n, classes]`, the model's outputs for the images.
+        probabilities: float64 `[n, classes]`.
+        confidences: float64 `[n]`, the probabilities of the classes that are followed.
+        fills: dict from names to fills.
+        seed: int.
+
+    Raises:
+        TypeError: if `model` is not callable.
+        ValueError: if the images are empty or not finite, a stream has no end, targets are out of range or
+            have another length, a fill is unknown, or the model returns probabilities where logits are
+            expected or the reverse.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        images: Arrays,
+        targets: npt.ArrayLike | None = None,
+        *,
+        fills: Fills = NAMES,
+        mean: npt.ArrayLike | None = None,
+        from_logits: bool = True,
+        multi_label: bool | None = None,
+        batch_size: int = 32,
+        seed: int = 0,
+        verbose: int = 0,
+    ):
+        checks.whole_number("batch_size", batch_size, 1)
+        checks.whole_number("seed", seed, 0)
+        self.fills = by_name(fills)
+        self.images = _inputs.images_of(images)
+        self.seed = seed
+        self._mean, self._batch_size, self._verbose = mean, batch_size, verbose
+        self._reader = _outputs.OutputReader(model, self.images.shape[1:], from_logits, multi_label)
+        count = len(self.images)
+        outputs = in_batches(count, lambda rows: self._reader(self.images[rows]), batch_size)
+        self._reader.check_kind(outputs)
+        self.outputs = self._reader.class_outputs(outputs)
+        self.probabilities = self._reader.probabilities(outputs)
+        predicted = self.outputs.argmax(1)
+        classes = self.outputs.shape[1]
+        self.targets = predicted if targets is None else _inputs.class_ids(targets, count, classes)
+        self.confidences = self._followed(self.probabilities, np.arange(count))
+
+    def imputer(self, fill: Fill) -> Imputer:
+        """Function that replaces pixels by `fill`, which may be the name of one of `fills`."""
+        if isinstance(fill, str):
+            fill = self.fills.get(fill, fill)
+        return Imputer(self.images, fill, self._mean, self.seed)
+
+    def perturbed_outputs(
+        self, variants: int, perturb: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """The output of the followed class for perturbed images.
+
+        Args:
+            variants: Int, v. Number of perturbed images for each image.
+            perturb: Maps (indices of images `[b]`, numbers of variants `[b]`) to perturbed images `[b, ...]`.
+                Only one batch of them exists at a time.
+
+        Returns:
+            float64 `[n, v]`.
+        """
+        return self._perturbed(variants, perturb, self._reader.class_outputs)
+
+    def perturbed_probabilities(
+        self, variants: int, perturb: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """As `perturbed_outputs`, the probability of the followed class."""
+        return self._perturbed(variants, perturb, self._reader.probabilities)
+
+    def maps(self, explain: Callable[..., npt.ArrayLike], class_ids: np.ndarray) -> np.ndarray:
+        """Maps of the images for given classes, float64 `[n, *spatial]`.
+
+        Args:
+            explain: Callable from (images `[b, ...]`, class ids `[b]`) to maps `[b, *spatial]`.
+            class_ids: int `[n]`.
+
+        Raises:
+            ValueError: if the maps are not finite or not as many as the images.
+        """
+
+        def compute(rows):
+            return _inputs.one_each("explain", explain(self.images[rows], class_ids[rows]), len(rows))
+
+        return in_batches(len(self.images), compute, self._batch_size, self._verbose)
+
+    def _perturbed(self, variants, perturb, read):
+        def compute(flat):
+            indices, numbers = np.divmod(flat, variants)
+            return self._followed(read(self._reader(perturb(indices, numbers))), indices)
+
+        count = len(self.images) * variants
+        return in_batches(count, compute, self._batch_size, self._verbose).reshape(-1, variants)
+
+    def _followed(self, values, indices):
+        return values[np.arange(len(indices)), self.targets[indices]]
+
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+
+
+class Metric(Protocol[P, R]):
+    """A metric in its two forms: with an `Evaluation`, or with all that one is made of."""
+
+    @overload
+    def __call__(self, evaluation: Evaluation, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(self, model: Callable[..., Any], images: Arrays, /, *args: Any, **kwargs: Any) -> R: ...
+
+
+def takes_evaluation(metric: Callable[Concatenate[Evaluation, P], R]) -> Metric[P, R]:
+    """Gives a metric `(evaluation, subject, *, ...)` its one-off form as well.
+
+    That form is `(model, images, subject, targets=None, *, ...)`, where `subject` is what is measured.
+    Keyword arguments that the metric does not have go to `Evaluation`.
+    """
+    _, subject, *options = inspect.signature(metric).parameters
+    kinds = inspect.Parameter
+    one_off = inspect.Signature(
+        [
+            *(kinds(name, kinds.POSITIONAL_OR_KEYWORD) for name in ("model", "images", subject)),
+            kinds("targets", kinds.POSITIONAL_OR_KEYWORD, default=None),
+            kinds("options", kinds.VAR_KEYWORD),
+        ]
+    )
+
+    @functools.wraps(metric)
+    def call(*args, **kwargs):
+        if "evaluation" in kwargs or args and isinstance(args[0], Evaluation):
+            return metric(*args, **kwargs)
+        given = one_off.bind(*args, **kwargs).arguments
+        shared = given.pop("options", {})
+        own = {name: shared.pop(name) for name in options if name in shared}
+        measured = given.pop(subject)
+        return metric(Evaluation(**given, **shared), measured, **own)
+
+    return call
