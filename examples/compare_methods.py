@@ -13,8 +13,6 @@ import skimage.data
 
 import tf_learnprop as tlp
 from tf_learnprop import metrics
-from tf_learnprop.cli import sources
-from tf_learnprop.zoo import load_image
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -25,11 +23,11 @@ def main():
     parser.add_argument("--step", type=int, default=5000, help="pixels from point to point of a curve")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/compare_methods.png"))
     arguments = parser.parse_args()
-    source = sources.load(arguments.model)
-    model, side = source.model, source.model.input_shape[1]
+    spec = tlp.zoo.load_model(arguments.model)
+    model, side = spec.model, spec.model.input_shape[1]
     names = ("chelsea", "coffee", "rocket", "astronaut")
-    photos = np.stack([load_image(getattr(skimage.data, name)(), side) for name in names])
-    images = source.preprocess(photos.astype(np.float32))
+    photos = np.stack([tlp.zoo.load_image(getattr(skimage.data, name)(), side) for name in names])
+    images = spec.preprocess(photos.astype(np.float32))
 
     def saliency(rule):
         return np.abs(tlp.wrap_model(model, rule).input_signal(images)).max(-1)
@@ -49,7 +47,7 @@ def main():
     for name, found in maps.items():
         result = metrics.insertion_deletion(best, images, found, classes, step=arguments.step)
         print(f"{name:16} {result.scores.mean():.3f}")
-    titles = [source.class_names[k] for k in classes]
+    titles = [spec.class_names[k] for k in classes]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     tlp.plotting.compare(photos, maps, titles=titles).savefig(arguments.out)
     print(f"maps drawn to {arguments.out}; four photos prove nothing, see docs/results.md")

@@ -11,8 +11,6 @@ import numpy as np
 import skimage.data
 
 import tf_learnprop as tlp
-from tf_learnprop.cli import sources
-from tf_learnprop.zoo import load_image
 
 
 def main():
@@ -21,16 +19,16 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/quick_start.png"))
     arguments = parser.parse_args()
 
-    source = sources.load(arguments.model)
-    side = source.model.input_shape[1]
+    spec = tlp.zoo.load_model(arguments.model)
+    side = spec.model.input_shape[1]
     names = ("chelsea", "coffee", "rocket", "astronaut")
-    photos = np.stack([load_image(getattr(skimage.data, name)(), side) for name in names])
-    images = source.preprocess(photos.astype(np.float32))
+    photos = np.stack([tlp.zoo.load_image(getattr(skimage.data, name)(), side) for name in names])
+    images = spec.preprocess(photos.astype(np.float32))
 
-    wrapped = tlp.wrap_model(source.model, rule="universal")
+    wrapped = tlp.wrap_model(spec.model, rule="universal")
     maps = wrapped.explain(images)
 
-    classes = [source.class_names[k] for k in wrapped.logits(images).argmax(1)]
+    classes = [spec.class_names[k] for k in wrapped.logits(images).argmax(1)]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     tlp.plotting.compare(photos, {"universal rule": maps}, titles=classes).savefig(arguments.out)
     print(f"{', '.join(classes)}: maps drawn to {arguments.out}")

@@ -11,8 +11,6 @@ import skimage.data
 
 import tf_learnprop as tlp
 from tf_learnprop import metrics
-from tf_learnprop.cli import sources
-from tf_learnprop.zoo import load_image
 
 
 def main():
@@ -20,11 +18,11 @@ def main():
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--layers", type=int, default=3, help="how many steps from the top layer to all")
     arguments = parser.parse_args()
-    source = sources.load(arguments.model)
-    model, side = source.model, source.model.input_shape[1]
+    spec = tlp.zoo.load_model(arguments.model)
+    model, side = spec.model, spec.model.input_shape[1]
     names = ("chelsea", "coffee", "rocket", "astronaut")
-    photos = np.stack([load_image(getattr(skimage.data, name)(), side) for name in names])
-    images = source.preprocess(photos.astype(np.float32))
+    photos = np.stack([tlp.zoo.load_image(getattr(skimage.data, name)(), side) for name in names])
+    images = spec.preprocess(photos.astype(np.float32))
     wrapped = tlp.wrap_model(model, rule="universal")
     logits = wrapped.logits(images)
     classes = logits.argmax(1)

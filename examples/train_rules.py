@@ -4,7 +4,7 @@
 
 Interrupted, the same command goes on from the last finished epoch. With --model, a model of
 keras.applications is downloaded with its ImageNet weights; for a model of your own, put it in the place of
-`source.model`, and its preprocessing in the place of `source.preprocess`. `tf-learnprop train` does the same
+`spec.model`, and its preprocessing in the place of `spec.preprocess`. `tf-learnprop train` does the same
 without code.
 """
 
@@ -14,7 +14,6 @@ import pathlib
 import keras
 
 import tf_learnprop as tlp
-from tf_learnprop.cli import sources
 
 
 def main():
@@ -31,13 +30,13 @@ def main():
     arguments = parser.parse_args()
 
     keras.utils.set_random_seed(arguments.seed)
-    source = sources.load(arguments.model)
-    wrapped = tlp.wrap_model(source.model, rule=arguments.rule)
+    spec = tlp.zoo.load_model(arguments.model)
+    wrapped = tlp.wrap_model(spec.model, rule=arguments.rule)
     print(wrapped.coverage.summary())
     images = tlp.data.from_folder(
         arguments.images,
         wrapped,
-        preprocess=source.preprocess,
+        preprocess=spec.preprocess,
         batch_size=arguments.batch_size,
         shuffle=True,
         repeat=True,

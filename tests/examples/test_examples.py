@@ -1,4 +1,6 @@
+import ast
 import importlib.util
+import json
 import pathlib
 import re
 import subprocess
@@ -7,7 +9,10 @@ import sys
 import keras
 import pytest
 
+import tf_learnprop as tlp
+
 ROOT = pathlib.Path(__file__).parents[2]
+EXAMPLES = [*sorted((ROOT / "examples").rglob("*.py")), ROOT / "examples" / "tour.ipynb"]
 
 
 def run(name, *arguments, cwd=None):
@@ -97,3 +102,30 @@ def test_a_model_of_keras_applications(name, arguments, tmp_path, monkeypatch, d
     spec.loader.exec_module(module)
     module.main()
     assert is_png(tmp_path / "maps.png") if "maps.png" in arguments else (tmp_path / "rules.keras").exists()
+
+
+def code_of(file):
+    """The syntax tree of a script, or of the code cells of a notebook."""
+    text = file.read_text()
+    if file.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        lines = "\n".join("".join(cell["source"]) for cell in cells).splitlines()
+        text = "\n".join(line for line in lines if not line.startswith(("%", "!")))
+    return ast.parse(text)
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+def test_examples_use_the_public_api_alone(file):
+    """They import the package and its public modules, and touch no private attribute."""
+    public = {"tf_learnprop", *(f"tf_learnprop.{name}" for name in tlp.__all__)}
+    for node in ast.walk(code_of(file)):
+        imported = []
+        if isinstance(node, ast.Import):
+            imported = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) != "self":
+            assert not node.attr.startswith("_") or node.attr.endswith("__"), node.attr
+        ours = [name.split(".") for name in imported if name.split(".")[0] == "tf_learnprop"]
+        assert all(".".join(parts[:2]) in public for parts in ours), imported
+        assert not any(part.startswith("_") for parts in ours for part in parts), imported

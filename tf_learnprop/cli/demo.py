@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_learnprop.cli import options, sources
+from tf_learnprop.cli import options
 from tf_learnprop.cli.errors import UsageError
 
 PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
@@ -30,7 +30,7 @@ def run(arguments, console):
     if not arguments.out.endswith(".png"):
         raise UsageError(f"--out must end in .png. Received: {arguments.out}")
     out = options.new_file(arguments.out, overwrite=True)
-    source = sources.load("efficientnet_lite0")
+    source = zoo.load_model("efficientnet_lite0")
     learned = options.wrapped(arguments, source)
     photos = np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
     images = zoo.preprocess(photos)

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 
-from tf_learnprop.cli import html, options, sources
+from tf_learnprop.cli import html, options
 from tf_learnprop.cli.errors import UsageError
 
 _SHOWN = 8
@@ -54,7 +54,7 @@ def run(arguments, console):
             name: wrapped.explain(images[:_SHOWN], ranked[:, place])
             for place, name in enumerate(("predicted class", "second choice"))
         }
-        classes = [sources.class_name(source, k) for k in ranked[:, 0]]
+        classes = [source.class_name(k) for k in ranked[:, 0]]
     page = html.page(
         title=f"Attribution maps of {source.name}",
         rules=arguments.rules or "the universal rule",

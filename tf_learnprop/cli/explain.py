@@ -11,7 +11,7 @@ import numpy as np
 import rich.progress
 import rich.table
 
-from tf_learnprop.cli import options, sources
+from tf_learnprop.cli import options
 from tf_learnprop.cli.errors import UsageError
 
 _BATCH = 16
@@ -46,7 +46,7 @@ def run(arguments, console):
     if lost:
         raise UsageError(f"--out must be another folder: a picture would overwrite the photo {lost[0]}")
     source = options.source(arguments)
-    target = None if arguments.target is None else sources.find_class(source, arguments.target)
+    target = options.find_class(arguments, source)
     wrapped = options.wrapped(arguments, source)
     shape = options.image_shape(arguments, source)
     rows, skipped = [], []
@@ -86,7 +86,7 @@ def _explained(wrapped, source, photos, names, target, out, refine_steps):
         stem = out / names[path]
         stem.parent.mkdir(parents=True, exist_ok=True)
         files = {"overlay": f"{stem}.png", "map": f"{stem}.npy"}
-        name = sources.class_name(source, number)
+        name = source.class_name(number)
         np.save(files["map"], attribution)
         axes = plotting.overlay(photo, attribution, title=name)
         axes.figure.savefig(files["overlay"], dpi=100)

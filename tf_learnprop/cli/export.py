@@ -2,7 +2,7 @@
 
 import pathlib
 
-from tf_learnprop.cli import options, sources
+from tf_learnprop.cli import options
 from tf_learnprop.cli.errors import UsageError
 
 
@@ -28,7 +28,7 @@ def run(arguments, console):
         raise UsageError(f"--out must be a new folder. Received: {out}, which exists")
     options.folder(out.parent)
     source = options.source(arguments)
-    target = None if arguments.target is None else sources.find_class(source, arguments.target)
+    target = options.find_class(arguments, source)
     wrapped = options.wrapped(arguments, source)
     chosen = {"target": target, "top_k": arguments.top_k, "map_size": arguments.map_size}
     chosen |= {"map_dtype": arguments.map_dtype, "colormap": arguments.colormap}

@@ -1,12 +1,20 @@
 """What commands have in common: the model, its rules, images, and places to write to."""
 
+import contextlib
 import os
 import pathlib
 
 import tf_learnprop as tlp
-from tf_learnprop import data
-from tf_learnprop.cli import sources
+from tf_learnprop import data, zoo
 from tf_learnprop.cli.errors import UsageError
+
+#: Arguments of `zoo.load_model` and `ModelSpec.find_class`, and the options that give them.
+_OPTIONS = {
+    "name": "--model",
+    "preprocess": "--preprocess",
+    "class_names": "--class-names",
+    "text": "--class",
+}
 
 
 def add_model(parser, rules=True):
@@ -30,12 +38,31 @@ def add_size(parser):
 
 
 def source(arguments):
-    """The `Source` that --model names."""
-    return sources.load(arguments.model, arguments.preprocess, arguments.class_names)
+    """The `ModelSpec` that --model names."""
+    with _errors_name_options():
+        return zoo.load_model(arguments.model, arguments.preprocess, arguments.class_names)
+
+
+def find_class(arguments, found):
+    """The class id that --class names; None without it."""
+    with _errors_name_options():
+        return None if arguments.target is None else found.find_class(arguments.target)
+
+
+@contextlib.contextmanager
+def _errors_name_options():
+    """Raises ValueErrors about arguments as UsageErrors about the options that give them."""
+    try:
+        yield
+    except ValueError as error:
+        message = str(error)
+        for argument, option in _OPTIONS.items():
+            message = message.replace(f"`{argument}`", option)
+        raise UsageError(message) from error
 
 
 def wrapped(arguments, found):
-    """The model of a `Source` with --rules, or with the universal rule."""
+    """The model of a `ModelSpec` with --rules, or with the universal rule."""
     rules = arguments.rules
     if rules is not None and not os.path.isfile(rules):
         raise UsageError(f"--rules must be a file that exists. Received: {rules}")
@@ -46,7 +73,7 @@ def wrapped(arguments, found):
 
 
 def image_shape(arguments, found):
-    """Height, width and channels of the images that the model of a `Source` takes."""
+    """Height, width and channels of the images that the model of a `ModelSpec` takes."""
     try:
         return data.image_shape(found.model, size(arguments, found))
     except ValueError as error:
