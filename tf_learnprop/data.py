@@ -38,7 +38,8 @@ def from_folder(source, model=None, **options):
                 names of all their folders.
 
     Returns:
-        `tf.data.Dataset` of float32 batches `[n, h, w, c]`, with the attribute `class_names`, a list of str.
+        `tf.data.Dataset` of float32 batches `[n, h, w, c]`, with the attributes `class_names`, a list of str,
+        and `skipped`, a list of str: the files read so far that could not be read.
         A file that can't be read is skipped; at the end of a pass one warning counts those and names a few.
 
     Raises:
@@ -160,6 +161,7 @@ def _dataset(
     if limit is not None:
         checks.whole_number("limit", limit, 1)
     shape = image_shape(model, size)
+    all_skipped = []
 
     def rows():
         """Pixels uint8 `[h, w, c]` and label of each image that can be read."""
@@ -167,6 +169,8 @@ def _dataset(
         for name, image, label in read():
             if image is None:
                 skipped.append(name)
+                if name not in all_skipped:  # without a cache, each pass reads the files again
+                    all_skipped.append(name)
                 continue
             if given == limit:
                 break
@@ -197,6 +201,7 @@ def _dataset(
     batches = tf.data.Dataset.zip((data.batch(batch_size), draws.batch(batch_size)))
     batches = batches.map(lambda pair, draws: finish(*pair, draws)).prefetch(tf.data.AUTOTUNE)
     batches.class_names = class_names
+    batches.skipped = all_skipped
     return batches
 
 
