@@ -15,14 +15,17 @@ from tf_learnprop import cli, data
 def run():
     """Runs a command in this process. Returns its exit status, standard output and standard error."""
 
-    def run(*arguments):
-        out, err = io.StringIO(), io.StringIO()
+    def run(*arguments, encoding="utf-8"):
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2))
+        err.reconfigure(errors="backslashreplace")  # as Python's own
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 status = cli.main([str(argument) for argument in arguments])
             except SystemExit as end:
                 status = end.code
-        return status, out.getvalue(), err.getvalue()
+        for stream in (out, err):
+            stream.flush()
+        return status, out.buffer.getvalue().decode(encoding), err.buffer.getvalue().decode(encoding)
 
     return run
 
@@ -83,6 +86,7 @@ def fails(run, work, photo, tmp_path, monkeypatch):
         assert status == 2 and out == ""
         assert "Traceback" not in err
         (line,) = [line for line in err.splitlines() if line.startswith("tf-learnprop")]
+        assert list(tmp_path.iterdir()) == [], "bad usage leaves nothing behind"
         return line
 
     return fails

@@ -32,3 +32,8 @@ BAD = {
 def test_bad_usage(fails, case):
     arguments, expected = BAD[case]
     assert expected in fails("explain", *arguments)
+
+
+def test_a_missing_model_comes_before_missing_options(fails):
+    for command in (["coverage"], ["explain", "{photo}"], ["export", "--out", "served/1"]):
+        assert "--model must be a file that exists" in fails(*command, "--model", "no.keras")

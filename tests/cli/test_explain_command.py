@@ -5,8 +5,10 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import toys
 
 import tf_learnprop as tlp
+from tf_learnprop import data
 
 
 class TestMaps:
@@ -45,7 +47,47 @@ class TestMaps:
         np.testing.assert_allclose(np.load(row["map"]), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def labels(photo, tmp_path_factory):
+    """The options of a model with independent labels, whose probabilities for the photo are known."""
+    path = tmp_path_factory.mktemp("labels") / "labels.keras"
+    model = toys.small_cnn(3, activation="sigmoid")
+    image = next(iter(data.from_folder([photo], model, preprocess=lambda x: x / 127.5 - 1)))
+    wanted = np.array([0.482, 0.31, 0.075])
+    given = model(image).numpy()[0]
+    model.layers[-1].bias.assign_add(np.log(wanted / (1 - wanted)) - np.log(given / (1 - given)))
+    np.testing.assert_allclose(model(image).numpy()[0], wanted, atol=1e-6)
+    model.save(path)
+    return ["--model", path, "--preprocess", "tf"]
+
+
+class TestProbability:
+    def test_of_a_label_is_its_own_sigmoid(self, run, labels, photo, tmp_path):
+        status, out, err = run("explain", *labels, photo, "--out", tmp_path, "--json")
+        assert status == 0, err
+        (row,) = json.loads(out)["images"]
+        assert row["class_id"] == 0 and row["probability"] == pytest.approx(0.482, abs=1e-5)
+
+    def test_in_the_table(self, run, labels, photo, tmp_path, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "500")
+        photo = shutil.copy(photo, tmp_path / "fox[red]:smile:.png")  # looks like a pattern and like markup
+        status, out, err = run("explain", *labels, photo, "--class", 1, "--out", tmp_path / "maps")
+        assert status == 0, err
+        assert "31.0%" in out and str(photo) in out
+
+
 class TestFileNames:
+    def test_carry_the_class_that_is_asked_for(self, run, work, model, photo, tmp_path):
+        arguments = ["explain", *model, "--class-names", work / "names.txt", photo, "--out", tmp_path]
+        for name in ("cat", "arctic"):
+            status, _, err = run(*arguments, "--class", name)
+            assert status == 0, err
+        names = ["photo.arctic_fox", "photo.cat"]
+        assert sorted(path.stem for path in tmp_path.glob("*.png")) == names
+        assert sorted(path.stem for path in tmp_path.glob("*.npy")) == names
+        fox, cat = (np.load(tmp_path / f"{name}.npy") for name in names)
+        assert np.abs(fox - cat).max() > 1e-3
+
     def test_same_names_in_two_folders_stay_apart(self, explained):
         folder, _ = explained
         assert (folder / "a" / "photo.npy").exists() and (folder / "b" / "photo.npy").exists()
@@ -66,6 +108,43 @@ class TestFileNames:
         status, _, err = run("explain", *model, photo, "--out", tmp_path)
         assert status == 2 and "would overwrite the photo" in err
         assert photo.read_bytes() == before
+
+
+class TestEarlierResults:
+    def test_of_the_same_command_are_written_again(self, run, explained, model, photo):
+        folder, _ = explained
+        path = folder / "a" / "photo.npy"
+        before = np.load(path)
+        path.unlink()  # as if the first run had been interrupted here
+        status, _, err = run("explain", *model, photo, "--out", folder / "a")
+        assert status == 0, err
+        np.testing.assert_allclose(np.load(path), before, rtol=1e-3, atol=1e-4)
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (["--rules", "other.keras"], "photo.png was made with another --rules (None)"),
+            (["--preprocess", "none"], "photo.png was made with another --preprocess (tf)"),
+            (["--refine-steps", "2"], "photo.png was made with another --refine-steps (0)"),
+        ],
+    )
+    def test_of_another_command_are_kept(self, run, explained, model, photo, options, expected):
+        folder, _ = explained
+        files = [folder / "a" / "photo.png", folder / "a" / "photo.npy"]
+        before = [path.read_bytes() for path in files]
+        status, _, err = run("explain", *model, photo, "--out", folder / "a", *options)
+        assert status == 2 and expected in err and "--overwrite" in err
+        assert [path.read_bytes() for path in files] == before
+
+    def test_are_replaced_if_asked(self, run, model, photo, tmp_path):
+        (tmp_path / "photo.png").write_text("not ours")
+        arguments = ["explain", *model, photo, "--out", tmp_path]
+        status, _, err = run(*arguments)
+        assert status == 2 and "photo.png exists" in err
+        assert (tmp_path / "photo.png").read_text() == "not ours"
+        status, _, err = run(*arguments, "--overwrite")
+        assert status == 0, err
+        assert (tmp_path / "photo.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_unreadable_photo_is_skipped(run, model, photo, tmp_path):

@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +31,37 @@ def test_writes_rules_that_explain_takes(run, trained, work, model, photo, image
     assert np.abs(found - untrained.explain(image)[0]).max() > 1e-3
 
 
+def test_unreadable_images_are_named_and_rules_written(run, model, photo, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.png", "c.png"):
+        shutil.copy(photo, photos / name)
+    (photos / "b.png").write_text("no picture")
+    out = tmp_path / "rules.keras"
+    short = ["--epochs", 1, "--steps", 1, "--batch-size", 2]
+    status, text, err = run("train", *model, "--images", photos, *short, "--out", out, "--json")
+    assert status == 1 and f"skipped, as it can't be read: {photos / 'b.png'}" in err
+    assert json.loads(text)["skipped"] == [str(photos / "b.png")]
+    assert out.exists()
+
+
 class TestPlacesToWrite:
+    def test_a_failed_training_leaves_no_folders(self, run, train_arguments, tmp_path, monkeypatch):
+        def failing(*arguments, **options):
+            raise RuntimeError("out of memory")
+
+        monkeypatch.setattr(tlp.PropagationModel, "train_step", failing)
+        arguments = train_arguments(tmp_path / "new" / "deep" / "rules.keras")
+        status, _, err = run(*arguments, "--preview", tmp_path / "preview")
+        assert status == 1 and "out of memory" in err
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_is_not_a_rule_file(self, run, train_arguments, tmp_path):
+        out = tmp_path / "rules.keras"
+        out.mkdir()
+        status, _, err = run(*train_arguments(out), "--overwrite")
+        assert status == 2 and "--out must be a file" in err
+
     def test_never_overwrites_unasked(self, run, train_arguments, tmp_path):
         out = tmp_path / "rules.keras"
         out.write_text("precious")
