@@ -99,7 +99,7 @@ class TestOverlayLogger:
             ({"images": IMAGES[:0]}, "`images` must have shape"),
             ({"images": IMAGES * np.nan}, "`images` must be finite"),
             ({"images": toys.images(2, (8, 8, 5))}, r"give `photos`.*\(2, 8, 8, 5\)"),
-            ({"photos": np.zeros((3, 16, 16, 3))}, "`photos` must number 8, as `images`. Received: 3"),
+            ({"photos": np.zeros((3, 16, 16, 3))}, "`photos` must hold 8 photos, one per image. Received: 3"),
             ({"photos": np.full((8, 16, 16, 3), 7.0)}, "`photos` must hold integers in 0..255"),
         ],
     )

@@ -1,4 +1,4 @@
-"""Keras callbacks for the training of rules."""
+"""Keras callbacks for training rules."""
 
 import io
 import os
@@ -6,6 +6,7 @@ import pathlib
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop import plotting
@@ -16,29 +17,41 @@ from tf_learnprop.plotting import _pictures
 
 
 class OverlayLogger(keras.callbacks.Callback):
-    """Explains a few images at each epoch's end and keeps the maps over their photos, one picture an epoch.
+    """Draws the maps of a few images over their photos at the end of each epoch.
 
-    Training goes on as it would without. The picture is that of `plotting.compare`.
+    The picture is that of `plotting.compare`. Drawing has no effect on the training.
 
     Args:
-        images: `[n, h, w, c]`, as for `explain`: preprocessed as the model needs them.
-        photos: as for `plotting.compare`, n of them. None: `images`, each rescaled to 0..1.
-        log_dir: path of a folder for TensorBoard, or None: the pictures are images "overlays" there, at the
-            step `epoch` (from 0, as Keras' own).
-        folder: path of a folder for `epoch_001.png`, `epoch_002.png`, …, or None. It is made if need be.
-        every: int, draws at the epochs `every`, 2·`every`, …, counted from 1.
+        images: Array `[n, h, w, c]`, preprocessed as for `explain`.
+        photos: Array of the n photos, as for `plotting.compare`. None: `images`, each rescaled to 0..1.
+        log_dir: Folder for TensorBoard, which shows the pictures as images "overlays" at the step `epoch`
+            (counted from 0, as by Keras); or None.
+        folder: Folder for `epoch_001.png`, `epoch_002.png`, …, created if it is missing; or None.
+        every: Int >= 1. Draws at the epochs `every`, 2·`every`, …, counted from 1.
 
     Raises:
-        ValueError: neither `log_dir` nor `folder`; images or photos of the wrong shape or number, or not
-            finite; `every` below 1. When `fit` starts: images that do not fit the model.
-        TypeError: images that are not numbers; paths of another type; a model that is not wrapped.
-        FileExistsError: at an epoch's beginning, that its picture is there already; nothing is overwritten.
+        ValueError: If neither `log_dir` nor `folder` is given, if images or photos have the wrong shape or
+            number or are not finite, or if `every` is below 1. When `fit` starts, if the images do not fit
+            the model.
+        TypeError: If images are not numbers, or a path has another type. When `fit` starts, if the model is
+            not wrapped.
+        FileExistsError: At the start of an epoch whose picture exists; nothing is overwritten.
     """
 
-    def __init__(self, images, photos=None, *, log_dir=None, folder=None, every=1):
+    def __init__(
+        self,
+        images: npt.ArrayLike,
+        photos: npt.ArrayLike | None = None,
+        *,
+        log_dir: str | os.PathLike | None = None,
+        folder: str | os.PathLike | None = None,
+        every: int = 1,
+    ):
         super().__init__()
         if log_dir is None and folder is None:
-            raise ValueError("Give `log_dir`, `folder` or both: the pictures need a place. Received: neither")
+            raise ValueError(
+                "Give `log_dir`, `folder` or both, where the pictures are written. Received: neither"
+            )
         checks.whole_number("every", every, 1)
         self.images = _checked(images)
         if photos is None and self.images.shape[-1] not in (1, 3):
@@ -49,7 +62,7 @@ class OverlayLogger(keras.callbacks.Callback):
         self.photos = _pictures.photo_array("photos", photos, batch=True)
         if len(self.photos) != len(self.images):
             raise ValueError(
-                f"`photos` must number {len(self.images)}, as `images`. Received: {len(self.photos)}"
+                f"`photos` must hold {len(self.images)} photos, one per image. Received: {len(self.photos)}"
             )
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.folder = None if folder is None else pathlib.Path(folder)
@@ -69,8 +82,8 @@ class OverlayLogger(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self._is_due(epoch) and self.folder is not None and self._path(epoch).exists():
             raise FileExistsError(
-                f"`folder` must not hold the pictures to be made. Received: {self._path(epoch)}, which "
-                "exists. Give another folder, or go on with `fit(initial_epoch=…)`."
+                f"`folder` must not hold the pictures of this training. Received: {self._path(epoch)}, which "
+                "exists. Give another folder, or continue with `fit(initial_epoch=…)`."
             )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -107,7 +120,7 @@ def _checked(images):
 
 
 def _rescaled(images):
-    """Each image `[h, w, c]` from its least value at 0 to its largest at 1."""
+    """Scales each image `[h, w, c]` so that its values lie in 0..1."""
     images = images.astype(np.float64)
     low, high = (extreme(images, axis=(1, 2, 3), keepdims=True) for extreme in (np.min, np.max))
     return (images - low) / np.where(high > low, high - low, 1)

@@ -1,83 +1,138 @@
-"""Images for training, explaining and measuring: folders and tensorflow-datasets, as `tf.data`.
+"""Images for training, explaining and measuring: from folders or tensorflow-datasets, as `tf.data`.
 
-Labels are not needed to train rules, so a data set gives images alone unless `labels=True`.
+Files may be JPEG, PNG, GIF, BMP, WebP or TIFF. All are decoded to 8-bit RGB: the EXIF orientation is applied,
+of 16-bit values the high byte is kept, CMYK is converted without a colour profile, transparent pixels become
+black, and of an animation the first image is read. Resizing is bilinear with antialiasing. A model that was
+exported with `preprocess` computes the same pixels (of JPEG, PNG, GIF and 24-bit BMP files).
+
+Training rules needs no labels, so a data set yields images alone unless `labels=True`.
 """
 
 import glob
 import os
 import pathlib
-import warnings
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from tf_learnprop.inputs import checks
+from tf_learnprop.inputs import checks, image_stream, photos
+from tf_learnprop.inputs.image_stream import Options
+from tf_learnprop.model import PropagationModel
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 
-
-def from_folder(source, model=None, **options):
-    """Images of files.
+def from_folder(
+    source: str | os.PathLike | Sequence[str | os.PathLike],
+    model: keras.Model | None = None,
+    *,
+    size: int | tuple[int, int] | None = None,
+    preprocess: Callable | None = None,
+    crop: bool = True,
+    batch_size: int = 8,
+    shuffle: bool = False,
+    repeat: bool = False,
+    flip: bool = False,
+    limit: int | None = None,
+    cache: bool = True,
+    labels: bool = False,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Reads image files.
 
     Args:
-        source: path of a folder, searched with all below it; a glob pattern; or a list of files. JPEG, PNG,
-            BMP and the first frame of GIF files; an EXIF orientation is applied.
-        model: `keras.Model` or `PropagationModel` for which they are made: gives the size and the number of
-            channels (1 or 3) of its first input. None: `size`, and three channels.
-        **options: size: int or (height, width), in the place of the model's.
-            preprocess: function from float32 batches `[n, h, w, c]` of values in 0..255 to what the model
-                takes, or None.
-            crop: bool, True cuts the centre out, so that the aspect ratio stays; False stretches.
-            batch_size: int. shuffle, repeat: bool. seed: int, of the shuffling and the mirroring.
-            flip: bool, mirrors each image left to right at random.
-            limit: int or None, images at most, of those that can be read.
-            cache: bool, keeps the images in memory, as uint8, after they were read once.
-            labels: bool, gives pairs of images and int64 `[n]`: the place of each file's folder among the
-                names of all their folders.
+        source: Path of a folder, which is searched with all its subfolders; a glob pattern; or a list of
+            files.
+        model: The model that the images are for. It determines their size and their number of channels (1 or
+            3). None: `size`, and three channels.
+        size: Side or (height, width) of the images, instead of the model's.
+        preprocess: Function from float32 batches `[n, h, w, c]` in 0..255 to the model's input, or None.
+        crop: True keeps the aspect ratio and cuts out the centre; False stretches the photo.
+        batch_size: Images per batch.
+        shuffle: Whether to shuffle the images.
+        repeat: Whether to start again after the last image, without end.
+        flip: Whether to mirror each image left to right with probability 1/2.
+        limit: Largest number of images, not counting those that can't be read.
+        cache: Whether to keep the images in memory (as uint8) after they were read once.
+        labels: Whether to yield pairs of images and labels, int64 `[n]`. The label of a file is the position
+            of its folder's name in `class_names`.
+        seed: Seed of shuffling and mirroring.
 
     Returns:
-        `tf.data.Dataset` of float32 batches `[n, h, w, c]`, with the attributes `class_names`, a list of str,
-        and `skipped`, a list of str: the files read so far that could not be read.
-        A file that can't be read is skipped; at the end of a pass one warning counts those and names a few.
+        Dataset of float32 batches `[n, h, w, c]`, with the attributes `class_names`, the sorted names of the
+        files' folders, and `skipped`, a list of the files that could not be read so far. Files that can't be
+        read are skipped; a warning at the end of each pass counts them and names a few.
 
     Raises:
-        ValueError: nothing found, or nothing of it readable; no size; a size or number that is out of range;
-            a model whose input is no image of 1 or 3 channels.
+        ValueError: If there is no image, or none that can be read; if the size is unknown; if an option is
+            out of range; or if the model does not take images with 1 or 3 channels.
+        TypeError: If `model` is no model.
     """
     paths = find(source)
     names = sorted({path.parent.name for path in paths})
-    place = {name: number for number, name in enumerate(names)}
+    labels_of = {name: label for label, name in enumerate(names)}
+    options = Options(preprocess, crop, batch_size, shuffle, repeat, flip, limit, cache, labels, seed)
 
     def read():
         for path in paths:
-            yield str(path), _opened(path), place[path.parent.name]
+            yield str(path), _read(path), labels_of[path.parent.name]
 
-    return _dataset(read, names, f"source={str(source)[:200]!r}", model, **options)
+    received = f"source={str(source)[:200]!r}"
+    return image_stream.dataset(read, names, received, image_shape(model, size), options)
 
 
-def from_tfds(name, split, model=None, *, data_dir=None, download=True, **options):
-    """Images of a data set of tensorflow-datasets.
+def from_tfds(
+    name: str | os.PathLike,
+    split: str,
+    model: keras.Model | None = None,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    download: bool = True,
+    size: int | tuple[int, int] | None = None,
+    preprocess: Callable | None = None,
+    crop: bool = True,
+    batch_size: int = 8,
+    shuffle: bool = False,
+    repeat: bool = False,
+    flip: bool = False,
+    limit: int | None = None,
+    cache: bool = True,
+    labels: bool = False,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Reads the images of a data set of tensorflow-datasets.
 
     Args:
-        name: name for `tfds.load`; or path of a folder laid out as `split/label/image.jpg`, which
+        name: Name for `tfds.load`; or path of a folder with files `split/label/image.jpg`, which
             `tfds.ImageFolder` reads.
-        split: str, as tensorflow-datasets takes it: "train", or of a data set by name "test[:100]".
-        model: as for `from_folder`.
-        data_dir: as for `tfds.load`.
-        download: as for `tfds.load`.
-        **options: as for `from_folder`.
+        split: Split in the notation of tensorflow-datasets, such as "train" or "test[:100]".
+        model: See `from_folder`.
+        data_dir: Folder of the data sets; see `tfds.load`.
+        download: Whether to download the data set if it is missing.
+        size: See `from_folder`.
+        preprocess: See `from_folder`.
+        crop: See `from_folder`.
+        batch_size: See `from_folder`.
+        shuffle: See `from_folder`.
+        repeat: See `from_folder`.
+        flip: See `from_folder`.
+        limit: See `from_folder`.
+        cache: See `from_folder`.
+        labels: See `from_folder`; labels and `class_names` are those of the data set.
+        seed: See `from_folder`.
 
     Returns:
-        As `from_folder`; labels are those of the data set.
+        See `from_folder`.
 
     Raises:
-        ValueError: no such data set or split, or it can't be downloaded; one without images; and as
-            `from_folder`.
+        ValueError: If there is no such data set or split, if it can't be downloaded, or if it has no images
+            (or no labels that are asked for); and as `from_folder`.
+        TypeError: If `model` is no model.
     """
     import tensorflow_datasets as tfds  # takes seconds
 
+    options = Options(preprocess, crop, batch_size, shuffle, repeat, flip, limit, cache, labels, seed)
     try:
         if pathlib.Path(name).is_dir():
             builder = tfds.ImageFolder(os.fspath(name))
@@ -86,152 +141,87 @@ def from_tfds(name, split, model=None, *, data_dir=None, download=True, **option
             data, info = tfds.load(
                 os.fspath(name), split=split, data_dir=data_dir, download=download, with_info=True
             )
-    except Exception as error:  # of any kind: the network's, the builder's own, a registry's
+    except Exception as error:  # of many types: from the network, the builder or a registry
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"tensorflow-datasets can't give '{name}', split '{split}' ({type(error).__name__}: {reason})."
         ) from error
-    if "image" not in info.features or options.get("labels") and "label" not in info.features:
-        wanted = "'image' and 'label'" if options.get("labels") else "'image'"
+    if "image" not in info.features or labels and "label" not in info.features:
+        wanted = "'image' and 'label'" if labels else "'image'"
         raise ValueError(f"'{name}' must have the features {wanted}. Received: {', '.join(info.features)}")
     names = getattr(info.features["label"], "names", None) if "label" in info.features else None
 
     def read():
         for number, row in enumerate(data.as_numpy_iterator()):
             pixels = row["image"][..., 0] if row["image"].shape[-1] == 1 else row["image"]
-            yield str(number), Image.fromarray(pixels), row.get("label", 0)
+            yield str(number), photos.rgb(Image.fromarray(pixels)), row.get("label", 0)
 
-    return _dataset(read, list(names or []), f"name={name!r}", model, **options)
+    return image_stream.dataset(read, list(names or []), f"name={name!r}", image_shape(model, size), options)
 
 
-def read_image(path, height, width, channels=3, crop=True):
-    """One image of a file, as `from_folder` reads it.
+def read_image(
+    path: str | os.PathLike, height: int, width: int, channels: int = 3, crop: bool = True
+) -> np.ndarray | None:
+    """Reads one image file as `from_folder` does.
+
+    Args:
+        path: Path of the file.
+        height: Height of the result.
+        width: Width of the result.
+        channels: 3 for RGB, or 1 for the luma.
+        crop: See `from_folder`.
 
     Returns:
-        uint8 `[height, width, channels]`, or None if it can't be read.
+        uint8 `[height, width, channels]`, or None if the file can't be read.
     """
-    image = _opened(path)
-    return None if image is None else _pixels(image, (height, width, channels), crop)
+    photo = _read(path)
+    return None if photo is None else photos.fitted(photo, (height, width, channels), crop)
 
 
-def find(source):
-    """The files of a folder, glob pattern or list as `from_folder` takes them, sorted, list of paths.
+def find(source: str | os.PathLike | Sequence[str | os.PathLike]) -> list[pathlib.Path]:
+    """Lists the files that `from_folder` reads.
+
+    Args:
+        source: Path of a folder, a glob pattern, or a list of files.
+
+    Returns:
+        The paths; those of a folder or pattern are sorted. Of a folder, only files whose names end as those
+        of images do.
 
     Raises:
-        ValueError: there are none.
+        ValueError: If there are none, or if a file of the list is missing.
     """
     if isinstance(source, (list, tuple)):
         paths = [pathlib.Path(path) for path in source]
         missing = [str(path) for path in paths if not path.is_file()]
         if missing:
-            raise ValueError(f"`source` must hold files. Received: {', '.join(missing[:3])}, which is none")
+            raise ValueError(f"`source` must hold files that exist. Received: {', '.join(missing[:3])}")
     elif pathlib.Path(source).is_dir():
         paths = sorted(pathlib.Path(source).rglob("*"))
-        paths = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+        paths = [path for path in paths if path.suffix.lower() in photos.SUFFIXES and path.is_file()]
     else:
         paths = sorted(pathlib.Path(path) for path in glob.glob(os.fspath(source), recursive=True))
         paths = [path for path in paths if path.is_file()]
     if not paths:
         raise ValueError(
-            f"`source` must be a folder with images ({', '.join(SUFFIXES)}), a pattern that matches files or "
-            f"a list of files. Received: source={str(source)[:200]!r}, where there are none"
+            f"`source` must be a folder with images ({', '.join(photos.SUFFIXES)}), a pattern that matches "
+            f"files, or a list of files. Received: source={str(source)[:200]!r}, where there are none"
         )
     return paths
 
 
-def _dataset(
-    read,
-    class_names,
-    received,
-    model=None,
-    *,
-    size=None,
-    preprocess=None,
-    crop=True,
-    batch_size=8,
-    shuffle=False,
-    repeat=False,
-    flip=False,
-    limit=None,
-    cache=True,
-    labels=False,
-    seed=0,
-):
-    checks.whole_number("batch_size", batch_size, 1)
-    if limit is not None:
-        checks.whole_number("limit", limit, 1)
-    shape = image_shape(model, size)
-    all_skipped = []
+def image_shape(model: keras.Model | None, size: int | tuple[int, int] | None = None) -> tuple[int, int, int]:
+    """Returns height, width and channels of the images that a model takes.
 
-    def rows():
-        """Pixels uint8 `[h, w, c]` and label of each image that can be read."""
-        skipped, given = [], 0
-        for name, image, label in read():
-            if image is None:
-                skipped.append(name)
-                if name not in all_skipped:  # without a cache, each pass reads the files again
-                    all_skipped.append(name)
-                continue
-            if given == limit:
-                break
-            given += 1
-            yield _pixels(image, shape, crop), label
-        if skipped:
-            shown = ", ".join(skipped[:3]) + (", …" if len(skipped) > 3 else "")
-            warnings.warn(f"{len(skipped)} images can't be read and are skipped: {shown}", stacklevel=2)
-
-    if next((True for _, image, _ in read() if image is not None), None) is None:
-        raise ValueError(f"None of the images can be read. Received: {received}")
-    data = tf.data.Dataset.from_generator(
-        rows, output_signature=(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec((), tf.int64))
-    )
-    data = data.cache() if cache else data
-    data = data.shuffle(limit or 1000, seed=seed) if shuffle else data
-    data = data.repeat() if repeat else data
-    draws = tf.data.Dataset.random(seed=seed)  # below 2³²
-
-    def finish(images, classes, draws):
-        images = tf.cast(images, tf.float32)
-        if flip:
-            mirrored = tf.reshape(draws[: tf.shape(images)[0]] < 2**31, [-1, 1, 1, 1])
-            images = tf.where(mirrored, tf.reverse(images, [2]), images)
-        images = preprocess(images) if preprocess else images
-        return (images, classes) if labels else images
-
-    batches = tf.data.Dataset.zip((data.batch(batch_size), draws.batch(batch_size)))
-    batches = batches.map(lambda pair, draws: finish(*pair, draws)).prefetch(tf.data.AUTOTUNE)
-    batches.class_names = class_names
-    batches.skipped = all_skipped
-    return batches
-
-
-def _opened(path):
-    """The upright picture of a file, or None."""
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).copy()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
-
-
-def _pixels(image, shape, crop):
-    """A picture as uint8 `[h, w, c]`, resized with antialiasing."""
-    height, width, channels = shape
-    image = image.convert("L" if channels == 1 else "RGB")
-    if crop:
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-    else:
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(image).reshape(shape)
-
-
-def image_shape(model, size=None):
-    """Height, width and channels of the images that a model takes; `size` in the place of its own.
+    Args:
+        model: A model, or None.
+        size: Side or (height, width), instead of the model's.
 
     Raises:
-        ValueError, TypeError: as for `from_folder`.
+        ValueError: If the size is unknown, or if the model does not take images with 1 or 3 channels.
+        TypeError: If `model` is no model.
     """
-    model = getattr(model, "source", model)
+    model = model.source if isinstance(model, PropagationModel) else model
     height = width = None
     channels = 3
     if isinstance(model, keras.Model):
@@ -247,8 +237,16 @@ def image_shape(model, size=None):
         height, width = (size, size) if isinstance(size, int) else size
     if height is None or width is None:
         raise ValueError(
-            "`size` must be given, as there is no model, or its input has no fixed size. Received: size=None"
+            "`size` must be given if there is no model or its input has no fixed size. Received: size=None"
         )
     checks.whole_number("size", height, 1)
     checks.whole_number("size", width, 1)
     return height, width, channels
+
+
+def _read(path):
+    """The pixels of a file, uint8 `[h, w, 3]`, or None."""
+    try:
+        return photos.read(path)
+    except (OSError, ValueError):
+        return None

@@ -1,4 +1,5 @@
 import pytest
+from PIL import Image
 
 from tf_learnprop.cli import errors, files
 
@@ -33,6 +34,12 @@ class TestImages:
         with pytest.raises(errors.UsageError, match="no image is found"):
             files.images([str(tmp_path)])
         assert "b.heic" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("ending", ["webp", "tiff", "TIF"])
+    def test_webp_and_tiff_are_read(self, photo, tmp_path, ending):
+        path = tmp_path / f"photo.{ending}"
+        Image.open(photo).save(path)
+        assert files.images([str(tmp_path)]) == [path]
 
 
 class TestFolder:

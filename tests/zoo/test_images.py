@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import photo_files
 import pytest
 import tensorflow as tf
 
@@ -51,6 +52,21 @@ class TestLoadImage:
         photo = np.full((70, 50, 3), 9, np.uint8)
         np.testing.assert_array_equal(zoo.load_image(photo, size), np.full((size, size, 3), 9))
 
+    @pytest.mark.parametrize("sides", [(375, 500), (333, 251), (97, 61)])
+    def test_is_the_resized_whole_cut_in_the_middle(self, sides):
+        photo = np.random.default_rng(1).integers(0, 256, (*sides, 3), dtype=np.uint8)
+        scale = 256 / min(sides)
+        height, width = (round(side * scale) for side in sides)
+        whole = tf.image.resize(photo, (height, width), antialias=True).numpy()
+        top, left = (height - 224) // 2, (width - 224) // 2
+        cut = whole[top : top + 224, left : left + 224]
+        assert np.abs(zoo.load_image(photo).astype(float) - cut).max() <= 0.51
+
+    def test_a_photo_of_a_phone_is_turned(self):
+        content, upright, _ = photo_files.FILES["jpeg exif 6"]
+        found = zoo.load_image(content, 32).astype(int)
+        assert np.abs(found - zoo.load_image(upright, 32)).max() <= 3
+
     def test_file(self, tmp_path):
         photo = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
         path = tmp_path / "photo.png"
@@ -63,7 +79,7 @@ class TestLoadImage:
         with pytest.raises(FileNotFoundError):
             zoo.load_image(path)
         path.write_text("no photo")
-        with pytest.raises(ValueError, match="must be a JPEG.*photo.jpg"):
+        with pytest.raises(ValueError, match="`file` must be an image.*photo.jpg"):
             zoo.load_image(path)
 
     @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3), (0, 8, 3)])

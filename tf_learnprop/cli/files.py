@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from tf_learnprop import data
 from tf_learnprop.cli.errors import UsageError
 
-#: Endings of image formats that people keep photos and drawings in.
-_IMAGES = (
-    *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".webp", ".tif", ".tiff", ".ico", ".ppm", ".pgm", ".tga"),
+#: Endings of image formats that are not read, but that people keep photos and drawings in.
+_UNSUPPORTED = (
+    *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".ico", ".ppm", ".pgm", ".tga"),
     *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".raf", ".eps", ".psd", ".svg"),
 )
 
@@ -84,8 +84,7 @@ def new_file(path: str | os.PathLike, overwrite: bool, option: str = "--out") ->
 
 
 def _unsupported(folder: pathlib.Path) -> list[pathlib.Path]:
-    endings = set(_IMAGES) - set(data.SUFFIXES)
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _UNSUPPORTED)
 
 
 def _say_ignored(paths: Sequence[pathlib.Path]) -> None:

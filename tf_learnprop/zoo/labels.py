@@ -1,13 +1,14 @@
 """Names of the 1000 ImageNet classes, in the order of the zoo models' outputs.
 
 The names are those of torchvision 0.29 (`torchvision/models/_meta.py`, BSD-3-Clause): short, and
-each used once ("crane bird" is the animal, "crane" the machine).
+each used for one class only ("crane bird" is the animal, "crane" the machine).
 """
 
 import functools
 import importlib.resources
 
 import numpy as np
+import numpy.typing as npt
 
 
 @functools.cache
@@ -16,24 +17,24 @@ def _names():
     return tuple(text.read_text(encoding="utf-8").splitlines())
 
 
-def class_names():
-    """Returns the 1000 short class names, a list whose position is the class index."""
+def class_names() -> list[str]:
+    """Returns the 1000 short class names, ordered by class id."""
     return list(_names())
 
 
-def decode(scores, top=5):
+def decode(scores: npt.ArrayLike, top: int = 5) -> list:
     """Names the best classes of each image.
 
     Args:
-        scores: Logits or probabilities, float [n, 1000], or [1000] for one image.
-        top: How many classes to name, 1 to 1000.
+        scores: Logits or probabilities, float `[n, 1000]`, or `[1000]` for one image.
+        top: Number of classes to name, 1 to 1000.
 
     Returns:
-        A list with one entry an image: `top` tuples (class_index, name, score), best first, the
-        score as it was given. For scores [1000], that one entry itself.
+        A list of `top` tuples (class id, name, score) for each image, best first. For scores `[1000]`, the
+        list of that image.
 
     Raises:
-        ValueError: If `scores` or `top` are out of shape or range.
+        ValueError: If `scores` has another shape, or if `top` is out of range.
     """
     scores = np.asarray(scores)
     names = _names()

@@ -1,17 +1,17 @@
 """Reads a state dict in torch's legacy format (before the zip archives of torch 1.6) without torch.
 
-Such a file is five pickles, one after the other: a magic number, a protocol version, facts about
-the machine that wrote it, the state dict with its storages replaced by persistent ids, and the
-list of the storage keys. The storages follow in the order of that list: an int64 count of
-elements, then the elements, all little-endian whatever the writing machine was.
+Such a file is a sequence of five pickles: a magic number, a protocol version, facts about the machine that
+wrote it, the state dict with persistent ids instead of storages, and the list of storage keys. The storages
+follow in the order of that list: an int64 count of elements, then the elements, always little-endian.
 
-A pickle can name any function and have it called, so the unpickler here resolves nothing but the
-names that a state dict needs. It does not bound the memory that a hostile file may ask for.
+A pickle can call any function by name, so this unpickler resolves only the names that a state dict needs. It
+does not limit the memory that a hostile file may request.
 """
 
 import collections
 import io
 import math
+import os
 import pathlib
 import pickle
 import typing
@@ -35,7 +35,7 @@ _STORAGE_DTYPES = {
 
 
 class _RefusedGlobal(pickle.UnpicklingError):
-    """A name outside the list; told apart from the errors of a damaged pickle."""
+    """A name that is not allowed, as opposed to the errors of a damaged pickle."""
 
 
 class _Storage(typing.NamedTuple):
@@ -89,7 +89,7 @@ class _Unpickler(pickle.Unpickler):
         return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-def load_state_dict(path):
+def load_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the tensors of a legacy torch state dict.
 
     Args:
@@ -97,10 +97,10 @@ def load_state_dict(path):
             or later with `_use_new_zipfile_serialization=False`.
 
     Returns:
-        A dict from tensor name to a C-contiguous NumPy array of the tensor's shape and dtype.
+        Dict from tensor names to C-contiguous arrays of the tensors' shapes and dtypes.
 
     Raises:
-        pickle.UnpicklingError: If the pickle names a global that a state dict has no need of.
+        pickle.UnpicklingError: If the pickle names a global that a state dict does not need.
         ValueError: If the file is truncated, damaged, or in another format.
     """
     data = pathlib.Path(path).read_bytes()
@@ -114,8 +114,8 @@ def load_state_dict(path):
     except _RefusedGlobal:
         raise
     except Exception as error:
-        # A damaged pickle can raise nearly anything (EOFError, KeyError, TypeError, ...), and to
-        # the caller it is all the same: the file is no good.
+        # A damaged pickle can raise nearly anything (EOFError, KeyError, TypeError, ...); for the caller all
+        # of it means that the file is damaged.
         raise ValueError(
             f"{path} must be a complete legacy torch state dict. Received: {type(error).__name__}: {error}"
         ) from error
