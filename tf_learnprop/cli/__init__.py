@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     main.add_argument("--version", action="version", version=__version__)
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in _COMMANDS.items():
-        about = module.__doc__.strip().splitlines()[0]
+        about = (module.__doc__ or "").strip().splitlines()[0]
         command = commands.add_parser(name, help=about, description=about)
         module.arguments(command)
         command.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")

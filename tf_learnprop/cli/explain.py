@@ -51,12 +51,13 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         planned = map_files.plan(photos, out, label, note, arguments.overwrite)
         wrapped = options.wrap(arguments, spec)
         shape = options.image_shape(arguments, spec)
-        rows, skipped = [], []
+        rows: list[dict] = []
+        skipped: list[str] = []
         starts = range(0, len(photos), _BATCH)
         for start in rich.progress.track(starts, "explaining", console=console, disable=console.quiet):
-            batch = {path: tlp.data.read_image(path, *shape) for path in photos[start : start + _BATCH]}
-            skipped += [str(path) for path, pixels in batch.items() if pixels is None]
-            batch = {path: pixels for path, pixels in batch.items() if pixels is not None}
+            read = {path: tlp.data.read_image(path, *shape) for path in photos[start : start + _BATCH]}
+            skipped += [str(path) for path, pixels in read.items() if pixels is None]
+            batch = {path: pixels for path, pixels in read.items() if pixels is not None}
             if batch:
                 rows += _explained(wrapped, spec, batch, planned, target, arguments.refine_steps)
     files.say_skipped(skipped)

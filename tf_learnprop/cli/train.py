@@ -6,6 +6,7 @@ can't be read are skipped and listed; the rules are still written, and the exit 
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import math
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import rich.console
+import tensorflow as tf
 
 import tf_learnprop as tlp
 from tf_learnprop.cli import files, options, settings
@@ -100,8 +102,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--rate must be above 0. Received: {arguments.rate}")
 
 
-def _prepare(arguments: argparse.Namespace):
-    """The wrapped model, the `tf.data.Dataset` to train on, and a few images for pictures, `[n, h, w, c]`."""
+def _prepare(arguments: argparse.Namespace) -> tuple[tlp.PropagationModel, tf.data.Dataset, np.ndarray]:
+    """The wrapped model, the images to train on, and a few of them for pictures, `[n, h, w, c]`."""
     spec = options.load_model(arguments)
     read = dict(
         preprocess=spec.preprocess,
@@ -112,13 +114,11 @@ def _prepare(arguments: argparse.Namespace):
     try:
         wrapped = tlp.wrap_model(spec.model, rule=arguments.rule)
         if arguments.images:
-            make, pool = tlp.data.from_folder, (files.images([arguments.images]),)
+            make = functools.partial(tlp.data.from_folder, files.images([arguments.images]), wrapped)
         else:
-            make, pool = tlp.data.from_tfds, (arguments.tfds, arguments.split)
-        images = make(
-            *pool, wrapped, batch_size=arguments.batch_size, shuffle=True, repeat=True, flip=True, **read
-        )
-        shown = next(iter(make(*pool, wrapped, batch_size=_PREVIEWED, **(read | {"limit": _PREVIEWED}))))
+            make = functools.partial(tlp.data.from_tfds, arguments.tfds, arguments.split, wrapped)
+        images = make(batch_size=arguments.batch_size, shuffle=True, repeat=True, flip=True, **read)
+        shown = next(iter(make(batch_size=_PREVIEWED, **(read | {"limit": _PREVIEWED}))))
     except ValueError as error:
         raise UsageError(str(error)) from error
     return wrapped, images, np.asarray(shown)
