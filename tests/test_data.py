@@ -105,7 +105,11 @@ class TestFromFolder:
         whole.unlink()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            assert len(all_of(data.from_folder(folder, size=8))) == 5
+            dataset = data.from_folder(folder, size=8)
+            assert dataset.skipped == [] and len(all_of(dataset)) == 5
+        assert dataset.skipped == [
+            str(folder / "cats" / name) for name in ("cut.jpg", "empty.jpg", "text.jpg")
+        ]
         (message,) = [str(w.message) for w in caught if "can't be read" in str(w.message)]
         assert message.startswith("3 images can't be read and are skipped: ")
         assert all(name in message for name in ("cut.jpg", "empty.jpg", "text.jpg"))

@@ -60,9 +60,9 @@ def from_folder(
         seed: Seed of shuffling and mirroring.
 
     Returns:
-        Dataset of float32 batches `[n, h, w, c]`, with the attribute `class_names`: the sorted names of the
-        files' folders. Files that can't be read are skipped; a warning at the end of each pass counts them
-        and names a few.
+        Dataset of float32 batches `[n, h, w, c]`, with the attributes `class_names`, the sorted names of the
+        files' folders, and `skipped`, a list of the files that could not be read so far. Files that can't be
+        read are skipped; a warning at the end of each pass counts them and names a few.
 
     Raises:
         ValueError: If there is no image, or none that can be read; if the size is unknown; if an option is

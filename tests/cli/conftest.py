@@ -1,15 +1,38 @@
+import contextlib
+import io
+import json
+
 import keras
 import numpy as np
 import pytest
 import toys
 from PIL import Image
 
-SIDE = 16
+from tf_learnprop import cli, data
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Runs a command in this process. Returns its exit status, standard output and standard error."""
+
+    def run(*arguments, encoding="utf-8"):
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2))
+        err.reconfigure(errors="backslashreplace")  # as Python's own
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                status = cli.main([str(argument) for argument in arguments])
+            except SystemExit as end:
+                status = end.code
+        for stream in (out, err):
+            stream.flush()
+        return status, out.buffer.getvalue().decode(encoding), err.buffer.getvalue().decode(encoding)
+
+    return run
 
 
 @pytest.fixture(scope="session")
 def work(tmp_path_factory):
-    """A folder with a saved model, class names, and photos in two folders."""
+    """A folder with saved models, class names, and photos in two folders."""
     folder = tmp_path_factory.mktemp("work")
     keras.utils.set_random_seed(5)
     toys.small_cnn().save(folder / "model.keras")
@@ -28,7 +51,61 @@ def work(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def photo(work):
+    return work / "photos" / "a" / "photo.png"
+
+
+@pytest.fixture(scope="session")
 def model(work):
-    """The arguments that name the model."""
+    """The options that name the model."""
     return ["--model", str(work / "model.keras"), "--preprocess", "tf"]
+
+
+@pytest.fixture(scope="session")
+def images_of():
+    """Reads photos as the command does with `model`."""
+    return lambda source, wrapped: data.from_folder(source, wrapped, preprocess=lambda x: x / 127.5 - 1)
+
+
+@pytest.fixture(scope="session")
+def train_arguments(work, model):
+    """The arguments of a short training that writes its rules to a file."""
+    images = ["--images", work / "photos", "--batch-size", 4, "--steps", 3, "--epochs", 2]
+    return lambda out: ["train", *model, *images, "--out", out]
+
+
+@pytest.fixture
+def fails(run, work, photo, tmp_path, monkeypatch):
+    """Asserts that a command line is bad usage: status 2, and one line, which is returned."""
+
+    def fails(*arguments):
+        monkeypatch.chdir(tmp_path)
+        places = {"model": work / "model.keras", "work": work, "names": work / "names.txt", "photo": photo}
+        status, out, err = run(*(argument.format(**places) for argument in arguments))
+        assert status == 2 and out == ""
+        assert "Traceback" not in err
+        (line,) = [line for line in err.splitlines() if line.startswith("tf-learnprop")]
+        assert list(tmp_path.iterdir()) == [], "bad usage leaves nothing behind"
+        return line
+
+    return fails
+
+
+@pytest.fixture(scope="session")
+def explained(run, work, model, tmp_path_factory):
+    """The folder and the rows of the maps of all photos."""
+    folder = tmp_path_factory.mktemp("explained")
+    status, out, _ = run("explain", *model, work / "photos", "--out", folder, "--json")
+    assert status == 0
+    return folder, json.loads(out)["images"]
+
+
+@pytest.fixture(scope="session")
+def trained(run, train_arguments, tmp_path_factory):
+    """The folder and the losses of a training with all its logs: `rules.keras`, `preview` and `logs`."""
+    folder = tmp_path_factory.mktemp("trained")
+    logs = ["--preview", folder / "preview", "--tensorboard", folder / "logs"]
+    status, out, _ = run(*train_arguments(folder / "rules.keras"), *logs, "--json")
+    assert status == 0
+    return folder, json.loads(out)["loss"]

@@ -2,11 +2,15 @@
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
+from typing import NoReturn
 
+import keras
 import rich.console
 
 from tf_learnprop._version import __version__
@@ -24,49 +28,54 @@ _COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line for bad usage; exit status 2 is argparse's own."""
+    """Reports bad usage in one line; exit status 2 is argparse's own."""
 
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (--help tells more)\n")
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     main = _Parser(
-        prog="tf-learnprop", description="Attribution maps for Keras models, by learned backward rules."
+        prog="tf-learnprop",
+        description="Attribution maps for Keras models, with learned propagation rules.",
     )
     main.add_argument("--version", action="version", version=__version__)
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in _COMMANDS.items():
-        about = module.__doc__.strip().splitlines()[0]
+        about = (module.__doc__ or "").strip().splitlines()[0]
         command = commands.add_parser(name, help=about, description=about)
         module.arguments(command)
-        command.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
-        command.add_argument("--json", action="store_true", help="the result as JSON on standard output")
-        command.add_argument("--quiet", action="store_true", help="no progress, no tables")
-        command.add_argument("--debug", action="store_true", help="a traceback when something fails")
+        command.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+        command.add_argument("--json", action="store_true", help="print the result as JSON")
+        command.add_argument("--quiet", action="store_true", help="print no progress and no tables")
+        command.add_argument("--debug", action="store_true", help="print a traceback if something fails")
     return main
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        argv: list of str, or None for those of the process.
+        argv: The arguments, without the program's name; None uses those of the process.
 
     Returns:
-        int, the exit status: 0; 1 for a failure at work; 2 for bad usage; 130 for an interruption.
+        The exit status: 0; 1 for a failure during work or for files that can't be read; 2 for bad usage; 130
+        after Ctrl-C.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without these characters must not end the work
     arguments = parser().parse_args(argv)
     output, quiet = sys.stdout, arguments.quiet or arguments.json
     try:
-        # Keras writes its progress to standard output, which is the result's.
+        # Keras prints its progress on standard output, which is for the result.
         with contextlib.redirect_stdout(sys.stderr):
-            import keras
-
             keras.utils.set_random_seed(arguments.seed)
-            console = rich.console.Console(file=output, quiet=quiet)
+            # Names of files and classes are printed as they are: [x] and :x: mean nothing.
+            console = rich.console.Console(
+                file=output, quiet=quiet, markup=False, emoji=False, highlight=False
+            )
             result = _COMMANDS[arguments.command].run(arguments, console)
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept, and the same command goes on with it", file=sys.stderr)
@@ -76,11 +85,11 @@ def main(argv=None):
     except Exception as error:  # of any kind: no traceback without --debug
         return _failed(error, 1, arguments.debug)
     if arguments.json:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
+        print(json.dumps(result, indent=2))  # in ASCII, which every encoding has
     return 1 if result.get("skipped") else 0
 
 
-def _failed(error, status, debug):
+def _failed(error: Exception, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     print(f"tf-learnprop: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)

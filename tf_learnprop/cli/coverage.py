@@ -1,27 +1,29 @@
-"""Lists which activations get a rule, and why others don't."""
+"""Lists which activations get a rule, and why the others don't."""
 
+import argparse
 import dataclasses
 
+import rich.console
 import rich.table
 
 from tf_learnprop.cli import options
 
 
-def arguments(parser):
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     options.add_model(parser)
 
 
-def run(arguments, console):
+def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Prints the table.
 
     Returns:
         dict: `summary`, str; `activations`, list of dicts.
     """
-    source = options.source(arguments)
-    coverage = options.wrapped(arguments, source).coverage
+    spec = options.load_model(arguments)
+    coverage = options.wrap(arguments, spec).coverage
     rows = [dataclasses.asdict(row) for row in coverage]
-    table = rich.table.Table("layer", "activation", "rule", "why not", title=source.name)
+    table = rich.table.Table("layer", "activation", "rule", "why not", title=spec.name)
     for row in coverage:
         table.add_row(row.path, f"{row.activation} ({row.layer})", row.rule or "–", row.reason)
     console.print(table)

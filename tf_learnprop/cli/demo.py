@@ -1,45 +1,47 @@
-"""Explains four of scikit-image's photos."""
+"""Explains four photos of scikit-image."""
+
+import argparse
 
 import numpy as np
+import rich.console
 
-from tf_learnprop.cli import options
+import tf_learnprop as tlp
+from tf_learnprop import zoo
+from tf_learnprop.cli import files, options
 from tf_learnprop.cli.errors import UsageError
 
 PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
 
 
-def arguments(parser):
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("--rules", metavar="FILE", help="trained rules; without them, the universal rule")
-    parser.add_argument("--out", default="demo.png", help="picture to write (demo.png)")
+    parser.add_argument("--rules", metavar="FILE", help="trained rules (default: the universal rule)")
+    parser.add_argument("--out", default="demo.png", help="picture to write (default: demo.png)")
 
 
-def run(arguments, console):
-    """Draws the plain gradient, guided backprop and learned rules side by side.
+def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
+    """Draws maps of the plain gradient, guided backprop and learned rules side by side.
 
     Returns:
-        dict: `picture`, the file; `classes`, what the model sees.
+        dict: `picture`, the file; `classes`, the predicted classes.
     """
-    import tf_learnprop as tlp
-    from tf_learnprop import plotting, zoo
-
     try:
         import skimage.data
     except ImportError as error:
-        raise UsageError("the demo's photos are scikit-image's: pip install 'tf-learnprop[demo]'") from error
+        raise UsageError("the demo needs scikit-image: pip install 'tf-learnprop[demo]'") from error
     if not arguments.out.endswith(".png"):
         raise UsageError(f"--out must end in .png. Received: {arguments.out}")
-    out = options.new_file(arguments.out, overwrite=True)
-    source = zoo.load_model("efficientnet_lite0")
-    learned = options.wrapped(arguments, source)
-    photos = np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
-    images = zoo.preprocess(photos)
-    columns = {}
-    for rule in ("gradient", "guided_backprop"):
-        signal = tlp.wrap_model(source.model, rule).input_signal(images)
-        columns[rule.replace("_", " ")] = np.abs(signal).max(-1)  # Simonyan et al. 2013
-    columns["learned rules"] = learned.explain(images)
-    titles = [source.class_names[k] for k in learned.logits(images).argmax(1)]
-    plotting.compare(photos, columns, titles=titles).savefig(out, dpi=100)
+    with files.new_file(arguments.out, overwrite=True) as out:
+        spec = zoo.load_model("efficientnet_lite0")
+        learned = options.wrap(arguments, spec)
+        photos = np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
+        images = spec.preprocess(photos)
+        columns = {}
+        for rule in ("gradient", "guided_backprop"):
+            signal = tlp.wrap_model(spec.model, rule).input_signal(images)
+            columns[rule.replace("_", " ")] = np.abs(signal).max(-1)  # Simonyan et al. 2013
+        columns["learned rules"] = learned.explain(images)
+        titles = [spec.class_name(k) for k in learned.logits(images).argmax(1)]
+        tlp.plotting.compare(photos, columns, titles=titles).savefig(out, dpi=100)
     console.print(f"{', '.join(titles)}: figure written to {out}")
     return {"picture": str(out), "classes": titles}

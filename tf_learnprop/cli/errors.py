@@ -1,13 +1,13 @@
-"""What goes wrong at the command line, with the exit status that it has."""
+"""Errors of the command line, each with its exit status."""
 
 
 class CommandError(Exception):
-    """A failure at work, told in one line."""
+    """A failure during work, told in one line."""
 
     status = 1
 
 
 class UsageError(CommandError):
-    """Something asked for that can't be, told in one line before work starts."""
+    """A request that can't be met, told in one line."""
 
     status = 2

@@ -1,108 +1,105 @@
-"""Draws maps over photos and keeps them as arrays.
+"""Draws attribution maps over photos and saves them as arrays.
 
-Files that can't be read are skipped and named, and the exit status is 1.
+Photos that can't be read are skipped and listed, and the exit status is 1.
 """
 
-import os
+import argparse
 import pathlib
-import sys
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+import rich.console
 import rich.progress
 import rich.table
 
-from tf_learnprop.cli import options
+import tf_learnprop as tlp
+from tf_learnprop.cli import files, map_files, options, settings
 from tf_learnprop.cli.errors import UsageError
+from tf_learnprop.zoo import ModelSpec
 
 _BATCH = 16
 
 
-def arguments(parser):
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, patterns")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or glob patterns")
     options.add_model(parser)
     options.add_size(parser)
-    parser.add_argument("--class", dest="target", metavar="NAME|ID", help="in the place of the predicted one")
-    parser.add_argument("--out", default="maps", help="folder to write to (maps)")
-    parser.add_argument("--refine-steps", type=int, default=0, help="steps that adapt each map; slow (0)")
+    options.add_class(parser)
+    parser.add_argument("--out", default="maps", help="folder to write to (default: maps)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of other runs in --out")
+    parser.add_argument(
+        "--refine-steps", type=int, default=0, help="steps of refinement for each map; slow (default: 0)"
+    )
 
 
-def run(arguments, console):
-    """Writes `NAME.png` and `NAME.npy` for each photo.
+def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
+    """Writes `NAME.png` and `NAME.npy` for each photo; with --class, `NAME.CLASS.png` and `NAME.CLASS.npy`.
 
     Returns:
-        dict: `images`, a list of dicts with the files, the class explained and its probability; `skipped`,
+        dict: `images`, a list of dicts with the files, the explained class and its probability; `skipped`,
         the files that can't be read.
     """
-    from tf_learnprop import data
-
     if arguments.refine_steps < 0:
         raise UsageError(f"--refine-steps must be at least 0. Received: {arguments.refine_steps}")
-    files = options.files(arguments.images)
-    out = options.folder(arguments.out)
-    names = _names(files)
-    written = {(out / f"{name}.png").resolve() for name in names.values()}
-    lost = [path for path in files if path.resolve() in written]
-    if lost:
-        raise UsageError(f"--out must be another folder: a picture would overwrite the photo {lost[0]}")
-    source = options.source(arguments)
-    target = options.find_class(arguments, source)
-    wrapped = options.wrapped(arguments, source)
-    shape = options.image_shape(arguments, source)
-    rows, skipped = [], []
-    starts = range(0, len(files), _BATCH)
-    for start in rich.progress.track(starts, "explaining", console=console, disable=console.quiet):
-        batch = files[start : start + _BATCH]
-        photos = {path: data.read_image(path, *shape) for path in batch}
-        skipped += [str(path) for path, photo in photos.items() if photo is None]
-        photos = {path: photo for path, photo in photos.items() if photo is not None}
-        if photos:
-            rows += _explained(wrapped, source, photos, names, target, out, arguments.refine_steps)
-    for path in skipped:
-        print(f"skipped, as it can't be read: {path}", file=sys.stderr)
+    photos = files.images(arguments.images)
+    with files.folder(arguments.out) as out:
+        spec = options.load_model(arguments)
+        target = options.find_class(arguments, spec)
+        label = None if target is None else map_files.class_label(spec, target)
+        note = settings.of(arguments, "images", "out") | {"target": target}
+        planned = map_files.plan(photos, out, label, note, arguments.overwrite)
+        wrapped = options.wrap(arguments, spec)
+        shape = options.image_shape(arguments, spec)
+        rows: list[dict] = []
+        skipped: list[str] = []
+        starts = range(0, len(photos), _BATCH)
+        for start in rich.progress.track(starts, "explaining", console=console, disable=console.quiet):
+            read = {path: tlp.data.read_image(path, *shape) for path in photos[start : start + _BATCH]}
+            skipped += [str(path) for path, pixels in read.items() if pixels is None]
+            batch = {path: pixels for path, pixels in read.items() if pixels is not None}
+            if batch:
+                rows += _explained(wrapped, spec, batch, planned, target, arguments.refine_steps)
+    files.say_skipped(skipped)
     if not rows:
-        raise UsageError(f"none of the {len(files)} images can be read")
+        raise UsageError(f"none of the {len(photos)} images can be read")
+    console.print(_table(rows))
+    return {"images": rows, "skipped": skipped}
+
+
+def _explained(
+    wrapped: tlp.PropagationModel,
+    spec: ModelSpec,
+    photos: Mapping[pathlib.Path, np.ndarray],
+    planned: Mapping[pathlib.Path, map_files.MapFiles],
+    target: int | None,
+    refine_steps: int,
+) -> Iterator[dict]:
+    """Writes the maps of a batch of photos and yields their rows of the result."""
+    pixels = np.stack(list(photos.values()))
+    images = np.asarray(spec.preprocess(pixels.astype(np.float32)))
+    maps = wrapped.explain(images, target, refine_steps=refine_steps)
+    head, logits = wrapped.attributor.head, wrapped.logits(images)
+    probabilities = head.probabilities(logits).numpy()
+    classes = head.predicted(logits).numpy() if target is None else np.full(len(logits), target)
+    for place, (path, photo) in enumerate(photos.items()):
+        class_id, written = int(classes[place]), planned[path]
+        name = spec.class_name(class_id)
+        written.write(tlp.plotting.overlay(photo, maps[place], title=name).figure, maps[place])
+        yield {
+            "image": str(path),
+            "class": name,
+            "class_id": class_id,
+            "probability": float(probabilities[place, class_id]),
+            "overlay": str(written.picture),
+            "map": str(written.array),
+        }
+
+
+def _table(rows: list[dict]) -> rich.table.Table:
     table = rich.table.Table("photo", "class", "probability", "picture")
     for column in table.columns:
         column.overflow = "fold"
     for row in rows:
         table.add_row(row["image"], row["class"], f"{row['probability']:.1%}", row["overlay"])
-    console.print(table)
-    return {"images": rows, "skipped": skipped}
-
-
-def _explained(wrapped, source, photos, names, target, out, refine_steps):
-    from tf_learnprop import plotting
-
-    pixels = np.stack(list(photos.values()))
-    images = np.asarray(source.preprocess(pixels.astype(np.float32)))
-    maps = wrapped.explain(images, target, refine_steps=refine_steps)
-    head, logits = wrapped.attributor.head, wrapped.logits(images)
-    probabilities = head.probabilities(logits).numpy()
-    classes = head.predicted(logits).numpy() if target is None else np.full(len(logits), target)
-    for path, photo, attribution, shares, number in zip(
-        photos, pixels, maps, probabilities, classes, strict=True
-    ):
-        stem = out / names[path]
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        files = {"overlay": f"{stem}.png", "map": f"{stem}.npy"}
-        name = source.class_name(number)
-        np.save(files["map"], attribution)
-        axes = plotting.overlay(photo, attribution, title=name)
-        axes.figure.savefig(files["overlay"], dpi=100)
-        yield {
-            "image": str(path),
-            "class": name,
-            "class_id": int(number),
-            "probability": float(shares[number]),
-            **files,
-        }
-
-
-def _names(files):
-    """Each file's path below the folder that all have in common, without endings unless two then clash."""
-    absolute = {path: pathlib.Path(os.path.abspath(path)) for path in files}  # links keep their own names
-    common = os.path.commonpath([path.parent for path in absolute.values()])
-    below = {path: place.relative_to(common) for path, place in absolute.items()}
-    short = {path: name.with_suffix("") for path, name in below.items()}
-    return short if len(set(short.values())) == len(set(below.values())) else below
+    return table

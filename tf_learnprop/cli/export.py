@@ -1,41 +1,56 @@
 """Exports a SavedModel for TensorFlow Serving."""
 
+import argparse
+import os
 import pathlib
 
-from tf_learnprop.cli import options
+import rich.console
+
+from tf_learnprop.cli import files, options
 from tf_learnprop.cli.errors import UsageError
 
 
-def arguments(parser):
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     options.add_model(parser)
-    parser.add_argument("--out", required=True, help="new folder whose name is a version: served/my_model/1")
-    parser.add_argument("--class", dest="target", metavar="NAME|ID", help="in the place of the predicted one")
-    parser.add_argument("--top-k", type=int, help="explains the k best classes")
-    parser.add_argument("--map-size", type=int, help="side of the maps; the input's by default")
+    options.add_class(parser)
+    parser.add_argument(
+        "--out", required=True, help="new folder named by a version number: served/my_model/1"
+    )
+    parser.add_argument("--top-k", type=int, help="explain the k classes with the highest scores")
+    parser.add_argument("--map-size", type=int, help="side of the maps (default: that of the input)")
     parser.add_argument("--map-dtype", default="float32", choices=("float32", "float16"))
-    parser.add_argument("--colormap", default="inferno", help="matplotlib's name, of the overlays (inferno)")
+    parser.add_argument(
+        "--colormap", default="inferno", help="matplotlib colormap of the overlays (default: inferno)"
+    )
 
 
-def run(arguments, console):
-    """Writes the SavedModel; photos are decoded and preprocessed inside it.
+def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
+    """Writes the SavedModel, which decodes and preprocesses photos itself.
 
     Returns:
         dict: `saved_model`, the folder.
     """
     out = pathlib.Path(arguments.out)
-    if out.exists():
+    if os.path.lexists(out):
         raise UsageError(f"--out must be a new folder. Received: {out}, which exists")
-    options.folder(out.parent)
-    source = options.source(arguments)
-    target = options.find_class(arguments, source)
-    wrapped = options.wrapped(arguments, source)
-    chosen = {"target": target, "top_k": arguments.top_k, "map_size": arguments.map_size}
-    chosen |= {"map_dtype": arguments.map_dtype, "colormap": arguments.colormap}
-    with console.status("writing the SavedModel"):
-        try:
-            wrapped.export(out, preprocess=source.preprocess, crop_to_aspect_ratio=True, **chosen)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+    with files.folder(out.parent):
+        spec = options.load_model(arguments)
+        target = options.find_class(arguments, spec)
+        wrapped = options.wrap(arguments, spec)
+        with console.status("writing the SavedModel"):
+            try:
+                wrapped.export(
+                    out,
+                    preprocess=spec.preprocess,
+                    crop_to_aspect_ratio=True,
+                    target=target,
+                    top_k=arguments.top_k,
+                    map_size=arguments.map_size,
+                    map_dtype=arguments.map_dtype,
+                    colormap=arguments.colormap,
+                )
+            except ValueError as error:
+                raise UsageError(str(error)) from error
     console.print(f"SavedModel written to {out}")
     return {"saved_model": str(out)}

@@ -1,9 +1,13 @@
-"""The page of `evaluate`: one file, pictures inside, nothing loaded from elsewhere."""
+"""The page that `evaluate` writes: one file with its pictures inside, which loads nothing else."""
 
 import base64
 import io
 import string
 from html import escape
+
+from matplotlib.figure import Figure
+
+from tf_learnprop import metrics
 
 _PAGE = string.Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -25,9 +29,9 @@ img { max-width: 100%; } small { color: #666; } td small { display: block; }
 <table><thead><tr><th>fill</th><th>insertion</th><th>deletion</th><th>difference</th>
 <th>random map</th><th>blob at the centre</th><th>images better than the blob</th></tr></thead>
 <tbody>$rows</tbody></table>
-<p>Maps of the predicted and of the least likely class have a rank correlation of $correlation; lower is
-better.</p>
-<h2>What speaks against these maps</h2>
+<p>The rank correlation between maps of the predicted and of the least likely class is $correlation; lower
+is better.</p>
+<h2>Reasons for doubt</h2>
 <ul>$notes</ul>
 <h2>Curves</h2><img alt="insertion and deletion curves" src="$curves">
 <h2>Maps</h2><img alt="photos and maps" src="$pictures">
@@ -35,18 +39,18 @@ better.</p>
 """)
 
 
-def page(title, rules, report, curves, pictures):
-    """The page's text.
+def page(title: str, rules: str, report: metrics.Report, curves: Figure, pictures: Figure) -> str:
+    """Fills in the page.
 
     Args:
-        title: str.
-        rules: str, what the maps were made with.
-        report: `metrics.Report`.
-        curves: matplotlib figure of the curves.
-        pictures: matplotlib figure of photos and maps.
+        title: Title of the page.
+        rules: The rules that the maps were made with.
+        report: What was measured.
+        curves: Figure of the insertion and deletion curves.
+        pictures: Figure of photos and maps.
 
     Returns:
-        str, HTML.
+        HTML text.
     """
     rows = "".join(
         "<tr>" + "".join(f"<td>{cell}</td>" for cell in _cells(row)) + "</tr>" for row in report.rows
@@ -54,11 +58,11 @@ def page(title, rules, report, curves, pictures):
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     return _PAGE.substitute(
         title=escape(title),
-        rules=escape(str(rules)),
+        rules=escape(rules),
         images=report.images,
         rows=rows,
         correlation=_interval(report.class_correlation),
-        notes=notes or "<li>Nothing that was looked for.</li>",
+        notes=notes or "<li>None was found.</li>",
         curves=_inline(curves),
         pictures=_inline(pictures),
     )
@@ -73,7 +77,7 @@ def _interval(interval):
     return f"{interval.mean:.3f} <small>[{interval.low:.3f}, {interval.high:.3f}]</small>"
 
 
-def _inline(figure):
+def _inline(figure: Figure) -> str:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

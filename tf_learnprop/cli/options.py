@@ -1,14 +1,15 @@
-"""What commands have in common: the model, its rules, images, and places to write to."""
+"""The options that commands share: the model, its rules, the class to explain and the size of images."""
 
+import argparse
 import contextlib
 import os
-import pathlib
+from collections.abc import Iterator
 
 import tf_learnprop as tlp
 from tf_learnprop import data, zoo
 from tf_learnprop.cli.errors import UsageError
 
-#: Arguments of `zoo.load_model` and `ModelSpec.find_class`, and the options that give them.
+#: Arguments of `zoo.load_model` and `ModelSpec.find_class`, and the options that set them.
 _OPTIONS = {
     "name": "--model",
     "preprocess": "--preprocess",
@@ -17,72 +18,86 @@ _OPTIONS = {
 }
 
 
-def add_model(parser, rules=True):
-    """Adds --model and what belongs to it."""
+def add_model(parser: argparse.ArgumentParser, rules: bool = True) -> None:
+    """Adds --model, --preprocess, --class-names and, unless `rules` is False, --rules."""
     parser.add_argument(
-        "--model", required=True, help=".keras or .h5 file, zoo name, or a name of keras.applications"
+        "--model",
+        required=True,
+        help=".keras or .h5 file, or name of a zoo or keras.applications model",
     )
     parser.add_argument(
-        "--preprocess", metavar="NAME", help="none, 0..1, tf (−1..1), torch, caffe, zoo, resnet50 …"
+        "--preprocess",
+        metavar="NAME",
+        help="how photos become the model's input: none, 0..1, tf (-1..1), torch, caffe, zoo, or a module of "
+        "keras.applications such as resnet50; needed for a model from a file",
     )
-    parser.add_argument("--class-names", metavar="FILE", help="a name a line, or JSON")
+    parser.add_argument(
+        "--class-names",
+        metavar="FILE",
+        help="text file with one name per line; or .json: a list, or {id: name}",
+    )
     if rules:
-        parser.add_argument("--rules", metavar="FILE", help="trained rules; without them, the universal rule")
+        parser.add_argument("--rules", metavar="FILE", help="trained rules (default: the universal rule)")
 
 
-def add_size(parser):
+def add_class(parser: argparse.ArgumentParser) -> None:
+    """Adds --class."""
+    parser.add_argument(
+        "--class",
+        dest="target",
+        metavar="NAME|ID",
+        help="class to explain: its id, its name, or a part of its name (default: the predicted class)",
+    )
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
     """Adds --size."""
     parser.add_argument(
-        "--size", type=int, metavar="PIXELS", help="side of the images, for a model whose input has no size"
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help="side of the images, for a model whose input has no fixed size",
     )
 
 
-def source(arguments):
-    """The `ModelSpec` that --model names."""
+def load_model(arguments: argparse.Namespace) -> zoo.ModelSpec:
+    """The model that --model names, with --preprocess and --class-names."""
     with _errors_name_options():
         return zoo.load_model(arguments.model, arguments.preprocess, arguments.class_names)
 
 
-def find_class(arguments, found):
-    """The class id that --class names; None without it."""
+def find_class(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> int | None:
+    """The id of the class that --class names; None without it."""
     with _errors_name_options():
-        return None if arguments.target is None else found.find_class(arguments.target)
+        return None if arguments.target is None else spec.find_class(arguments.target)
 
 
-@contextlib.contextmanager
-def _errors_name_options():
-    """Raises ValueErrors about arguments as UsageErrors about the options that give them."""
-    try:
-        yield
-    except ValueError as error:
-        message = str(error)
-        for argument, option in _OPTIONS.items():
-            message = message.replace(f"`{argument}`", option)
-        raise UsageError(message) from error
-
-
-def wrapped(arguments, found):
-    """The model of a `ModelSpec` with --rules, or with the universal rule."""
+def wrap(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> tlp.PropagationModel:
+    """The model, wrapped with --rules or with the universal rule."""
     rules = arguments.rules
     if rules is not None and not os.path.isfile(rules):
         raise UsageError(f"--rules must be a file that exists. Received: {rules}")
     try:
-        return tlp.wrap_model(found.model, rule=rules or "universal")
+        return tlp.wrap_model(spec.model, rule=rules or "universal")
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
-def image_shape(arguments, found):
-    """Height, width and channels of the images that the model of a `ModelSpec` takes."""
+def image_shape(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> tuple[int, int, int]:
+    """Height, width and channels of the model's input."""
     try:
-        return data.image_shape(found.model, size(arguments, found))
+        return data.image_shape(spec.model, size(arguments, spec))
     except ValueError as error:
         raise UsageError(f"--model: {arguments.model} can't be used here. {error}") from error
 
 
-def size(arguments, found):
-    """--size, which a model whose input has no fixed size needs and no other takes; else None."""
-    shape = found.model.inputs[0].shape
+def size(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> int | None:
+    """--size, or None for a model whose input has a fixed size.
+
+    Raises:
+        UsageError: If --size is missing, or is given for a model that does not need it.
+    """
+    shape = spec.model.inputs[0].shape
     if len(shape) == 4 and None in shape[1:3] and arguments.size is None:
         raise UsageError(f"--size must be given: the input of {arguments.model} has no fixed size")
     if arguments.size is not None and (len(shape) != 4 or None not in shape[1:3]):
@@ -90,33 +105,13 @@ def size(arguments, found):
     return arguments.size
 
 
-def folder(path, name="--out"):
-    """A folder to write to, made if need be."""
-    path = pathlib.Path(path)
+@contextlib.contextmanager
+def _errors_name_options() -> Iterator[None]:
+    """Turns a ValueError about an argument into a UsageError about the option that sets it."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{name}: the folder {path} can't be made ({error.strerror})") from error
-    if not os.access(path, os.W_OK):
-        raise UsageError(f"{name}: no permission to write to the folder {path}")
-    return path
-
-
-def new_file(path, overwrite, name="--out"):
-    """A file to write, which does not exist unless `overwrite`."""
-    path = pathlib.Path(path)
-    folder(path.parent, name)
-    if path.exists() and not overwrite:
-        raise UsageError(f"{name}: {path} exists; --overwrite replaces it")
-    return path
-
-
-def files(patterns):
-    """The image files of files, folders and glob patterns, each once, in order."""
-    found = {}
-    for pattern in patterns:
-        try:
-            found.update(dict.fromkeys(data.find(pattern)))
-        except ValueError:
-            raise UsageError(f"no image is found at {pattern}") from None
-    return list(found)
+        yield
+    except ValueError as error:
+        message = str(error)
+        for argument, option in _OPTIONS.items():
+            message = message.replace(f"`{argument}`", option)
+        raise UsageError(message) from error

@@ -1,147 +1,174 @@
 """Trains rules for a model on images; no labels are needed.
 
-Interrupted, the same command goes on from the last finished epoch, whose state lies beside --out until the
-training is done.
+An interrupted training continues from its last finished epoch when the same command is run again. Images that
+can't be read are skipped and listed; the rules are still written, and the exit status is 1.
 """
 
+import argparse
+import contextlib
+import functools
 import itertools
 import json
 import math
 import pathlib
+from collections.abc import Iterator
 
+import keras
 import numpy as np
+import rich.console
+import tensorflow as tf
 
-from tf_learnprop.cli import options
+import tf_learnprop as tlp
+from tf_learnprop.cli import files, options, settings
 from tf_learnprop.cli.errors import UsageError
 
 _PREVIEWED = 4
 
 
-def arguments(parser):
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     options.add_model(parser, rules=False)
     options.add_size(parser)
     images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument("--images", metavar="DIR", help="folder, searched with all below it, or a pattern")
+    images.add_argument("--images", metavar="DIR", help="folder, with its subfolders, or glob pattern")
     images.add_argument("--tfds", metavar="NAME", help="data set of tensorflow-datasets, or its folder")
-    parser.add_argument("--split", default="train", help="of the --tfds data set (train)")
-    parser.add_argument("--rule", default="universal", help="rule, or rule file, to start from (universal)")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=50, help="steps an epoch (50)")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=5e-3, help="Adam's at the start; it falls to 0 (0.005)")
-    parser.add_argument("--limit", type=int, help="images at most")
-    parser.add_argument("--out", default="rules.keras", help="rule file to write (rules.keras)")
-    parser.add_argument("--overwrite", action="store_true", help="replaces --out")
-    parser.add_argument("--tensorboard", metavar="DIR", help="writes losses and maps there")
-    parser.add_argument("--preview", metavar="DIR", help="writes a picture of a few maps there each epoch")
+    parser.add_argument("--split", default="train", help="split of the --tfds data set (default: train)")
+    parser.add_argument(
+        "--rule", default="universal", help="rule, or rule file, to start from (default: universal)"
+    )
+    parser.add_argument("--epochs", type=int, default=6, help="number of epochs (default: 6)")
+    parser.add_argument("--steps", type=int, default=50, help="steps per epoch (default: 50)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images per step (default: 8)")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=5e-3,
+        help="learning rate of Adam at the start; it falls to 0 (default: 0.005)",
+    )
+    parser.add_argument("--limit", type=int, help="maximum number of images (default: all)")
+    parser.add_argument("--out", default="rules.keras", help="rule file to write (default: rules.keras)")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out")
+    parser.add_argument("--tensorboard", metavar="DIR", help="folder for TensorBoard: losses and maps")
+    parser.add_argument("--preview", metavar="DIR", help="empty folder for a picture of a few maps per epoch")
 
 
-def run(arguments, console):
+def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Trains, and writes the rules.
 
     Returns:
-        dict: `rules`, the file; `loss`, that of each epoch that was run.
+        dict: `rules`, the file; `loss`, that of each epoch that was run; `skipped`, the files that can't be
+        read.
     """
-    import keras
-
-    import tf_learnprop as tlp
-    from tf_learnprop import data
-
-    for name in ("epochs", "steps", "batch_size"):
-        if getattr(arguments, name) < 1:
-            raise UsageError(
-                f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(arguments, name)}"
-            )
-    if not 0 < arguments.rate < math.inf:
-        raise UsageError(f"--rate must be above 0. Received: {arguments.rate}")
+    _check_numbers(arguments)
     if not arguments.out.endswith((".keras", ".weights.h5")):
         raise UsageError(f"--out must end in .keras or .weights.h5. Received: {arguments.out}")
-    out = options.new_file(arguments.out, arguments.overwrite)
-    backup = _Backup(out, arguments)
-    source = options.source(arguments)
+    with contextlib.ExitStack() as places:
+        out = places.enter_context(files.new_file(arguments.out, arguments.overwrite))
+        backup = places.enter_context(_Backup(out, arguments))
+        preview = None
+        if arguments.preview:
+            preview = places.enter_context(files.folder(arguments.preview, "--preview"))
+            if not backup.epochs() and any(preview.iterdir()):
+                raise UsageError(f"--preview must be an empty folder. Received: {preview}")
+        wrapped, images, shown = _prepare(arguments)
+        console.print(wrapped.coverage.summary())
+        rate = keras.optimizers.schedules.CosineDecay(arguments.rate, arguments.epochs * arguments.steps)
+        wrapped.compile(
+            keras.optimizers.Adam(rate, global_clipnorm=1.0),
+            tlp.objectives.AreaGuidance(seed=arguments.seed),
+        )
+        history = wrapped.fit(
+            images.skip(backup.epochs() * arguments.steps),  # the batches that the finished epochs took
+            epochs=arguments.epochs,
+            steps_per_epoch=arguments.steps,
+            shuffle=False,  # the data are shuffled
+            verbose=0 if console.quiet else 1,
+            callbacks=[backup.callback(), *_loggers(arguments.tensorboard, preview, shown)],
+        )
+        wrapped.save_rules(out)
+        backup.remove()
+    skipped = list(images.skipped)
+    files.say_skipped(skipped)
+    console.print(f"rules written to {out}")
+    return {"rules": str(out), "loss": history.history.get("loss", []), "skipped": skipped}
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    for name in ("epochs", "steps", "batch_size"):
+        value = getattr(arguments, name)
+        if value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
+    if not 0 < arguments.rate < math.inf:
+        raise UsageError(f"--rate must be above 0. Received: {arguments.rate}")
+
+
+def _prepare(arguments: argparse.Namespace) -> tuple[tlp.PropagationModel, tf.data.Dataset, np.ndarray]:
+    """The wrapped model, the images to train on, and a few of them for pictures, `[n, h, w, c]`."""
+    spec = options.load_model(arguments)
     read = dict(
-        preprocess=source.preprocess,
-        size=options.size(arguments, source),
+        preprocess=spec.preprocess,
+        size=options.size(arguments, spec),
         limit=arguments.limit,
         seed=arguments.seed,
     )
     try:
-        wrapped = tlp.wrap_model(source.model, rule=arguments.rule)
-        pool = (arguments.images,) if arguments.images else (arguments.tfds, arguments.split)
-        make = data.from_folder if arguments.images else data.from_tfds
-        images = make(
-            *pool, wrapped, batch_size=arguments.batch_size, shuffle=True, repeat=True, flip=True, **read
-        ).skip(backup.epochs() * arguments.steps)  # the batches that an uninterrupted run would have left
-        shown = next(iter(make(*pool, wrapped, batch_size=_PREVIEWED, **(read | {"limit": _PREVIEWED}))))
+        wrapped = tlp.wrap_model(spec.model, rule=arguments.rule)
+        if arguments.images:
+            make = functools.partial(tlp.data.from_folder, files.images([arguments.images]), wrapped)
+        else:
+            make = functools.partial(tlp.data.from_tfds, arguments.tfds, arguments.split, wrapped)
+        images = make(batch_size=arguments.batch_size, shuffle=True, repeat=True, flip=True, **read)
+        shown = next(iter(make(batch_size=_PREVIEWED, **(read | {"limit": _PREVIEWED}))))
     except ValueError as error:
         raise UsageError(str(error)) from error
-    loggers = list(_loggers(arguments, np.asarray(shown), backup.epochs()))
-    console.print(wrapped.coverage.summary())
-    rate = keras.optimizers.schedules.CosineDecay(arguments.rate, arguments.epochs * arguments.steps)
-    wrapped.compile(
-        keras.optimizers.Adam(rate, global_clipnorm=1.0), tlp.objectives.AreaGuidance(seed=arguments.seed)
-    )
-    history = wrapped.fit(
-        images,
-        epochs=arguments.epochs,
-        steps_per_epoch=arguments.steps,
-        shuffle=False,  # the data are shuffled
-        verbose=0 if console.quiet else 1,
-        callbacks=[backup.callback(), *loggers],
-    )
-    wrapped.save_rules(out)
-    backup.remove()
-    console.print(f"rules written to {out}")
-    return {"rules": str(out), "loss": history.history.get("loss", [])}
+    return wrapped, images, np.asarray(shown)
 
 
-def _loggers(arguments, images, done):
-    import keras
-
-    from tf_learnprop import callbacks
-
-    if arguments.tensorboard:
-        yield keras.callbacks.TensorBoard(arguments.tensorboard, write_graph=False)
-    if arguments.tensorboard or arguments.preview:
-        folder = arguments.preview and options.folder(arguments.preview, "--preview")
-        if folder and not done and any(folder.iterdir()):
-            raise UsageError(f"--preview must be an empty folder. Received: {folder}")
-        yield callbacks.OverlayLogger(images, log_dir=arguments.tensorboard, folder=folder)
+def _loggers(
+    tensorboard: str | None, preview: pathlib.Path | None, images: np.ndarray
+) -> Iterator[keras.callbacks.Callback]:
+    if tensorboard:
+        yield keras.callbacks.TensorBoard(tensorboard, write_graph=False)
+    if tensorboard or preview:
+        yield tlp.callbacks.OverlayLogger(images, log_dir=tensorboard, folder=preview)
 
 
 class _Backup:
-    """The state of a training that is under way, in a folder beside its rule file."""
+    """The state of an unfinished training, in a folder beside its rule file.
 
-    def __init__(self, out, arguments):
+    As a context, it removes the folder at the end if no epoch was finished.
+    """
+
+    def __init__(self, out: pathlib.Path, arguments: argparse.Namespace):
         self.folder = pathlib.Path(f"{out}.backup")
         self.note = self.folder / "settings.json"
-        ignored = ("json", "quiet", "debug", "overwrite", "preview", "tensorboard")
-        self.settings = settings = {
-            name: value for name, value in vars(arguments).items() if name not in ignored
-        }
-        if self.note.exists():
-            before = json.loads(self.note.read_text())
-            changed = [name for name in settings if settings[name] != before.get(name)]
-            if changed:
-                option = f"--{changed[0].replace('_', '-')} ({before.get(changed[0])})"
-                raise UsageError(
-                    f"{self.folder} holds a training with another {option}; give the same arguments to go on "
-                    "with it, or remove the folder"
-                )
+        self.settings = settings.of(arguments, "preview", "tensorboard")
+        changed = self.epochs() and settings.difference(self.note, self.settings)
+        if changed:
+            raise UsageError(
+                f"{self.folder} holds a training with another {changed}; give the same arguments to go on "
+                "with it, or remove the folder"
+            )
 
-    def epochs(self):
-        """Epochs that are done, as Keras notes them."""
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.note.exists() and not self.epochs():
+            self.remove()
+
+    def epochs(self) -> int:
+        """Number of finished epochs, as Keras notes it."""
         state = self.folder / "training_metadata.json"
-        return json.loads(state.read_text())["epoch"] if state.exists() else 0
+        return json.loads(state.read_text(encoding="utf-8"))["epoch"] if state.exists() else 0
 
-    def callback(self):
-        import keras
-
+    def callback(self) -> keras.callbacks.Callback:
+        """Makes the folder, and returns the callback that saves each epoch in it."""
         self.folder.mkdir(exist_ok=True)
-        self.note.write_text(json.dumps(self.settings))
+        settings.write(self.note, self.settings)
         return keras.callbacks.BackupAndRestore(self.folder, delete_checkpoint=False)
 
-    def remove(self):
+    def remove(self) -> None:
+        """Removes the folder."""
         for path in itertools.chain(self.folder.iterdir(), [self.folder]):
             path.rmdir() if path.is_dir() else path.unlink()

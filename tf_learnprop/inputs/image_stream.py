@@ -49,6 +49,7 @@ def dataset(
     checks.whole_number("batch_size", options.batch_size, 1)
     if options.limit is not None:
         checks.whole_number("limit", options.limit, 1)
+    all_skipped = []
 
     def rows():
         """Yields pixels, uint8 of `shape`, and label of each image that can be read."""
@@ -56,6 +57,8 @@ def dataset(
         for name, photo, label in read():
             if photo is None:
                 skipped.append(name)
+                if name not in all_skipped:  # without a cache, each pass reads the files again
+                    all_skipped.append(name)
                 continue
             if given == options.limit:
                 break
@@ -85,4 +88,5 @@ def dataset(
     batches = tf.data.Dataset.zip((data.batch(options.batch_size), flip_seeds))
     batches = batches.map(finish).prefetch(tf.data.AUTOTUNE)
     batches.class_names = class_names
+    batches.skipped = all_skipped
     return batches

@@ -1,0 +1,39 @@
+import pytest
+
+MODEL = ["--model", "{model}", "--preprocess", "none"]
+
+BAD = {
+    "unknown model": (["--model", "resnet5000", "{photo}"], "--model must be a .keras or .h5 file"),
+    "missing model": (["--model", "no.keras", "--preprocess", "none", "{photo}"], "that exists"),
+    "no preprocessing": (["--model", "{model}", "{photo}"], "--preprocess must say"),
+    "unknown preprocessing": (
+        ["--model", "{model}", "--preprocess", "nice", "{photo}"],
+        "--preprocess must be one of",
+    ),
+    "damaged model": (["--model", "{work}/broken.keras", "--preprocess", "none", "{photo}"], "be loaded"),
+    "a folder": (["--model", "{work}", "{photo}"], "not a folder"),
+    "missing photo": ([*MODEL, "nowhere.jpg"], "no image is found"),
+    "missing rules": ([*MODEL, "--rules", "none.keras", "{photo}"], "--rules must be a file that exists"),
+    "no image model": (
+        ["--model", "{work}/table.keras", "--preprocess", "none", "{photo}"],
+        "must take images",
+    ),
+    "class id": ([*MODEL, "--class", "9", "{photo}"], "--class must be an id in 0..3. Received: 9"),
+    "class without names": ([*MODEL, "--class", "cat", "{photo}"], "has no class names"),
+    "two classes": (
+        [*MODEL, "--class-names", "{names}", "--class", "fox", "{photo}"],
+        "red fox (0), arctic fox (1)",
+    ),
+    "no place to write": ([*MODEL, "--out", "{names}/maps", "{photo}"], "can't be made"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_usage(fails, case):
+    arguments, expected = BAD[case]
+    assert expected in fails("explain", *arguments)
+
+
+def test_a_missing_model_comes_before_missing_options(fails):
+    for command in (["coverage"], ["explain", "{photo}"], ["export", "--out", "served/1"]):
+        assert "--model must be a file that exists" in fails(*command, "--model", "no.keras")

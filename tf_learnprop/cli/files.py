@@ -1,0 +1,94 @@
+"""Photos to read, and places to write to."""
+
+import contextlib
+import os
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from tf_learnprop import data
+from tf_learnprop.cli.errors import UsageError
+
+#: Endings of image formats that are not read, but that people keep photos and drawings in.
+_UNSUPPORTED = (
+    *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".ico", ".ppm", ".pgm", ".tga"),
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".raf", ".eps", ".psd", ".svg"),
+)
+
+
+def images(patterns: Iterable[str]) -> list[pathlib.Path]:
+    """The image files that files, folders and glob patterns name, each once, in order.
+
+    Images in the folders whose format is not supported are listed in one line on standard error.
+
+    Raises:
+        UsageError: If one of them names no image.
+    """
+    found, ignored = {}, []
+    for pattern in patterns:
+        if os.path.isdir(pattern):
+            ignored += _unsupported(pathlib.Path(pattern))
+        try:
+            # A file is taken by its name: "photo[1].jpg" is also a pattern, which does not match it.
+            found.update(dict.fromkeys(data.find([pattern] if os.path.isfile(pattern) else pattern)))
+        except ValueError:
+            _say_ignored(ignored)
+            raise UsageError(f"no image is found at {pattern}") from None
+    _say_ignored(ignored)
+    return list(found)
+
+
+def say_skipped(paths: Iterable[pathlib.Path | str]) -> None:
+    """Names files that can't be read, one per line, on standard error."""
+    for path in paths:
+        print(f"skipped, as it can't be read: {path}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def folder(path: str | os.PathLike, option: str = "--out") -> Iterator[pathlib.Path]:
+    """Makes a folder to write to. What it had to make is removed at the end if it is still empty.
+
+    Raises:
+        UsageError: If the folder can't be made or written to.
+    """
+    path = pathlib.Path(path)
+    missing = [place for place in (path, *path.parents) if not os.path.lexists(place)]
+    try:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{option}: the folder {path} can't be made ({error.strerror})") from error
+        if not os.access(path, os.W_OK):
+            raise UsageError(f"{option}: no permission to write to the folder {path}")
+        yield path
+    finally:
+        for place in missing:
+            with contextlib.suppress(OSError):  # not empty
+                place.rmdir()
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike, overwrite: bool, option: str = "--out") -> Iterator[pathlib.Path]:
+    """Makes the folder of a file to write, as `folder` does.
+
+    Raises:
+        UsageError: If the file exists and `overwrite` is False; if a folder has its name; as for `folder`.
+    """
+    path = pathlib.Path(path)
+    with folder(path.parent, option):
+        if path.is_dir():
+            raise UsageError(f"{option} must be a file. Received: {path}, which is a folder")
+        if path.exists() and not overwrite:
+            raise UsageError(f"{option}: {path} exists; --overwrite replaces it")
+        yield path
+
+
+def _unsupported(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _UNSUPPORTED)
+
+
+def _say_ignored(paths: Sequence[pathlib.Path]) -> None:
+    if paths:
+        more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+        shown = ", ".join(str(path) for path in paths[:5])
+        print(f"ignored, as the format is not supported: {shown}{more}", file=sys.stderr)
