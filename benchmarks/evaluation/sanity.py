@@ -1,7 +1,7 @@
-"""Sanity checks of our maps: does a random model change them, does the signal heed the later layers?"""
+"""Sanity checks of our maps: does a random model change them, does the signal depend on the later layers?"""
 
 import tf_learnprop as tlp
-from evaluation import methods, our_rules, subjects
+from benchmarks.evaluation import learned_rules, methods, subjects
 from tf_learnprop import metrics
 
 #: Images whose maps are compared.
@@ -14,7 +14,7 @@ def randomisation(subject, rules, layers, schedule, seed, wrap):
     Args:
         subject: `Subject`.
         rules: path of its rule file.
-        layers: int, how many steps from the top layer to all layers are looked at.
+        layers: int, number of steps from the top layer to all layers.
         schedule: (steps, batch size) of a training, or None to leave out "rules retrained".
         seed: int.
         wrap: function from a model to the wrapped model that a training starts from.
@@ -32,7 +32,7 @@ def randomisation(subject, rules, layers, schedule, seed, wrap):
         return wrapped[id(model)].explain(images, labels)
 
     def retrained(model, images):
-        return our_rules.fit(wrap(model), subject.train, *schedule, seed=seed).explain(images, labels)
+        return learned_rules.fit(wrap(model), subject.train, *schedule, seed=seed).explain(images, labels)
 
     def grad_cam(model, images):
         method = methods.grad_cam(subjects.flat(model))

@@ -1,12 +1,12 @@
-"""Our side of the comparison: rules trained for each subject, from its train images alone."""
+"""Rules trained for a subject, from its train images alone."""
 
-import pathlib
 import time
 
 import keras
 import tensorflow as tf
 
 import tf_learnprop as tlp
+from benchmarks.evaluation import results
 
 #: Steps and batch size of the training; `quick` divides the steps.
 _SCHEDULES = {
@@ -18,10 +18,10 @@ _SCHEDULES = {
 }
 _QUICK = 8
 #: Rules that come with the library, files named after their model; trained on the same train images.
-_SAVED_RULES = pathlib.Path(__file__).parents[2] / "saved_rules"
+_SAVED_RULES = results.ROOT / "saved_rules"
 
 
-def path(subject, cache, quick, seed, wrap):
+def path(subject, cache, quick, seed, start, wrap):
     """The rule file of a subject: the one that comes with the library, else one trained here and kept.
 
     Args:
@@ -29,7 +29,8 @@ def path(subject, cache, quick, seed, wrap):
         cache: `pathlib.Path`, folder for rules that are trained here.
         quick: bool, a short training.
         seed: int.
-        wrap: function from a model to the wrapped model that the training starts from.
+        start: str, name of the rules that the training starts from.
+        wrap: function from a model to the wrapped model with these rules.
 
     Returns:
         `pathlib.Path`.
@@ -37,13 +38,20 @@ def path(subject, cache, quick, seed, wrap):
     shipped = _SAVED_RULES / f"{subject.model.name}.keras"
     if shipped.exists():
         return shipped
-    file = cache / f"{subject.name}-{'quick' if quick else 'full'}-{seed}.rules.keras"
+    steps, batch_size = schedule(subject.name, quick)
+    settings = {
+        "subject": subject.digest,
+        "steps": steps,
+        "batch_size": batch_size,
+        "seed": seed,
+        "start": start,
+    }
+    code = (*results.RULES, *results.SUBJECTS)
+    file = results.kept_file(cache, f"{subject.name}-rules", ".keras", settings, code)
     if not file.exists():
-        cache.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         keras.utils.set_random_seed(seed)
-        wrapped = wrap(subject.model)
-        fit(wrapped, subject.train, *schedule(subject.name, quick), seed=seed).save_rules(file)
+        fit(wrap(subject.model), subject.train, steps, batch_size, seed).save_rules(file)
         file.with_suffix(".seconds").write_text(f"{time.perf_counter() - started:.1f}\n")
     return file
 
@@ -55,7 +63,7 @@ def schedule(name, quick):
 
 
 def fit(wrapped, images, steps, batch_size, seed=0, objective=None, callbacks=None):
-    """The same wrapped model after a training of its rules on `images`, from the rules that it has."""
+    """Trains the rules of a wrapped model on `images`, and returns the wrapped model."""
     objective = objective or tlp.objectives.AreaGuidance(seed=seed)
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps)
     wrapped.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), objective)
