@@ -1,6 +1,7 @@
 """Time and memory of maps, wrapping and training, against the plain gradient of the same model.
 
-The sides of a comparison take turns, and medians are compared. The parts, each kept as RESULTS/speed/PART.json:
+The sides of a comparison take turns, and medians are compared. Each part is written to
+RESULTS/speed/PART.json:
 
 explain     `explain`, once it is compiled, against the compiled gradient; both in one process
 training    a training step against a forward pass of the same batch
@@ -104,14 +105,18 @@ def first_calls(arguments):
 
 
 def memory(arguments):
-    """The part `memory`: `wrap_memory.measure` with and without `clear_session`, each in a fresh process."""
+    """The part `memory`: dict from a case to `wrap_memory.measure`, each in a fresh process."""
     report = {}
-    print(f"\nMB that a process grows by: the first wrap, and {arguments.wraps} more")
-    for name, clear in {"clear_session": True, "no clear_session": False}.items():
-        found = report[name] = fresh.call(wrap_memory.measure, arguments.wraps, clear)
-        print(
-            f"{name:20}{found['first']:8.1f}{found['growth']:8.1f} ({found['a wrap']:.2f} a wrap)", flush=True
-        )
+    cases = {
+        "wrap and explain, clear_session": ("wrap and explain", True),
+        "wrap and explain": ("wrap and explain", False),
+        "plain gradient, clear_session": ("plain gradient", True),
+    }
+    print(f"\nMB that a process grows by: the first time, and {arguments.wraps} times more")
+    for name, case in cases.items():
+        found = report[name] = fresh.call(wrap_memory.measure, arguments.wraps, *case)
+        first, growth, each = found.values()
+        print(f"{name:34}{first:8.1f}{growth:8.1f} ({each:.2f} each)", flush=True)
     return report
 
 

@@ -147,17 +147,12 @@ def peers(model, spread, rise_masks, sobol_designs, seed):
     # Seeded only where something is drawn: seeding empties TensorFlow's caches, so that a gradient takes ten
     # times as long.
     seeds = {"SmoothGrad": seed, "RISE": seed}
-    return [
-        Method(
-            name,
-            passes,
-            _with_classes(explainer, model, seeds.get(name)),
-            variants,
-            notes.get(name, ""),
-            "xplique",
-        )
-        for name, passes, explainer, variants in found
-    ]
+    methods_of_xplique = []
+    for name, passes, explainer, variants in found:
+        explain = _with_classes(explainer, model, seeds.get(name))
+        note = notes.get(name, "")
+        methods_of_xplique.append(Method(name, passes, explain, variants, note, source="xplique"))
+    return methods_of_xplique
 
 
 def grad_cam(model):
@@ -191,7 +186,7 @@ def _last_spatial(model):
 
 
 def _guided_note(model):
-    """A note if xplique's Guided Backprop, which reaches only plain ReLUs, misses activations of the model."""
+    """A note if xplique's Guided Backprop, which reaches only plain ReLUs, misses some activations."""
     from xplique.attributions import GuidedBackprop
 
     image = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype(np.float32)

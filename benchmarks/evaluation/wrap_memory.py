@@ -7,16 +7,17 @@ import numpy as np
 from keras import layers
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import fresh
+from benchmarks.evaluation import clock, fresh
 
 
-def measure(wraps: int, clear: bool) -> dict[str, float]:
+def measure(wraps: int, side: str, clear: bool) -> dict[str, float]:
     """Growth of this process in MB: `first` by the first wrap, `growth` by those that follow.
 
     The first wrap also loads what TensorFlow loads once, so it is not counted in the growth.
 
     Args:
         wraps: Number of wraps that follow the first.
+        side: "wrap and explain", or "plain gradient" for a new `tf.function` of the gradient each time.
         clear: Whether `keras.backend.clear_session()` is called after each.
     """
     keras.utils.set_random_seed(0)
@@ -24,7 +25,9 @@ def measure(wraps: int, clear: bool) -> dict[str, float]:
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
 
     def grown():
-        tlp.wrap_model(model).explain(images)
+        function = clock.plain_gradient(model) if side == "plain gradient" else tlp.wrap_model(model).explain
+        function(images)
+        del function
         if clear:
             keras.backend.clear_session()
         gc.collect()
@@ -35,7 +38,7 @@ def measure(wraps: int, clear: bool) -> dict[str, float]:
     first = grown()
     for _ in range(wraps):
         last = grown()
-    return {"first": first - before, "growth": last - first, "a wrap": (last - first) / wraps}
+    return {"first": first - before, "growth": last - first, "each": (last - first) / wraps}
 
 
 def twelve_convolutions() -> keras.Model:

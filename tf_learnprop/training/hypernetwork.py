@@ -92,7 +92,7 @@ class Member:
     """
 
     def __init__(self, model, images, batch_size, hypernetwork, seed):
-        # Without a focus, although the universal rule is used with one: training with it gives no better maps.
+        # The universal rule is used with a focus, but training with one gives no better maps.
         readout = readouts.MultiLayerReadout(focus=0)
         self.wrapped = wrapping.wrap_model(model, rule="relevance", readout=readout)
         self.hypernetwork = hypernetwork
