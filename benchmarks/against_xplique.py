@@ -23,14 +23,14 @@ import tf_learnprop as tlp
 from benchmarks.evaluation import methods, options, subjects
 from tf_learnprop import metrics
 
-#: Images, and steps of the curves, a divisor of the number of pixels.
+#: Number of images, and of steps of the curves, a divisor of the number of pixels.
 SUBJECTS = {"cifar_resnet20": (32, 16), "imagenet_lite0": (8, 14)}
 GRID = 8
 SUBSET = 0.2
 
 
 def maps_of(subject, images, labels):
-    """Maps of three kinds: noise, edges, and smooth ones that follow the model."""
+    """Three kinds of maps: noise, edges, and smooth maps that depend on the model."""
     explain = {method.name: method.explain for method in methods.baselines(seed=0)}
     return {
         "random": explain["random"](images, labels),
@@ -40,7 +40,7 @@ def maps_of(subject, images, labels):
 
 
 def curve_scores(subject, images, labels, maps, steps):
-    """Scores `[n]` by measure: (ours, xplique's)."""
+    """Dict from a measure to scores `[n]`: (ours, xplique's)."""
     pixels = maps[0].size
     order = maps.reshape(-1, pixels).argsort(1, kind="stable")
     ranks = order.argsort(1).reshape(maps.shape).astype(np.float32)
@@ -66,7 +66,7 @@ def mu_fidelity(forward, images, labels, maps, samples, seed):
 
 
 def of_same_sets(subject, images, labels, maps, samples):
-    """µFidelity `[n]` of the same sets: (ours, xplique's)."""
+    """µFidelity `[n]` with the same sets: (ours, xplique's)."""
     kept = _kept(images.shape[1:], samples)
 
     class SameSets(xplique.MuFidelity):

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_learnprop as tlp
 from benchmarks.evaluation import results
 
-#: Steps and batch size of the training; `quick` divides the steps.
+#: Steps and batch size of the training.
 _SCHEDULES = {
     "digits": (400, 32),
     "mnist": (400, 32),
@@ -16,13 +16,14 @@ _SCHEDULES = {
     "animals": (200, 16),
     "imagenet": (300, 8),
 }
+#: A quick training has fewer steps, by this factor.
 _QUICK = 8
-#: Rules that come with the library, files named after their model; trained on the same train images.
+#: Rules that come with the library, in files named after their model; trained on the same train images.
 _SAVED_RULES = results.ROOT / "saved_rules"
 
 
 def path(subject, cache, quick, seed, start, wrap):
-    """The rule file of a subject: the one that comes with the library, else one trained here and kept.
+    """The rule file of a subject: the one that comes with the library, or else one trained here and kept.
 
     Args:
         subject: `Subject`.
@@ -74,7 +75,7 @@ def fit(wrapped, images, steps, batch_size, seed=0, objective=None, callbacks=No
 
 
 def batches(images, batch_size, seed=0):
-    """Endless batches of images in random order, mirrored at random if they are photos."""
+    """Endless batches of images in random order; colour images are mirrored at random."""
     data = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=seed).repeat()
     if images.shape[-1] == 3:
         data = data.map(lambda image: tf.image.random_flip_left_right(image, seed=seed))

@@ -38,11 +38,11 @@ class Subject(NamedTuple):
         name: str.
         model: `keras.Model` that gives logits.
         forward: the model as a `tf.function`.
-        enlarged: function from a factor to the same model, its weights shared in value, for images that many
-            times as large.
+        enlarged: function from a factor to the same model, with the same weights, for images that many times
+            as large.
         train: float32 `[n, h, w, c]`, preprocessed.
         tune: the same.
-        test: the same, only images that the model gets right, without those set aside.
+        test: the same; only images that the model gets right, without those set aside.
         labels: int `[n]`, those of `test`.
         accuracy: float, share of all test images that the model gets right.
         digest: str, hash of the model's weights and of all images.
@@ -61,7 +61,7 @@ class Subject(NamedTuple):
 
 
 class MissingData(Exception):
-    """The folder that TF_LEARNPROP_DATA names is not set or lacks what a subject needs."""
+    """TF_LEARNPROP_DATA is not set, or its folder lacks what a subject needs."""
 
 
 def load(name, cache):
@@ -105,7 +105,7 @@ def forward(model):
 
 
 def logits(function, images, batch_size=100):
-    """Logits `[n, classes]` of many images, a batch at a time."""
+    """Logits `[n, classes]` of many images, computed in batches."""
     return np.concatenate([function(images[k : k + batch_size]) for k in range(0, len(images), batch_size)])
 
 
@@ -203,7 +203,7 @@ def _animals():
     kinds = ("bunny", "cat", "dog")
     files = [sorted((folder / kind).glob("*.jpg")) for kind in kinds]
     images, labels = [], []
-    for row in zip(*files, strict=True):  # one of each in turn, so that every split holds all kinds
+    for row in zip(*files, strict=True):  # one of each in turn, so that every split has all kinds
         for label, path in enumerate(row):
             images.append(tf.io.decode_jpeg(path.read_bytes(), channels=3).numpy())
             labels.append(label)
@@ -232,7 +232,7 @@ def _digits():
 
 
 def _at_size(model, factor):
-    """The same layers for larger images; for models that are convolutional up to their pooling."""
+    """The same model for larger images; it must be convolutional up to its pooling."""
     height, width, channels = model.input_shape[1:]
     enlarged = keras.models.clone_model(
         model, input_tensors=keras.Input((height * factor, width * factor, channels))
