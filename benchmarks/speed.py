@@ -95,12 +95,14 @@ def _peak_of_vgg(wrap):
 def first_calls(arguments):
     """The part `first_call`: dict from a model to `first_call.measure`."""
     report = {}
-    print(f"\n{'seconds of the first call':26}" + "".join(f"{s:>18}" for s in ("gradient", "wrap + explain")))
+    titles = ("gradient", "wrap + explain", "wrap alone", "ratio", "CPU ratio")
+    print(f"\n{'seconds of the first call':26}" + "".join(f"{title:>16}" for title in titles))
     for name in first_call.MODELS:
         if name in arguments.models:
             found = report[name] = first_call.measure(name, arguments.processes)
-            gradient, whole, wrapping, ratio = found.values()
-            print(f"{name:26}{gradient:18.2f}{whole:18.2f} (wrap {wrapping:.2f})  {ratio:.2f}x", flush=True)
+            gradient, explain, ratio = found.values()
+            cells = (gradient["seconds"], explain["seconds"], explain["wrap_seconds"], *ratio.values())
+            print(f"{name:26}" + "".join(f"{cell:16.2f}" for cell in cells), flush=True)
     return report
 
 
