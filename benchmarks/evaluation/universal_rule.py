@@ -7,7 +7,6 @@ import numpy as np
 
 import tf_learnprop as tlp
 from benchmarks.evaluation import learned_rules, results, subjects
-from tf_learnprop import wrapping
 from tf_learnprop.backward import universal
 
 STEPS = 250
@@ -46,7 +45,7 @@ def held_out(name, cache, seed, family=True):
 def wrapped(model, hypernetwork, readout="multi_layer"):
     """A model with the rules that a hypernetwork gives it."""
     model = tlp.wrap_model(model, readout=readout)
-    universal.initialise(model.rule_set, wrapping.read_shapes(model), hypernetwork)
+    universal.initialise(model.rule_set, model.read_shapes, hypernetwork)
     return model
 
 

@@ -7,7 +7,6 @@ import tensorflow as tf
 import toys
 
 import tf_learnprop as tlp
-from tf_learnprop import wrapping
 from tf_learnprop.backward import universal
 from tf_learnprop.training import hypernetwork
 
@@ -39,7 +38,7 @@ def train(models, **options):
 
 def wrapped_with(model, trained):
     wrapped = tlp.wrap_model(model, readout=tlp.readouts.MultiLayerReadout(focus=0))
-    universal.initialise(wrapped.rule_set, wrapping.read_shapes(wrapped), trained)
+    universal.initialise(wrapped.rule_set, wrapped.read_shapes, trained)
     return wrapped
 
 
@@ -90,7 +89,23 @@ def test_training_goes_on_from_a_given_hypernetwork_with_a_short_dataset(models)
     assert np.abs(trained.feature_kernel - kernel).max() < 0.02
 
 
+def test_a_single_input_may_stand_in_a_dict(models):
+    model, images = models[1]
+    image = keras.Input((12, 12, 3), name="photo")
+    in_dict = keras.Model({"photo": image}, model(image))
+    _, losses = train([(in_dict, images.astype("float64"))], steps=1)
+    _, expected = train(models[1:], steps=1)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
 class TestErrors:
+    def test_arrays_for_several_inputs(self):
+        inputs = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
+        x = keras.layers.Conv2D(4, 3, activation="relu")(keras.layers.Add()(inputs))
+        model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+        with pytest.raises(ValueError, match="must be a `tf.data.Dataset` of batches. Received: 2 arrays"):
+            train([(model, [toys.images(2, (8, 8, 3))] * 2)])
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [

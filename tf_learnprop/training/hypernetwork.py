@@ -7,7 +7,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop import wrapping
-from tf_learnprop.backward import graph, readouts, universal
+from tf_learnprop.backward import readouts, universal
 from tf_learnprop.inputs import checks
 from tf_learnprop.training import objectives
 
@@ -29,9 +29,9 @@ def train_universal_rule(
     outweighs the others. The models are not changed.
 
     Args:
-        models_and_images: Pairs of a model that `wrap_model` accepts and its preprocessed images, an array
-            `[n, h, w, c]` (a list or dict of arrays for a model of several inputs) or a `tf.data.Dataset`
-            of batches, which is repeated. Labels are not needed.
+        models_and_images: Pairs of a model that `wrap_model` accepts and its preprocessed images: an array
+            `[n, h, w, c]`, which is shuffled, or a `tf.data.Dataset` of batches, which is repeated. Labels
+            are not needed.
         steps: Number of steps.
         batch_size: Number of images of each model in a step; for arrays only.
         learning_rate: Adam's learning rate at the start. It decays to 0 as a cosine.
@@ -44,7 +44,8 @@ def train_universal_rule(
         The trained `HyperNetwork`. Save it with `hypernetwork.save("universal.keras")`.
 
     Raises:
-        ValueError: There is no model; a model that `wrap_model` does not accept; a number out of range.
+        ValueError: There is no model; a model that `wrap_model` does not accept; images of another shape;
+            a number out of range.
         FloatingPointError: A loss or a gradient is not finite. The hypernetwork keeps the weights of the
             step before.
 
@@ -97,10 +98,16 @@ class Member:
         self.wrapped = wrapping.wrap_model(model, rule="relevance", readout=readout)
         self.hypernetwork = hypernetwork
         self.objective = objectives.AreaGuidance(seed=seed)
-        self._read_shapes = wrapping.read_shapes(self.wrapped)
         if not isinstance(images, tf.data.Dataset):
-            images = tf.data.Dataset.from_tensor_slices(checks.inputs(images, graph.graph_of(model)))
+            arrays = keras.tree.flatten(checks.inputs(images, self.wrapped.graph))
+            if len(arrays) > 1:
+                raise ValueError(
+                    "Images for a model of several inputs must be a `tf.data.Dataset` of batches. "
+                    f"Received: {len(arrays)} arrays"
+                )
+            images = tf.data.Dataset.from_tensor_slices(arrays[0])
             images = images.shuffle(len(images), seed=seed).repeat().batch(batch_size)
+        self._read_shapes = self.wrapped.read_shapes
         self._batches = iter(images.repeat().prefetch(1))
         self._compiled = tf.function(self.gradients, autograph=False)
 
@@ -118,7 +125,7 @@ class Member:
             Loss, float32 scalar; list of float32 gradients, of global norm 1 at most.
         """
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        inputs = checks.tensors(inputs, graph.graph_of(self.wrapped.source))
+        inputs = checks.tensors(inputs, self.wrapped.graph)
         weights = [weight.value for weight in self.hypernetwork.trainable_variables]
         with tf.GradientTape() as outer:
             pairs = self.hypernetwork.weights_for(self.wrapped.rule_set, self._read_shapes)
