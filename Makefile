@@ -1,11 +1,11 @@
-# The virtual environment is made on demand, and anew when setup.py changes.
+# The virtual environment is created when it is needed, and updated when setup.py changes.
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# xplique, for the peers' methods, allows no TensorFlow above 2.20.
+# An environment of its own: xplique, for the methods that ours are compared with, needs TensorFlow <= 2.20.
 BENCH_STAMP := .venv-bench/.installed
 
 OLDEST_STAMP := .venv-oldest/.installed
@@ -23,16 +23,16 @@ test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or not slow" $(PYTEST_ARGS)
 
 bench-quick: $(BENCH_STAMP)
-	.venv-bench/bin/python benchmarks/quality.py --quick
+	.venv-bench/bin/python -m benchmarks quality --quick
 
 bench: $(BENCH_STAMP)
-	.venv-bench/bin/python benchmarks/quality.py
+	.venv-bench/bin/python -m benchmarks quality
 
-# The tests of what the benchmarks compare with, which 'make test' skips for lack of xplique.
+# With the tests that need xplique, which 'make test' skips.
 test-bench: $(BENCH_STAMP)
 	.venv-bench/bin/python -m pytest -m "slow or not slow" tests/benchmarks
 
-# The oldest TensorFlow and Keras that are supported.
+# With the oldest TensorFlow and Keras that are supported.
 test-oldest: $(OLDEST_STAMP)
 	.venv-oldest/bin/python -m pytest $(PYTEST_ARGS)
 
@@ -48,7 +48,7 @@ clean:
 	rm -rf .venv .venv-bench .venv-oldest .venv-docs build dist results served *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp comes last, so that an interrupted installation is taken up again.
+# The stamp is written last, so that an interrupted installation is resumed.
 $(STAMP): EXTRA = test
 $(BENCH_STAMP): EXTRA = bench
 $(OLDEST_STAMP): EXTRA = oldest
@@ -57,7 +57,7 @@ $(STAMP) $(BENCH_STAMP) $(OLDEST_STAMP): setup.py
 	$(@D)/bin/python -m pip install --quiet --editable ".[$(EXTRA)]"
 	touch $@
 
-# Docstrings are read, not run: TensorFlow is not needed.
+# mkdocs reads the docstrings without importing the package, so TensorFlow is not needed.
 $(DOCS_STAMP): docs/requirements.txt
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --requirement docs/requirements.txt

@@ -18,7 +18,7 @@ ZOO = [
 ]
 DEMO = [*ZOO, "scikit-image"]
 # For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
-BENCH = [*DEMO, "xplique", "mlxtend", "scikit-learn", "pytest"]
+BENCH = [*DEMO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
 TEST = [*DEMO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]

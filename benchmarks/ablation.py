@@ -1,129 +1,161 @@
 """What each ingredient brings: rule forms, readouts, objectives and starts, each trained alike.
 
-    python benchmarks/ablation.py --subject cifar_resnet20
-
-A row is trained on the subject's train images and measured on its test images, like `benchmarks/quality.py`.
-Rows are kept as JSON, one a file, so that a run that was cut off goes on; the table is printed at the end.
+A row is trained on the subject's train images and measured on its test images, like in `quality`. Rows are
+kept in RESULTS/ablation.jsonl: an interrupted run goes on, and a row whose settings or code have changed is
+computed anew. The table is printed at the end.
 """
 
-import argparse
-import json
-import os
 import pathlib
+import tempfile
 import time
+from typing import NamedTuple
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import keras
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-from evaluation import measures, our_rules, subjects, tables, universal_rule  # noqa: E402
-
-import tf_learnprop as tlp  # noqa: E402
-from tf_learnprop import metrics  # noqa: E402
+import tf_learnprop as tlp
+from benchmarks.evaluation import learned_rules, measures, options, results, subjects, tables, universal_rule
+from tf_learnprop import metrics
+from tf_learnprop.backward import readouts
 
 #: Images whose maps are compared with those of the model with its last layer randomised.
 RANDOMISED = 16
+#: Points of an insertion or deletion curve, without the first.
+CURVE_STEPS = 14
+UNFOCUSED = tlp.readouts.MultiLayerReadout(focus=0)
 
 
-def rows(subject, generator, seed):
-    """Dict from a row's name to (function that wraps a model, objective or None for no training).
+class Row(NamedTuple):
+    """What is trained and measured.
 
-    Args:
-        subject: `Subject`.
-        generator: `universal.HyperNetwork` that saw no model of the subject's family.
-        seed: int.
+    Attributes:
+        rule: Name of a rule; "universal" is one that saw no model of the subject's family.
+        readout: `Readout` or its name.
+        objective: `Objective`, or None for no training.
     """
 
-    def wrap(rule, readout):
-        return lambda model: tlp.wrap_model(model, rule=rule, readout=readout)
+    rule: str = "relevance"
+    readout: str | tlp.readouts.Readout = "multi_layer"
+    objective: tlp.objectives.Objective | None = None
 
-    def guidance(**options):
-        return tlp.objectives.AreaGuidance(seed=seed, **options)
+    @property
+    def settings(self):
+        """The row as JSON values."""
+        objective = self.objective and _described(self.objective)
+        return {"rule": self.rule, "readout": _described(readouts.get(self.readout)), "objective": objective}
 
-    default = wrap("relevance", "multi_layer")
-    unfocused = tlp.readouts.MultiLayerReadout(focus=0)
+
+def _described(part):
+    config = {name: value for name, value in part.get_config().items() if name != "name"}  # names are counted
+    return {"class": type(part).__name__, **config}
+
+
+def rows(seed):
+    """Dict from names to `Row`s."""
+
+    def guidance(**settings):
+        return tlp.objectives.AreaGuidance(seed=seed, **settings)
+
     return {
-        "untrained, input readout": (wrap("gradient", "input"), None),
-        "untrained, multi-layer readout without focus": (wrap("gradient", unfocused), None),
-        "untrained, multi-layer readout": (wrap("gradient", "multi_layer"), None),
-        "**default**: relevance rules, multi-layer readout": (default, guidance()),
-        "… from the universal rule": (
-            lambda model: universal_rule.wrapped(model, generator),
-            guidance(),
-        ),
-        "… channel mixing": (wrap("channel_mixing", "multi_layer"), guidance()),
-        "… gradient: layer weights alone": (wrap("gradient", "multi_layer"), guidance()),
-        "… no focus": (wrap("relevance", unfocused), guidance()),
-        "… input readout (the paper's form)": (wrap("relevance", "input"), guidance()),
-        "… input readout, channel mixing": (wrap("channel_mixing", "input"), guidance()),
-        "… first choice alone": (default, guidance(runner_up=0.0)),
-        "… no cutmix": (default, guidance(cutmix=0.0)),
-        "… first choice alone, no cutmix": (default, guidance(runner_up=0.0, cutmix=0.0)),
-        "… fill: blur alone": (default, guidance(fills=("blur",))),
-        "… masked output guidance (the paper's, plainly read)": (
-            default,
-            tlp.objectives.MaskedOutputGuidance(seed=seed),
+        "untrained, input readout": Row("gradient", "input"),
+        "untrained, multi-layer readout without focus": Row("gradient", UNFOCUSED),
+        "untrained, multi-layer readout": Row("gradient"),
+        "**default**: relevance rules, multi-layer readout": Row(objective=guidance()),
+        "… from the universal rule": Row("universal", objective=guidance()),
+        "… channel mixing": Row("channel_mixing", objective=guidance()),
+        "… gradient: layer weights alone": Row("gradient", objective=guidance()),
+        "… no focus": Row(readout=UNFOCUSED, objective=guidance()),
+        "… input readout (the paper's form)": Row(readout="input", objective=guidance()),
+        "… input readout, channel mixing": Row("channel_mixing", "input", guidance()),
+        "… first choice alone": Row(objective=guidance(runner_up=0.0)),
+        "… no cutmix": Row(objective=guidance(cutmix=0.0)),
+        "… first choice alone, no cutmix": Row(objective=guidance(runner_up=0.0, cutmix=0.0)),
+        "… fill: blur alone": Row(objective=guidance(fills=("blur",))),
+        "… masked output guidance (the paper's, plainly read)": Row(
+            objective=tlp.objectives.MaskedOutputGuidance(seed=seed)
         ),
     }
 
 
-def measured(subject, context, wrap, objective, steps, seed, folder):
-    """One row: dict from measures to lists of a value an image, and `seconds` of training."""
+def measured(context, row, wrap, steps):
+    """Trains and measures a row.
+
+    Args:
+        context: `measures.Context`.
+        row: `Row`.
+        wrap: Function from a model to the wrapped model before training.
+        steps: int, steps of training.
+
+    Returns:
+        Dict from measures to one value for each image, and `seconds` of training.
+    """
+    subject, seed = context.subject, context.seed
     keras.utils.set_random_seed(seed)
     wrapped = wrap(subject.model)
     started = time.perf_counter()
-    if objective is not None:
-        _, batch_size = our_rules.schedule(subject.name, quick=False)
-        our_rules.fit(wrapped, subject.train, steps, batch_size, seed, objective)
+    if row.objective is not None:
+        _, batch_size = learned_rules.schedule(subject.name, quick=False)
+        learned_rules.fit(wrapped, subject.train, steps, batch_size, seed, row.objective)
     seconds = time.perf_counter() - started
     maps = wrapped.explain(context.images, context.labels)
     least_likely = subjects.logits(subject.forward, context.images).argmin(1)
-    values = {
+    return {
+        "seconds": seconds,
         **measures.fidelity(context, maps),
         **measures.class_sensitivity(context, maps, wrapped.explain, least_likely),
+        "randomised": _randomised(context, wrapped),
     }
-    rules = folder / "rules.keras"
-    wrapped.save_rules(rules)
+
+
+def _randomised(context, wrapped):
+    """Rank correlation with the maps of the model whose last layer is randomised, one for each image."""
     images, labels = context.images[:RANDOMISED], context.labels[:RANDOMISED]
+    with tempfile.TemporaryDirectory() as folder:
+        # The file also holds the readout, and rules without weights.
+        rules = pathlib.Path(folder) / "rules.keras"
+        wrapped.save_rules(rules)
 
-    def kept(model, images):
-        # The readout is the file's; a rule without weights is in it as well.
-        return tlp.wrap_model(model, rule=str(rules)).explain(images, labels)
+        def explain(model, images):
+            return tlp.wrap_model(model, rule=rules).explain(images, labels)
 
-    found = metrics.randomisation(subject.model, images, kept, mode="cascading", layers=1, seed=seed)
-    rules.unlink()
-    values["randomised"] = found.rank_correlation[0]
-    return {"seconds": seconds, **{name: np.asarray(value).tolist() for name, value in values.items()}}
+        found = metrics.randomisation(
+            context.subject.model, images, explain, mode="cascading", layers=1, seed=context.seed
+        )
+    return found.rank_correlation[0]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--subject", default="cifar_resnet20", choices=subjects.NAMES)
-    parser.add_argument("--images", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=200, help="of training, each row")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("results/quality/cache"))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/ablation"))
-    arguments = parser.parse_args()
-    subject = subjects.load(arguments.subject, arguments.cache)
-    context = measures.Context(subject, arguments.images, 14, 0, 0, arguments.seed)
-    generator = universal_rule.held_out(subject.name, arguments.cache, arguments.seed)
-    folder = arguments.out / f"{subject.name}-{arguments.images}-{arguments.steps}-{arguments.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+def add_options(parser):
+    options.add_subject(parser)
+    parser.add_argument("--steps", type=options.at_least(1), default=200, help="of training, for each row")
+
+
+def run(arguments):
+    cache = arguments.results / "cache"
+    subject = subjects.load(arguments.subject, cache)
+    context = measures.Context(subject, arguments.images, CURVE_STEPS, 0, 0, arguments.seed)
+    store = results.ResultStore(arguments.results / "ablation.jsonl")
+
+    def wrap(row):
+        if row.rule != "universal":
+            return lambda model: tlp.wrap_model(model, rule=row.rule, readout=row.readout)
+        return lambda model: universal_rule.wrapped(
+            model, universal_rule.held_out(subject.name, cache, arguments.seed), row.readout
+        )
+
     table = []
-    for number, (name, (wrap, objective)) in enumerate(rows(subject, generator, arguments.seed).items()):
-        path = folder / f"{number:02}.json"
-        if not path.exists():
-            result = measured(subject, context, wrap, objective, arguments.steps, arguments.seed, folder)
-            path.write_text(json.dumps({"name": name, **result}))
-        result = json.loads(path.read_text())
+    for name, row in rows(arguments.seed).items():
+        result = store.get_or_compute(
+            {
+                "subject": [subject.name, subject.digest],
+                "row": row.settings,
+                "training_steps": arguments.steps,
+                **context.settings,
+            },
+            (*results.RULES, *results.MEASURES, measured, _randomised),
+            lambda row=row: measured(context, row, wrap(row), arguments.steps),
+        )
         columns = ("fidelity", "fidelity_unseen", "class_sensitivity", "randomised")
         cells = [tables.interval(result[column]) for column in columns]
         table.append([name, *cells, f"{result['seconds']:.0f}"])
         print(table[-1], flush=True)
     titles = ["", "ins−del, 5 fills", "unseen fills", "class corr.", "last layer randomised", "s of training"]
     print(tables.table(titles, table))
-
-
-if __name__ == "__main__":
-    main()

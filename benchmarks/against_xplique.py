@@ -1,44 +1,36 @@
 """Compares our insertion, deletion and µFidelity with those of xplique.
 
-    .venv-bench/bin/python benchmarks/against_xplique.py
-
 Needs the extra `bench`, and TF_LEARNPROP_DATA for the images. Both sides get the same model, images, maps and
 parameters: insertion from a blur and deletion to 0, of the softmax probability, in steps of equal size;
 µFidelity of the logit, as Spearman's correlation, on a grid that divides the image.
 
-- Insertion and deletion: xplique takes pixels of equal attribution in the order of `argsort`, ours at random
-  by a seed. So maps are replaced by their ranks, ties broken once for both.
-- µFidelity of the same sets: xplique's is given the sets that ours draws. It adds up in float32, ours in
-  float64, which can swap the ranks of sets of nearly the same sum.
-- µFidelity of own sets: each side draws, with several seeds; ± is the standard error over seeds. They differ
-  by more than that, for a reason: xplique removes each cell by a draw of its own, ours a fixed number of
-  cells. A larger set has both a larger sum and a larger drop, so sets of different sizes correlate even for
-  random maps of positive values.
+- Insertion and deletion: xplique takes pixels of equal attribution in the order of `argsort`, we take them in
+  a random order given by a seed. So maps are replaced by their ranks, with ties broken once for both.
+- µFidelity, same sets: xplique gets the sets that our function draws. It adds up in float32, we add up in
+  float64, which can swap the ranks of sets whose sums are nearly equal.
+- µFidelity, own sets: each side draws its own, with several seeds; ± is the standard error over seeds. They
+  differ by more than that because xplique removes each cell by a draw of its own, while we remove a fixed
+  number of cells. A larger set has both a larger sum and a larger drop, so sets of different sizes correlate
+  even for random maps of positive values.
 """
 
-import argparse
-import os
-import pathlib
+import keras
+import numpy as np
+import tensorflow as tf
+import xplique.metrics as xplique
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import tf_learnprop as tlp
+from benchmarks.evaluation import methods, options, subjects
+from tf_learnprop import metrics
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-import xplique.metrics as xplique  # noqa: E402
-from evaluation import methods, subjects  # noqa: E402
-
-import tf_learnprop as tlp  # noqa: E402
-from tf_learnprop import metrics  # noqa: E402
-
-#: Images, and steps of the curves, a divisor of the number of pixels.
+#: Number of images, and of steps of the curves, a divisor of the number of pixels.
 SUBJECTS = {"cifar_resnet20": (32, 16), "imagenet_lite0": (8, 14)}
 GRID = 8
 SUBSET = 0.2
 
 
 def maps_of(subject, images, labels):
-    """Maps of three kinds: noise, edges, and smooth ones that follow the model."""
+    """Three kinds of maps: noise, edges, and smooth maps that depend on the model."""
     explain = {method.name: method.explain for method in methods.baselines(seed=0)}
     return {
         "random": explain["random"](images, labels),
@@ -48,7 +40,7 @@ def maps_of(subject, images, labels):
 
 
 def curve_scores(subject, images, labels, maps, steps):
-    """Scores `[n]` by measure: (ours, xplique's)."""
+    """Dict from a measure to scores `[n]`: (ours, xplique's)."""
     pixels = maps[0].size
     order = maps.reshape(-1, pixels).argsort(1, kind="stable")
     ranks = order.argsort(1).reshape(maps.shape).astype(np.float32)
@@ -68,13 +60,13 @@ def curve_scores(subject, images, labels, maps, steps):
 
 
 def mu_fidelity(forward, images, labels, maps, samples, seed):
-    """Our µFidelity `[n]`, as xplique's is: ranks, on a grid, with 0 for what is removed."""
+    """Our µFidelity `[n]` with xplique's settings: ranks, on a grid, removed cells set to 0."""
     options = dict(grid=GRID, subset=SUBSET, samples=samples, correlation="spearman", fill=0.0, seed=seed)
     return metrics.mu_fidelity(forward, images, maps, labels, **options)
 
 
 def of_same_sets(subject, images, labels, maps, samples):
-    """µFidelity `[n]` of the same sets: (ours, xplique's)."""
+    """µFidelity `[n]` with the same sets: (ours, xplique's)."""
     kept = _kept(images.shape[1:], samples)
 
     class SameSets(xplique.MuFidelity):
@@ -87,7 +79,7 @@ def of_same_sets(subject, images, labels, maps, samples):
 
 
 def _kept(shape, samples):
-    """The pixels that ours keeps, float32 `[samples, h, w, 1]`: what it makes of an image of ones."""
+    """The pixels that our function keeps, float32 `[samples, h, w, 1]`, found on an image of ones."""
     seen = []
 
     def record(images):
@@ -99,7 +91,7 @@ def _kept(shape, samples):
 
 
 def of_own_sets(subject, images, labels, maps, samples, seeds):
-    """µFidelity, mean over the images, one value a seed: (ours, xplique's)."""
+    """µFidelity, mean over the images, one value for each seed: (ours, xplique's)."""
     ours, theirs = [], []
     for seed in range(seeds):
         ours.append(mu_fidelity(subject.forward, images, labels, maps, samples, seed).mean())
@@ -115,7 +107,7 @@ def _theirs(measure, model, images, labels, maps, **options):
 
 
 def _one_by_one(measure, model, images, labels, maps, **options):
-    """Its value for each image: as it returns the mean of those it gets, it gets them one by one."""
+    """A value for each image: xplique returns the mean over its images, so it gets them one by one."""
     single = [slice(k, k + 1) for k in range(len(images))]
     return [_theirs(measure, model, images[k], labels[k], maps[k], **options) for k in single]
 
@@ -124,10 +116,10 @@ def _row(*cells):
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def compare(name, samples, seeds):
+def compare(name, cache, samples, seeds):
     """Prints the rows of a subject."""
     count, steps = SUBJECTS[name]
-    subject = subjects.load(name, pathlib.Path("results/quality/cache"))
+    subject = subjects.load(name, cache)
     images, labels = subject.test[:count], subject.labels[:count]
     for kind, maps in maps_of(subject, images, labels).items():
         deterministic = {
@@ -145,28 +137,18 @@ def compare(name, samples, seeds):
         _row(name, kind, "µFidelity, own sets", *values, gap, "")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--subjects", default=",".join(SUBJECTS), help=f"of {', '.join(SUBJECTS)}; by commas")
-    parser.add_argument("--samples", type=int, default=64, help="sets of µFidelity, at least 2")
-    parser.add_argument("--seeds", type=int, default=4, help="repetitions of µFidelity, at least 2")
-    arguments = parser.parse_args()
-    names = arguments.subjects.split(",")
-    if unknown := set(names) - set(SUBJECTS):
-        parser.error(f"--subjects must be of {', '.join(SUBJECTS)}. Received: {', '.join(sorted(unknown))}")
-    for option in ("samples", "seeds"):
-        if getattr(arguments, option) < 2:
-            parser.error(f"--{option} must be at least 2. Received: {getattr(arguments, option)}")
+def add_options(parser):
+    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--samples", type=options.at_least(2), default=64, help="sets of µFidelity")
+    parser.add_argument("--seeds", type=options.at_least(2), default=4, help="repetitions of µFidelity")
 
+
+def run(arguments):
     titles = ("model", "maps", "measure", "ours", "xplique", "mean difference", "largest of an image")
     _row(*titles)
     _row(*["---"] * len(titles))
-    for name in names:
+    for name in arguments.subjects:
         try:
-            compare(name, arguments.samples, arguments.seeds)
+            compare(name, arguments.results / "cache", arguments.samples, arguments.seeds)
         except subjects.MissingData as reason:
             print(f"{name} is left out: {reason}.")
-
-
-if __name__ == "__main__":
-    main()

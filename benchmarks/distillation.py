@@ -1,26 +1,20 @@
-"""Do refined maps teach the rules of one pass? Rules trained on towards them, beside guidance alone.
+"""Do refined maps teach the rules of one pass? Rules trained further towards them, beside guidance alone.
 
-    python benchmarks/distillation.py --subject cifar_resnet20
-
-Refinement adapts each train image's map; the rules, trained already, then go on with the loss
-guidance + weight·(1 − r), r the correlation of their map with the refined one, and, as a control, with the
-guidance alone on the same images. Measured on test images, like `benchmarks/quality.py`.
+Each train image's map is refined. The trained rules are then trained further with the loss
+guidance + weight·(1 − r), where r is the correlation of their map with the refined one; weight 0 is the
+control, guidance alone on the same images. Measured on test images, like in `quality`. Rows are kept in
+RESULTS/distillation.jsonl.
 """
 
-import argparse
-import json
-import os
-import pathlib
+import functools
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import keras
+import numpy as np
+import tensorflow as tf
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from evaluation import measures, our_rules, subjects, tables, universal_rule  # noqa: E402
-
-import tf_learnprop as tlp  # noqa: E402
-from tf_learnprop.training import step  # noqa: E402
+import tf_learnprop as tlp
+from benchmarks.evaluation import learned_rules, measures, options, results, subjects, tables, universal_rule
+from tf_learnprop.training import step
 
 
 def correlation(maps, others):
@@ -35,7 +29,7 @@ def correlation(maps, others):
 
 
 def distil(wrapped, images, teachers, weight, steps, batch_size, seed):
-    """Trains the rules on; returns the last 20 steps' mean correlation with the refined maps."""
+    """Trains the rules further; returns the last 20 steps' mean correlation with the refined maps."""
     objective = tlp.objectives.AreaGuidance(seed=seed)
     optimizer = keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(2e-3, steps), global_clipnorm=1.0
@@ -58,53 +52,69 @@ def distil(wrapped, images, teachers, weight, steps, batch_size, seed):
     return float(np.mean(found[-20:]))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--subject", default="cifar_resnet20", choices=subjects.NAMES)
-    parser.add_argument("--images", type=int, default=60)
-    parser.add_argument("--teachers", type=int, default=300, help="train images whose maps are refined")
-    parser.add_argument("--refine-steps", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 1.0, 5.0])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("results/quality/cache"))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/distillation"))
-    arguments = parser.parse_args()
-    subject = subjects.load(arguments.subject, arguments.cache)
-    context = measures.Context(subject, arguments.images, 14, 0, 0, arguments.seed)
-    generator = universal_rule.held_out(subject.name, arguments.cache, arguments.seed)
-    rules = our_rules.path(
-        subject,
-        arguments.cache,
-        False,
-        arguments.seed,
-        lambda model: universal_rule.wrapped(model, generator),
+def add_options(parser):
+    options.add_subject(parser)
+    parser.add_argument(
+        "--teachers", type=options.at_least(1), default=300, help="train images whose maps are refined"
     )
-    keras.utils.set_random_seed(arguments.seed)
+    parser.add_argument("--refine-steps", type=options.at_least(1), default=20)
+    parser.add_argument("--steps", type=options.at_least(1), default=150)
+    parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 1.0, 5.0])
+
+
+def run(arguments):
+    cache, seed = arguments.results / "cache", arguments.seed
+    subject = subjects.load(arguments.subject, cache)
+    context = measures.Context(subject, arguments.images, 14, 0, 0, seed)
+    rules = learned_rules.path(
+        subject,
+        cache,
+        False,
+        seed,
+        "universal, family unseen",
+        lambda model: universal_rule.wrapped(model, universal_rule.held_out(subject.name, cache, seed)),
+    )
+    store = results.ResultStore(arguments.results / "distillation.jsonl")
     images = subject.train[: arguments.teachers]
-    teacher = tlp.wrap_model(subject.model, rule=str(rules))
-    refined = teacher.explain(images, refine_steps=arguments.refine_steps)
+    teacher = tlp.wrap_model(subject.model, rule=rules)
+    _, batch_size = learned_rules.schedule(subject.name, quick=False)
+
+    @functools.cache
+    def refined():
+        return teacher.explain(images, refine_steps=arguments.refine_steps)
+
+    def measured(explain):
+        return measures.fidelity(context, np.asarray(explain(context.images, context.labels)))
+
+    def distilled(weight):
+        wrapped, teachers = tlp.wrap_model(subject.model, rule=rules), refined()
+        keras.utils.set_random_seed(seed)
+        likeness = distil(wrapped, images, teachers, weight, arguments.steps, batch_size, seed)
+        return {**measured(wrapped.explain), "likeness": likeness}
+
+    refine = functools.partial(teacher.explain, refine_steps=arguments.refine_steps)
     ways = {
-        "before": teacher.explain,
-        "before, refined": lambda x, y: teacher.explain(x, y, refine_steps=arguments.refine_steps),
+        "before": ({}, lambda: measured(teacher.explain)),
+        "before, refined": ({"refine_steps": arguments.refine_steps}, lambda: measured(refine)),
     }
-    _, batch_size = our_rules.schedule(subject.name, quick=False)
-    likeness = {}
     for weight in arguments.weights:
-        wrapped = tlp.wrap_model(subject.model, rule=str(rules))
-        name = f"after, weight {weight:g}"
-        likeness[name] = distil(wrapped, images, refined, weight, arguments.steps, batch_size, arguments.seed)
-        ways[name] = wrapped.explain
-    results, rows = {}, []
-    for name, explain in ways.items():
-        found = measures.fidelity(context, np.asarray(explain(context.images, context.labels)))
-        results[name] = {key: np.asarray(value).tolist() for key, value in found.items()}
-        cells = [tables.interval(results[name][key]) for key in ("fidelity", "fidelity_unseen")]
-        rows.append([name, *cells, f"{likeness[name]:.3f}" if name in likeness else ""])
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / f"{subject.name}.json").write_text(json.dumps(results))
+        settings = {
+            "refine_steps": arguments.refine_steps,
+            "teachers": len(images),
+            "training_steps": arguments.steps,
+            "weight": weight,
+        }
+        ways[f"after, weight {weight:g}"] = (settings, functools.partial(distilled, weight))
+    rows = []
+    for name, (settings, compute) in ways.items():
+        settings = {
+            "subject": [subject.name, subject.digest],
+            "rules": results.file_digest(rules),
+            **context.settings,
+            **settings,
+        }
+        code = (*results.RULES, *results.MEASURES, correlation, distil)
+        result = store.get_or_compute(settings, code, compute)
+        cells = [tables.interval(result[key]) for key in ("fidelity", "fidelity_unseen")]
+        rows.append([name, *cells, f"{result['likeness']:.3f}" if "likeness" in result else ""])
     print(tables.table(["", "ins−del, 5 fills", "unseen fills", "r with refined maps, training"], rows))
-
-
-if __name__ == "__main__":
-    main()

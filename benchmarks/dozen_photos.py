@@ -1,25 +1,19 @@
 """Draws maps of several methods side by side, for a dozen photos that come with Python packages.
 
-python benchmarks/dozen_photos.py      # writes results/dozen_photos.jpg
+The figure is written to RESULTS/dozen_photos.jpg.
 """
 
-import argparse
-import os
-import pathlib
+import matplotlib.cbook
+import numpy as np
+import skimage.data
+import sklearn.datasets
+from PIL import Image
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import tf_learnprop as tlp
+from benchmarks.evaluation import methods, options, results, subjects, universal_rule
+from tf_learnprop import zoo
 
-import matplotlib.cbook  # noqa: E402
-import numpy as np  # noqa: E402
-import skimage.data  # noqa: E402
-import sklearn.datasets  # noqa: E402
-from evaluation import methods, subjects, universal_rule  # noqa: E402
-from PIL import Image  # noqa: E402
-
-import tf_learnprop as tlp  # noqa: E402
-from tf_learnprop import zoo  # noqa: E402
-
-RULES = pathlib.Path(__file__).parents[1] / "saved_rules" / "efficientnet_lite0.keras"
+RULES = results.ROOT / "saved_rules" / "efficientnet_lite0.keras"
 NAMES = "chelsea coffee rocket astronaut camera coins clock hubble_deep_field stereo_motorcycle".split()
 PEERS = ("Guided Backprop", "Grad-CAM", "Grad-CAM++", "RISE")
 
@@ -39,13 +33,12 @@ def photos():
     return np.stack([zoo.load_image(photo) for photo in grey])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--masks", type=int, default=2000, help="of RISE")
-    parser.add_argument("--refine-steps", type=int, default=20)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("results/quality/cache"))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/dozen_photos.jpg"))
-    arguments = parser.parse_args()
+def add_options(parser):
+    parser.add_argument("--masks", type=options.at_least(1), default=2000, help="of RISE")
+    parser.add_argument("--refine-steps", type=options.at_least(1), default=20)
+
+
+def run(arguments):
     model = zoo.efficientnet_lite0()
     shown = photos()
     images = zoo.preprocess(shown)
@@ -57,16 +50,14 @@ def main():
             found = variant.form(method.explain(images, classes), images)
             maps[method.name] = found - found.min((1, 2), keepdims=True)  # RISE's have no zero of their own
             print(method.name, flush=True)
-    generator = universal_rule.held_out("imagenet_lite0", arguments.cache, 0)
-    unseen = universal_rule.wrapped(model, generator)
-    trained = tlp.wrap_model(model, str(RULES))
+    hypernetwork = universal_rule.held_out("imagenet_lite0", arguments.results / "cache", 0)
+    unseen = universal_rule.wrapped(model, hypernetwork)
+    trained = tlp.wrap_model(model, RULES)
     maps["universal, unseen"] = unseen.explain(images, classes)
     maps["trained"] = trained.explain(images, classes)
     maps["trained, refined"] = trained.explain(images, classes, refine_steps=arguments.refine_steps)
     titles = [zoo.class_names()[number] for number in classes]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    tlp.plotting.compare(shown, maps, titles=titles).savefig(arguments.out, dpi=60)
-
-
-if __name__ == "__main__":
-    main()
+    path = arguments.results / "dozen_photos.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tlp.plotting.compare(shown, maps, titles=titles).savefig(path, dpi=60)
+    print(f"written to {path}")

@@ -1,31 +1,24 @@
 """Speed and size of an exported model: a served map against `explain` and against a served forward pass.
 
-    python benchmarks/serving.py            prints a table, writes results/serving.json
-
-EfficientNet-Lite0 with its trained rules. What is served runs through TensorFlow's C API, which has the
-loader and the session of TensorFlow Serving without its network. All sides run in one process, one after the
-other in turn, and medians are compared.
+EfficientNet-Lite0 with its trained rules. The exported models run through TensorFlow's C API, which has the
+loader and the session of TensorFlow Serving without its network. All sides run in one process and take turns,
+and medians are compared. Written to RESULTS/serving.json.
 """
 
-import argparse
 import json
 import pathlib
-import sys
 import tempfile
 import time
 
 import numpy as np
 import tensorflow as tf
-from speed import RESULTS, seconds
 
 import tf_learnprop as tlp
+from benchmarks.evaluation import clock, options, results
+from examples.serving import c_api
 from tf_learnprop import zoo
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "examples" / "serving"))
-import c_api  # noqa: E402
-
-RULES = ROOT / "saved_rules" / "efficientnet_lite0.keras"
+RULES = results.ROOT / "saved_rules" / "efficientnet_lite0.keras"
 FORWARD, EXPLAIN = "served forward pass", "explain"
 
 
@@ -35,7 +28,7 @@ def size(folder):
 
 
 def first_request(path, request):
-    """Seconds to load a model, and of its first request, which compiles."""
+    """Seconds to load a model, and to answer its first request, which compiles."""
     start = time.perf_counter()
     model = c_api.SavedModel(path)
     loaded = time.perf_counter()
@@ -46,13 +39,13 @@ def first_request(path, request):
 
 
 def measure(wrapped, served, forward, batch, rounds):
-    """Rows of one batch size: dict side -> (seconds an image, ratios to a forward pass and to `explain`)."""
+    """Dict from a side to (seconds an image, ratio to a served forward pass, ratio to `explain`)."""
     shape = (batch, *wrapped.source.input_shape[1:])
     images = np.random.default_rng(0).normal(size=shape).astype("float32")
     photos = [tf.io.encode_jpeg(np.uint8(127 + 64 * np.clip(image, -1.9, 1.9))).numpy() for image in images]
     encoded = {"encoded": np.array(photos, object)}
     (name,) = forward.signatures["serving_default"][0]
-    times = seconds(
+    times = clock.seconds(
         {
             FORWARD: lambda: forward.run("serving_default", {name: images}),
             EXPLAIN: lambda: wrapped.explain(images),
@@ -66,12 +59,13 @@ def measure(wrapped, served, forward, batch, rounds):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
-    parser.add_argument("--rounds", type=int, default=21, help="counted rounds at batch 1; a third at larger")
-    arguments = parser.parse_args()
+def add_options(parser):
+    whole = options.at_least(1)
+    parser.add_argument("--batches", nargs="+", type=whole, default=[1, 16])
+    parser.add_argument("--rounds", type=whole, default=21, help="at batch 1; a third at larger batches")
 
+
+def run(arguments):
     wrapped = tlp.wrap_model(zoo.efficientnet_lite0(), rule=RULES)
     report = {"tensorflow": tf.__version__, "batches": {}}
     with tempfile.TemporaryDirectory() as folder:
@@ -92,10 +86,7 @@ def main():
             print(f"\nbatch {batch}\n{'':32}{'ms/image':>10}{'x forward':>12}{'x explain':>12}")
             for side, (value, by_forward, by_explain) in rows.items():
                 print(f"{side:32}{1e3 * value:10.1f}{by_forward:12.2f}{by_explain:12.2f}", flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "serving.json").write_text(json.dumps(report, indent=1))
-    print(f"\nwritten to {RESULTS / 'serving.json'}")
-
-
-if __name__ == "__main__":
-    main()
+    path = arguments.results / "serving.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1))
+    print(f"\nwritten to {path}")

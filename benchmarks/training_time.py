@@ -1,25 +1,18 @@
 """Quality over the steps and seconds of training, from the plain start and from the universal rule.
 
-    python benchmarks/training_time.py --subject cifar_resnet20
-
 The universal rule is one that never saw a model of this family. Measured is insertion − deletion over five
-fills on test images, the clock standing still for it. Writes JSON and a figure.
+fills on test images; the clock stands still meanwhile. Kept in RESULTS/training_time.jsonl, drawn to
+RESULTS/training_time/SUBJECT.png.
 """
 
-import argparse
-import json
-import os
-import pathlib
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import keras
+import numpy as np
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-from evaluation import measures, our_rules, subjects, universal_rule  # noqa: E402
-
-import tf_learnprop as tlp  # noqa: E402
-from tf_learnprop import metrics  # noqa: E402
+import tf_learnprop as tlp
+from benchmarks.evaluation import learned_rules, measures, options, results, subjects, universal_rule
+from tf_learnprop import metrics
 
 STEPS = (0, 10, 25, 50, 100, 200, 300, 400, 500)
 
@@ -63,7 +56,7 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 def draw(runs, path):
-    """The figure: a line a start, with its 95 % bootstrap band."""
+    """Draws the figure: a line for each start, with its 95 % bootstrap band."""
 
     def line(rows, measure):
         return [np.array([row["seconds"] for row in rows]), *np.array([row[measure] for row in rows]).T]
@@ -79,36 +72,46 @@ def draw(runs, path):
     figure.savefig(path, dpi=120)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--subject", default="cifar_resnet20", choices=subjects.NAMES)
-    parser.add_argument("--images", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("results/quality/cache"))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/training_time"))
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+def measured(context, wrap, steps):
+    """The rows of `Checkpoints` of a training that starts from what `wrap` makes of the model."""
+    subject, seed = context.subject, context.seed
+    _, batch_size = learned_rules.schedule(subject.name, quick=False)
+    wrapped = wrap(subject.model)
+    keras.utils.set_random_seed(seed)
+    watch = Checkpoints(context, STEPS)
+    learned_rules.fit(wrapped, subject.train, steps, batch_size, seed, callbacks=[watch])
+    return watch.rows
 
-    subject = subjects.load(arguments.subject, arguments.cache)
+
+def add_options(parser):
+    options.add_subject(parser)
+    parser.add_argument("--steps", type=options.at_least(1), default=500)
+
+
+def run(arguments):
+    cache = arguments.results / "cache"
+    subject = subjects.load(arguments.subject, cache)
     context = measures.Context(subject, arguments.images, 14, 0, 0, arguments.seed)
-    generator = universal_rule.held_out(subject.name, arguments.cache, arguments.seed)
-    starts = {
-        "plain start": tlp.wrap_model(subject.model),
-        "from the universal rule": universal_rule.wrapped(subject.model, generator),
-    }
-    _, batch_size = our_rules.schedule(subject.name, quick=False)
+    store = results.ResultStore(arguments.results / "training_time.jsonl")
+
+    def universal(model):
+        hypernetwork = universal_rule.held_out(subject.name, cache, arguments.seed)
+        return universal_rule.wrapped(model, hypernetwork)
+
     runs = {}
-    for name, wrapped in starts.items():
-        print(name)
-        keras.utils.set_random_seed(arguments.seed)
-        watch = Checkpoints(context, STEPS)
-        our_rules.fit(wrapped, subject.train, arguments.steps, batch_size, arguments.seed, callbacks=[watch])
-        runs[name] = watch.rows
-    path = arguments.out / f"{subject.name}.json"
-    path.write_text(json.dumps(runs, indent=1))
-    draw(runs, path.with_suffix(".png"))
-
-
-if __name__ == "__main__":
-    main()
+    for name, wrap in {"plain start": tlp.wrap_model, "from the universal rule": universal}.items():
+        print(name, flush=True)
+        runs[name] = store.get_or_compute(
+            {
+                "subject": [subject.name, subject.digest],
+                "start": name,
+                "training_steps": arguments.steps,
+                **context.settings,
+            },
+            (*results.RULES, *results.MEASURES, Checkpoints, measured),
+            lambda wrap=wrap: measured(context, wrap, arguments.steps),
+        )
+    path = arguments.results / "training_time" / f"{subject.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(runs, path)
+    print(f"written to {path}")

@@ -1,34 +1,25 @@
-"""Trains the universal rule that comes with the package, on all models of `evaluation/universal_rule.py`.
+"""Trains the universal rule that comes with the package.
 
-    python benchmarks/universal.py
-
-writes `tf_learnprop/backward/universal.weights.h5`. How it does on models that it never saw is measured by
-`quality.py`, with rules trained on models of other families alone.
+It is trained on the models of `evaluation/universal_rule.py` and written to
+`tf_learnprop/backward/universal.weights.h5`, or to --out. How well it does on models that it never saw is
+measured by `quality`, with rules that were trained on models of other families alone.
 """
 
-import argparse
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from benchmarks.evaluation import options, results, universal_rule
 
-from evaluation import universal_rule  # noqa: E402
+PACKAGED = results.ROOT / "tf_learnprop" / "backward" / "universal.weights.h5"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=universal_rule.STEPS)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("results/quality/cache"))
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("tf_learnprop/backward/universal.weights.h5")
+def add_options(parser):
+    parser.add_argument("--steps", type=options.at_least(1), default=universal_rule.STEPS)
+    options.add_seed(parser)
+    parser.add_argument("--out", type=pathlib.Path, default=PACKAGED, help="ends in .weights.h5")
+
+
+def run(arguments):
+    hypernetwork = universal_rule.train(
+        universal_rule.TRAINED_ON, arguments.results / "cache", arguments.seed, arguments.steps
     )
-    arguments = parser.parse_args()
-    generator = universal_rule.train(
-        universal_rule.TRAINED_ON, arguments.cache, arguments.seed, arguments.steps
-    )
-    generator.save_weights(arguments.out)
-
-
-if __name__ == "__main__":
-    main()
+    hypernetwork.save_weights(arguments.out)

@@ -19,6 +19,7 @@ from tf_learnprop.model import PropagationModel
 from tf_learnprop.saving import load_rules, save_rules
 from tf_learnprop.training import baselines as fills
 from tf_learnprop.training import objectives
+from tf_learnprop.training.hypernetwork import train_universal_rule
 from tf_learnprop.wrapping import wrap_model
 
 # The public modules have short names, `tf_learnprop.rules`, wherever they stand in the package.
@@ -48,6 +49,7 @@ __all__ = [
     "readouts",
     "rules",
     "save_rules",
+    "train_universal_rule",
     "universal",
     "wrap_model",
     "zoo",

@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/quality.py`."""
+"""What the benchmarks share: subjects, methods, measures, kept results and tables."""

@@ -1,4 +1,4 @@
-"""What is measured of each method: one value an image, by name."""
+"""The measures of a method's maps: dicts from names to one value for each image."""
 
 import functools
 
@@ -6,24 +6,24 @@ import numpy as np
 
 from tf_learnprop import metrics
 
-#: RISE's blur, 11 pixels and sigma 5, at every size: in proportion it would leave small images sharp.
+#: RISE's blur, 11 pixels and sigma 5, at every image size: in proportion it would leave small images sharp.
 BLUR = functools.partial(metrics.gaussian_blur, kernel=11, sigma=5.0)
 FILLS = {"blur": BLUR, "mean": "mean", "noise": "noise", "image": "image", "neighbours": "neighbours"}
 #: Fills that the training of rules never uses.
 UNSEEN = ("image", "neighbours")
-#: Images on which max-sensitivity is measured, which takes many maps.
+#: Images for max-sensitivity, which takes many maps.
 SENSITIVITY_COUNT = 12
 
 
 class Context:
-    """A subject with the images that are measured, and how much is spent on them.
+    """A subject with the images that are measured, and the effort spent on them.
 
     Args:
         subject: `Subject`.
-        count: int, images at most.
-        steps: int, points of the insertion and deletion curves, the first not counted.
+        count: int, number of images at most.
+        steps: int, points of the insertion and deletion curves, without the first.
         samples: int, sets of µFidelity and squares of infidelity.
-        mosaics: int, mosaics at most.
+        mosaics: int, number of mosaics at most.
         seed: int.
     """
 
@@ -45,7 +45,7 @@ class Context:
 
     @property
     def settings(self):
-        """What results depend on, to tell whether those of an earlier run still hold."""
+        """Settings that results depend on, as JSON values."""
         return {
             "images": len(self.images),
             "steps": self.steps,
@@ -69,7 +69,7 @@ def fidelity(context, maps, images=None, labels=None):
 
 
 def degradation(context, maps):
-    """LeRF − MoRF in tiles of 8 and of 14 pixels at 224, under the fill from neighbours."""
+    """LeRF − MoRF in tiles of 8 and of 14 pixels (for images of 224), filled from neighbours."""
     values = {}
     for pixels in (8, 14):
         tile = max(round(pixels * maps.shape[1] / 224), 1)
@@ -100,22 +100,22 @@ def complexity(context, maps):
 
 
 def class_sensitivity(context, maps, explain, least_likely):
-    """Rank correlation of the maps of the predicted and of the least likely class; lower is better."""
+    """Rank correlation between maps of the predicted and of the least likely class; lower is better."""
     others = explain(context.images, least_likely)
     return {"class_sensitivity": metrics.similarity(maps, others).rank_correlation}
 
 
 def max_sensitivity(context, explain):
-    """How far a map moves when its image hardly does, on few images."""
+    """How much a map changes when its image hardly changes, on a few images."""
     images, labels = context.images[:SENSITIVITY_COUNT], context.labels[:SENSITIVITY_COUNT]
     return {"max_sensitivity": metrics.max_sensitivity(explain, images, labels, samples=3, seed=context.seed)}
 
 
 def pointing(explain, mosaics):
-    """Does a map of a mosaic point at the class' cell? Two measures, each the mean over the cells.
+    """Whether the map of a mosaic points at the cell of the class; means over the cells.
 
-    The grid pointing game, a share of the positive attribution; and the share of the highest ranks, for
-    which it does not matter where a map's zero lies.
+    Two measures: the grid pointing game, a share of the positive attribution; and the share of the highest
+    ranks, which does not depend on where a map's zero is.
     """
     cells = mosaics.labels.shape[1]
     side = int(cells**0.5)

@@ -1,11 +1,12 @@
-"""The methods that ours is compared with: xplique's, and trivial baselines of our own.
+"""The methods that ours are compared with: those of xplique, and trivial baselines.
 
-Explained is the logit of the target class; the methods that perturb (Occlusion, RISE, Sobol) get its softmax
-probability. What is hidden, and where Integrated Gradients starts, is 0: the mean colour of normalised
-photos, the background of digits.
+The logit of the target class is explained; the methods that perturb (Occlusion, RISE, Sobol) explain its
+softmax probability. Hidden pixels are set to 0, and Integrated Gradients starts from 0: the mean colour of
+normalised photos, the background of digits.
 
-Sizes follow the image's side: Occlusion's patch is 1/7 of it, at least 2 pixels, and moves by 1/14; RISE's
-grid has 7 cells a side, Sobol's 8, and fewer where RISE's would be smaller than two pixels, Sobol's than one.
+Sizes follow the image's side: Occlusion's patch is 1/7 of it, at least 2 pixels, and moves by 1/14. RISE's
+grid has 7 cells a side and Sobol's 8, or fewer, so that no cell of RISE is smaller than two pixels and none
+of Sobol is smaller than one.
 """
 
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ class Method(NamedTuple):
         explain: function from (images float32 `[n, h, w, c]`, targets int `[n]`) to raw attributions.
         variants: `Variant`s, of which the best is taken.
         note: str, what a reader must know.
+        source: str, the package that the method comes from; "" for one of the baselines here.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Method(NamedTuple):
     explain: Any
     variants: tuple = (Variant("", lambda raw, images: np.asarray(raw)),)
     note: str = ""
+    source: str = ""
 
 
 def methods(model, *, spread, rise_masks=1000, sobol_designs=32, seed=0):
@@ -144,16 +147,18 @@ def peers(model, spread, rise_masks, sobol_designs, seed):
     # Seeded only where something is drawn: seeding empties TensorFlow's caches, so that a gradient takes ten
     # times as long.
     seeds = {"SmoothGrad": seed, "RISE": seed}
-    return [
-        Method(name, passes, _with_classes(explainer, model, seeds.get(name)), variants, notes.get(name, ""))
-        for name, passes, explainer, variants in found
-    ]
+    methods_of_xplique = []
+    for name, passes, explainer, variants in found:
+        explain = _with_classes(explainer, model, seeds.get(name))
+        note = notes.get(name, "")
+        methods_of_xplique.append(Method(name, passes, explain, variants, note, source="xplique"))
+    return methods_of_xplique
 
 
 def grad_cam(model):
     """Grad-CAM alone, a `Method`."""
     name, passes, explainer, variants = _grad_cam(model)
-    return Method(name, passes, _with_classes(explainer, model, None), variants)
+    return Method(name, passes, _with_classes(explainer, model, None), variants, source="xplique")
 
 
 def _grad_cam(model):
@@ -163,7 +168,7 @@ def _grad_cam(model):
 
 
 def _with_classes(explainer, model, seed):
-    """Its `explain` with class ids in place of one-hot targets, seeded unless `seed` is None."""
+    """Its `explain`, which takes class ids instead of one-hot targets; seeded unless `seed` is None."""
 
     def explain(images, targets):
         if seed is not None:
@@ -176,12 +181,12 @@ def _with_classes(explainer, model, seed):
 
 
 def _last_spatial(model):
-    """Name of the last layer that gives feature maps: the last activation before the pooling."""
+    """Name of the last layer with feature maps: the last activation before the pooling."""
     return [layer.name for layer in model.layers if len(layer.output.shape) == 4][-1]
 
 
 def _guided_note(model):
-    """Whether xplique's Guided Backprop, which reaches ReLUs of the usual kinds alone, is the whole of it."""
+    """A note if xplique's Guided Backprop, which reaches only plain ReLUs, misses some activations."""
     from xplique.attributions import GuidedBackprop
 
     image = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype(np.float32)
@@ -218,7 +223,7 @@ _PLAIN = (Variant("", _plain),)
 
 
 def _each_blurred(name, form):
-    """The form as it is, and under a Gaussian blur of 1/32 of the side (at least a pixel)."""
+    """The form as it is, and blurred by a Gaussian of 1/32 of the side, at least one pixel."""
 
     def blurred(raw, images):
         maps = tf.constant(form(raw, images), tf.float32)

@@ -1,7 +1,7 @@
-"""Sanity checks of our maps: does a random model change them, does the signal heed the later layers?"""
+"""Sanity checks of our maps: does a random model change them, does the signal depend on the later layers?"""
 
 import tf_learnprop as tlp
-from evaluation import methods, our_rules, subjects
+from benchmarks.evaluation import learned_rules, methods, subjects
 from tf_learnprop import metrics
 
 #: Images whose maps are compared.
@@ -9,19 +9,19 @@ COUNT = 16
 
 
 def randomisation(subject, rules, layers, schedule, seed, wrap):
-    """Rank correlation with the maps of the trained model, after its layers were randomised one by one.
+    """Similarity to the maps of the trained model after its layers are randomised one by one.
 
     Args:
         subject: `Subject`.
         rules: path of its rule file.
-        layers: int, how many steps from the top layer to all layers are looked at.
-        schedule: (steps, batch size) of a training, or None to leave out "rules retrained".
+        layers: int, number of steps from the top layer to all layers.
+        schedule: (steps, batch size) of a training, or None to skip "rules retrained".
         seed: int.
         wrap: function from a model to the wrapped model that a training starts from.
 
     Returns:
-        dict from the name of a test to a list of (layer, mean rank correlation, mean SSIM). "retrained"
-        trains rules anew on the randomised model; Grad-CAM's own figures say what "near 0" can mean.
+        dict from the name of a test to a list of (layer, mean rank correlation, mean SSIM). "rules
+        retrained" trains rules on the randomised model. Grad-CAM is there to show what "near 0" means.
     """
     images, labels = subject.test[:COUNT], subject.labels[:COUNT]
     wrapped = {}
@@ -32,7 +32,7 @@ def randomisation(subject, rules, layers, schedule, seed, wrap):
         return wrapped[id(model)].explain(images, labels)
 
     def retrained(model, images):
-        return our_rules.fit(wrap(model), subject.train, *schedule, seed=seed).explain(images, labels)
+        return learned_rules.fit(wrap(model), subject.train, *schedule, seed=seed).explain(images, labels)
 
     def grad_cam(model, images):
         method = methods.grad_cam(subjects.flat(model))
@@ -56,7 +56,7 @@ def randomisation(subject, rules, layers, schedule, seed, wrap):
 
 
 def convergence(subject, rules, seed):
-    """Mean cosine of the signals at the input that start from random directions at the output; 1 is failure.
+    """Mean cosine between input signals that start from random directions at the output; 1 is a failure.
 
     Args:
         subject: `Subject`.

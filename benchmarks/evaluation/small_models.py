@@ -1,4 +1,4 @@
-"""The models that the benchmark trains on the spot; convolutional up to their pooling, linear outputs."""
+"""Models that the benchmark trains itself: convolutional up to their pooling, with linear outputs."""
 
 import keras
 from keras import layers
@@ -7,10 +7,10 @@ from tf_learnprop import zoo
 
 
 def trained(name, images, labels):
-    """A model of that name, trained from a fixed seed.
+    """Trains the model of that name from a fixed seed.
 
     Args:
-        name: one of those below.
+        name: str, name of an architecture below.
         images: float32 `[n, h, w, c]`, preprocessed.
         labels: int `[n]`.
 
@@ -29,7 +29,7 @@ def trained(name, images, labels):
 
 
 def enlarged(name, model, factor):
-    """The same weights for images `factor` times as large."""
+    """The same model, with the same weights, for images `factor` times as large."""
     height, width, channels = model.input_shape[1:]
     larger = _ARCHITECTURES[name]((factor * height, factor * width, channels), model.output_shape[-1])
     larger.set_weights(model.get_weights())
@@ -72,7 +72,7 @@ def mnist_inception(shape, classes):
 
 
 def animals_vgg(shape, classes):
-    """Eight convolutions with fused ReLUs in the manner of VGG, normalised before each pooling."""
+    """Eight convolutions with fused ReLUs like VGG, with a normalisation before each pooling."""
     x = inputs = keras.Input(shape)
     for filters in (16, 32, 64, 128):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
@@ -101,7 +101,7 @@ def _fit(model, images, labels, epochs, batch_size, rate):
 
 
 def _train_head(model, images, labels):
-    """Trains the last layer on the features of the backbone, which stays as it is."""
+    """Trains the last layer on the features of the backbone, which is not trained."""
     head, backbone = model.get_layer("head"), model.layers[1]
     features = backbone.predict(images, verbose=0)
     inputs = keras.Input(features.shape[1:])

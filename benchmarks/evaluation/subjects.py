@@ -1,15 +1,15 @@
-"""What is measured on: nine models of five data sets, and which images are whose.
+"""The nine models of five data sets that are measured, and the split of their images.
 
-The split is fixed and follows from an image's place, never from what a method makes of it:
+The split is fixed. It follows from an image's position, never from what a method makes of the image:
 
-- `train` images: rules are trained on the first `TRAIN` of these, without labels. Models that are trained on
-  the spot see all of them, with labels, and no others.
-- `tune` images: the peers' variants (sign, blur) are chosen on these.
-- `test` images: all that is reported. Of these, only images that the model gets right are used, and not the
-  first `SET_ASIDE`, on which settings of our own were chosen.
+- `train` images: rules are trained on the first `TRAIN` of these, without labels. Models that the benchmark
+  trains itself see all of them, with labels, and no others.
+- `tune` images: the variants of other methods (sign, blur) are chosen on these.
+- `test` images: everything that is reported. Only images that the model gets right are used, without the
+  first `SET_ASIDE` of them, on which settings of our own methods were chosen.
 
 CIFAR: the files named train and test; the last of the training file tune. ImageNet sample: class indices that
-end in 0…6 train, in 7…9 test; some of the train images tune as well. Animals, MNIST, digits: places that
+end in 0…6 train, in 7…9 test; some of the train images tune as well. Animals, MNIST, digits: positions that
 end in 0…6 train, in 7 tune, in 8 and 9 test.
 """
 
@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from evaluation import small_models
+from benchmarks.evaluation import results, small_models
 from tf_learnprop import zoo
 
 TRAIN = 700
@@ -38,13 +38,14 @@ class Subject(NamedTuple):
         name: str.
         model: `keras.Model` that gives logits.
         forward: the model as a `tf.function`.
-        enlarged: function from a factor to the same model, its weights shared in value, for images that many
-            times as large.
+        enlarged: function from a factor to the same model, with the same weights, for images that many times
+            as large.
         train: float32 `[n, h, w, c]`, preprocessed.
         tune: the same.
-        test: the same, only images that the model gets right, without those set aside.
+        test: the same; only images that the model gets right, without those set aside.
         labels: int `[n]`, those of `test`.
         accuracy: float, share of all test images that the model gets right.
+        digest: str, hash of the model's weights and of all images.
     """
 
     name: str
@@ -56,10 +57,11 @@ class Subject(NamedTuple):
     test: np.ndarray
     labels: np.ndarray
     accuracy: float
+    digest: str
 
 
 class MissingData(Exception):
-    """The folder that TF_LEARNPROP_DATA names is not set or lacks what a subject needs."""
+    """TF_LEARNPROP_DATA is not set, or its folder lacks what a subject needs."""
 
 
 def load(name, cache):
@@ -67,7 +69,7 @@ def load(name, cache):
 
     Args:
         name: one of `NAMES`.
-        cache: `pathlib.Path`, folder of models that are trained on the spot.
+        cache: `pathlib.Path`, folder of models that the benchmark trains itself.
 
     Returns:
         `Subject`.
@@ -81,6 +83,7 @@ def load(name, cache):
     function = forward(model)
     predicted = logits(function, data["test"]).argmax(1)
     right = predicted == data["test_labels"]
+    images = [data[part] for part in ("train", "tune", "test", "test_labels")]
     return Subject(
         name,
         model,
@@ -91,6 +94,7 @@ def load(name, cache):
         data["test"][right][SET_ASIDE:],
         data["test_labels"][right][SET_ASIDE:],
         float(right.mean()),
+        results.arrays_digest([*model.get_weights(), *images]),
     )
 
 
@@ -101,12 +105,12 @@ def forward(model):
 
 
 def logits(function, images, batch_size=100):
-    """Logits `[n, classes]` of many images, a batch at a time."""
+    """Logits `[n, classes]` of many images, computed in batches."""
     return np.concatenate([function(images[k : k + batch_size]) for k in range(0, len(images), batch_size)])
 
 
 def flat(model):
-    """The same model without nesting, for methods that don't look into a nested backbone."""
+    """The same model without nesting, for methods that do not look into a nested backbone."""
     backbones = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     if not backbones:
         return model
@@ -133,7 +137,7 @@ def _folder(*parts):
 
 
 def _by_place(images, labels):
-    """The split of what comes without one: by the last digit of each image's place."""
+    """The split of data that comes without one, by the last digit of each image's position."""
     digit = np.arange(len(images)) % 10
     train, tune, test = digit < 7, digit == 7, digit > 7
     order = np.random.default_rng(0).permutation(int(train.sum()))
@@ -180,7 +184,7 @@ def _imagenet(size):
         images = tf.clip_by_value(tf.image.resize(np.stack(images), (size, size), antialias=True), 0, 255)
         return zoo.preprocess(images.numpy()), np.array([int(row["class_index"]) for row in rows])
 
-    # In an order of its own, lest the first hundred be fish and birds.
+    # Shuffled: in the order of the classes, the first hundred are fish and birds.
     rows = [rows[k] for k in np.random.default_rng(0).permutation(len(rows))]
     train, train_labels = read([row for row in rows if int(row["class_index"]) % 10 < 7])
     test, test_labels = read([row for row in rows if int(row["class_index"]) % 10 >= 7])
@@ -199,7 +203,7 @@ def _animals():
     kinds = ("bunny", "cat", "dog")
     files = [sorted((folder / kind).glob("*.jpg")) for kind in kinds]
     images, labels = [], []
-    for row in zip(*files, strict=True):  # one of each in turn, so that every split holds all kinds
+    for row in zip(*files, strict=True):  # one of each in turn, so that every split has all kinds
         for label, path in enumerate(row):
             images.append(tf.io.decode_jpeg(path.read_bytes(), channels=3).numpy())
             labels.append(label)
@@ -228,7 +232,7 @@ def _digits():
 
 
 def _at_size(model, factor):
-    """The same layers for larger images; for models that are convolutional up to their pooling."""
+    """The same model for larger images; it must be convolutional up to its pooling."""
     height, width, channels = model.input_shape[1:]
     enlarged = keras.models.clone_model(
         model, input_tensors=keras.Input((height * factor, width * factor, channels))
@@ -254,12 +258,12 @@ def _efficientnet_lite(name, data, cache):
 
 
 def _trained_here(name, data, cache):
-    path = cache / f"{name}.keras"
+    settings = {"data": results.arrays_digest([data["train"], data["train_labels"]])}
+    path = results.kept_file(cache, name, ".keras", settings, results.SUBJECTS)
     if path.exists():
         model = keras.models.load_model(path)
     else:
         model = small_models.trained(name, data["train"], data["train_labels"])
-        cache.mkdir(parents=True, exist_ok=True)
         model.save(path)
     return model, functools.partial(small_models.enlarged, name, model)
 

@@ -1,4 +1,4 @@
-"""Results as Markdown: means, 95 % bootstrap intervals over images, paired differences against our method."""
+"""Results as Markdown: means, 95 % bootstrap intervals over images, paired differences to our method."""
 
 import numpy as np
 
@@ -28,9 +28,9 @@ def markdown(name, heading, results, ours, sanity):
 
     Args:
         name: str.
-        heading: str, a line about the subject.
-        results: dict from method names to dicts with `passes`, `seconds` (an image), `variant`, `note`
-            and `measures`, a dict from names to lists of one value an image.
+        heading: str, one line about the subject.
+        results: dict from method names to dicts with `passes`, `seconds` (for an image), `variant`, `note`
+            and `measures`, a dict from names to lists with one value for each image.
         ours: str, the method that the others are compared with.
         sanity: dict with `randomisation` and `convergence`, see `evaluation/sanity.py`.
 
@@ -59,11 +59,11 @@ def markdown(name, heading, results, ours, sanity):
 
 
 def summary(results, measure):
-    """A table of means, a row a method and a column a subject, the best of each column in bold.
+    """A table of means with a row for each method and a column for each subject; the best are bold.
 
     Args:
         results: dict from subjects to dicts from methods to results, see `markdown`.
-        measure: str, name of a measure of which more is better.
+        measure: str, name of a measure for which larger is better.
 
     Returns:
         str.
@@ -107,7 +107,7 @@ def _best(results, order, name, larger):
 
 
 def interval(values):
-    """Mean and 95 % bootstrap interval of a list of floats as text; a dash for none."""
+    """Mean and 95 % bootstrap interval of a list of floats as text; a dash if there are none."""
     if not values:
         return "–"
     mean, low, high = metrics.bootstrap_interval(values)
@@ -153,6 +153,6 @@ def _short(value):
 
 
 def table(titles, rows):
-    """A Markdown table of a list of titles and an iterable of rows of cells."""
+    """A Markdown table from a list of titles and an iterable of rows of cells."""
     lines = [titles, ["---"] * len(titles), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -133,39 +133,3 @@ class TestByName:
     def test_no_pixels(self):
         model = toys.linear(toys.rng().normal(size=(6, 3)).astype(np.float32))
         assert np.isfinite(tlp.wrap_model(model, "universal").explain(np.ones((2, 6), np.float32))).all()
-
-
-def test_the_generators_gradient_is_that_of_finite_differences(generator):
-    """The chain rule that its training uses, from the rules' gradients to the generator's weights."""
-    pytest.importorskip("evaluation")
-    import tensorflow as tf
-    from evaluation import subjects, universal_rule
-
-    model = toys.small_cnn(activation=None)
-    images = toys.images(32)
-    subject = subjects.Subject("digits", model, None, None, images, None, None, None, 1.0)
-    member = universal_rule.Member(subject, generator, seed=0)
-    draws = toys.rng(1)
-    pattern = draws.normal(size=(16, 16)).astype(np.float32) / 100
-
-    class Smooth(tlp.objectives.Objective):
-        """A loss without quantiles, which jump; random masks would hide small steps."""
-
-        def call(self, image, maps, original, classify, training=False):
-            return {"loss": tf.reduce_sum(tf.square(maps) * pattern, [1, 2])}
-
-    member.objective = Smooth()
-    batch = tf.constant(images)
-    _, gradients = member._trace(batch)
-    before = generator.get_weights()
-    direction = [draws.normal(size=weight.shape).astype(np.float32) for weight in before]
-    losses = []
-    for step in (3e-3, -3e-3):
-        generator.set_weights([w + step * d for w, d in zip(before, direction, strict=True)])
-        losses.append(float(member._trace(batch)[0]))
-    generator.set_weights(before)
-    numeric = (losses[0] - losses[1]) / 6e-3
-    along = sum(float(np.sum(g * d)) for g, d in zip(gradients, direction, strict=True))
-    norm = np.sqrt(sum(float(np.sum(np.square(g))) for g in gradients))
-    assert norm < 0.999  # not clipped
-    assert along == pytest.approx(numeric, rel=0.03)

@@ -1,15 +1,14 @@
 """What the ablation and the distillation compute, on a small model."""
 
-import ablation
-import distillation
 import keras
 import numpy as np
 import pytest
 import toys
-from evaluation import measures, subjects
 
 import tf_learnprop as tlp
-from tf_learnprop.backward import universal
+from benchmarks import __main__ as command
+from benchmarks import ablation, distillation
+from benchmarks.evaluation import measures, results, subjects
 
 
 @pytest.fixture
@@ -18,7 +17,7 @@ def subject():
     images = toys.images(24)
     labels = np.asarray(model(images)).argmax(1)
     return subjects.Subject(
-        "cifar_toy", model, subjects.forward(model), None, images, None, images[:6], labels[:6], 1.0
+        "cifar_toy", model, subjects.forward(model), None, images, None, images[:6], labels[:6], 1.0, "digest"
     )
 
 
@@ -35,22 +34,69 @@ def test_images_set_aside_are_not_measured(monkeypatch, tmp_path):
     np.testing.assert_array_equal(found.labels, labels[subjects.SET_ASIDE + 1 : -1])
 
 
-def test_each_row_of_the_ablation(subject, tmp_path):
+UNTRAINED, PLAIN = "untrained, input readout", "… masked output guidance (the paper's, plainly read)"
+
+
+def wrap_of(row):
+    return lambda model: tlp.wrap_model(model, rule=row.rule, readout=row.readout)
+
+
+def test_rows_of_the_ablation(subject):
     context = measures.Context(subject, 6, 4, 0, 0, 0)
-    rows = ablation.rows(subject, universal.HyperNetwork(seed=0), seed=0)
+    rows = ablation.rows(seed=0)
     assert len(rows) == 15
-    untrained = "untrained, input readout"
-    for name, (wrap, objective) in rows.items():
-        if name == untrained or "masked output" in name:
-            found = ablation.measured(subject, context, wrap, objective, 1, 0, tmp_path)
-            assert np.shape(found["fidelity"]) == np.shape(found["randomised"]) == (6,)
-            assert np.isfinite(found["fidelity"]).all()
-    assert not list(tmp_path.iterdir())
+    found = {}
+    for name in (UNTRAINED, PLAIN):
+        found[name] = ablation.measured(context, rows[name], wrap_of(rows[name]), 1)
+        assert np.shape(found[name]["fidelity"]) == np.shape(found[name]["randomised"]) == (6,)
+        assert np.isfinite(found[name]["fidelity"]).all()
     wrapped = tlp.wrap_model(subject.model, rule="gradient")
     expected = measures.fidelity(context, wrapped.explain(context.images, context.labels))
-    wrap, objective = rows[untrained]
-    found = ablation.measured(subject, context, wrap, objective, 1, 0, tmp_path)
-    np.testing.assert_allclose(found["fidelity"], expected["fidelity"], atol=1e-6)
+    np.testing.assert_allclose(found[UNTRAINED]["fidelity"], expected["fidelity"], atol=1e-6)
+
+
+def test_settings_of_rows_are_their_own_and_repeat():
+    """Names of layers, which Keras counts up, are no part of them."""
+    first, again, other = (
+        {name: results.key(row.settings, []) for name, row in ablation.rows(seed).items()}
+        for seed in (0, 0, 1)
+    )
+    assert len(set(first.values())) == 15
+    assert first == again
+    assert {name for name in first if first[name] != other[name]} == {
+        name for name, row in ablation.rows(0).items() if row.objective
+    }
+
+
+def test_the_ablation_goes_on_and_measures_changed_rows_anew(subject, monkeypatch, tmp_path, capsys):
+    measured = []
+
+    def measure(context, row, wrap, steps):
+        measured.append((row.rule, steps))
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        one = np.full(6, 0.5)
+        scores = dict.fromkeys(("fidelity", "fidelity_unseen", "class_sensitivity", "randomised"), one)
+        return {"seconds": 1.0, **scores}
+
+    rows = {"a": ablation.Row("gradient"), "b": ablation.Row("relevance"), "c": ablation.Row("deconvnet")}
+    monkeypatch.setattr(ablation, "measured", measure)
+    monkeypatch.setattr(ablation, "rows", lambda seed: rows)
+    monkeypatch.setattr(subjects, "load", lambda name, cache: subject)
+
+    def run(steps="5"):
+        measured_before = len(measured)
+        command.main(["ablation", "--results", str(tmp_path), "--steps", steps])
+        return measured[measured_before:]
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert run() == [("deconvnet", 5)]  # those before the interruption are kept
+    assert run() == []
+    rows = {"new": ablation.Row("guided_backprop"), **rows, "b": ablation.Row("channel_mixing")}
+    assert run() == [("guided_backprop", 5), ("channel_mixing", 5)]
+    assert len(run("6")) == 4
+    assert "| b | .500 [.500, .500] |" in capsys.readouterr().out
 
 
 def test_correlation_is_pearsons():

@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from evaluation import methods, small_models, subjects, tables, universal_rule
 
+from benchmarks.evaluation import methods, small_models, subjects, tables, universal_rule
 from tf_learnprop.backward import universal
 
 

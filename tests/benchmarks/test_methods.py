@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from evaluation import methods
+
+from benchmarks.evaluation import methods
 
 SIDE, CLASSES = 8, 2
 TARGETS = np.array([0, 1])

@@ -17,6 +17,7 @@ from tf_learnprop.backward import readouts, rules
 _WEIGHTS = pathlib.Path(__file__).with_name("universal.weights.h5")
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class HyperNetwork(keras.Model):
     """Makes weights for the rules and the readout of a model; no shape in it depends on the model.
 
@@ -32,7 +33,7 @@ class HyperNetwork(keras.Model):
 
     def __init__(self, hidden=8, width=16, seed=0, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.hidden = hidden
+        self.hidden, self.width, self.seed = hidden, width, seed
         glorot = keras.initializers.GlorotUniform(seed=seed)
         normal = keras.initializers.RandomNormal(stddev=1.0, seed=seed + 1)
         self.feature_kernel = self.add_weight(
@@ -48,6 +49,9 @@ class HyperNetwork(keras.Model):
 
     def call(self, inputs):
         raise NotImplementedError("A `HyperNetwork` makes weights; it computes nothing by itself.")
+
+    def get_config(self):
+        return {"name": self.name, "hidden": self.hidden, "width": self.width, "seed": self.seed}
 
     def weights_for(self, rule_set, read_shapes):
         """Weights for a model's rules and its readout.

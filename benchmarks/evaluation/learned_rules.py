@@ -1,14 +1,14 @@
-"""Our side of the comparison: rules trained for each subject, from its train images alone."""
+"""Rules trained for a subject, from its train images alone."""
 
-import pathlib
 import time
 
 import keras
 import tensorflow as tf
 
 import tf_learnprop as tlp
+from benchmarks.evaluation import results
 
-#: Steps and batch size of the training; `quick` divides the steps.
+#: Steps and batch size of the training.
 _SCHEDULES = {
     "digits": (400, 32),
     "mnist": (400, 32),
@@ -16,20 +16,22 @@ _SCHEDULES = {
     "animals": (200, 16),
     "imagenet": (300, 8),
 }
+#: A quick training has fewer steps, by this factor.
 _QUICK = 8
-#: Rules that come with the library, files named after their model; trained on the same train images.
-_SAVED_RULES = pathlib.Path(__file__).parents[2] / "saved_rules"
+#: Rules that come with the library, in files named after their model; trained on the same train images.
+_SAVED_RULES = results.ROOT / "saved_rules"
 
 
-def path(subject, cache, quick, seed, wrap):
-    """The rule file of a subject: the one that comes with the library, else one trained here and kept.
+def path(subject, cache, quick, seed, start, wrap):
+    """The rule file of a subject: the one that comes with the library, or else one trained here and kept.
 
     Args:
         subject: `Subject`.
         cache: `pathlib.Path`, folder for rules that are trained here.
         quick: bool, a short training.
         seed: int.
-        wrap: function from a model to the wrapped model that the training starts from.
+        start: str, name of the rules that the training starts from.
+        wrap: function from a model to the wrapped model with these rules.
 
     Returns:
         `pathlib.Path`.
@@ -37,13 +39,20 @@ def path(subject, cache, quick, seed, wrap):
     shipped = _SAVED_RULES / f"{subject.model.name}.keras"
     if shipped.exists():
         return shipped
-    file = cache / f"{subject.name}-{'quick' if quick else 'full'}-{seed}.rules.keras"
+    steps, batch_size = schedule(subject.name, quick)
+    settings = {
+        "subject": subject.digest,
+        "steps": steps,
+        "batch_size": batch_size,
+        "seed": seed,
+        "start": start,
+    }
+    code = (*results.RULES, *results.SUBJECTS)
+    file = results.kept_file(cache, f"{subject.name}-rules", ".keras", settings, code)
     if not file.exists():
-        cache.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         keras.utils.set_random_seed(seed)
-        wrapped = wrap(subject.model)
-        fit(wrapped, subject.train, *schedule(subject.name, quick), seed=seed).save_rules(file)
+        fit(wrap(subject.model), subject.train, steps, batch_size, seed).save_rules(file)
         file.with_suffix(".seconds").write_text(f"{time.perf_counter() - started:.1f}\n")
     return file
 
@@ -55,7 +64,7 @@ def schedule(name, quick):
 
 
 def fit(wrapped, images, steps, batch_size, seed=0, objective=None, callbacks=None):
-    """The same wrapped model after a training of its rules on `images`, from the rules that it has."""
+    """Trains the rules of a wrapped model on `images`, and returns the wrapped model."""
     objective = objective or tlp.objectives.AreaGuidance(seed=seed)
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps)
     wrapped.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), objective)
@@ -66,7 +75,7 @@ def fit(wrapped, images, steps, batch_size, seed=0, objective=None, callbacks=No
 
 
 def batches(images, batch_size, seed=0):
-    """Endless batches of images in random order, mirrored at random if they are photos."""
+    """Endless batches of images in random order; colour images are mirrored at random."""
     data = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=seed).repeat()
     if images.shape[-1] == 3:
         data = data.map(lambda image: tf.image.random_flip_left_right(image, seed=seed))

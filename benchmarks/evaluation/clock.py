@@ -1,0 +1,40 @@
+"""What speed is compared with, and a clock for several sides that take turns."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def plain_gradient(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Function from images to ∂(highest logit)/∂x, a `tf.function` of its own."""
+
+    @tf.function
+    def gradient(images):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            score = tf.reduce_sum(tf.reduce_max(model(images, training=False), -1))
+        return tape.gradient(score, images)
+
+    return lambda images: gradient(tf.constant(images)).numpy()
+
+
+def forward(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Function from images to logits, a `tf.function` of its own."""
+    call = tf.function(lambda images: model(images, training=False))
+    return lambda images: call(tf.constant(images)).numpy()
+
+
+def seconds(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each side, the sides taking turns; a first round is not counted."""
+    times = {name: [] for name in sides}
+    for turn in range(rounds + 1):
+        for name, function in sides.items():
+            start = time.perf_counter()
+            function()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}

@@ -1,0 +1,29 @@
+"""Command-line options that several benchmarks share."""
+
+import argparse
+from collections.abc import Callable
+
+from benchmarks.evaluation import subjects
+
+
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """Adds `--subject`, `--images` and `--seed`."""
+    parser.add_argument("--subject", default="cifar_resnet20", choices=subjects.NAMES)
+    parser.add_argument("--images", type=at_least(1), default=60, help="test images at most")
+    add_seed(parser)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Adds `--seed`."""
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """An argparse type: ints of at least `minimum`."""
+
+    def number(text):
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"must be a whole number >= {minimum}. Received: {text}")
+        return int(text)
+
+    return number
