@@ -1,3 +1,6 @@
+import concurrent.futures
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -654,6 +657,23 @@ class TestExplain:
         assert wrapped._maps.traced.experimental_get_tracing_count() == 2
         assert wrapped._signal.traced.experimental_get_tracing_count() == 1
         assert wrapped._logits.traced.experimental_get_tracing_count() == 1
+
+    def test_threads_get_the_same_maps_as_one(self, learned):
+        """The threads also trace the functions at the same time, as none has run before."""
+        fresh = tlp.PropagationModel(learned.source, learned.rule_set)
+        barrier = threading.Barrier(6)
+        calls = [lambda m, k=k: m.explain(IMAGES, k, batch_size=4) for k in (None, 2)]
+        calls.append(lambda model: model.input_signal(IMAGES))
+
+        def run(call):
+            barrier.wait(60)
+            return call(fresh)
+
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            results = list(pool.map(run, 2 * calls))
+        for call, result in zip(2 * calls, results, strict=True):
+            expected = call(learned)
+            np.testing.assert_allclose(result, expected, atol=1e-6 * np.abs(expected).max())
 
     def test_sees_changes_of_the_weights(self, wrapped):
         before = wrapped.explain(IMAGES)
