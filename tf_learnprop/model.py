@@ -1,6 +1,11 @@
 """`PropagationModel`: a Keras model with propagation rules that can be trained and asked for maps."""
 
+import functools
+import os
+import pathlib
 import types
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +18,17 @@ from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.inputs import batches, checks
 from tf_learnprop.training import objectives, refinement, step
+
+
+def _with_plain_shape_errors(method: Callable) -> Callable:
+    """A method that runs batches, raising a plain ValueError at one that does not fit the model's inputs."""
+
+    @functools.wraps(method)
+    def run(self, *args, **kwargs):
+        with checks.plain_shape_errors(graph.graph_of(self.source)):
+            return method(self, *args, **kwargs)
+
+    return run
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
@@ -149,13 +165,39 @@ class PropagationModel(keras.Model):
     def compile_from_config(self, config):
         self.compile(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
-    def fit(self, x=None, y=None, *, callbacks=None, **kwargs):
-        """Trains the rules; the arguments are those of `keras.Model.fit`, `y` is not needed.
+    @_with_plain_shape_errors
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
+    ) -> keras.callbacks.History:
+        """Trains the rules and the readout.
+
+        The arguments are those of `keras.Model.fit`. Images are all that training needs: labels, class
+        weights and sample weights are accepted and ignored.
+
+        Returns:
+            `keras.callbacks.History`.
 
         Raises:
-            RuntimeError: there is nothing to train, or `compile` was not called.
-            FloatingPointError: the loss or a gradient was not finite; the message names the step. The rules
-                are those of the step before.
+            RuntimeError: The model has nothing to train, or `compile` was not called.
+            ValueError: A batch does not fit the model's inputs.
+            FloatingPointError: The loss or a gradient was not finite. The message names the step, and the
+                rules are those of the step before.
         """
         if not self.trainable_variables:
             raise RuntimeError(
@@ -172,7 +214,27 @@ class PropagationModel(keras.Model):
             )
         else:
             callbacks = [*keras.tree.flatten(callbacks or []), guard]
-        return super().fit(x, y, callbacks=callbacks, **kwargs)
+        return super().fit(
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+        )
+
+    evaluate = _with_plain_shape_errors(keras.Model.evaluate)
+    predict = _with_plain_shape_errors(keras.Model.predict)
 
     def train_step(self, data):
         inputs = self._inputs_of(data)
@@ -293,7 +355,14 @@ class PropagationModel(keras.Model):
         progress = keras.utils.Progbar(count, verbose=verbose)
         results = []
         for inputs, class_weights in stream:
-            results.append(np.asarray(function(inputs, class_weights)))
+            result = np.asarray(function(inputs, class_weights))
+            if results and result.shape[1:] != results[0].shape[1:]:
+                raise ValueError(
+                    "All images must have the same size, as the results are returned in one array. Received: "
+                    f"batch {len(results) + 1} gives {result.shape[1:]}, and the ones before it "
+                    f"{results[0].shape[1:]}"
+                )
+            results.append(result)
             progress.update(len(results))
         return np.concatenate(results)
 
@@ -316,9 +385,44 @@ class PropagationModel(keras.Model):
             )
         self.rule_set.set_weights(loaded.get_weights())
 
-    def export(self, path, **options):
-        """Writes a SavedModel that answers with maps; see `tf_learnprop.serving.export`."""
-        return serving.export(self, path, **options)
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: None = None,
+        **options: Any,
+    ) -> pathlib.Path:
+        """Writes a SavedModel that answers with maps.
+
+        Args:
+            filepath: str or path-like. Folder of the SavedModel; its name is a version number.
+            format: str. Only "tf_saved_model" can hold the signatures that answer with maps.
+            verbose: bool or None. True prints where the SavedModel was written.
+            input_signature: None. The signatures follow from the model's inputs and the options.
+            **options: Options of `tf_learnprop.serving.export`.
+
+        Returns:
+            `pathlib.Path` of the SavedModel.
+
+        Raises:
+            ValueError: Another `format`, or an `input_signature`.
+            ValueError, OSError, ImportError: As `tf_learnprop.serving.export`.
+        """
+        if format != "tf_saved_model":
+            raise ValueError(
+                "`format` must be 'tf_saved_model', the format whose signatures can answer with maps. "
+                f"Received: format={format!r}. To export the model alone, call `export` of its `source`."
+            )
+        if input_signature is not None:
+            raise ValueError(
+                "`input_signature` must be None: the signatures follow from the model's inputs and the "
+                f"options of `tf_learnprop.serving.export`. Received: input_signature={input_signature!r}"
+            )
+        path = serving.export(self, filepath, **options)
+        if verbose:
+            print(f"Wrote the SavedModel '{path}'.")
+        return path
 
 
 class _StopAtNaN(keras.callbacks.Callback):

@@ -97,6 +97,11 @@ class TestInputs:
             checks.inputs(np.zeros(shape), model((4, 4, 3)))
         assert str(shape) in str(error.value)
 
+    @pytest.mark.parametrize("shape", [(None, 4, 3), (4, 4, 3)])
+    def test_one_image_is_no_batch(self, shape):
+        with pytest.raises(ValueError, match=r"Received: shape=\(4, 4, 3\), which has no batch axis"):
+            checks.inputs(IMAGES[0], model(shape))
+
     def test_empty(self):
         with pytest.raises(ValueError, match="at least one sample"):
             checks.inputs(IMAGES[:0], model((4, 4, 3)))
@@ -159,7 +164,7 @@ class TestTensors:
             return 0
 
         check.get_concrete_function()
-        assert seen[0].shape.rank is None
+        assert seen[0].shape.as_list() == [None, 4, 4, 3]  # what the run will check
 
     def test_a_list_of_one_is_unpacked(self):
         images = tf.constant(IMAGES)
@@ -172,6 +177,42 @@ class TestTensors:
     def test_wrong_number(self):
         with pytest.raises(ValueError, match="has 1 inputs. Received: 2 arrays"):
             checks.tensors([tf.zeros([2, 4, 4, 3])] * 2, model((4, 4, 3)))
+
+
+class TestPlainShapeErrors:
+    """Shapes that only the run of a graph shows."""
+
+    def run(self, *values, shapes=((None, 4, 3), (5,))):
+        two = model(*shapes)
+
+        @tf.function(input_signature=[[tf.TensorSpec(None)] * len(values)])
+        def check(inputs):
+            return [tensor + 0.0 for tensor in checks.tensors(inputs, two)]
+
+        with checks.plain_shape_errors(two):
+            return check([tf.constant(value, tf.float32) for value in values])
+
+    def test_right_shapes_pass(self):
+        vectors = np.ones((2, 5))
+        for value, result in zip((IMAGES, vectors), self.run(IMAGES, vectors), strict=True):
+            np.testing.assert_array_equal(result, value)
+            assert result.shape.rank == value.ndim
+
+    def test_names_the_input(self):
+        with pytest.raises(ValueError, match=r"^input 'in1' must have shape \(None, 5\).*shape=\(2, 6\)$"):
+            self.run(IMAGES, np.ones((2, 6)))
+        with pytest.raises(ValueError, match=r"^input 'in0' .*shape=\(2, 4, 3, 3\)$"):
+            self.run(IMAGES[:, :, :3], np.ones((2, 5)))
+        with pytest.raises(ValueError, match=r"^input 'in1' .*shape=\(5,\), which has no batch axis"):
+            self.run(IMAGES, np.ones(5))
+        with pytest.raises(ValueError, match=r"^input 'in1' .*shape=\(\)$"):
+            self.run(IMAGES, 1.0)
+
+    def test_other_errors_are_left_as_they_are(self):
+        check = tf.function(lambda tensor: tf.ensure_shape(tensor, [7]), [tf.TensorSpec(None)])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"compatible with expected shape \[7\]"):
+            with checks.plain_shape_errors(model((5,))):
+                check(tf.zeros([2]))
 
 
 class TestTargets:
