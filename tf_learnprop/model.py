@@ -25,7 +25,7 @@ def _with_plain_shape_errors(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def run(self, *args, **kwargs):
-        with checks.plain_shape_errors(graph.graph_of(self.source)):
+        with checks.plain_shape_errors(self.graph):
             return method(self, *args, **kwargs)
 
     return run

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tf_learnprop as tlp
 from tf_learnprop.inputs import checks
 
 
@@ -152,6 +153,60 @@ class TestInputs:
     def test_inputs_of_different_length(self):
         with pytest.raises(ValueError, match=r"same length. Received: \[2, 3\]"):
             checks.inputs([IMAGES, np.ones((3, 5))], model((4, 4, 3), (5,)))
+
+
+class Task(keras.Model):
+    """What KerasHub's tasks are like: `predict` and `fit` preprocess, and calls do not."""
+
+    def preprocess_samples(self, x):
+        return self.preprocessor(x)
+
+
+class TestPreprocessor:
+    """Of a task, raw and preprocessed pixels give other maps; the model can't see which it gets."""
+
+    def task(self, preprocessor):
+        image = keras.Input((4, 4, 3))
+        outputs = keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.ReLU()(image)))
+        task = Task(image, outputs, name="task")
+        task.preprocessor = preprocessor
+        return task
+
+    def test_warns_where_the_model_is_wrapped(self):
+        task = self.task(keras.layers.Rescaling(1 / 255))
+        match = "^Model 'task' has a preprocessor, .*Pass preprocessed inputs, `model.preprocessor"
+        with pytest.warns(UserWarning, match=match) as caught:
+            tlp.wrap_model(task, "gradient")
+        assert [warning.filename for warning in caught] == [__file__]
+
+    def test_without_one_there_is_nothing_to_say(self, recwarn):
+        tlp.wrap_model(self.task(None), "gradient")
+        plain = model((4, 4, 3))
+        plain.preprocessor = "not KerasHub's"
+        checks.warn_of_preprocessor(plain)
+        assert not list(recwarn)
+
+    def test_a_task_of_keras_hub(self):
+        hub = pytest.importorskip("keras_hub", reason="needs keras-hub")
+        backbone = hub.models.ResNetBackbone(
+            input_conv_filters=[64],
+            input_conv_kernel_sizes=[3],
+            stackwise_num_filters=[64, 8],
+            stackwise_num_blocks=[1, 1],
+            stackwise_num_strides=[1, 2],
+            block_type="basic_block",
+            image_shape=(None, None, 3),
+        )
+        converter = hub.layers.ResNetImageConverter(image_size=(32, 32), scale=1 / 255)
+        preprocessor = hub.models.ResNetImageClassifierPreprocessor(converter)
+        task = hub.models.ImageClassifier(backbone=backbone, preprocessor=preprocessor, num_classes=5)
+        photos = np.random.default_rng(0).uniform(0, 255, (2, 40, 40, 3)).astype("float32")
+        with pytest.warns(UserWarning, match=f"'{task.name}' has a preprocessor"):
+            wrapped = tlp.wrap_model(task, "gradient")
+        expected = task.predict(photos, verbose=0)
+        np.testing.assert_allclose(wrapped.predict(task.preprocessor(photos), verbose=0), expected, atol=1e-5)
+        # What the warning is for.
+        assert np.abs(wrapped.predict(photos, verbose=0) - expected).max() > 10
 
 
 class TestTensors:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,6 +30,22 @@ def positive(name: str, value: Any) -> None:
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or not 0 < value < np.inf:
         raise ValueError(f"`{name}` must be a number > 0. Received: {name}={value!r}")
+
+
+def warn_of_preprocessor(model: keras.Model) -> None:
+    """Warns if a model preprocesses the inputs of its own `predict`, as KerasHub's tasks do.
+
+    `model(x)` takes preprocessed inputs even there, and so does the wrapped model in all its methods.
+    Must be called by the function that the user calls.
+    """
+    if hasattr(model, "preprocess_samples") and getattr(model, "preprocessor", None) is not None:
+        warnings.warn(
+            f"Model '{model.name}' has a preprocessor, which its own `predict` and `fit` apply and the "
+            "wrapped model does not. Pass preprocessed inputs, `model.preprocessor(images)`, to the wrapped "
+            "model. To preprocess in another way, set `model.preprocessor = None` before `wrap_model`, which "
+            "also silences this warning.",
+            stacklevel=3,
+        )
 
 
 def inputs(value: Any, model: keras.Model) -> Any:
