@@ -243,7 +243,7 @@ class PropagationModel(keras.Model):
             self.trainable_variables,
             lambda: self.attributor.guidance(inputs, self.objective, training=True),
             # Of several steps in one execution, those that follow a failed one must not go on.
-            sound=tf.math.is_finite(self._trackers["loss"].result()),
+            enabled=tf.math.is_finite(self._trackers["loss"].result()),
         )
         return self._report(losses)
 
