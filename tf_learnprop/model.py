@@ -1,4 +1,4 @@
-"""`PropagationModel`: a Keras model with propagation rules that can be trained and asked for maps."""
+"""`PropagationModel`: a Keras model with propagation rules, which trains them and makes maps."""
 
 import functools
 import os
@@ -9,13 +9,15 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import coverage, saving, serving
+from tf_learnprop import saving, serving
 from tf_learnprop.backward import probing
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop.coverage import Coverage
 from tf_learnprop.inputs import batches, checks
 from tf_learnprop.training import objectives, refinement, step
 
@@ -33,22 +35,22 @@ def _with_plain_shape_errors(method: Callable) -> Callable:
 
 @keras.saving.register_keras_serializable("tf_learnprop")
 class PropagationModel(keras.Model):
-    """A model whose activations follow propagation rules in the backward pass; made by `wrap_model`.
+    """A model whose activations follow propagation rules in the backward pass. Use `wrap_model` to make one.
 
-    Called, it gives what the source model gives. `fit` trains the rules and the readout from images alone
-    (labels are ignored); the source model's weights and statistics never change. All runs are in inference
-    mode.
+    Calling it returns the outputs of the source model. `fit` trains the rules and the readout from images
+    alone, without labels. The weights and statistics of the source model never change, and it always runs
+    in inference mode.
 
     Args:
-        source: Functional or built Sequential `keras.Model`; it is referred to, not copied.
+        source: Functional or built Sequential `keras.Model`. It is shared, not copied.
         rule_set: `RuleSet` of this model.
-        output: int, the output whose class is explained.
-        explained_input: int, the input that is explained.
+        output: int. Index of the output whose class is explained.
+        explained_input: int. Index of the input that is explained.
         graph: `ModelGraph` of the source model, if it has been read already.
 
     Attributes:
         graph: `ModelGraph` of the source model.
-        attributor: `Attributor`, which computes the maps as functions of tensors.
+        attributor: `Attributor`, which computes the maps from tensors.
     """
 
     def __init__(self, source, rule_set, output=0, explained_input=0, *, graph=None, **kwargs):
@@ -94,39 +96,44 @@ class PropagationModel(keras.Model):
         self.built = True
 
     @property
-    def trainable_variables(self):
-        """The weights of the rules and the readout; the source model's are not trained."""
+    def trainable_variables(self) -> list[keras.Variable]:
+        """Weights of the rules and the readout. Those of the source model are not trained."""
         return self.rule_set.trainable_variables
 
     @property
-    def trainable_weights(self):
-        """See `trainable_variables`."""
+    def trainable_weights(self) -> list[keras.Variable]:
+        """The same as `trainable_variables`."""
         return self.rule_set.trainable_weights
 
     @property
-    def non_trainable_weights(self):
-        """All other weights, the source model's among them."""
+    def non_trainable_weights(self) -> list[keras.Variable]:
+        """All other weights, including those of the source model."""
         trained = {id(weight) for weight in self.trainable_weights}
         return [weight for weight in self.weights if id(weight) not in trained]
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """Means over the epoch of the loss and of what the objective reports."""
         return list(self._trackers.values())
 
-    def compile(self, optimizer=None, objective=None, **kwargs):
-        """Prepares for `fit` and `evaluate`.
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
+        objective: objectives.Objective | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configures the model for `fit` and `evaluate`.
 
         Args:
-            optimizer: Keras optimizer or its name; default Adam(5e-3, global_clipnorm=1).
-            objective: `tf_learnprop.objectives.Objective`; default `AreaGuidance()`.
-            **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss` and `jit_compile` of
-                `keras.Model.compile` (the last is False by default: XLA makes the gradients of
-                convolutions many times slower on a CPU).
+            optimizer: Keras optimizer or its name. Default: Adam(5e-3, global_clipnorm=1).
+            objective: `tf_learnprop.objectives.Objective`. Default: `AreaGuidance()`.
+            **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss` and `jit_compile`, as in
+                `keras.Model.compile`. `jit_compile` is False by default, because XLA makes the gradients
+                of convolutions many times slower on a CPU.
 
         Raises:
-            TypeError: `objective` is not an `Objective`; an argument that the training of rules does
-                not have, as `loss` or `metrics`.
+            TypeError: `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
+                meaning for the training of rules.
         """
         unknown = kwargs.keys() - {
             "run_eagerly",
@@ -137,7 +144,7 @@ class PropagationModel(keras.Model):
         if unknown:
             raise TypeError(
                 f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
-                "metrics are those of `objective`."
+                "metrics come from `objective`."
             )
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):
@@ -242,7 +249,7 @@ class PropagationModel(keras.Model):
             self.optimizer,
             self.trainable_variables,
             lambda: self.attributor.guidance(inputs, self.objective, training=True),
-            # Of several steps in one execution, those that follow a failed one must not go on.
+            # After a failed step, the remaining steps of the same execution must not be taken.
             enabled=tf.math.is_finite(self._trackers["loss"].result()),
         )
         return self._report(losses)
@@ -262,7 +269,7 @@ class PropagationModel(keras.Model):
         missing = self._trackers.keys() - losses.keys()
         if missing:
             raise ValueError(
-                f"`{type(self.objective).__name__}.call` must return 'loss' and all that `reported` "
+                f"`{type(self.objective).__name__}.call` must return 'loss' and everything that `reported` "
                 f"names. Received: no {', '.join(map(repr, sorted(missing)))}"
             )
         for name, tracker in self._trackers.items():
@@ -288,9 +295,9 @@ class PropagationModel(keras.Model):
     # -- maps --------------------------------------------------------------------------------------------
 
     @property
-    def coverage(self):
-        """`Coverage`: each activation of the source model, swapped or not, and why."""
-        return coverage.Coverage(self.graph, self.rule_set)
+    def coverage(self) -> Coverage:
+        """`Coverage`: lists each activation of the source model, whether it is swapped, and why not."""
+        return Coverage(self.graph, self.rule_set)
 
     @property
     def read_shapes(self):
@@ -298,35 +305,44 @@ class PropagationModel(keras.Model):
         return probing.read_shapes(self.graph, self.rule_set, self.input_index)
 
     @property
-    def class_count(self):
-        """int, number of classes of the explained output; a single unit counts as two, no and yes."""
+    def class_count(self) -> int:
+        """Number of classes of the explained output. A single unit counts as two classes, no and yes."""
         return self.attributor.head.class_count
 
-    def explain(self, images, targets=None, *, batch_size=32, verbose=0, refine_steps=0, refine_rate=0.05):
-        """Attribution maps, by one forward and one backward pass.
+    def explain(
+        self,
+        images: Any,
+        targets: npt.ArrayLike | None = None,
+        *,
+        batch_size: int = 32,
+        verbose: int = 0,
+        refine_steps: int = 0,
+        refine_rate: float = 0.05,
+    ) -> np.ndarray:
+        """Computes attribution maps with one forward and one backward pass.
 
         Args:
-            images: array or tensor `[n, h, w, c]` (in general `[n, *spatial, c]` or `[n, features]`; a list
-                or dict for a model of several inputs), a `tf.data.Dataset` or other iterable of batches,
-                or a `keras.utils.PyDataset`. Preprocessed as the model needs it; cast to its input dtype.
-            targets: what is explained: None for each image's predicted class, an int class id, ids `[n]`, or
-                weights of the classes' logits `[n, classes]`, one-hot or other.
-            batch_size: int, for arrays. Of samples that are refined as many at once as make so many masked
-                images, 16 each, at least one.
-            verbose: 0 is silent, 1 shows Keras' progress bar.
-            refine_steps: int, steps that adapt each map to its sample, starting from that of the rules,
-                which stay as they are: a coarse field of 8 values a side is added to the map and trained by
-                the objective. Much slower: each step costs 32 passes. 20 are a good number.
-            refine_rate: float, Adam's learning rate in those steps, in standard deviations of the map.
+            images: Array or tensor `[n, h, w, c]` (in general `[n, *spatial, c]` or `[n, features]`; a list
+                or dict for a model with several inputs), a `tf.data.Dataset` or other iterable of batches,
+                or a `keras.utils.PyDataset`. Preprocessed as the model expects; cast to its input dtype.
+            targets: What to explain: None for the predicted class of each image, an int class id, ids `[n]`,
+                or weights `[n, classes]` of the class logits, one-hot or other.
+            batch_size: int. Number of samples per batch, if `images` are arrays. In refinement, at most
+                `batch_size` masked images run at once: 16 per sample, and always at least one sample.
+            verbose: int. 0 is silent, 1 shows Keras' progress bar.
+            refine_steps: int. Number of steps that refine the map of each sample. Refinement adds a coarse
+                field of 8 values per side to the map and trains it with the objective; the rules stay as
+                they are. It is much slower, as each step costs 32 passes. 20 steps are a good choice.
+            refine_rate: float. Learning rate of Adam in these steps, in standard deviations of the map.
 
         Returns:
-            float32 NumPy array `[n, h, w]` (in general `[n, *spatial]` or `[n, features]`); larger is more
-            important, the scale is arbitrary.
+            float32 NumPy array `[n, h, w]` (in general `[n, *spatial]` or `[n, features]`). Larger values
+            are more important; the scale is arbitrary.
 
         Raises:
-            ValueError: images of the wrong shape, empty, or not finite; targets out of range or of the
-                wrong length; `refine_steps` for an input without pixels.
-            TypeError: images that are not numbers; targets of another form.
+            ValueError: The images have the wrong shape, are empty or are not finite; targets are out of
+                range or of the wrong length; or `refine_steps` is given for an input without pixels.
+            TypeError: The images are not numbers, or targets have another form.
         """
         checks.whole_number("refine_steps", refine_steps, 0)
         function = self._maps
@@ -336,18 +352,26 @@ class PropagationModel(keras.Model):
             function = self._refiner.begin(refine_steps, refine_rate, batch_size)
         return self._over_batches(function, images, targets, batch_size, verbose)
 
-    def input_signal(self, images, targets=None, *, batch_size=32):
-        """∂s/∂x under the rules, s the explained logit.
+    def input_signal(
+        self, images: Any, targets: npt.ArrayLike | None = None, *, batch_size: int = 32
+    ) -> np.ndarray:
+        """Computes ∂s/∂x under the rules, where s is the explained logit and x the explained input.
 
-        Images, targets, batch size and errors are as for `explain`.
+        The arguments and errors are those of `explain`.
 
         Returns:
-            float32 NumPy array in the shape of the explained input.
+            float32 NumPy array, in the shape of the explained input.
         """
         return self._over_batches(self._signal, images, targets, batch_size)
 
-    def logits(self, images, *, batch_size=32):
-        """The explained output before its final softmax or sigmoid, float32 NumPy `[n, units]`."""
+    def logits(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
+        """Computes the explained output before its final softmax or sigmoid.
+
+        The arguments and errors are those of `explain`.
+
+        Returns:
+            float32 NumPy array `[n, units]`.
+        """
         return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
 
     def _over_batches(self, function, images, targets, batch_size, verbose=0):
@@ -366,22 +390,25 @@ class PropagationModel(keras.Model):
             progress.update(len(results))
         return np.concatenate(results)
 
-    def save_rules(self, path):
-        """Writes the rules and the readout; see `tf_learnprop.saving.save_rules`."""
+    def save_rules(self, path: str | os.PathLike) -> None:
+        """Saves the rules and the readout, see `tf_learnprop.saving.save_rules`."""
         saving.save_rules(self.rule_set, path)
 
-    def load_rules(self, path):
-        """Takes the weights of a rule file that has this model's structure and the same rules.
+    def load_rules(self, path: str | os.PathLike) -> None:
+        """Loads the weights of saved rules into the rules of this model.
+
+        Args:
+            path: str or path-like. Rule file of a model with the same structure and the same rules.
 
         Raises:
-            ValueError: as `tf_learnprop.saving.load_rules`; or other rules. Then the
-                rules in memory stay as they are.
+            ValueError: As `tf_learnprop.saving.load_rules`, or the file holds other rules. The rules of
+                this model then stay as they are.
         """
         loaded = saving.load_rules_for(path, self.graph)
         if loaded.signature() != self.rule_set.signature():
             raise ValueError(
-                f"'{path}' holds other rules than this model was wrapped with; give the path to "
-                "`wrap_model(model, rule=path)` instead."
+                f"'{path}' holds other rules than this model has. Use `wrap_model(model, rule=path)` to "
+                "wrap the model with them."
             )
         self.rule_set.set_weights(loaded.get_weights())
 
@@ -426,7 +453,7 @@ class PropagationModel(keras.Model):
 
 
 class _StopAtNaN(keras.callbacks.Callback):
-    """Ends training at the first step whose loss is not finite, unless a callback before it has."""
+    """Stops training at the first step whose loss is not finite, unless an earlier callback has done so."""
 
     def __init__(self):
         super().__init__()
