@@ -12,7 +12,7 @@ from tf_learnprop.inputs import checks
 
 
 def split(
-    images: Any, targets: npt.ArrayLike | None, model: keras.Model, classes: int, batch_size: int
+    images: Any, targets: npt.ArrayLike | None, model: checks.HasInput, classes: int, batch_size: int
 ) -> tuple[int | None, Iterator[tuple[Any, np.ndarray | None]]]:
     """Cuts images and targets into checked batches.
 
@@ -21,7 +21,7 @@ def split(
             `keras.utils.PyDataset`, or another iterable of batches. If it yields tuples (images, labels),
             the first entry is used.
         targets: As for `checks.targets`.
-        model: Functional `keras.Model`, or the graph of a Sequential one.
+        model: `ModelGraph`, or a Functional `keras.Model`.
         classes: int. Number of classes.
         batch_size: int. Length of the batches that are cut from arrays.
 

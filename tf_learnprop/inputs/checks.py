@@ -4,7 +4,7 @@ import contextlib
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -17,6 +17,13 @@ _CHECKED_INPUT = "checked_input_{}"
 _SHAPE_ERROR = re.compile(
     r"Shape of tensor \S+ \[([\d,]*)\] is not compatible.*" + _CHECKED_INPUT.format(r"(\d+)"), re.DOTALL
 )
+
+
+class HasInput(Protocol):
+    """A `ModelGraph` or a Functional `keras.Model`."""
+
+    #: KerasTensors in the structure of the model's inputs.
+    input: Any
 
 
 def whole_number(name: str, value: Any, minimum: int) -> None:
@@ -48,12 +55,12 @@ def warn_of_preprocessor(model: keras.Model) -> None:
         )
 
 
-def inputs(value: Any, model: keras.Model) -> Any:
+def inputs(value: Any, model: HasInput) -> Any:
     """Checks a batch of inputs and casts it to the dtypes of the model's inputs.
 
     Args:
         value: Arrays or tensors in the structure of the model's inputs.
-        model: Functional `keras.Model`, or the graph of a Sequential one.
+        model: `ModelGraph`, or a Functional `keras.Model`.
 
     Returns:
         NumPy arrays in the structure of the model's inputs.
@@ -74,14 +81,14 @@ def inputs(value: Any, model: keras.Model) -> Any:
     return _packed(checked, value, model)
 
 
-def tensors(value: Any, model: keras.Model) -> Any:
+def tensors(value: Any, model: HasInput) -> Any:
     """Checks the shapes of a batch of tensors, in a graph or outside of one.
 
     A shape that is only known when the graph runs is checked then, see `plain_shape_errors`.
 
     Args:
         value: Tensors in the structure of the model's inputs.
-        model: Functional `keras.Model`, or the graph of a Sequential one.
+        model: `ModelGraph`, or a Functional `keras.Model`.
 
     Returns:
         The tensors in the structure of the model's inputs.
@@ -97,7 +104,7 @@ def tensors(value: Any, model: keras.Model) -> Any:
 
 
 @contextlib.contextmanager
-def plain_shape_errors(model: keras.Model) -> Iterator[None]:
+def plain_shape_errors(model: HasInput) -> Iterator[None]:
     """Turns what TensorFlow raises for a shape that `tensors` could not see into the usual ValueError.
 
     Args:
