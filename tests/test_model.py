@@ -261,6 +261,32 @@ class TestFit:
             with pytest.raises(ValueError, match=WRONG + r"\(16, 16, 3\), which has no batch axis: .*batch"):
                 run(dataset, verbose=0)
 
+    @pytest.mark.parametrize(
+        "read",
+        [
+            lambda model: model.explain(IMAGES),
+            lambda model: model.explain(IMAGES[:2], refine_steps=1),
+            lambda model: model.input_signal(IMAGES),
+            lambda model: model.logits(IMAGES),
+            lambda model: model.predict(IMAGES, verbose=0),
+            lambda model: model.evaluate(IMAGES, verbose=0),
+        ],
+        ids=["explain", "refine", "input_signal", "logits", "predict", "evaluate"],
+    )
+    def test_follows_a_source_that_is_restructured(self, read):
+        model = toys.small_cnn()
+
+        def fresh():
+            return ready(model, objective=TotalRelevance(), rule="gradient", run_eagerly=False)
+
+        wrapped = fresh()
+        before = read(wrapped)
+        layer = next(layer for layer in model.layers if getattr(layer, "activation", None) is not None)
+        layer.activation = keras.activations.tanh
+        expected = read(fresh())
+        np.testing.assert_allclose(read(wrapped), expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+        assert np.abs(np.subtract(before, expected)).max() > 1e-3 * np.abs(expected).max()
+
     def test_before_compile(self, source):
         with pytest.raises(RuntimeError, match=r"Call `compile\(\)` before `fit\(\)`"):
             tlp.wrap_model(source).fit(IMAGES)

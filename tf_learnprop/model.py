@@ -22,11 +22,12 @@ from tf_learnprop.inputs import batches, checks
 from tf_learnprop.training import objectives, refinement, step
 
 
-def _with_plain_shape_errors(method: Callable) -> Callable:
-    """A method that runs batches, raising a plain ValueError at one that does not fit the model's inputs."""
+def _over_data(method: Callable) -> Callable:
+    """A method of Keras that follows the source first and has a plain error for a batch of a wrong shape."""
 
     @functools.wraps(method)
     def run(self, *args, **kwargs):
+        self._follow_source()
         with checks.plain_shape_errors(self.graph):
             return method(self, *args, **kwargs)
 
@@ -172,7 +173,7 @@ class PropagationModel(keras.Model):
     def compile_from_config(self, config):
         self.compile(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
-    @_with_plain_shape_errors
+    @_over_data
     def fit(
         self,
         x: Any = None,
@@ -240,8 +241,8 @@ class PropagationModel(keras.Model):
             validation_freq=validation_freq,
         )
 
-    evaluate = _with_plain_shape_errors(keras.Model.evaluate)
-    predict = _with_plain_shape_errors(keras.Model.predict)
+    evaluate = _over_data(keras.Model.evaluate)
+    predict = _over_data(keras.Model.predict)
 
     def train_step(self, data):
         inputs = self._inputs_of(data)
@@ -297,6 +298,7 @@ class PropagationModel(keras.Model):
     @property
     def coverage(self) -> Coverage:
         """`Coverage`: lists each activation of the source model, whether it is swapped, and why not."""
+        self._follow_source()
         return Coverage(self.graph, self.rule_set)
 
     @property
@@ -345,6 +347,7 @@ class PropagationModel(keras.Model):
             TypeError: The images are not numbers, or targets have another form.
         """
         checks.whole_number("refine_steps", refine_steps, 0)
+        self._follow_source()
         function = self._maps
         if refine_steps:
             if self._refiner is None:
@@ -362,6 +365,7 @@ class PropagationModel(keras.Model):
         Returns:
             float32 NumPy array, in the shape of the explained input.
         """
+        self._follow_source()
         return self._over_batches(self._signal, images, targets, batch_size)
 
     def logits(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
@@ -372,6 +376,7 @@ class PropagationModel(keras.Model):
         Returns:
             float32 NumPy array `[n, units]`.
         """
+        self._follow_source()
         return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
 
     def _over_batches(self, function, images, targets, batch_size, verbose=0):
@@ -446,6 +451,7 @@ class PropagationModel(keras.Model):
                 "`input_signature` must be None: the signatures follow from the model's inputs and the "
                 f"options of `tf_learnprop.serving.export`. Received: input_signature={input_signature!r}"
             )
+        self._follow_source()
         path = serving.export(self, filepath, **options)
         if verbose:
             print(f"Wrote the SavedModel '{path}'.")
