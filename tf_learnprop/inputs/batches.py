@@ -63,6 +63,7 @@ def length(stream: Any, name: str = "images") -> int | None:
     Raises:
         ValueError: The stream is known to be infinite.
     """
+    count: int | None
     if isinstance(stream, tf.data.Dataset):
         count = int(stream.cardinality())
         endless = count == tf.data.INFINITE_CARDINALITY
