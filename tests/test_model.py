@@ -1,3 +1,7 @@
+import concurrent.futures
+import inspect
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -59,6 +63,12 @@ def wrapped(source):
 
 
 @pytest.fixture(scope="module")
+def traced(source):
+    """A model whose steps are traced, with little to trace; for tests of what its data may be."""
+    return ready(source, objective=TotalRelevance(), readout="input", run_eagerly=False)
+
+
+@pytest.fixture(scope="module")
 def learned(source):
     """A model with rules and a readout off their start; for tests that change nothing."""
     model = tlp.wrap_model(source, "channel_mixing")
@@ -78,6 +88,15 @@ def same(ones, others):
 
 def fit(model, images=IMAGES, **kwargs):
     return model.fit(images, **{"batch_size": 5, "verbose": 0, "shuffle": False, **kwargs})
+
+
+#: Start of the error for images of another shape, up to the shape.
+WRONG = r"must have shape \(None, 16, 16, 3\) .*Received: shape="
+
+
+def halves(images):
+    """Function that makes a generator of two batches."""
+    return lambda: iter([images[:5], images[5:]])
 
 
 class TestFit:
@@ -210,6 +229,64 @@ class TestFit:
             with pytest.raises(ValueError, match=r"must have shape \(None, 16, 16, 3\)"):
                 run(np.zeros(shape, "float32"), verbose=0)
 
+    @pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+    def test_images_of_another_shape_after_a_dataset_of_unknown_shapes(self, traced, method):
+        """The function that was traced for unknown shapes takes all shapes."""
+        run = getattr(traced, method)
+        signature = tf.TensorSpec((None, None, None, 3))
+        run(tf.data.Dataset.from_generator(halves(IMAGES), output_signature=signature), verbose=0)
+        with pytest.raises(ValueError, match=WRONG + r"\(10, 20, 16, 3\)"):
+            run(toys.images(10, (20, 16, 3)), verbose=0)
+
+    @pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+    def test_a_batch_of_another_shape_in_a_stream(self, traced, method):
+        def mixed():
+            yield IMAGES[:5]
+            yield toys.images(5, (20, 16, 3))
+
+        dataset = tf.data.Dataset.from_generator(mixed, output_signature=tf.TensorSpec(None))
+        with pytest.raises(ValueError, match=WRONG + r"\(5, 20, 16, 3\)"):
+            getattr(traced, method)(dataset, verbose=0)
+
+    def test_a_dataset_of_unknown_rank(self, traced):
+        dataset = tf.data.Dataset.from_generator(halves(IMAGES), output_signature=tf.TensorSpec(None))
+        loss = traced.evaluate(IMAGES, batch_size=5, verbose=0)
+        np.testing.assert_allclose(traced.evaluate(dataset, verbose=0), loss, rtol=1e-5)
+        np.testing.assert_allclose(traced.fit(dataset, verbose=0).history["loss"], loss[:1], rtol=0.1)
+
+    @pytest.mark.parametrize("shape", [(16, 16, 3), None])
+    def test_a_dataset_without_batches(self, traced, shape):
+        dataset = tf.data.Dataset.from_generator(lambda: iter(IMAGES), output_signature=tf.TensorSpec(shape))
+        for run in (traced.fit, traced.evaluate, traced.predict, traced.explain):
+            with pytest.raises(ValueError, match=WRONG + r"\(16, 16, 3\), which has no batch axis: .*batch"):
+                run(dataset, verbose=0)
+
+    @pytest.mark.parametrize(
+        "read",
+        [
+            lambda model: model.explain(IMAGES),
+            lambda model: model.explain(IMAGES[:2], refine_steps=1),
+            lambda model: model.input_signal(IMAGES),
+            lambda model: model.logits(IMAGES),
+            lambda model: model.predict(IMAGES, verbose=0),
+            lambda model: model.evaluate(IMAGES, verbose=0),
+        ],
+        ids=["explain", "refine", "input_signal", "logits", "predict", "evaluate"],
+    )
+    def test_follows_a_source_that_is_restructured(self, read):
+        model = toys.small_cnn()
+
+        def fresh():
+            return ready(model, objective=TotalRelevance(), rule="gradient", run_eagerly=False)
+
+        wrapped = fresh()
+        before = read(wrapped)
+        layer = next(layer for layer in model.layers if getattr(layer, "activation", None) is not None)
+        layer.activation = keras.activations.tanh
+        expected = read(fresh())
+        np.testing.assert_allclose(read(wrapped), expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+        assert np.abs(np.subtract(before, expected)).max() > 1e-3 * np.abs(expected).max()
+
     def test_before_compile(self, source):
         with pytest.raises(RuntimeError, match=r"Call `compile\(\)` before `fit\(\)`"):
             tlp.wrap_model(source).fit(IMAGES)
@@ -227,6 +304,68 @@ class TestFit:
         fit(wrapped)
         assert [variable.name for variable in wrapped.trainable_variables] == ["raw_weights", "raw_focus"]
         assert all(np.abs(variable).max() > 1e-4 for variable in wrapped.trainable_variables)
+
+
+class TestKerasSignatures:
+    @pytest.mark.parametrize("method", ["fit", "evaluate", "predict", "export"])
+    def test_is_that_of_keras(self, method):
+        ours, theirs = (
+            [
+                (parameter.name, parameter.default, parameter.kind)
+                for parameter in inspect.signature(getattr(cls, method)).parameters.values()
+                if parameter.kind is not parameter.VAR_KEYWORD
+            ]
+            for cls in (tlp.PropagationModel, keras.Model)
+        )
+        assert ours == theirs
+
+    def test_positional_arguments(self, source):
+        def losses(*args, **kwargs):
+            wrapped = ready(source, objective=TotalRelevance())
+            return wrapped.fit(*args, shuffle=False, **kwargs).history["loss"]
+
+        expected = losses(IMAGES, batch_size=2, epochs=2, verbose=0)
+        assert len(expected) == 2
+        np.testing.assert_allclose(losses(IMAGES, None, 2, 2, 0), expected, rtol=1e-5)
+        wrapped = ready(source, objective=TotalRelevance())
+        loss = wrapped.evaluate(IMAGES, verbose=0)[0]
+        assert wrapped.evaluate(IMAGES, None, 3, 0)[0] == pytest.approx(loss, rel=1e-5)
+        np.testing.assert_allclose(wrapped.predict(IMAGES, 3, 0), source(IMAGES), atol=1e-6)
+
+    def test_the_first_step_and_the_steps_per_epoch(self, source):
+        wrapped = ready(source, objective=TotalRelevance())
+        seen = []
+        callback = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: seen.append(epoch),
+            on_train_batch_end=lambda batch, logs: seen.append("step"),
+        )
+        fit(wrapped, batch_size=2, epochs=3, initial_epoch=1, steps_per_epoch=2, callbacks=[callback])
+        assert seen == [1, "step", "step", 2, "step", "step"]
+
+    def test_export(self, learned, tmp_path, capsys):
+        path = tmp_path / "model" / "1"
+        assert learned.export(path, "tf_saved_model", True, target=1) == path
+        assert str(path) in capsys.readouterr().out
+        served = tf.saved_model.load(path).signatures["serving_default"](images=tf.constant(IMAGES))
+        np.testing.assert_allclose(served["attributions"], learned.explain(IMAGES, 1), atol=1e-5)
+        np.testing.assert_array_equal(served["class_ids"], [1] * 10)
+        learned.export(tmp_path / "model" / "2")
+        assert not capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("arguments", "match"),
+        [
+            ({"format": "onnx"}, "`format` must be 'tf_saved_model'.*Received: format='onnx'"),
+            (
+                {"input_signature": [tf.TensorSpec([None, 16, 16, 3])]},
+                "`input_signature` must be None.*Received: input_signature=",
+            ),
+        ],
+    )
+    def test_exports_that_are_not_there(self, learned, tmp_path, arguments, match):
+        with pytest.raises(ValueError, match=match):
+            learned.export(tmp_path / "model" / "1", **arguments)
+        assert not list(tmp_path.iterdir())
 
 
 class TestQuadrant:
@@ -655,6 +794,23 @@ class TestExplain:
         assert wrapped._signal.traced.experimental_get_tracing_count() == 1
         assert wrapped._logits.traced.experimental_get_tracing_count() == 1
 
+    def test_threads_get_the_same_maps_as_one(self, learned):
+        """The threads also trace the functions at the same time, as none has run before."""
+        fresh = tlp.PropagationModel(learned.source, learned.rule_set)
+        barrier = threading.Barrier(6)
+        calls = [lambda m, k=k: m.explain(IMAGES, k, batch_size=4) for k in (None, 2)]
+        calls.append(lambda model: model.input_signal(IMAGES))
+
+        def run(call):
+            barrier.wait(60)
+            return call(fresh)
+
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            results = list(pool.map(run, 2 * calls))
+        for call, result in zip(2 * calls, results, strict=True):
+            expected = call(learned)
+            np.testing.assert_allclose(result, expected, atol=1e-6 * np.abs(expected).max())
+
     def test_sees_changes_of_the_weights(self, wrapped):
         before = wrapped.explain(IMAGES)
         wrapped.rule_set.readout.raw_weights.assign_add(wrapped.rule_set.readout.raw_weights + 0.1)
@@ -697,6 +853,22 @@ class TestExplain:
         small = toys.images(2, (12, 20, 3))
         assert wrapped.explain(IMAGES).shape == (10, 16, 16)
         np.testing.assert_allclose(wrapped.explain(small), fixed.explain(small), atol=1e-4)
+
+    def test_a_stream_of_mixed_sizes(self):
+        wrapped = tlp.wrap_model(toys.small_cnn(shape=(None, None, 3)), "gradient")
+        given = []
+
+        def stream():
+            for side in (16, 16, 20, 16):
+                given.append(side)
+                yield toys.images(2, (side, 16, 3))
+
+        with pytest.raises(ValueError, match=r"batch 3 gives \(20, 16\), and the ones before it \(16, 16\)"):
+            wrapped.explain(stream())
+        assert given == [16, 16, 20]  # not only at the end
+        with pytest.raises(ValueError, match=r"batch 3 gives \(20, 16, 3\), .* \(16, 16, 3\)"):
+            wrapped.input_signal(stream())
+        assert wrapped.logits(stream()).shape == (8, 4)  # these don't depend on the size
 
     def test_several_inputs(self):
         image, scale = keras.Input((8, 8, 2), name="image"), keras.Input((1,), name="scale")

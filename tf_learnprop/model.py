@@ -1,38 +1,57 @@
-"""`PropagationModel`: a Keras model with propagation rules that can be trained and asked for maps."""
+"""`PropagationModel`: a Keras model with propagation rules, which trains them and makes maps."""
 
+import functools
+import os
+import pathlib
 import types
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import coverage, saving, serving
+from tf_learnprop import saving, serving
 from tf_learnprop.backward import probing, tracing
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop.coverage import Coverage
 from tf_learnprop.inputs import batches, checks
 from tf_learnprop.training import objectives, refinement, step
 
 
+def _over_data(method: Callable) -> Callable:
+    """A method of Keras that follows the source first and has a plain error for a batch of a wrong shape."""
+
+    @functools.wraps(method)
+    def run(self, *args, **kwargs):
+        self._follow_source()
+        with checks.plain_shape_errors(self.graph):
+            return method(self, *args, **kwargs)
+
+    return run
+
+
 @keras.saving.register_keras_serializable("tf_learnprop")
 class PropagationModel(keras.Model):
-    """A model whose activations follow propagation rules in the backward pass; made by `wrap_model`.
+    """A model whose activations follow propagation rules in the backward pass. Use `wrap_model` to make one.
 
-    Called, it gives what the source model gives. `fit` trains the rules and the readout from images alone
-    (labels are ignored); the source model's weights and statistics never change. All runs are in inference
-    mode.
+    Calling it returns the outputs of the source model. `fit` trains the rules and the readout from images
+    alone, without labels. The weights and statistics of the source model never change, and it always runs
+    in inference mode.
 
     Args:
-        source: Functional or built Sequential `keras.Model`; it is referred to, not copied.
+        source: Functional or built Sequential `keras.Model`. It is shared, not copied.
         rule_set: `RuleSet` of this model.
-        output: int, the output whose class is explained.
-        explained_input: int, the input that is explained.
+        output: int. Index of the output whose class is explained.
+        explained_input: int. Index of the input that is explained.
         graph: `ModelGraph` of the source model, if it has been read already.
 
     Attributes:
         graph: `ModelGraph` of the source model.
-        attributor: `Attributor`, which computes the maps as functions of tensors.
+        attributor: `Attributor`, which computes the maps from tensors.
     """
 
     def __init__(self, source, rule_set, output=0, explained_input=0, *, graph=None, **kwargs):
@@ -78,39 +97,44 @@ class PropagationModel(keras.Model):
         self.built = True
 
     @property
-    def trainable_variables(self):
-        """The weights of the rules and the readout; the source model's are not trained."""
+    def trainable_variables(self) -> list[keras.Variable]:
+        """Weights of the rules and the readout. Those of the source model are not trained."""
         return self.rule_set.trainable_variables
 
     @property
-    def trainable_weights(self):
-        """See `trainable_variables`."""
+    def trainable_weights(self) -> list[keras.Variable]:
+        """The same as `trainable_variables`."""
         return self.rule_set.trainable_weights
 
     @property
-    def non_trainable_weights(self):
-        """All other weights, the source model's among them."""
+    def non_trainable_weights(self) -> list[keras.Variable]:
+        """All other weights, including those of the source model."""
         trained = {id(weight) for weight in self.trainable_weights}
         return [weight for weight in self.weights if id(weight) not in trained]
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """Means over the epoch of the loss and of what the objective reports."""
         return list(self._trackers.values())
 
-    def compile(self, optimizer=None, objective=None, **kwargs):
-        """Prepares for `fit` and `evaluate`.
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
+        objective: objectives.Objective | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configures the model for `fit` and `evaluate`.
 
         Args:
-            optimizer: Keras optimizer or its name; default Adam(5e-3, global_clipnorm=1).
-            objective: `tf_learnprop.objectives.Objective`; default `AreaGuidance()`.
-            **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss` and `jit_compile` of
-                `keras.Model.compile` (the last is False by default: XLA makes the gradients of
-                convolutions many times slower on a CPU).
+            optimizer: Keras optimizer or its name. Default: Adam(5e-3, global_clipnorm=1).
+            objective: `tf_learnprop.objectives.Objective`. Default: `AreaGuidance()`.
+            **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss` and `jit_compile`, as in
+                `keras.Model.compile`. `jit_compile` is False by default, because XLA makes the gradients
+                of convolutions many times slower on a CPU.
 
         Raises:
-            TypeError: `objective` is not an `Objective`; an argument that the training of rules does
-                not have, as `loss` or `metrics`.
+            TypeError: `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
+                meaning for the training of rules.
         """
         unknown = kwargs.keys() - {
             "run_eagerly",
@@ -121,7 +145,7 @@ class PropagationModel(keras.Model):
         if unknown:
             raise TypeError(
                 f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
-                "metrics are those of `objective`."
+                "metrics come from `objective`."
             )
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):
@@ -149,13 +173,39 @@ class PropagationModel(keras.Model):
     def compile_from_config(self, config):
         self.compile(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
-    def fit(self, x=None, y=None, *, callbacks=None, **kwargs):
-        """Trains the rules; the arguments are those of `keras.Model.fit`, `y` is not needed.
+    @_over_data
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
+    ) -> keras.callbacks.History:
+        """Trains the rules and the readout.
+
+        The arguments are those of `keras.Model.fit`. Images are all that training needs: labels, class
+        weights and sample weights are accepted and ignored.
+
+        Returns:
+            `keras.callbacks.History`.
 
         Raises:
-            RuntimeError: there is nothing to train, or `compile` was not called.
-            FloatingPointError: the loss or a gradient was not finite; the message names the step. The rules
-                are those of the step before.
+            RuntimeError: The model has nothing to train, or `compile` was not called.
+            ValueError: A batch does not fit the model's inputs.
+            FloatingPointError: The loss or a gradient was not finite. The message names the step, and the
+                rules are those of the step before.
         """
         if not self.trainable_variables:
             raise RuntimeError(
@@ -172,7 +222,27 @@ class PropagationModel(keras.Model):
             )
         else:
             callbacks = [*keras.tree.flatten(callbacks or []), guard]
-        return super().fit(x, y, callbacks=callbacks, **kwargs)
+        return super().fit(
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+        )
+
+    evaluate = _over_data(keras.Model.evaluate)
+    predict = _over_data(keras.Model.predict)
 
     def train_step(self, data):
         inputs = self._inputs_of(data)
@@ -180,8 +250,8 @@ class PropagationModel(keras.Model):
             self.optimizer,
             self.trainable_variables,
             lambda: self.attributor.guidance(inputs, self.objective, training=True),
-            # Of several steps in one execution, those that follow a failed one must not go on.
-            sound=tf.math.is_finite(self._trackers["loss"].result()),
+            # After a failed step, the remaining steps of the same execution must not be taken.
+            enabled=tf.math.is_finite(self._trackers["loss"].result()),
         )
         if not tf.executing_eagerly():
             tracing.release_custom_gradients(tf.compat.v1.get_default_graph())
@@ -202,7 +272,7 @@ class PropagationModel(keras.Model):
         missing = self._trackers.keys() - losses.keys()
         if missing:
             raise ValueError(
-                f"`{type(self.objective).__name__}.call` must return 'loss' and all that `reported` "
+                f"`{type(self.objective).__name__}.call` must return 'loss' and everything that `reported` "
                 f"names. Received: no {', '.join(map(repr, sorted(missing)))}"
             )
         for name, tracker in self._trackers.items():
@@ -228,9 +298,10 @@ class PropagationModel(keras.Model):
     # -- maps --------------------------------------------------------------------------------------------
 
     @property
-    def coverage(self):
-        """`Coverage`: each activation of the source model, swapped or not, and why."""
-        return coverage.Coverage(self.graph, self.rule_set)
+    def coverage(self) -> Coverage:
+        """`Coverage`: lists each activation of the source model, whether it is swapped, and why not."""
+        self._follow_source()
+        return Coverage(self.graph, self.rule_set)
 
     @property
     def read_shapes(self):
@@ -238,37 +309,47 @@ class PropagationModel(keras.Model):
         return probing.read_shapes(self.graph, self.rule_set, self.input_index)
 
     @property
-    def class_count(self):
-        """int, number of classes of the explained output; a single unit counts as two, no and yes."""
+    def class_count(self) -> int:
+        """Number of classes of the explained output. A single unit counts as two classes, no and yes."""
         return self.attributor.head.class_count
 
-    def explain(self, images, targets=None, *, batch_size=32, verbose=0, refine_steps=0, refine_rate=0.05):
-        """Attribution maps, by one forward and one backward pass.
+    def explain(
+        self,
+        images: Any,
+        targets: npt.ArrayLike | None = None,
+        *,
+        batch_size: int = 32,
+        verbose: int = 0,
+        refine_steps: int = 0,
+        refine_rate: float = 0.05,
+    ) -> np.ndarray:
+        """Computes attribution maps with one forward and one backward pass.
 
         Args:
-            images: array or tensor `[n, h, w, c]` (in general `[n, *spatial, c]` or `[n, features]`; a list
-                or dict for a model of several inputs), a `tf.data.Dataset` or other iterable of batches,
-                or a `keras.utils.PyDataset`. Preprocessed as the model needs it; cast to its input dtype.
-            targets: what is explained: None for each image's predicted class, an int class id, ids `[n]`, or
-                weights of the classes' logits `[n, classes]`, one-hot or other.
-            batch_size: int, for arrays. Of samples that are refined as many at once as make so many masked
-                images, 16 each, at least one.
-            verbose: 0 is silent, 1 shows Keras' progress bar.
-            refine_steps: int, steps that adapt each map to its sample, starting from that of the rules,
-                which stay as they are: a coarse field of 8 values a side is added to the map and trained by
-                the objective. Much slower: each step costs 32 passes. 20 are a good number.
-            refine_rate: float, Adam's learning rate in those steps, in standard deviations of the map.
+            images: Array or tensor `[n, h, w, c]` (in general `[n, *spatial, c]` or `[n, features]`; a list
+                or dict for a model with several inputs), a `tf.data.Dataset` or other iterable of batches,
+                or a `keras.utils.PyDataset`. Preprocessed as the model expects; cast to its input dtype.
+            targets: What to explain: None for the predicted class of each image, an int class id, ids `[n]`,
+                or weights `[n, classes]` of the class logits, one-hot or other.
+            batch_size: int. Number of samples per batch, if `images` are arrays. In refinement, at most
+                `batch_size` masked images run at once: 16 per sample, and always at least one sample.
+            verbose: int. 0 is silent, 1 shows Keras' progress bar.
+            refine_steps: int. Number of steps that refine the map of each sample. Refinement adds a coarse
+                field of 8 values per side to the map and trains it with the objective; the rules stay as
+                they are. It is much slower, as each step costs 32 passes. 20 steps are a good choice.
+            refine_rate: float. Learning rate of Adam in these steps, in standard deviations of the map.
 
         Returns:
-            float32 NumPy array `[n, h, w]` (in general `[n, *spatial]` or `[n, features]`); larger is more
-            important, the scale is arbitrary.
+            float32 NumPy array `[n, h, w]` (in general `[n, *spatial]` or `[n, features]`). Larger values
+            are more important; the scale is arbitrary.
 
         Raises:
-            ValueError: images of the wrong shape, empty, or not finite; targets out of range or of the
-                wrong length; `refine_steps` for an input without pixels.
-            TypeError: images that are not numbers; targets of another form.
+            ValueError: The images have the wrong shape, are empty or are not finite; targets are out of
+                range or of the wrong length; or `refine_steps` is given for an input without pixels.
+            TypeError: The images are not numbers, or targets have another form.
         """
         checks.whole_number("refine_steps", refine_steps, 0)
+        self._follow_source()
         function = self._maps
         if refine_steps:
             if self._refiner is None:
@@ -276,18 +357,28 @@ class PropagationModel(keras.Model):
             function = self._refiner.begin(refine_steps, refine_rate, batch_size)
         return self._over_batches(function, images, targets, batch_size, verbose)
 
-    def input_signal(self, images, targets=None, *, batch_size=32):
-        """∂s/∂x under the rules, s the explained logit.
+    def input_signal(
+        self, images: Any, targets: npt.ArrayLike | None = None, *, batch_size: int = 32
+    ) -> np.ndarray:
+        """Computes ∂s/∂x under the rules, where s is the explained logit and x the explained input.
 
-        Images, targets, batch size and errors are as for `explain`.
+        The arguments and errors are those of `explain`.
 
         Returns:
-            float32 NumPy array in the shape of the explained input.
+            float32 NumPy array, in the shape of the explained input.
         """
+        self._follow_source()
         return self._over_batches(self._signal, images, targets, batch_size)
 
-    def logits(self, images, *, batch_size=32):
-        """The explained output before its final softmax or sigmoid, float32 NumPy `[n, units]`."""
+    def logits(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
+        """Computes the explained output before its final softmax or sigmoid.
+
+        The arguments and errors are those of `explain`.
+
+        Returns:
+            float32 NumPy array `[n, units]`.
+        """
+        self._follow_source()
         return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
 
     def _over_batches(self, function, images, targets, batch_size, verbose=0):
@@ -295,36 +386,82 @@ class PropagationModel(keras.Model):
         progress = keras.utils.Progbar(count, verbose=verbose)
         results = []
         for inputs, class_weights in stream:
-            results.append(np.asarray(function(inputs, class_weights)))
+            result = np.asarray(function(inputs, class_weights))
+            if results and result.shape[1:] != results[0].shape[1:]:
+                raise ValueError(
+                    "All images must have the same size, as the results are returned in one array. Received: "
+                    f"batch {len(results) + 1} gives {result.shape[1:]}, and the ones before it "
+                    f"{results[0].shape[1:]}"
+                )
+            results.append(result)
             progress.update(len(results))
         return np.concatenate(results)
 
-    def save_rules(self, path):
-        """Writes the rules and the readout; see `tf_learnprop.saving.save_rules`."""
+    def save_rules(self, path: str | os.PathLike) -> None:
+        """Saves the rules and the readout, see `tf_learnprop.saving.save_rules`."""
         saving.save_rules(self.rule_set, path)
 
-    def load_rules(self, path):
-        """Takes the weights of a rule file that has this model's structure and the same rules.
+    def load_rules(self, path: str | os.PathLike) -> None:
+        """Loads the weights of saved rules into the rules of this model.
+
+        Args:
+            path: str or path-like. Rule file of a model with the same structure and the same rules.
 
         Raises:
-            ValueError: as `tf_learnprop.saving.load_rules`; or other rules. Then the
-                rules in memory stay as they are.
+            ValueError: As `tf_learnprop.saving.load_rules`, or the file holds other rules. The rules of
+                this model then stay as they are.
         """
         loaded = saving.load_rules_for(path, self.graph)
         if loaded.signature() != self.rule_set.signature():
             raise ValueError(
-                f"'{path}' holds other rules than this model was wrapped with; give the path to "
-                "`wrap_model(model, rule=path)` instead."
+                f"'{path}' holds other rules than this model has. Use `wrap_model(model, rule=path)` to "
+                "wrap the model with them."
             )
         self.rule_set.set_weights(loaded.get_weights())
 
-    def export(self, path, **options):
-        """Writes a SavedModel that answers with maps; see `tf_learnprop.serving.export`."""
-        return serving.export(self, path, **options)
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: None = None,
+        **options: Any,
+    ) -> pathlib.Path:
+        """Writes a SavedModel that answers with maps.
+
+        Args:
+            filepath: str or path-like. Folder of the SavedModel; its name is a version number.
+            format: str. Only "tf_saved_model" can hold the signatures that answer with maps.
+            verbose: bool or None. True prints where the SavedModel was written.
+            input_signature: None. The signatures follow from the model's inputs and the options.
+            **options: Options of `tf_learnprop.serving.export`.
+
+        Returns:
+            `pathlib.Path` of the SavedModel.
+
+        Raises:
+            ValueError: Another `format`, or an `input_signature`.
+            ValueError, OSError, ImportError: As `tf_learnprop.serving.export`.
+        """
+        if format != "tf_saved_model":
+            raise ValueError(
+                "`format` must be 'tf_saved_model', the format whose signatures can answer with maps. "
+                f"Received: format={format!r}. To export the model alone, call `export` of its `source`."
+            )
+        if input_signature is not None:
+            raise ValueError(
+                "`input_signature` must be None: the signatures follow from the model's inputs and the "
+                f"options of `tf_learnprop.serving.export`. Received: input_signature={input_signature!r}"
+            )
+        self._follow_source()
+        path = serving.export(self, filepath, **options)
+        if verbose:
+            print(f"Wrote the SavedModel '{path}'.")
+        return path
 
 
 class _StopAtNaN(keras.callbacks.Callback):
-    """Ends training at the first step whose loss is not finite, unless a callback before it has."""
+    """Stops training at the first step whose loss is not finite, unless an earlier callback has done so."""
 
     def __init__(self):
         super().__init__()

@@ -10,6 +10,7 @@ from tf_learnprop import saving
 from tf_learnprop.backward import activations, keras_internals, probing, readouts, rules, universal
 from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop.inputs import checks
 from tf_learnprop.model import PropagationModel
 
 
@@ -57,6 +58,7 @@ def wrap_model(
         (2, 8, 8)
     """
     graph = _read(model)
+    checks.warn_of_preprocessor(model)
     output = _position(graph.output_names, output, "output")
     explained_input = _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input")
     _check_ends(graph.inputs[explained_input], graph.outputs[output])

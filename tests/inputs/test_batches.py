@@ -136,7 +136,26 @@ def test_a_bad_batch_in_a_stream(model):
 
     _, batch = batches.split(stream(), None, model, CLASSES, 3)
     assert len(next(batch)[0]) == 7
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match="^Batch 2: .* must be finite"):
+        next(batch)
+
+
+@pytest.mark.parametrize(("bad", "error"), [(IMAGES[:, :5], ValueError), (IMAGES.astype(str), TypeError)])
+def test_an_error_in_a_stream_names_the_batch(bad, error, model):
+    _, stream = batches.split(iter([*threes(), bad]), None, model, CLASSES, 3)
+    assert len([next(stream) for _ in range(3)]) == 3
+    with pytest.raises(error, match="^Batch 4: input "):
+        next(stream)
+
+
+def test_errors_of_the_stream_itself_are_left_as_they_are(model):
+    def stream():
+        yield IMAGES
+        raise ValueError("the disk is full")
+
+    _, batch = batches.split(stream(), None, model, CLASSES, 3)
+    next(batch)
+    with pytest.raises(ValueError, match="^the disk is full"):
         next(batch)
 
 

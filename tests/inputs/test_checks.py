@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tf_learnprop as tlp
 from tf_learnprop.inputs import checks
 
 
@@ -97,6 +98,11 @@ class TestInputs:
             checks.inputs(np.zeros(shape), model((4, 4, 3)))
         assert str(shape) in str(error.value)
 
+    @pytest.mark.parametrize("shape", [(None, 4, 3), (4, 4, 3)])
+    def test_one_image_is_no_batch(self, shape):
+        with pytest.raises(ValueError, match=r"Received: shape=\(4, 4, 3\), which has no batch axis"):
+            checks.inputs(IMAGES[0], model(shape))
+
     def test_empty(self):
         with pytest.raises(ValueError, match="at least one sample"):
             checks.inputs(IMAGES[:0], model((4, 4, 3)))
@@ -149,6 +155,60 @@ class TestInputs:
             checks.inputs([IMAGES, np.ones((3, 5))], model((4, 4, 3), (5,)))
 
 
+class Task(keras.Model):
+    """What KerasHub's tasks are like: `predict` and `fit` preprocess, and calls do not."""
+
+    def preprocess_samples(self, x):
+        return self.preprocessor(x)
+
+
+class TestPreprocessor:
+    """Of a task, raw and preprocessed pixels give other maps; the model can't see which it gets."""
+
+    def task(self, preprocessor):
+        image = keras.Input((4, 4, 3))
+        outputs = keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.ReLU()(image)))
+        task = Task(image, outputs, name="task")
+        task.preprocessor = preprocessor
+        return task
+
+    def test_warns_where_the_model_is_wrapped(self):
+        task = self.task(keras.layers.Rescaling(1 / 255))
+        match = "^Model 'task' has a preprocessor, .*Pass preprocessed inputs, `model.preprocessor"
+        with pytest.warns(UserWarning, match=match) as caught:
+            tlp.wrap_model(task, "gradient")
+        assert [warning.filename for warning in caught] == [__file__]
+
+    def test_without_one_there_is_nothing_to_say(self, recwarn):
+        tlp.wrap_model(self.task(None), "gradient")
+        plain = model((4, 4, 3))
+        plain.preprocessor = "not KerasHub's"
+        checks.warn_of_preprocessor(plain)
+        assert not list(recwarn)
+
+    def test_a_task_of_keras_hub(self):
+        hub = pytest.importorskip("keras_hub", reason="needs keras-hub")
+        backbone = hub.models.ResNetBackbone(
+            input_conv_filters=[64],
+            input_conv_kernel_sizes=[3],
+            stackwise_num_filters=[64, 8],
+            stackwise_num_blocks=[1, 1],
+            stackwise_num_strides=[1, 2],
+            block_type="basic_block",
+            image_shape=(None, None, 3),
+        )
+        converter = hub.layers.ResNetImageConverter(image_size=(32, 32), scale=1 / 255)
+        preprocessor = hub.models.ResNetImageClassifierPreprocessor(converter)
+        task = hub.models.ImageClassifier(backbone=backbone, preprocessor=preprocessor, num_classes=5)
+        photos = np.random.default_rng(0).uniform(0, 255, (2, 40, 40, 3)).astype("float32")
+        with pytest.warns(UserWarning, match=f"'{task.name}' has a preprocessor"):
+            wrapped = tlp.wrap_model(task, "gradient")
+        expected = task.predict(photos, verbose=0)
+        np.testing.assert_allclose(wrapped.predict(task.preprocessor(photos), verbose=0), expected, atol=1e-5)
+        # What the warning is for.
+        assert np.abs(wrapped.predict(photos, verbose=0) - expected).max() > 10
+
+
 class TestTensors:
     def test_unknown_shapes_pass(self):
         seen = []
@@ -159,7 +219,7 @@ class TestTensors:
             return 0
 
         check.get_concrete_function()
-        assert seen[0].shape.rank is None
+        assert seen[0].shape.as_list() == [None, 4, 4, 3]  # what the run will check
 
     def test_a_list_of_one_is_unpacked(self):
         images = tf.constant(IMAGES)
@@ -172,6 +232,42 @@ class TestTensors:
     def test_wrong_number(self):
         with pytest.raises(ValueError, match="has 1 inputs. Received: 2 arrays"):
             checks.tensors([tf.zeros([2, 4, 4, 3])] * 2, model((4, 4, 3)))
+
+
+class TestPlainShapeErrors:
+    """Shapes that only the run of a graph shows."""
+
+    def run(self, *values, shapes=((None, 4, 3), (5,))):
+        two = model(*shapes)
+
+        @tf.function(input_signature=[[tf.TensorSpec(None)] * len(values)])
+        def check(inputs):
+            return [tensor + 0.0 for tensor in checks.tensors(inputs, two)]
+
+        with checks.plain_shape_errors(two):
+            return check([tf.constant(value, tf.float32) for value in values])
+
+    def test_right_shapes_pass(self):
+        vectors = np.ones((2, 5))
+        for value, result in zip((IMAGES, vectors), self.run(IMAGES, vectors), strict=True):
+            np.testing.assert_array_equal(result, value)
+            assert result.shape.rank == value.ndim
+
+    def test_names_the_input(self):
+        with pytest.raises(ValueError, match=r"^input 'in1' must have shape \(None, 5\).*shape=\(2, 6\)$"):
+            self.run(IMAGES, np.ones((2, 6)))
+        with pytest.raises(ValueError, match=r"^input 'in0' .*shape=\(2, 4, 3, 3\)$"):
+            self.run(IMAGES[:, :, :3], np.ones((2, 5)))
+        with pytest.raises(ValueError, match=r"^input 'in1' .*shape=\(5,\), which has no batch axis"):
+            self.run(IMAGES, np.ones(5))
+        with pytest.raises(ValueError, match=r"^input 'in1' .*shape=\(\)$"):
+            self.run(IMAGES, 1.0)
+
+    def test_other_errors_are_left_as_they_are(self):
+        check = tf.function(lambda tensor: tf.ensure_shape(tensor, [7]), [tf.TensorSpec(None)])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"compatible with expected shape \[7\]"):
+            with checks.plain_shape_errors(model((5,))):
+                check(tf.zeros([2]))
 
 
 class TestTargets:

@@ -1,3 +1,6 @@
+import concurrent.futures
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -210,3 +213,17 @@ def test_an_input_without_pixels():
     wrapped = tlp.wrap_model(toys.linear(np.eye(6, 3, dtype=np.float32)))
     with pytest.raises(ValueError, match=r"needs an input with pixels.*Received: .*\(None, 6\)"):
         wrapped.explain(np.ones((2, 6), np.float32), refine_steps=1)
+
+
+def test_threads_get_the_same_maps_as_one(wrapped):
+    expected = [wrapped.explain(IMAGES[k : k + 1], refine_steps=5) for k in range(4)]
+    barrier = threading.Barrier(4)
+
+    def explain(index):
+        barrier.wait(60)
+        return [wrapped.explain(IMAGES[index : index + 1], refine_steps=5) for _ in range(3)]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for maps, alone in zip(pool.map(explain, range(4)), expected, strict=True):
+            for again in maps:
+                np.testing.assert_allclose(again, alone, atol=1e-6 * np.abs(alone).max())

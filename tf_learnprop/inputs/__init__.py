@@ -1,1 +1,1 @@
-"""What users pass: values that are checked, arrays and streams that are cut into batches."""
+"""What users pass: checks of values, and batches of arrays and streams."""

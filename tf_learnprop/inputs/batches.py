@@ -1,36 +1,40 @@
 """Batches of inputs and targets, from arrays or from anything that yields batches."""
 
-from collections import abc
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop.inputs import checks
 
 
-def split(images, targets, model, classes, batch_size):
-    """Cuts what a user passed into checked batches.
+def split(
+    images: Any, targets: npt.ArrayLike | None, model: checks.HasInput, classes: int, batch_size: int
+) -> tuple[int | None, Iterator[tuple[Any, np.ndarray | None]]]:
+    """Cuts images and targets into checked batches.
 
     Args:
-        images: arrays in the structure of the model's inputs, a `tf.data.Dataset`, a
-            `keras.utils.PyDataset`, or another iterable of batches; of a tuple (images, labels) that it
-            yields, the first entry is taken.
-        targets: as for `checks.targets`.
-        model: Functional `keras.Model` whose inputs are fed, or the graph of a Sequential one.
-        classes: int, number of classes.
-        batch_size: int, length of the batches made of arrays.
+        images: Arrays in the structure of the model's inputs, a `tf.data.Dataset`, a
+            `keras.utils.PyDataset`, or another iterable of batches. If it yields tuples (images, labels),
+            the first entry is used.
+        targets: As for `checks.targets`.
+        model: `ModelGraph`, or a Functional `keras.Model`.
+        classes: int. Number of classes.
+        batch_size: int. Length of the batches that are cut from arrays.
 
     Returns:
-        Number of batches or None if it can't be known, and an iterator over (inputs, class weights or None).
+        Number of batches (None if unknown), and an iterator over (inputs, class weights or None).
 
     Raises:
-        TypeError, ValueError: as `checks.inputs` and `checks.targets`; for arrays before anything is
-            returned, for streams at the batch that is wrong.
+        TypeError, ValueError: As `checks.inputs` and `checks.targets`. Arrays are checked at once, and a
+            stream batch by batch; the message then names the batch.
     """
     checks.whole_number("batch_size", batch_size, 1)
     if is_stream(images):
-        if not isinstance(images, (abc.Iterable, keras.utils.PyDataset)):
+        if not isinstance(images, (Iterable, keras.utils.PyDataset)):
             raise TypeError(
                 "`images` must be arrays, a dataset or an iterable of batches. "
                 f"Received: {type(images).__name__}"
@@ -44,13 +48,22 @@ def split(images, targets, model, classes, batch_size):
     return -(-total // batch_size), parts(inputs, weights, batch_size)
 
 
-def is_stream(images):
-    """Whether images come in batches, and not as arrays."""
+def is_stream(images: Any) -> bool:
+    """Whether `images` yields batches, as opposed to arrays."""
     return not (isinstance(images, (list, tuple, dict)) or hasattr(images, "__array__"))
 
 
-def length(stream, name="images"):
-    """Number of batches of a stream, None if it can't be known; ValueError if it has no end."""
+def length(stream: Any, name: str = "images") -> int | None:
+    """Number of batches of a stream, None if unknown.
+
+    Args:
+        stream: `tf.data.Dataset`, `keras.utils.PyDataset` or another iterable.
+        name: str. What the error calls it.
+
+    Raises:
+        ValueError: The stream is known to be infinite.
+    """
+    count: int | None
     if isinstance(stream, tf.data.Dataset):
         count = int(stream.cardinality())
         endless = count == tf.data.INFINITE_CARDINALITY
@@ -61,12 +74,12 @@ def length(stream, name="images"):
     else:
         count, endless = len(stream) if hasattr(stream, "__len__") else None, False
     if endless:
-        raise ValueError(f"`{name}` must come to an end. Received: a dataset without end")
+        raise ValueError(f"`{name}` must come to an end. Received: an infinite dataset")
     return count
 
 
-def parts(inputs, weights, size):
-    """Parts of at most `size` samples, in order: an iterator over (inputs, class weights or None)."""
+def parts(inputs: Any, weights: np.ndarray | None, size: int) -> Iterator[tuple[Any, np.ndarray | None]]:
+    """Iterates over parts (inputs, class weights or None) of at most `size` samples, in order."""
     for start in range(0, len(keras.tree.flatten(inputs)[0]), size):
         part = slice(start, start + size)
         batch = keras.tree.map_structure(lambda array, part=part: array[part], inputs)
@@ -77,8 +90,11 @@ def _from_stream(stream, weights, scalar, model):
     if isinstance(stream, keras.utils.PyDataset):
         stream = map(stream.__getitem__, range(stream.num_batches))
     start = 0
-    for batch in stream:
-        inputs = checks.inputs(_images_of(batch, model), model)
+    for number, batch in enumerate(stream, 1):
+        try:
+            inputs = checks.inputs(_images_of(batch, model), model)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"Batch {number}: {error}") from error
         count = len(keras.tree.flatten(inputs)[0])
         if weights is None:
             yield inputs, None
@@ -100,7 +116,7 @@ def _from_stream(stream, weights, scalar, model):
 
 
 def _images_of(batch, model):
-    """The first entry of (images, labels), which a loader may give as a list."""
+    """The images of a batch (images, labels), which some loaders yield as a list."""
     inputs = keras.tree.flatten(model.input)
     with_labels = isinstance(batch, tuple) or (
         isinstance(batch, list)

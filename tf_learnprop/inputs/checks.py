@@ -1,35 +1,73 @@
-"""Checks of what users pass, each with one error that states the rule and what came."""
+"""Checks of what users pass. Each error states the rule and what was received."""
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import keras
 import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+#: Name of the operation that checks input number k when a graph runs.
+_CHECKED_INPUT = "checked_input_{}"
+#: TensorFlow's error of that operation: the received shape, then k.
+_SHAPE_ERROR = re.compile(
+    r"Shape of tensor \S+ \[([\d,]*)\] is not compatible.*" + _CHECKED_INPUT.format(r"(\d+)"), re.DOTALL
+)
 
 
-def whole_number(name, value, minimum):
+class HasInput(Protocol):
+    """A `ModelGraph` or a Functional `keras.Model`."""
+
+    #: KerasTensors in the structure of the model's inputs.
+    input: Any
+
+
+def whole_number(name: str, value: Any, minimum: int) -> None:
     """Raises ValueError unless `value` is an int of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
         raise ValueError(f"`{name}` must be an int >= {minimum}. Received: {name}={value!r}")
 
 
-def positive(name, value):
+def positive(name: str, value: Any) -> None:
     """Raises ValueError unless `value` is a finite number above zero."""
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or not 0 < value < np.inf:
         raise ValueError(f"`{name}` must be a number > 0. Received: {name}={value!r}")
 
 
-def inputs(value, model):
-    """A batch of inputs in the structure, rank and dtype of the model's.
+def warn_of_preprocessor(model: keras.Model) -> None:
+    """Warns if a model preprocesses the inputs of its own `predict`, as KerasHub's tasks do.
+
+    `model(x)` takes preprocessed inputs even there, and so does the wrapped model in all its methods.
+    Must be called by the function that the user calls.
+    """
+    if hasattr(model, "preprocess_samples") and getattr(model, "preprocessor", None) is not None:
+        warnings.warn(
+            f"Model '{model.name}' has a preprocessor, which its own `predict` and `fit` apply and the "
+            "wrapped model does not. Pass preprocessed inputs, `model.preprocessor(images)`, to the wrapped "
+            "model. To preprocess in another way, set `model.preprocessor = None` before `wrap_model`, which "
+            "also silences this warning.",
+            stacklevel=3,
+        )
+
+
+def inputs(value: Any, model: HasInput) -> Any:
+    """Checks a batch of inputs and casts it to the dtypes of the model's inputs.
 
     Args:
-        value: arrays or tensors in the structure of the model's inputs.
-        model: Functional `keras.Model`, or the graph of a Sequential one.
+        value: Arrays or tensors in the structure of the model's inputs.
+        model: `ModelGraph`, or a Functional `keras.Model`.
 
     Returns:
-        The same structure of arrays or tensors; NumPy arrays are cast to the inputs' dtypes.
+        NumPy arrays in the structure of the model's inputs.
 
     Raises:
-        TypeError: not numbers.
-        ValueError: another structure or shape, empty, or not finite.
+        TypeError: `value` does not hold numbers.
+        ValueError: The structure or a shape is wrong, or the values are empty or not finite.
     """
     specs = keras.tree.flatten(model.input)
     given = keras.tree.flatten(value)
@@ -40,22 +78,53 @@ def inputs(value, model):
     lengths = {len(array) for array in checked}
     if len(lengths) > 1:
         raise ValueError(f"All inputs must have the same length. Received: {sorted(lengths)}")
-    # A single input may come bare, in a list or in a dict: the model gets what it was built with.
-    return keras.tree.pack_sequence_as(model.input if len(specs) == 1 else value, checked)
+    return _packed(checked, value, model)
 
 
-def tensors(value, model):
-    """As `inputs` for tensors in a graph, whose shapes alone can be checked."""
+def tensors(value: Any, model: HasInput) -> Any:
+    """Checks the shapes of a batch of tensors, in a graph or outside of one.
+
+    A shape that is only known when the graph runs is checked then, see `plain_shape_errors`.
+
+    Args:
+        value: Tensors in the structure of the model's inputs.
+        model: `ModelGraph`, or a Functional `keras.Model`.
+
+    Returns:
+        The tensors in the structure of the model's inputs.
+
+    Raises:
+        ValueError: The structure or a shape is wrong.
+    """
     specs = keras.tree.flatten(model.input)
     given = keras.tree.flatten(value)
     _check_count(given, specs)
-    for tensor, spec in zip(given, specs, strict=True):
-        _check_shape(tensor.shape, spec)
-    return keras.tree.pack_sequence_as(model.input if len(specs) == 1 else value, given)
+    checked = [_tensor(tensor, spec, k) for k, (tensor, spec) in enumerate(zip(given, specs, strict=True))]
+    return _packed(checked, value, model)
+
+
+@contextlib.contextmanager
+def plain_shape_errors(model: HasInput) -> Iterator[None]:
+    """Turns what TensorFlow raises for a shape that `tensors` could not see into the usual ValueError.
+
+    Args:
+        model: As for `tensors`.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = _SHAPE_ERROR.search(error.message)
+        if found:
+            shape = [int(side) for side in found[1].split(",") if side]
+            try:
+                _check_shape(shape, keras.tree.flatten(model.input)[int(found[2])])
+            except ValueError as plain:
+                raise plain from None
+        raise
 
 
 def _is_list_of_samples(value, spec):
-    """Whether a value for a single input is a list of samples, not a list with a batch in it."""
+    """Whether a value for a single input is a list of samples, not a list that holds one batch."""
     if not isinstance(value, (list, tuple)):
         return False
     parts = keras.tree.flatten(value)
@@ -69,22 +138,42 @@ def _stacked(value):
         raise ValueError(f"All samples must have the same shape ({error}).") from error
 
 
+def _packed(flat, value, model):
+    # A single input may come bare, in a list or in a dict; the model gets the structure it was built with.
+    return keras.tree.pack_sequence_as(model.input if len(flat) == 1 else value, flat)
+
+
 def _check_count(given, specs):
     if len(given) != len(specs):
         raise ValueError(f"The model has {len(specs)} inputs. Received: {len(given)} arrays.")
 
 
-def _check_shape(shape, spec):
-    if getattr(shape, "rank", 0) is None:  # a tensor in a graph, of which nothing is known
-        return
+def _check_shape(shape: Sequence[int | None], spec: keras.KerasTensor) -> None:
+    """Raises ValueError unless `shape` fits the input `spec`; None in either is any length."""
     wanted, shape = tuple(spec.shape), tuple(shape)
-    fits = len(shape) == len(wanted) and all(
-        None in (want, have) or want == have for want, have in zip(wanted[1:], shape[1:], strict=True)
+    if shape and _fits(shape[1:], wanted[1:]):
+        return
+    hint = ""
+    if _fits(shape, wanted[1:]):
+        hint = ", which has no batch axis: use `dataset.batch(size)`, or `image[None]` for a single image"
+    raise ValueError(
+        f"input '{spec.name}' must have shape {wanted} (None is any length). Received: shape={shape}{hint}"
     )
-    if not fits:
-        raise ValueError(
-            f"input '{spec.name}' must have shape {wanted} (None is any length). Received: shape={shape}"
-        )
+
+
+def _fits(shape, wanted):
+    return len(shape) == len(wanted) and all(
+        None in (want, have) or want == have for want, have in zip(wanted, shape, strict=True)
+    )
+
+
+def _tensor(tensor, spec, number):
+    wanted, shape = (None, *spec.shape[1:]), tf.TensorShape(tensor.shape)
+    if shape.rank is not None:
+        _check_shape(shape, spec)
+        if all(want is None or have is not None for want, have in zip(wanted, shape, strict=True)):
+            return tensor
+    return tf.ensure_shape(tensor, wanted, name=_CHECKED_INPUT.format(number))
 
 
 def _input(array, spec):
@@ -95,7 +184,7 @@ def _input(array, spec):
     _check_shape(array.shape, spec)
     if array.shape[0] == 0:
         raise ValueError(f"{name} must hold at least one sample. Received: shape={array.shape}")
-    with np.errstate(all="ignore"):  # what is too large for the dtype becomes infinite
+    with np.errstate(all="ignore"):  # a value that is too large for the dtype becomes infinite
         cast = array.astype(spec.dtype, copy=False)
     finite = np.isfinite(array) & np.isfinite(cast)
     if not finite.all():
@@ -104,17 +193,20 @@ def _input(array, spec):
     return cast
 
 
-def targets(value, count, classes):
-    """Weights of the classes' logits, float32 `[n, classes]`; None stays None.
+def targets(value: npt.ArrayLike | None, count: int | None, classes: int) -> np.ndarray | None:
+    """Turns targets into weights of the class logits.
 
     Args:
-        value: None, int, ids `[n]`, or weights `[n, classes]`.
-        count: int or None, n; None skips the check of the length (of a stream).
-        classes: int.
+        value: None, an int, ids `[n]`, or weights `[n, classes]`.
+        count: int or None. Expected number of targets n; None, for streams, skips the check.
+        classes: int. Number of classes.
+
+    Returns:
+        float32 `[n, classes]`; None stays None.
 
     Raises:
-        TypeError: another form.
-        ValueError: out of range, not finite, or of the wrong length.
+        TypeError: `value` is of another form.
+        ValueError: A target is out of range or not finite, or their number is wrong.
     """
     if value is None:
         return None

@@ -1,18 +1,22 @@
-"""Fills: what takes the place of masked pixels. Each maps images `[n, *spatial, c]` to the same shape."""
+"""Fills: the values that replace masked pixels.
+
+Each function takes images `[n, *spatial, c]` or `[n, features]` and a seed, int32 `[2]` or None, and returns
+float32 values of the same shape.
+"""
 
 import tensorflow as tf
 
 from tf_learnprop.backward import resampling
 
 
-def mean(images, seed=None):
-    """The batch's mean of each channel."""
+def mean(images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """Mean of each channel over the batch."""
     axes = list(range(images.shape.rank - 1))
     return tf.zeros_like(images) + tf.reduce_mean(images, axes)
 
 
-def blur(images, seed=None, sigma=1 / 20):
-    """Gaussian blur; `sigma` as a fraction of each side. Inputs without pixels get the mean."""
+def blur(images: tf.Tensor, seed: tf.Tensor | None = None, sigma: float = 1 / 20) -> tf.Tensor:
+    """Gaussian blur; `sigma` is a fraction of each side. Inputs without pixels get the mean instead."""
     if images.shape.rank == 2:
         return mean(images)
     lengths = resampling.sides(images, images.shape.rank - 2)
@@ -21,17 +25,17 @@ def blur(images, seed=None, sigma=1 / 20):
     return resampling.apply_along(images, matrices)
 
 
-def noise(images, seed=None):
-    """Gaussian noise with the batch's mean and standard deviation of each channel; `seed` int32 `[2]`."""
+def noise(images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """Gaussian noise with the mean and standard deviation of each channel over the batch."""
     axes = list(range(images.shape.rank - 1))
     centre, variance = tf.nn.moments(images, axes)
     return centre + tf.sqrt(variance) * _normal(tf.shape(images), seed)
 
 
-def shift(images, seed=None):
-    """Another place: every sample's neighbour in the batch, rolled by half of each side.
+def shift(images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """Pixels from elsewhere: the previous sample of the batch, rolled by half of each side.
 
-    With one sample, that sample's own rolled image.
+    A batch of one sample gets its own rolled image.
     """
     sides = list(range(1, images.shape.rank - 1))
     halves = [tf.shape(images)[axis] // 2 for axis in sides]

@@ -1,6 +1,8 @@
-"""Objectives: how a map is turned into masks, and what the model says of the masked input."""
+"""Objectives: they turn a map into masks and compare the model's answers to the masked inputs."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,28 +13,28 @@ from tf_learnprop.training import baselines
 _PACKAGE = "tf_learnprop"
 
 
-def soft_mask(maps, area, width=0.15):
+def soft_mask(maps: tf.Tensor, area: tf.Tensor, width: float = 0.15) -> tf.Tensor:
     """Differentiable masks that keep about a fraction `area` of the pixels.
 
-    m = sigmoid((F − q)/T), F the map over its standard deviation and q its `area`-quantile from the
-    top. T is half the way from q to the quantile at area − width for what lies above q, and at
-    area + width for what lies below: maps are heavy-tailed, and one T for both sides would follow the
-    largest values and keep far more than a small area. The gradient flows through q and T: with q held
-    fixed, raising all of F would look like a larger mask.
+    m = sigmoid((F − q)/T), where F is the map divided by its standard deviation and q the quantile that a
+    fraction `area` of the pixels exceeds. T is half the distance from q to the quantile at area − width for
+    pixels above q, and at area + width for pixels below. Maps are heavy-tailed: a single T would follow the
+    largest values and keep far more than a small area. The gradient flows through q and T, because with a
+    fixed q, raising all of F would look like enlarging the mask.
 
     Args:
         maps: float32 `[n, ...]`.
-        area: float32 `[n]`, in (0, 1).
-        width: float, how soft the edge is, as a fraction of the area.
+        area: float32 `[n]`, in (0, 1). Fraction of the pixels to keep.
+        width: float in (0, 1). Softness of the edge, as a fraction of the pixels.
 
     Returns:
-        float32, the shape of `maps`, in (0, 1).
+        float32 in (0, 1), in the shape of `maps`.
     """
     shape = tf.shape(maps)
     flat = tf.reshape(maps, [shape[0], -1])
     # Not `reduce_std`, whose gradient for a constant map is not finite.
     flat = flat * tf.math.rsqrt(tf.math.reduce_variance(flat, 1, keepdims=True) + 1e-16)
-    # Not `tf.sort`: its gradient can't be computed for many samples side by side, as refinement does.
+    # Not `tf.sort`, whose gradient does not work in `tf.vectorized_map`, which refinement uses.
     order = tf.argsort(tf.stop_gradient(flat), 1, "DESCENDING")
     last = tf.cast(tf.shape(flat)[1] - 1, tf.float32)
 
@@ -45,71 +47,86 @@ def soft_mask(maps, area, width=0.15):
     return tf.reshape(tf.sigmoid((flat - edge) / (reach / 2.0 + 1e-6)), shape)
 
 
-def cross_entropy(target, log_probability):
-    """−Σ p·log q over the classes, float32 `[n]`."""
+def cross_entropy(target: tf.Tensor, log_probability: tf.Tensor) -> tf.Tensor:
+    """−Σ p·log q over the classes.
+
+    Args:
+        target: float32 `[n, classes]`, p.
+        log_probability: float32 `[n, classes]`, log q.
+
+    Returns:
+        float32 `[n]`.
+    """
     return -tf.reduce_sum(target * log_probability, -1)
 
 
 class Objective(keras.layers.Layer):
-    """A training objective; subclass it and write `call`. It has no weights, only random state.
+    """Base class of training objectives. Subclasses implement `call`; they have random state, no weights.
 
     Attributes:
-        reported: tuple of str, what `call` returns beside "loss"; each becomes a metric of `fit`.
+        reported: tuple of str. Entries that `call` returns besides "loss". Each becomes a metric of `fit`.
 
     Args:
-        seed: int, seed of all that is random in it.
+        seed: int. Seed of all random draws.
     """
 
-    reported = ()
+    reported: tuple[str, ...] = ()
 
-    def __init__(self, seed=0, **kwargs):
+    def __init__(self, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def augment(self, image):
-        """The images that a step of the training explains, made of those it was given; by default the same.
+    def augment(self, image: tf.Tensor) -> tf.Tensor:
+        """Makes the images of a training step from those of the data. By default they are the same.
 
         Args:
             image: float32 `[n, *spatial, c]` or `[n, features]`.
 
         Returns:
-            float32, the same shape.
+            float32, same shape.
         """
         return image
 
-    def select_target(self, logits):
-        """Which classes a step of the training explains: logits of which the largest is the class.
+    def select_target(self, logits: tf.Tensor) -> tf.Tensor:
+        """Chooses the class that a training step explains. By default it is the predicted one.
 
         Args:
-            logits: float32 `[n, units]`, the model's.
+            logits: float32 `[n, units]`, logits of the model.
 
         Returns:
-            float32, the same shape; by default the same, so that the predicted class is explained.
+            float32, same shape: logits whose argmax is the class to explain.
         """
         return logits
 
-    def call(self, image, maps, original, classify, training=False):
-        """The loss of one batch.
+    def call(
+        self,
+        image: tf.Tensor,
+        maps: tf.Tensor,
+        original: tf.Tensor,
+        classify: Callable[[tf.Tensor], tf.Tensor],
+        training: bool = False,
+    ) -> dict[str, tf.Tensor]:
+        """Computes the losses of a batch.
 
         Args:
             image: float32 `[n, *spatial, c]` or `[n, features]`, the explained input.
             maps: float32 `[n, *spatial]` or `[n, features]`.
-            original: float32 `[n, classes]`, log-probabilities of the classes for `image`, by the logits
-                that `select_target` gave.
-            classify: callable, the same for other inputs of that shape, `[k·n, ...]` for an int k; its
-                backward pass is the model's own.
-            training: bool, True draws at random; False makes the same choices every time.
+            original: float32 `[n, classes]`, log-probabilities for `image`, computed from the logits that
+                `select_target` returned.
+            classify: Callable that returns the log-probabilities `[k·n, classes]` of other inputs
+                `[k·n, ...]`, for any int k. Its gradients are those of the model itself.
+            training: bool. False makes the same choices at every call instead of random ones.
 
         Returns:
-            dict of float32 `[n]`, of which "loss" is minimised and the rest are reported.
+            dict of float32 `[n]`: the "loss" to minimise, and what `reported` names.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}
 
-    # The state of the random numbers is saved, for a training that was cut off to go on as it would have.
+    # Files hold the random state, so that an interrupted training resumes with the draws it would have made.
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
@@ -122,20 +139,22 @@ class Objective(keras.layers.Layer):
         super().load_own_variables(arrays)
 
 
-def cutmix_images(image, share, seed=None):
-    """Cuts samples in two and takes what lies behind the cut from the sample before, in the same place.
+def cutmix_images(
+    image: tf.Tensor, share: float, seed: keras.random.SeedGenerator | None = None
+) -> tf.Tensor:
+    """Cuts some samples in two and replaces the second part with that of the previous sample.
 
-    Where parts of two samples meet, a map can only keep the answer by telling one class' evidence from the
-    other's. The cut crosses an axis drawn at random, between a third and two thirds of its length. Compare
-    Yun et al., "CutMix", ICCV 2019.
+    Where parts of two samples meet, a map can only keep the answer if it tells the evidence for one class
+    from that for another. The cut is across a random axis, between one third and two thirds of its length.
+    Compare Yun et al., "CutMix", ICCV 2019.
 
     Args:
-        image: float32 `[n, *spatial, c]`; `[n, features]` are left as they are.
-        share: float in [0, 1], the part of the samples that are cut, drawn at random.
+        image: float32 `[n, *spatial, c]`. Inputs `[n, features]` are returned unchanged.
+        share: float in [0, 1]. Probability that a sample is cut.
         seed: `keras.random.SeedGenerator` or None.
 
     Returns:
-        float32, the same shape.
+        float32, same shape.
     """
     axes = image.shape.rank - 2
     if not axes or not share:
@@ -154,47 +173,51 @@ def cutmix_images(image, share, seed=None):
     return tf.where(behind, tf.roll(image, 1, 0), image)
 
 
-def masked(image, mask, fill):
-    """mask·image + (1 − mask)·fill; the mask has no channel axis unless the image has none."""
+def masked(image: tf.Tensor, mask: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
+    """mask·image + (1 − mask)·fill, for a mask `[n, *spatial]` or `[n, features]`."""
     mask = mask[..., None] if mask.shape.rank < image.shape.rank else mask
     return mask * image + (1.0 - mask) * fill
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class AreaGuidance(Objective):
-    """What the map ranks highest should keep the output, and what it ranks lowest should not.
+    """Keeping what the map ranks highest should preserve the output; removing it should destroy it.
 
-    For each sample `soft_mask` keeps an area a, and a fill b takes the rest:
+    For each sample, `soft_mask` keeps an area a and a fill b replaces the rest:
     preserve = cross-entropy(p(x), p(m·x + (1 − m)·b)), destroy = −log(1 − p_c(m·b + (1 − m)·x) + 1e-3),
-    c the predicted class; loss = preserve + destroy. The areas of a batch are spread evenly over their range
-    and its samples take the fills in turn, both from a random start.
+    where c is the predicted class; loss = preserve + destroy. The areas of a batch are spread evenly over
+    their range, and its samples take the fills in turn; both start at random.
 
-    Two things make the maps tell classes apart. Some training samples are cut and joined with another one
-    (`cutmix_images`). For some the model's second choice c is explained instead of its first: p(x) is then
-    that of the logits with these two exchanged.
+    Two things teach the maps to tell classes apart. Some training samples are joined with part of another
+    one (`cutmix_images`). For others, the class that is explained is the model's second choice: p(x) is then
+    computed from logits in which the two best classes are swapped.
 
     Args:
-        min_area, max_area: floats in (0, 1), range of a.
-        width: float, see `soft_mask`.
-        fills: tuple of names from `tf_learnprop.fills`.
-        cutmix: float in [0, 1], the share of the samples that are cut and joined with another.
-        runner_up: float in [0, 1], the share of the samples that are asked for the second choice.
-        seed: int.
+        min_area: float in (0, 1). Smallest area.
+        max_area: float in (0, 1), >= `min_area`. Largest area.
+        width: float in (0, 1). Softness of the mask's edge, see `soft_mask`.
+        fills: Sequence of names of fills: "blur", "mean", "noise", "shift".
+        cutmix: float in [0, 1]. Probability that a sample is joined with part of another.
+        runner_up: float in [0, 1]. Probability that the second choice of a sample is explained.
+        seed: int. Seed of all random draws.
+
+    Raises:
+        ValueError: An argument is out of range, or a fill is unknown.
     """
 
     reported = ("preserve", "destroy", "mask_area")
 
     def __init__(
         self,
-        min_area=0.05,
-        max_area=0.7,
-        width=0.15,
-        fills=("blur", "mean", "noise", "shift"),
-        cutmix=0.5,
-        runner_up=0.5,
-        seed=0,
-        **kwargs,
-    ):
+        min_area: float = 0.05,
+        max_area: float = 0.7,
+        width: float = 0.15,
+        fills: Sequence[str] = ("blur", "mean", "noise", "shift"),
+        cutmix: float = 0.5,
+        runner_up: float = 0.5,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(seed, **kwargs)
         if not 0 < min_area <= max_area < 1:
             raise ValueError(
@@ -244,8 +267,8 @@ class AreaGuidance(Objective):
         }
 
     def _areas(self, count, training):
-        # Steps of the golden ratio spread any number of samples evenly over the range, wherever they start;
-        # areas drawn one by one would leave much more noise in the loss of a small batch.
+        # Multiples of the golden ratio spread any number of samples evenly over the range, from any start.
+        # Independent draws would add much more noise to the loss of a small batch.
         start = keras.random.uniform((), seed=self.seed_generator) if training else 0.5
         unit = tf.math.floormod(start + tf.cast(tf.range(count), tf.float32) / 1.6180339887, 1.0)
         return self.min_area + (self.max_area - self.min_area) * unit
@@ -268,27 +291,31 @@ class AreaGuidance(Objective):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        if "collages" in config:  # the name of `cutmix` in files of version 0.1
+        if "collages" in config:  # what files of version 0.1 call `cutmix`
             config["cutmix"] = config.pop("collages")
         return cls(**config)
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class MaskedOutputGuidance(Objective):
-    """The plain reading of Yang et al. 2020: the masked input should give the original output.
+    """The masked input should give the original output, with as small a mask as possible.
 
-    m = (A − min A)/(max A − min A); loss = cross-entropy(p(x), p(m·x + (1 − m)·b)) + λ·mean(m), b one fill.
-    The paper's own loss terms could not be had: this is ours.
+    A plain reading of Yang et al. 2020: m = (A − min A)/(max A − min A) for a map A;
+    loss = cross-entropy(p(x), p(m·x + (1 − m)·b)) + λ·mean(m), where b is a fill. The paper's own loss terms
+    were not available, so the details are ours.
 
     Args:
-        area_weight: float, λ.
-        fill: str, a name from `tf_learnprop.fills`.
-        seed: int.
+        area_weight: float >= 0. Weight λ of the mask's area.
+        fill: str. Name of the fill: "blur", "mean", "noise" or "shift".
+        seed: int. Seed of all random draws.
+
+    Raises:
+        ValueError: An argument is out of range, or the fill is unknown.
     """
 
     reported = ("preserve", "mask_area")
 
-    def __init__(self, area_weight=1.0, fill="blur", seed=0, **kwargs):
+    def __init__(self, area_weight: float = 1.0, fill: str = "blur", seed: int = 0, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
         if not (area_weight >= 0 and math.isfinite(area_weight)):
             raise ValueError(f"`area_weight` must be finite and >= 0. Received: {area_weight!r}")

@@ -1,9 +1,12 @@
-"""Per-sample refinement: a coarse field, added to each sample's map and trained by the objective."""
+"""Refinement: a coarse field that is added to each sample's map and trained by the objective."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop.backward import resampling, tracing
@@ -12,62 +15,63 @@ from tf_learnprop.training import objectives
 
 
 class Refiner:
-    """Maps that were trained a little further on the very samples that are explained.
+    """Trains maps a little further on the samples that are explained.
 
-    A + std(A)·F: A is the map that the rules give, F a field of `CELLS` values a side, resized, which starts
-    at zero. Neither the rules nor the model are changed, so a step needs no second derivative: it costs one
-    forward and one backward pass of two images for each mask. Samples are refined side by side, each by the
-    same draws and a loss of its own, so that a map does not depend on what else is in the batch.
+    The refined map is A + std(A)·F, where A is the map that the rules give and F a field of `CELLS` values
+    along each side, resized to the map's size, that starts at zero. The rules and the model stay as they
+    are, so a step needs no second derivative: it costs one forward and one backward pass over two images
+    per mask. All samples of a batch share the random draws, and each has a loss of its own, so a map does
+    not depend on the rest of the batch. Nothing is kept between calls, so threads may share a refiner.
 
     Args:
         model: `PropagationModel`.
 
     Raises:
-        ValueError: an input without pixels.
+        ValueError: the explained input has no pixels.
     """
 
-    #: Masks of a sample in one step, of as many areas; the objective's fills in turn.
+    #: Masks per sample and step. Each keeps another area, and they use the objective's fills in turn.
     MASKS = 8
-    #: Side of the field. A field with a value for each pixel fits the fills, not the model.
+    #: Side of the field. A field with one value per pixel would fit the fills, not the model.
     CELLS = 8
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         self.attributor = model.attributor
         objective = model.objective or objectives.AreaGuidance()
-        self.objective = type(objective).from_config(objective.get_config())  # its draws are its own
-        self._fresh = self.objective.seed_generator.state.numpy()
+        # A copy starts from its seed, however far the training has moved the model's own objective.
+        self.objective = type(objective).from_config(objective.get_config())
+        self._random = [(variable, variable.numpy()) for variable in self.objective.variables]
         image = model.graph.inputs[model.input_index].shape
         if len(image) == 2:
             raise ValueError(
-                "`refine_steps` needs an input with pixels, of which it makes fills for what it masks. "
+                "`refine_steps` needs an input with pixels, since it masks some of them. "
                 f"Received: an input of shape {tuple(image)}"
             )
         self._run = tracing.for_any_length(self._refined)
 
-    def begin(self, steps, rate, batch_size):
-        """The function from a batch to its refined maps.
+    def begin(
+        self, steps: int, rate: float, batch_size: int
+    ) -> Callable[[Any, npt.ArrayLike | None], np.ndarray]:
+        """Makes a function that maps a batch to its refined maps.
 
         Args:
-            steps: int, steps of gradient descent for each sample.
-            rate: float, Adam's learning rate; the field is in standard deviations of the map.
-            batch_size: int, masked images that the model sees at once, at most; at least those of a sample.
+            steps: int. Number of gradient descent steps for each sample.
+            rate: float. Learning rate of Adam; the field is in standard deviations of the map.
+            batch_size: int. At most this many masked images run at once, but at least those of one sample.
 
         Returns:
-            Callable (inputs, class weights or None) that gives float32 `[n, *spatial]`.
+            Callable that takes (inputs, class weights or None) and returns float32 maps `[n, *spatial]`.
 
         Raises:
-            ValueError: a rate that is not above zero.
+            ValueError: `rate` is not a finite number above zero.
         """
         checks.positive("refine_rate", rate)
         together = max(1, batch_size // (2 * self.MASKS))
         schedule = tf.constant(steps), tf.constant(rate, tf.float32)
 
         def maps(inputs, class_weights):
-            refined = []
-            for part in batches.parts(inputs, class_weights, together):
-                self.objective.seed_generator.state.assign(self._fresh)
-                refined.append(self._run(*part, *schedule).numpy())
-            return np.concatenate(refined)
+            parts = batches.parts(inputs, class_weights, together)
+            return np.concatenate([self._run(*part, *schedule).numpy() for part in parts])
 
         return maps
 
@@ -80,28 +84,40 @@ class Refiner:
         maps, logits = self.attributor.maps_and_logits(inputs, class_weights, select_target)
         field = tf.zeros([tf.shape(maps)[0]] + [self.CELLS] * (maps.shape.rank - 1))
 
-        def descend(step, *state):
-            losses, gradients = tf.vectorized_map(self._loss_and_gradient, (inputs, maps, logits, state[0]))
+        def descend(step, seeds, *state):
+            samples = inputs, maps, logits, state[0]
+            losses, gradients, seeds = tf.vectorized_map(
+                lambda sample: self._loss_and_gradient(sample, seeds), samples
+            )
             move, *moments = adam(gradients, *state[1:], tf.cast(step + 1, tf.float32))
             axes = list(range(1, gradients.shape.rank))
             finite = tf.math.is_finite(losses) & tf.reduce_all(tf.math.is_finite(gradients), axes)
             finite = tf.reshape(finite, [-1] + [1] * len(axes))
             # A sample whose step is not finite stays as it is.
             moved = zip((state[0] - rate * move, *moments), state, strict=True)
-            return step + 1, *(tf.where(finite, new, old) for new, old in moved)
+            held = (tf.where(finite, new, old) for new, old in moved)
+            return step + 1, [seed[0] for seed in seeds], *held
 
-        start = (tf.constant(0), field, field, field)
-        _, field, *_ = tf.while_loop(lambda step, *_: step < steps, descend, start, parallel_iterations=1)
+        seeds = [tf.constant(start) for _, start in self._random]
+        _, _, field, *_ = tf.while_loop(
+            lambda step, *_: step < steps,
+            descend,
+            (tf.constant(0), seeds, field, field, field),
+            parallel_iterations=1,
+        )
         return self._with_field(maps, field)
 
-    def _loss_and_gradient(self, sample):
-        """The loss of one sample, and its gradient by the sample's field."""
+    def _loss_and_gradient(self, sample, seeds):
+        """Loss of one sample, its gradient with respect to the sample's field, and the seeds after it."""
         inputs, maps, logits, field = keras.tree.map_structure(lambda tensor: tensor[None], sample)
 
         def repeat(tensor):
             return tf.repeat(tensor, self.MASKS, 0)
 
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        variables = [variable for variable, _ in self._random]
+        # The random state goes from step to step as a tensor: a variable would be shared with other threads.
+        scope = keras.StatelessScope(list(zip(variables, seeds, strict=True)))
+        with scope, tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(field)
             losses = self.attributor.loss_of_maps(
                 keras.tree.map_structure(repeat, inputs),
@@ -111,7 +127,8 @@ class Refiner:
                 training=True,
             )
             loss = tf.reduce_mean(losses["loss"])
-        return loss, tape.gradient(loss, field, unconnected_gradients="zero")[0]
+        gradient = tape.gradient(loss, field, unconnected_gradients="zero")[0]
+        return loss, gradient, [scope.get_current_value(variable) for variable in variables]
 
     def _with_field(self, maps, field):
         size = resampling.sides(maps, maps.shape.rank - 1)
@@ -120,22 +137,30 @@ class Refiner:
         return maps + spread * resampling.resize_and_blur(field, size, sigmas)
 
 
-def adam(gradient, first, second, step, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
-    """Adam's direction of descent (Kingma & Ba, ICLR 2015), as in `keras.optimizers.Adam`.
+def adam(
+    gradient: tf.Tensor,
+    first: tf.Tensor,
+    second: tf.Tensor,
+    step: float | tf.Tensor,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Update direction of Adam (Kingma & Ba, ICLR 2015), as in `keras.optimizers.Adam`.
 
-    Written out since that one holds moments of a fixed shape, and batches are of any length.
+    Keras' optimizer keeps moments of a fixed shape, and the batches here have any length.
 
     Args:
         gradient: float32.
-        first: float32 of its shape, the mean so far, 0 at the start.
-        second: the same of the squares.
-        step: float scalar, counts from 1.
-        beta_1: float, share of `first` that is kept.
-        beta_2: float, that of `second`.
-        epsilon: float, added to the root of the squares.
+        first: float32, same shape. Running mean of the gradient, zero at the start.
+        second: float32, same shape. Running mean of the squared gradient, zero at the start.
+        step: float scalar. Number of this step, from 1.
+        beta_1: float. Decay rate of `first`.
+        beta_2: float. Decay rate of `second`.
+        epsilon: float. Added to the denominator.
 
     Returns:
-        The direction, which is to be subtracted times the rate, and both moments.
+        The direction, to be multiplied by the learning rate and subtracted, and the two new means.
     """
     first = beta_1 * first + (1.0 - beta_1) * gradient
     second = beta_2 * second + (1.0 - beta_2) * tf.square(gradient)

@@ -1,36 +1,46 @@
 """One optimizer step on the rules."""
 
+from collections.abc import Callable, Sequence
+
 import keras
 import tensorflow as tf
 
 
-def apply_if_finite(optimizer, variables, losses_of, sound=True):
-    """Goes one step down the mean loss; a step that is not finite changes nothing.
+def apply_if_finite(
+    optimizer: keras.optimizers.Optimizer,
+    variables: Sequence[keras.Variable],
+    compute_losses: Callable[[], dict[str, tf.Tensor]],
+    enabled: bool | tf.Tensor = True,
+) -> dict[str, tf.Tensor]:
+    """Takes one step that lowers the mean loss, unless the loss or a gradient is not finite.
+
+    A step that is not taken changes neither the variables nor the optimizer.
 
     Args:
-        optimizer: Keras optimizer.
-        variables: list of Keras variables.
-        losses_of: callable without arguments, dict of float32 `[n]` of which "loss" is minimised.
-        sound: bool or bool scalar tensor, False withholds the step.
+        optimizer: Keras optimizer. A `LossScaleOptimizer` expects gradients that overflow and handles them
+            itself, so for that one only the loss has to be finite.
+        variables: Keras variables to train.
+        compute_losses: Callable without arguments that returns a dict of float32 `[n]`. The mean of "loss"
+            is minimised.
+        enabled: bool or bool scalar tensor. False computes the losses and takes no step.
 
     Returns:
-        What `losses_of` gave; its "loss" is NaN if the loss or a gradient was not finite.
+        The dict of `compute_losses`; its "loss" is NaN if the loss or a gradient was not finite.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         for variable in variables:
             tape.watch(variable.value)
-        losses = losses_of()
+        losses = compute_losses()
         loss = tf.reduce_mean(losses["loss"])
         scaled = optimizer.scale_loss(loss)
     gradients = tape.gradient(scaled, [v.value for v in variables], unconnected_gradients="zero")
-    # A scaled loss overflows now and then; the optimizer that scales it sees to that by itself.
-    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    judged = [loss] if scales else [loss, *gradients]
-    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in judged])
+    handles_overflow = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    checked = [loss] if handles_overflow else [loss, *gradients]
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in checked])
 
     def update():
         optimizer.apply(gradients, variables)
         return True
 
-    tf.cond(tf.logical_and(finite, sound), update, lambda: False)
+    tf.cond(tf.logical_and(finite, enabled), update, lambda: False)
     return {**losses, "loss": tf.where(finite, losses["loss"], float("nan"))}
