@@ -13,8 +13,8 @@ IMAGES = toys.images(3)
 
 
 @pytest.fixture(scope="module")
-def generator():
-    """A generator none of whose weights is zero."""
+def hypernetwork():
+    """A hypernetwork none of whose weights is zero."""
     made = universal.HyperNetwork()
     draws = toys.rng(4)
     for variable in made.variables:
@@ -42,18 +42,18 @@ def test_places_of_other_ranks_and_unknown_sizes():
     ).all()
 
 
-def test_an_untrained_generator_is_the_untrained_rule():
+def test_an_untrained_hypernetwork_is_the_untrained_rule():
     model = toys.small_cnn()
     wrapped, plain = tlp.wrap_model(model), tlp.wrap_model(model)
     universal.initialise(wrapped.rule_set, wrapping.read_shapes(wrapped), universal.HyperNetwork())
     np.testing.assert_allclose(wrapped.explain(IMAGES), plain.explain(IMAGES), atol=1e-5)
 
 
-def test_weights_are_a_network_of_the_place(generator):
+def test_weights_are_a_network_of_the_place(hypernetwork):
     """Each rule's and the readout's weights, by a slow loop over the layers."""
     wrapped = tlp.wrap_model(toys.small_cnn())
-    universal.initialise(wrapped.rule_set, wrapping.read_shapes(wrapped), generator)
-    feature_kernel, gate_kernel, place_kernel, place_bias, place_output = generator.get_weights()
+    universal.initialise(wrapped.rule_set, wrapping.read_shapes(wrapped), hypernetwork)
+    feature_kernel, gate_kernel, place_kernel, place_bias, place_output = hypernetwork.get_weights()
 
     def of_place(row):
         return np.tanh(row @ place_kernel + place_bias) @ place_output
@@ -91,7 +91,7 @@ class TestByName:
         assert np.isfinite(maps).all()
         assert np.abs(maps - tlp.wrap_model(model).explain(IMAGES)).max() > 1e-2
 
-    def test_is_what_the_loaded_generator_gives(self):
+    def test_is_what_the_loaded_hypernetwork_gives(self):
         model = toys.small_cnn()
         named, given = tlp.wrap_model(model, "universal"), tlp.wrap_model(model)
         universal.initialise(given.rule_set, wrapping.read_shapes(given), universal.load())
@@ -136,8 +136,8 @@ class TestByName:
         assert np.isfinite(tlp.wrap_model(model, "universal").explain(np.ones((2, 6), np.float32))).all()
 
 
-def test_the_generators_gradient_is_that_of_finite_differences(generator):
-    """The chain rule that its training uses, from the rules' gradients to the generator's weights."""
+def test_the_hypernetworks_gradient_is_that_of_finite_differences(hypernetwork):
+    """The chain rule that its training uses, from the rules' gradients to the hypernetwork's weights."""
     pytest.importorskip("evaluation")
     import tensorflow as tf
     from evaluation import subjects, universal_rule
@@ -145,7 +145,7 @@ def test_the_generators_gradient_is_that_of_finite_differences(generator):
     model = toys.small_cnn(activation=None)
     images = toys.images(32)
     subject = subjects.Subject("digits", model, None, None, images, None, None, None, 1.0)
-    member = universal_rule.Member(subject, generator, seed=0)
+    member = universal_rule.Member(subject, hypernetwork, seed=0)
     draws = toys.rng(1)
     pattern = draws.normal(size=(16, 16)).astype(np.float32) / 100
 
@@ -158,13 +158,13 @@ def test_the_generators_gradient_is_that_of_finite_differences(generator):
     member.objective = Smooth()
     batch = tf.constant(images)
     _, gradients = member._trace(batch)
-    before = generator.get_weights()
+    before = hypernetwork.get_weights()
     direction = [draws.normal(size=weight.shape).astype(np.float32) for weight in before]
     losses = []
     for step in (3e-3, -3e-3):
-        generator.set_weights([w + step * d for w, d in zip(before, direction, strict=True)])
+        hypernetwork.set_weights([w + step * d for w, d in zip(before, direction, strict=True)])
         losses.append(float(member._trace(batch)[0]))
-    generator.set_weights(before)
+    hypernetwork.set_weights(before)
     numeric = (losses[0] - losses[1]) / 6e-3
     along = sum(float(np.sum(g * d)) for g, d in zip(gradients, direction, strict=True))
     norm = np.sqrt(sum(float(np.sum(np.square(g))) for g in gradients))

@@ -3,12 +3,14 @@
 Nothing of the user's model is cloned or changed. The graph is run operation by operation; a
 swapped activation is left out of its layer's call and its `RuleActivation` is called instead. The
 private names of Keras that this needs are used in this file alone:
-`Functional._run_through_graph`, `._standardize_inputs`, `Sequential._functional`,
+`Functional._run_through_graph`, `._standardize_inputs`, `._nodes_by_depth`, `Sequential._functional`,
 `Layer._flatten_layers`, `._call_has_training_arg`, `KerasTensor._keras_history`,
 `Operation._inbound_nodes` and `._outbound_nodes`.
 """
 
+import collections
 import dataclasses
+import itertools
 
 import keras
 import tensorflow as tf
@@ -166,6 +168,24 @@ def structure(model):
         name = activation_name(getattr(operation, "activation", None) or operation)
         rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
     return rows
+
+
+def activation_runs(model):
+    """How often each activation that can have a rule runs in one forward pass.
+
+    Returns:
+        dict {path: int}.
+    """
+    counts = collections.Counter(_ids_of_calls(graph_of(model)))
+    return {site.path: counts[id(site.operation)] for site in find_activations(model) if site.reachable}
+
+
+def _ids_of_calls(functional):
+    for node in itertools.chain(*functional._nodes_by_depth.values()):
+        if graph_of(node.operation):
+            yield from _ids_of_calls(graph_of(node.operation))
+        else:
+            yield id(node.operation)
 
 
 def _site(path, operation, is_output):
