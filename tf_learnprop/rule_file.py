@@ -122,7 +122,7 @@ def _checksum(text, weights):
     digest = hashlib.sha256(text)
     for name, value in sorted(weights.items()):
         digest.update(f"{name} {value.dtype.name} {value.shape}".encode())
-        digest.update(value.tobytes())
+        digest.update(value.reshape(-1).view(np.uint8))
     return digest.hexdigest().encode()
 
 
