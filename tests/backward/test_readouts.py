@@ -209,21 +209,23 @@ class TestMultiLayerReadout:
         expected = readout(tf.constant(arrays[0]), None, pairs, pairs)
         np.testing.assert_allclose(maps(*arrays), expected, atol=1e-5)
 
-    @pytest.mark.parametrize("focus", [-1, float("inf"), None])
+    @pytest.mark.parametrize("focus", [-1, 1000.1, float("inf"), None])
     def test_bad_focus(self, focus):
-        with pytest.raises(ValueError, match="`focus` must be a finite number >= 0. Received: focus="):
+        with pytest.raises(ValueError, match="`focus` must be a number from 0 to 1000. Received: focus="):
             readouts.MultiLayerReadout(focus=focus)
 
-    @pytest.mark.parametrize("max_size", [1, 0, 2.5, "all"])
+    @pytest.mark.parametrize("max_size", [1, 0, True, 10**9, 2.5, "all"])
     def test_bad_max_size(self, max_size):
-        with pytest.raises(ValueError, match="`max_size` must be None or an int >= 2"):
+        with pytest.raises(
+            ValueError, match="`max_size` must be None or an int from 2 to 16777216. Received: max_size="
+        ):
             readouts.MultiLayerReadout(max_size=max_size)
 
 
-@pytest.mark.parametrize("blur", [-0.1, float("nan"), float("inf"), "wide", True, None])
+@pytest.mark.parametrize("blur", [-0.1, 1.01, 1e9, float("nan"), float("inf"), "wide", True, None])
 @pytest.mark.parametrize("readout", [readouts.InputReadout, readouts.MultiLayerReadout])
 def test_bad_blur(readout, blur):
-    with pytest.raises(ValueError, match="`blur` must be a finite number >= 0. Received: blur="):
+    with pytest.raises(ValueError, match="`blur` must be a number from 0 to 1. Received: blur="):
         readout(blur=blur)
 
 

@@ -186,9 +186,9 @@ class TestGet:
         assert type(twin) is cls and twin.get_config() == rule.get_config()
         assert twin.compute_dtype == "float32"
 
-    @pytest.mark.parametrize("hidden", [0, -1, 2.0, True, None, "8"])
+    @pytest.mark.parametrize("hidden", [0, -1, 1025, 10**9, 2.0, True, None, "8"])
     def test_hidden(self, hidden):
-        with pytest.raises(ValueError, match="`hidden` must be a positive int. Received: hidden="):
+        with pytest.raises(ValueError, match="`hidden` must be an int from 1 to 1024. Received: hidden="):
             rules.RelevanceRule(hidden)
 
     def test_errors(self):

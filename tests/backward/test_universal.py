@@ -12,8 +12,8 @@ IMAGES = toys.images(3)
 
 
 @pytest.fixture(scope="module")
-def generator():
-    """A generator none of whose weights is zero."""
+def hypernetwork():
+    """A hypernetwork none of whose weights is zero."""
     made = universal.HyperNetwork()
     draws = toys.rng(4)
     for variable in made.variables:
@@ -41,18 +41,18 @@ def test_places_of_other_ranks_and_unknown_sizes():
     ).all()
 
 
-def test_an_untrained_generator_is_the_untrained_rule():
+def test_an_untrained_hypernetwork_is_the_untrained_rule():
     model = toys.small_cnn()
     wrapped, plain = tlp.wrap_model(model), tlp.wrap_model(model)
     universal.initialise(wrapped.rule_set, wrapped.read_shapes, universal.HyperNetwork())
     np.testing.assert_allclose(wrapped.explain(IMAGES), plain.explain(IMAGES), atol=1e-5)
 
 
-def test_weights_are_a_network_of_the_place(generator):
+def test_weights_are_a_network_of_the_place(hypernetwork):
     """Each rule's and the readout's weights, by a slow loop over the layers."""
     wrapped = tlp.wrap_model(toys.small_cnn())
-    universal.initialise(wrapped.rule_set, wrapped.read_shapes, generator)
-    feature_kernel, gate_kernel, place_kernel, place_bias, place_output = generator.get_weights()
+    universal.initialise(wrapped.rule_set, wrapped.read_shapes, hypernetwork)
+    feature_kernel, gate_kernel, place_kernel, place_bias, place_output = hypernetwork.get_weights()
 
     def of_place(row):
         return np.tanh(row @ place_kernel + place_bias) @ place_output
@@ -90,7 +90,7 @@ class TestByName:
         assert np.isfinite(maps).all()
         assert np.abs(maps - tlp.wrap_model(model).explain(IMAGES)).max() > 1e-2
 
-    def test_is_what_the_loaded_generator_gives(self):
+    def test_is_what_the_loaded_hypernetwork_gives(self):
         model = toys.small_cnn()
         named, given = tlp.wrap_model(model, "universal"), tlp.wrap_model(model)
         universal.initialise(given.rule_set, given.read_shapes, universal.load())

@@ -1,5 +1,6 @@
 """`ModelGraph`: the graph of a Keras model, read once and shared by all that needs it."""
 
+import collections
 import dataclasses
 
 import keras
@@ -126,6 +127,12 @@ class ModelGraph:
             name = activation_name(getattr(operation, "activation", None) or operation)
             rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
         return rows
+
+    @property
+    def activation_runs(self):
+        """How often each activation that can have a rule runs in a forward pass, dict {path: int}."""
+        counts = collections.Counter(id(call.operation) for call in self.calls)
+        return {site.path: counts[id(site.operation)] for site in self.activations if site.reachable}
 
     def is_current(self) -> bool:
         """Whether the model is still built as it was read.

@@ -1,6 +1,7 @@
-"""Readouts: from the signals of one backward pass to an attribution map."""
+"""Readouts. A readout turns the signals of one backward pass into an attribution map."""
 
-import math
+import reprlib
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -10,65 +11,86 @@ from tf_learnprop.backward import resampling, tracing
 _PACKAGE = "tf_learnprop"
 _EPSILON = 1e-12
 
-#: The explained input's place among what a readout reads; activations count from 0.
+#: Position of the explained input in what a readout reads; activations count from 0.
 INPUT = -1
 
+_MAX_FOCUS = 1000.0
+_MAX_SIDE = 2**24
 
-def _non_negative(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ValueError(f"`{name}` must be a finite number >= 0. Received: {name}={value!r}")
+Shape = Sequence[int | None]
+
+
+def _number(name, value, largest):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
+        raise ValueError(
+            f"`{name}` must be a number from 0 to {largest:g}. Received: {name}={reprlib.repr(value)}"
+        )
     return value
 
 
 class Readout(keras.layers.Layer):
-    """Turns the signals of a backward pass into maps; subclass it and write `call`.
+    """Turns the signals of a backward pass into attribution maps. Subclass it and write `call`.
 
     Attributes:
         reads_input: bool, whether the signal at the input is needed. If not, the backward pass ends at the
             first activation that is read.
 
     Args:
-        blur: float, standard deviation of the final Gaussian blur as a fraction of the input's side.
+        blur: float from 0 to 1, standard deviation of the final Gaussian blur, as a fraction of the input's
+            side.
     """
 
     reads_input = False
 
-    def __init__(self, blur=1 / 32, **kwargs):
+    def __init__(self, blur: float = 1 / 32, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.blur = _non_negative("blur", blur)
+        self.blur = _number("blur", blur, 1.0)
 
-    def reads(self, shape, input_shape):
-        """Whether an activation is read, or the explained input itself, as the first of them.
+    def reads(self, shape: Shape, input_shape: Shape) -> bool:
+        """Returns whether the readout reads a tensor: an activation, or the explained input itself.
 
         Args:
-            shape: tuple, the activation's or the input's shape, None for the batch and for unknown sizes.
-            input_shape: tuple, the explained input's.
-
-        Returns:
-            bool.
+            shape: tuple, shape of the tensor, with None for the batch and for unknown sizes.
+            input_shape: tuple, shape of the explained input.
         """
         return False
 
-    def build(self, count):
-        """Makes the weights; `count` is the number of activations that are read."""
+    def weight_shapes(self, count: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights that `build(count)` makes; writing this method is optional.
+
+        If a class has it, the weights in a rule file are checked before any of that size are made.
+
+        Returns:
+            dict {name of the weight: its shape}.
+        """
+        return {}
+
+    def build(self, count: int) -> None:
+        """Makes the weights. `count` is the number of tensors that are read."""
         self.built = True
 
-    def call(self, image, image_signal, activations, signals):
-        """Maps of a batch.
+    def call(
+        self,
+        image: tf.Tensor,
+        image_signal: tf.Tensor | None,
+        activations: list[tf.Tensor],
+        signals: list[tf.Tensor],
+    ) -> tf.Tensor:
+        """Computes the maps of a batch.
 
         Args:
-            image: float32 `[n, *spatial, c]` (or `[n, features]`).
-            image_signal: float32, the signal at the input, or None unless `reads_input`.
-            activations: list of float32 `[n, ..., c]`, those that are read, in the order of execution.
-            signals: list of float32, the signals that arrive at them, same shapes.
+            image: float32 `[n, *spatial, c]` (or `[n, features]`), the explained input.
+            image_signal: float32, the signal at the input; None unless `reads_input`.
+            activations: list of float32 `[n, ..., c]`, the tensors that are read, in the order of execution.
+            signals: list of float32, the signals that arrive at them, with the same shapes.
 
         Returns:
             float32 `[n, *spatial]` (or `[n, features]`).
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
 
-    def to_image(self, maps, image):
-        """Maps `[n, *source]` at the image's spatial size, blurred by `blur`."""
+    def to_image(self, maps: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+        """Resizes maps `[n, *source]` to the spatial size of the image and blurs them by `blur`."""
         size = resampling.sides(image, image.shape.rank - 2)
         return resampling.resize_and_blur(maps, size, resampling.scaled(self.blur, size))
 
@@ -78,9 +100,9 @@ class Readout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class InputReadout(Readout):
-    """A = Σ_c G·x, the signal at the input times the input, then a small blur (Yang et al. 2020).
+    """A = Σ_c G·x, the signal G at the input times the input x, then a small blur (Yang et al. 2020, ECCV).
 
-    For an input without channels and pixels, `[n, features]`, A = G·x.
+    For an input without pixels, `[n, features]`, A = G·x.
     """
 
     reads_input = True
@@ -94,39 +116,44 @@ class InputReadout(Readout):
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class MultiLayerReadout(Readout):
-    """Relevances of many layers, weighted: A = Σ_l f_l·w_l·(P_l − β_l·N_l)/rms(P_l + N_l), resized.
+    """Weighted sum of the relevances of many layers: A = Σ_l f_l·w_l·(P_l − β_l·N_l)/rms(P_l + N_l), resized.
 
-    P_l = Σ_c relu(y_l·dy_l) is the relevance that speaks for the class, N_l = Σ_c relu(−y_l·dy_l) that
-    against it; w_l >= 0 and β_l in (0, 1) are learned. With β = 1 the terms of linear bottlenecks nearly
-    cancel, and all but the last layer's relevance ranks pixels no better than chance; with β = 0 it does well
-    at any depth, but is much the same for every class. Between the two it says where and why.
+    P_l = Σ_c relu(y_l·dy_l) is the relevance in favour of the class, N_l = Σ_c relu(−y_l·dy_l) the
+    relevance against it. w_l >= 0 and β_l in (0, 1) are learned. β sets how much of N counts. With β = 1,
+    the terms of linear bottlenecks nearly cancel, and only the relevance of the last layer ranks pixels
+    better than chance. With β = 0, every layer ranks them well, but the map is almost the same for every
+    class. Values between them give maps that are both accurate and specific to the class.
 
-    f_l = sigmoid(κ·h/rms(h)) makes all layers heed the last one that is read, L, where relevance tells
-    classes apart: h = P_L − N_L, resized to layer l. κ >= 0 is learned and starts at `focus`.
+    f_l is the focus, which lowers the relevance of a layer at pixels that don't matter to the last layer L.
+    There relevance differs most between classes. f_l = sigmoid(κ·h/rms(h)), where h = P_L − N_L, resized to
+    layer l. κ >= 0 is learned and starts at `focus`.
 
-    The sum runs over the activations that have the input's rank, at least two pixels a side, and at most
-    `max_size` pixels a side, and over the input itself if it is no larger than that: then y·dy is input
-    times gradient. Maps of one size are summed before they are resized, once a size.
+    The sum runs over the activations that have the rank of the input and from 2 to `max_size` pixels a
+    side. It includes the input itself if it is not larger than that: y·dy is then input times gradient.
+    Maps of the same size are summed first, so that each size is resized only once.
 
     Args:
-        blur: as in `Readout`.
-        max_size: int or None, largest side of an activation that is read; None reads all. Early layers
-            are the largest and carry the least weight; leaving them out ends the backward pass sooner.
-        focus: float, what κ starts at; 0 leaves f out, and the weight with it.
+        blur: float from 0 to 1; see `Readout`.
+        max_size: int >= 2 or None, largest side of an activation that is read. None reads all. Early layers
+            are the largest and get the least weight; leaving them out also ends the backward pass sooner.
+        focus: float from 0 to 1000, initial value of κ. With 0 there is no focus, and no weight for it.
     """
 
-    #: w = softplus(RATE·u + START), β = sigmoid(RATE·u), κ = focus·softplus(RATE·u + START), each u from 0.
-    #: The factor lets them, a few dozen values far from their optimum, move ten times faster under Adam than
-    #: the rules' weights. w starts at 1, β at ½.
+    #: w = softplus(RATE·u + START), β = sigmoid(RATE·u) and κ = focus·softplus(RATE·u + START). Each u
+    #: starts at 0, so w starts at 1 and β at ½. These few dozen values start far from their optimum. RATE
+    #: makes them move ten times faster under Adam than the weights of the rules.
     RATE = 10.0
     START = 0.5413248546
 
-    def __init__(self, blur=1 / 32, max_size=64, focus=4.0, **kwargs):
+    def __init__(self, blur: float = 1 / 32, max_size: int | None = 64, focus: float = 4.0, **kwargs):
         super().__init__(blur, **kwargs)
-        if max_size is not None and (not isinstance(max_size, int) or max_size < 2):
-            raise ValueError(f"`max_size` must be None or an int >= 2. Received: {max_size!r}")
+        if max_size is not None and not (isinstance(max_size, int) and 2 <= max_size <= _MAX_SIDE):
+            raise ValueError(
+                f"`max_size` must be None or an int from 2 to {_MAX_SIDE}. "
+                f"Received: max_size={reprlib.repr(max_size)}"
+            )
         self.max_size = max_size
-        self.focus = _non_negative("focus", focus)
+        self.focus = _number("focus", focus, _MAX_FOCUS)
 
     def reads(self, shape, input_shape):
         sides = shape[1:-1]
@@ -134,19 +161,22 @@ class MultiLayerReadout(Readout):
             return False
         return self.max_size is None or all(side is None or side <= self.max_size for side in sides)
 
+    def weight_shapes(self, count):
+        shapes = {"raw_weights": (2, count)}
+        return {**shapes, "raw_focus": ()} if self.focus else shapes
+
     def build(self, count):
-        self.raw_weights = self.add_weight(name="raw_weights", shape=(2, count), initializer="zeros")
-        if self.focus:
-            self.raw_focus = self.add_weight(name="raw_focus", shape=(), initializer="zeros")
+        for name, shape in self.weight_shapes(count).items():
+            setattr(self, name, self.add_weight(name=name, shape=shape, initializer="zeros"))
         self.built = True
 
-    def layer_weights(self):
-        """The weights w_l and β_l, float32 `[2, count]`, layers in the order of execution."""
+    def layer_weights(self) -> tf.Tensor:
+        """The weights w_l and β_l, float32 `[2, count]`, with the layers in the order of execution."""
         raw = tf.convert_to_tensor(self.raw_weights)
         return tf.stack([self._positive(raw[0]), tf.sigmoid(self.RATE * raw[1])])
 
-    def focus_strength(self):
-        """κ, float32; 0 without a focus."""
+    def focus_strength(self) -> tf.Tensor:
+        """κ, a float32 scalar; 0 without a focus."""
         if not self.focus:
             return tf.constant(0.0)
         return self.focus * self._positive(tf.convert_to_tensor(self.raw_focus))
@@ -154,15 +184,18 @@ class MultiLayerReadout(Readout):
     def _positive(self, raw):
         return tf.nn.softplus(self.RATE * raw + self.START)
 
-    def terms(self, activations, signals):
-        """The terms of the sum, each at its layer's size, without the focus; and what the focus is made of.
+    def terms(
+        self, activations: list[tf.Tensor], signals: list[tf.Tensor]
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The terms of the sum without the focus, each at the size of its layer, and h for the focus.
 
         Args:
-            activations: list of float32 `[n, *source, c]`, those that are read, in the order of execution.
-            signals: list of float32, the signals that arrive at them, same shapes.
+            activations: list of float32 `[n, *source, c]`, the tensors that are read, in the order of
+                execution.
+            signals: list of float32, the signals that arrive at them, with the same shapes.
 
         Returns:
-            list of float32 `[n, *source]` in that order, and h, float32 of the last one's shape.
+            list of float32 `[n, *source]` in that order, and h, float32 with the shape of the last term.
         """
         weights, betas = (tf.unstack(row) for row in tf.unstack(self.layer_weights()))
         terms = []
@@ -171,8 +204,8 @@ class MultiLayerReadout(Readout):
             terms.append(term)
         return terms, total  # of the last layer
 
-    def focused(self, maps, relevance):
-        """Maps times f, at their size; `relevance` is h."""
+    def focused(self, maps: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
+        """Multiplies maps `[n, *source]` by the focus f, which is resized to them. `relevance` is h."""
         if not self.focus:
             return maps
         logit = self.focus_strength() * relevance * _inverse_rms(relevance)
@@ -192,7 +225,7 @@ class MultiLayerReadout(Readout):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**{"focus": 0.0, **config})  # of a file from before there was a focus
+        return cls(**{"focus": 0.0, **config})  # files from before there was a focus don't have it
 
 
 @tracing.for_any_shape
@@ -206,7 +239,7 @@ def _term(y, dy, weight, beta):
 
 
 def _inverse_rms(maps):
-    """One over the root mean square of each sample, with axes of length 1 for its pixels."""
+    """One over the root mean square of each sample, `[n, 1, ..., 1]`."""
     axes = list(range(1, maps.shape.rank))
     return tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
 
@@ -214,8 +247,14 @@ def _inverse_rms(maps):
 _BY_NAME = {"input": InputReadout, "multi_layer": MultiLayerReadout}
 
 
-def get(identifier):
-    """A new readout from "input", "multi_layer" or a `Readout` (copied by its configuration).
+def get(identifier: str | Readout) -> Readout:
+    """Returns a new readout.
+
+    Args:
+        identifier: str, "input" or "multi_layer"; or a `Readout`, whose configuration is copied.
+
+    Returns:
+        A `Readout` that is not built.
 
     Raises:
         ValueError: an unknown name.

@@ -1,17 +1,25 @@
 """Resizing and Gaussian blur along spatial axes, as products with small matrices.
 
-Both are linear and separable, so one `[target, source]` matrix an axis does either or both, in any number of
-dimensions, and is differentiable.
+Both are linear and separable. One `[target, source]` matrix for each axis does either or both, in any
+number of dimensions, and is differentiable.
 """
 
 import functools
 import string
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+Length = int | tf.Tensor
 
-def gaussian_matrix(size, sigma):
-    """Gaussian blur of an axis, float32 `[size, size]`, rows sum to 1; sigma in steps of the axis."""
+
+def gaussian_matrix(size: Length, sigma: float | tf.Tensor) -> tf.Tensor:
+    """Gaussian blur of one axis, float32 `[size, size]`. Rows sum to 1, also at the ends.
+
+    Args:
+        size: int or scalar tensor, length of the axis.
+        sigma: float or scalar tensor, standard deviation in pixels; 0 for no blur.
+    """
     position = tf.cast(tf.range(size), tf.float32)
     distance = position[:, None] - position[None, :]
     sigma = tf.maximum(tf.cast(sigma, tf.float32), 1e-3)
@@ -19,8 +27,15 @@ def gaussian_matrix(size, sigma):
     return weights / tf.reduce_sum(weights, 1, keepdims=True)
 
 
-def linear_matrix(target, source):
-    """Linear interpolation with half-pixel centres and clamped ends, float32 `[target, source]`."""
+def linear_matrix(target: Length, source: Length) -> tf.Tensor:
+    """Linear interpolation of one axis, float32 `[target, source]`.
+
+    Pixel i is centred at i + ½, as in `tf.image.resize`; positions beyond the ends take the value at the end.
+
+    Args:
+        target: int or scalar tensor, new length of the axis.
+        source: int or scalar tensor, present length.
+    """
     ratio = tf.cast(source, tf.float32) / tf.cast(target, tf.float32)
     centre = (tf.cast(tf.range(target), tf.float32) + 0.5) * ratio - 0.5
     centre = tf.clip_by_value(centre, 0.0, tf.cast(source, tf.float32) - 1.0)
@@ -28,16 +43,16 @@ def linear_matrix(target, source):
     return tf.maximum(1.0 - distance, 0.0)
 
 
-def apply_along(tensor, matrices, first_axis=1):
-    """Multiplies matrix k into axis `first_axis + k` of the tensor.
+def apply_along(tensor: tf.Tensor, matrices: Sequence[tf.Tensor], first_axis: int = 1) -> tf.Tensor:
+    """Multiplies consecutive axes of a tensor by one matrix each.
 
     Args:
         tensor: float32, any rank.
-        matrices: list of `[target, source]`, one for each of the consecutive axes.
+        matrices: list of float32 `[target, source]`. Matrix k multiplies axis `first_axis + k`.
         first_axis: int.
 
     Returns:
-        The tensor with those axes' lengths changed from source to target.
+        float32, the lengths of these axes changed from source to target.
     """
     axes = string.ascii_lowercase[: tensor.shape.rank]
     for axis, matrix in enumerate(matrices, first_axis):
@@ -45,13 +60,13 @@ def apply_along(tensor, matrices, first_axis=1):
     return tensor
 
 
-def sides(tensor, count):
-    """Lengths of the `count` axes after the batch: ints, scalar tensors where they are not known."""
+def sides(tensor: tf.Tensor, count: int) -> list[Length]:
+    """Lengths of the first `count` axes after the batch: ints, or scalar tensors if not known yet."""
     sizes = tf.shape(tensor)
     return [tensor.shape[axis] or sizes[axis] for axis in range(1, count + 1)]
 
 
-def scaled(fraction, lengths):
+def scaled(fraction: float, lengths: Sequence[Length]) -> list[float | tf.Tensor]:
     """A fraction of each length; floats for ints, scalar tensors for scalar tensors."""
     return [
         fraction * length if isinstance(length, int) else fraction * tf.cast(length, tf.float32)
@@ -59,19 +74,22 @@ def scaled(fraction, lengths):
     ]
 
 
-def resize(maps, size):
-    """Maps `[n, *spatial]` at another spatial size, a list of ints or scalar tensors."""
+def resize(maps: tf.Tensor, size: Sequence[Length]) -> tf.Tensor:
+    """Resizes maps, float32 `[n, *spatial]`, to a spatial size, list of ints or scalar tensors."""
     lengths = sides(maps, len(size))
     return apply_along(maps, [_matrix(target, length) for target, length in zip(size, lengths, strict=True)])
 
 
-def resize_and_blur(maps, size, sigmas):
-    """Maps at another size, blurred there.
+def resize_and_blur(
+    maps: tf.Tensor, size: Sequence[Length], sigmas: Sequence[float | tf.Tensor]
+) -> tf.Tensor:
+    """Resizes maps, then blurs them.
 
     Args:
         maps: float32 `[n, *spatial]`.
-        size: list of ints or scalar tensors, the target's spatial size.
-        sigmas: list of floats or scalar tensors, one an axis, in pixels of the target; 0 for no blur.
+        size: list of ints or scalar tensors, the new spatial size.
+        sigmas: list of floats or scalar tensors, standard deviation of the blur along each axis, in pixels of
+            the new size; 0 for no blur.
 
     Returns:
         float32 `[n, *size]`.

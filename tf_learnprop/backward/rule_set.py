@@ -1,15 +1,15 @@
 """`RuleSet`: the rules of one model and its readout, as plain values and weights."""
 
+import collections
 import json
+import reprlib
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 
 from tf_learnprop._version import __version__
-from tf_learnprop.backward import readouts, rules
-
-#: Version of the configuration that is written; see `RuleSet.get_config`.
-FORMAT = 1
+from tf_learnprop.backward import readouts, rule_config, rules
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
@@ -18,13 +18,20 @@ class RuleSet(keras.Model):
 
     Args:
         entries: list of (path, `PropagationRule`, shape of the activation).
-        readout: `Readout`.
-        read: list of ints, which of the swapped activations' runs, in order, the readout reads; first
-            `readouts.INPUT` if it reads the explained input.
-        structure: `ModelGraph.structure` of the model.
+        readout: `Readout`, which turns the signals of the backward pass into a map.
+        read: list of ints, what the readout reads. Position k is the k-th run of an activation that has a
+            rule, in the order of execution; `readouts.INPUT`, which then comes first, is the explained input.
+        structure: list of [path, signature], the layers of the model; see `ModelGraph.structure`.
     """
 
-    def __init__(self, entries, readout, read, structure, **kwargs):
+    def __init__(
+        self,
+        entries: Sequence[tuple[str, rules.PropagationRule, Sequence[int | None]]],
+        readout: readouts.Readout,
+        read: Iterable[int],
+        structure: list[list[str]],
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.paths = [path for path, _, _ in entries]
         self.rules = [rule for _, rule, _ in entries]
@@ -42,8 +49,8 @@ class RuleSet(keras.Model):
     def call(self, inputs):
         raise NotImplementedError("A `RuleSet` holds rules; it computes nothing by itself.")
 
-    def copy(self):
-        """An independent rule set with the same configuration and weights."""
+    def copy(self) -> "RuleSet":
+        """Returns an independent rule set with the same configuration and weights."""
         copies = [rules.get(rule) for rule in self.rules]
         entries = zip(self.paths, copies, self.shapes, strict=True)
         twin = RuleSet(list(entries), readouts.get(self.readout), self.read, self.structure)
@@ -53,7 +60,7 @@ class RuleSet(keras.Model):
     def get_config(self):
         return {
             "name": self.name,
-            "format": FORMAT,
+            "format": rule_config.FORMAT,
             "version": __version__,
             "rules": [
                 {"path": path, "shape": list(shape), **_serialize(rule)}
@@ -64,8 +71,39 @@ class RuleSet(keras.Model):
             "structure": self.structure,
         }
 
-    def signature(self):
-        """JSON text that two rule sets share if one can take the other's weights."""
+    @classmethod
+    def from_config(cls, config: dict, weights: Iterable[np.ndarray] | None = None) -> "RuleSet":
+        """Makes a rule set with new weights.
+
+        Args:
+            config: dict, as `get_config` returns it.
+            weights: arrays that come with the configuration, in any order, or None. If given, their shapes
+                and dtypes are compared with those that it implies before any weight is made. They are not
+                loaded.
+
+        Raises:
+            ValueError: a value out of range, a class that is not registered, or other weights.
+        """
+        rule_config.check(config)
+        entries = [
+            (row["path"], _deserialize(row, rules.PropagationRule), tuple(row["shape"]))
+            for row in config["rules"]
+        ]
+        readout = _deserialize(config["readout"], readouts.Readout)
+        if weights is not None:
+            given = collections.Counter((value.shape, value.dtype.name) for value in weights)
+            implied = collections.Counter(_declared_weights(readout, len(config["read"])))
+            for _, rule, shape in entries:
+                implied.update(_declared_weights(rule, shape))
+            if missing := list(implied - given):
+                raise ValueError(
+                    "The weights must be those that the configuration implies. "
+                    f"Missing: (shape, dtype) {reprlib.repr(missing)}"
+                )
+        return cls(entries, readout, config["read"], config["structure"], name=config["name"])
+
+    def signature(self) -> str:
+        """JSON text that is equal for two rule sets if one can take the other's weights."""
         config = self.get_config()
         layers = [*config["rules"], config["readout"]]
         settings = [
@@ -75,18 +113,12 @@ class RuleSet(keras.Model):
         paths = [(row["path"], row["shape"][-1]) for row in config["rules"]]
         return json.dumps([[row["class"] for row in layers], settings, paths, config["read"]])
 
-    @classmethod
-    def from_config(cls, config):
-        entries = [
-            (row["path"], _deserialize(row, rules.PropagationRule), tuple(row["shape"]))
-            for row in config["rules"]
-        ]
-        readout = _deserialize(config["readout"], readouts.Readout)
-        return cls(entries, readout, config["read"], config["structure"], name=config["name"])
-
     def save_own_variables(self, store):
-        # The `.weights.h5` format has no place for a configuration but among the arrays.
-        text = json.dumps(self.get_config()).encode()
+        # The `.weights.h5` format has no place for a configuration except among the arrays.
+        config = self.get_config()
+        rule_config.check(config)
+        # Its checksum is known only when all weights are written; see `rule_file.seal`.
+        text = json.dumps({**config, "checksum": rule_config.BLANK_CHECKSUM}).encode()
         store["config"] = np.frombuffer(text, np.uint8)
 
     def load_own_variables(self, store):
@@ -95,31 +127,29 @@ class RuleSet(keras.Model):
 
 def _serialize(layer):
     config = {**layer.get_config(), "dtype": layer.dtype_policy.name}
-    _check_plain(config, type(layer).__name__)
+    rule_config.check_plain(config, type(layer).__name__)
     return {"class": keras.saving.get_registered_name(type(layer)), "config": config}
 
 
 def _deserialize(row, base):
-    """A registered class from its name and plain values; nothing is imported for it."""
+    """Makes a layer from the name of its class and plain values; nothing is imported for it."""
     cls = keras.saving.get_registered_object(row["class"])
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise ValueError(
-            f"The rule file names the class {row['class']!r}, which is not a registered "
+            f"The configuration names the class {reprlib.repr(row['class'])}, which is not a registered "
             f"`{base.__name__}`. Import the module that registers it first."
         )
-    _check_plain(row["config"], row["class"])
     return cls.from_config(row["config"])
 
 
-def _check_plain(value, owner):
-    """Refuses what Keras would make an object of, as it could be any code: a dict with a class name."""
-    if isinstance(value, dict):
-        if "class_name" in value:
-            raise ValueError(
-                f"The configuration of a rule or readout must hold plain values alone. Received: "
-                f"class_name={value['class_name']!r} in that of {owner}"
-            )
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for part in value:
-            _check_plain(part, owner)
+def _declared_weights(layer, size):
+    """List of (shape, name of dtype) of the weights that `layer.build(size)` makes, if its class says so.
+
+    A class that has its own `build` but inherits `weight_shapes` says nothing.
+    """
+    declares, builds = (
+        next(cls for cls in type(layer).__mro__ if name in vars(cls)) for name in ("weight_shapes", "build")
+    )
+    if not issubclass(declares, builds):
+        return []
+    return [(tuple(shape), layer.variable_dtype) for shape in layer.weight_shapes(size).values()]

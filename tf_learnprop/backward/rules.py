@@ -1,8 +1,13 @@
-"""Propagation rules: what an activation layer hands back in the backward pass.
+"""Propagation rules: what an activation layer returns in the backward pass.
 
-At an activation y = σ(x) a rule receives dy = ∂s/∂y and returns dx, the signal for the layers below.
-`vjp(dy)` is the true backward pass, σ'(x)·dy. A rule sees tensors alone, never a model.
+The backward pass starts at the explained score s. At an activation y = σ(x), a rule receives the signal dy,
+which is ∂s/∂y if all rules above it are the gradient, and returns dx, the signal for the layers below.
+`vjp(dy)` is the true backward pass, σ'(x)·dy (a vector-Jacobian product). A rule sees only tensors, never a
+model.
 """
+
+import reprlib
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -11,6 +16,10 @@ from tf_learnprop.backward import tracing
 
 _PACKAGE = "tf_learnprop"
 _EPSILON = 1e-8
+_MAX_HIDDEN = 1024
+
+Shape = Sequence[int | None]
+Vjp = Callable[[tf.Tensor], tf.Tensor]
 
 
 def _sample_rms(tensor):
@@ -20,29 +29,39 @@ def _sample_rms(tensor):
 
 
 class PropagationRule(keras.layers.Layer):
-    """A backward rule for one activation layer; subclass it and write `propagate`.
+    """A backward rule for one activation layer. Subclass it and write `propagate`.
 
-    A rule with weights makes them in `build(shape)`, where `shape` is that of the activation with `None`
-    for the batch. Rules compute in float32 whatever the model's precision.
+    A rule with weights makes them in `build(shape)`. `shape` is the shape of the activation, with `None`
+    for the batch. Rules compute in float32, whatever the precision of the model.
     """
 
     def __init__(self, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         self.built = True
 
-    def propagate(self, x, y, dy, vjp):
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights that `build(shape)` makes; writing this method is optional.
+
+        If a class has it, the weights in a rule file are checked before any of that size are made.
+
+        Returns:
+            dict {name of the weight: its shape}.
+        """
+        return {}
+
+    def propagate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, vjp: Vjp) -> tf.Tensor:
         """Backward signal of one activation.
 
         Args:
-            x: float32 `[n, ..., c]`, input of the activation.
+            x: float32 `[n, ..., c]`, the input of the activation.
             y: float32 `[n, ..., c]`, its output σ(x).
-            dy: float32 `[n, ..., c]`, signal that arrives at y.
-            vjp: callable, `vjp(signal)` is σ'(x)·signal, in the shape and dtype of `signal`.
+            dy: float32 `[n, ..., c]`, the signal that arrives at y.
+            vjp: callable, `vjp(signal)` is σ'(x)·signal, with the shape and dtype of `signal`.
 
         Returns:
-            float32 `[n, ..., c]`, the signal to hand on at x.
+            float32 `[n, ..., c]`, the signal at x.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `propagate(x, y, dy, vjp)`.")
 
@@ -57,7 +76,7 @@ class GradientRule(PropagationRule):
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class DeconvNetRule(PropagationRule):
-    """relu(dy): the forward input plays no part (Zeiler & Fergus 2014, arXiv 1311.2901)."""
+    """relu(dy), whatever the input of the activation (Zeiler & Fergus 2014, arXiv 1311.2901)."""
 
     def propagate(self, x, y, dy, vjp):
         return tf.nn.relu(dy)
@@ -72,25 +91,29 @@ class GuidedBackpropRule(PropagationRule):
 
 
 class GatedRule(PropagationRule):
-    """Base of the learned rules: σ'(x)·dy ⊙ g with a gate g in (0, 2) that is 1 before any training.
+    """Base of the learned rules: dx = σ'(x)·dy ⊙ g.
 
-    Subclasses write `gate_logit`; the gate is 2·sigmoid(logit). Since the last weights start at zero, the
-    untrained rule is the plain gradient, exactly.
+    g is the gate, a factor for each pixel (or each pixel and channel) that a small network computes: it
+    lets the gradient pass, weakens it or strengthens it. g = 2·sigmoid(logit) lies in (0, 2), and
+    subclasses write `gate_logit`. The last weights of the network start at zero, so the gate of an
+    untrained rule is 1, and the rule is exactly the gradient.
 
     Args:
-        hidden: int, width of the subnetwork's hidden layer.
+        hidden: int from 1 to 1024, width of the network's hidden layer.
     """
 
-    def __init__(self, hidden=8, **kwargs):
+    def __init__(self, hidden: int = 8, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(hidden, int) or isinstance(hidden, bool) or hidden < 1:
-            raise ValueError(f"`hidden` must be a positive int. Received: hidden={hidden!r}")
+        if not isinstance(hidden, int) or isinstance(hidden, bool) or not 1 <= hidden <= _MAX_HIDDEN:
+            raise ValueError(
+                f"`hidden` must be an int from 1 to {_MAX_HIDDEN}. Received: hidden={reprlib.repr(hidden)}"
+            )
         self.hidden = hidden
 
     def get_config(self):
         return {**super().get_config(), "hidden": self.hidden}
 
-    def gate_logit(self, x, y, dy):
+    def gate_logit(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         """Logit of the gate, float32, broadcastable to `[n, ..., c]`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `gate_logit(x, y, dy)`.")
 
@@ -100,26 +123,36 @@ class GatedRule(PropagationRule):
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class ChannelMixingRule(GatedRule):
-    """Learned gate per pixel and channel: 1×1 convolutions over all channels of x and dy.
+    """Learned gate per pixel and channel: 1×1 convolutions over all channels of x and dy (Yang et al. 2020).
 
-    logit = W₂·relu(W₁·[x̂, d̂] + b₁) + b₂, where x̂ and d̂ are x and dy, each divided by its root mean square
-    over the sample, so that the rule is blind to scale. Its weights number about 3·c·hidden.
+    logit = W₂·relu(W₁·[x̂, d̂] + b₁) + b₂, where x̂ and d̂ are x and dy, each divided by its root mean
+    square over the sample, so that their scale has no effect. The rule has about 3·c·hidden weights.
     """
 
-    def build(self, shape):
+    def weight_shapes(self, shape):
         channels = shape[-1]
-        x_scale, dy_scale = (keras.initializers.GlorotUniform(seed=2 * channels + k) for k in (0, 1))
-        self.mix_x = self.add_weight(name="mix_x", shape=(channels, self.hidden), initializer=x_scale)
-        self.mix_dy = self.add_weight(name="mix_dy", shape=(channels, self.hidden), initializer=dy_scale)
-        self.mix_bias = self.add_weight(name="mix_bias", shape=(self.hidden,), initializer="zeros")
+        return {
+            "mix_x": (channels, self.hidden),
+            "mix_dy": (channels, self.hidden),
+            "mix_bias": (self.hidden,),
+            "gate_kernel": (self.hidden, channels),
+            "gate_bias": (channels,),
+        }
+
+    def build(self, shape):
+        x_scale, dy_scale = (keras.initializers.GlorotUniform(seed=2 * shape[-1] + k) for k in (0, 1))
+        shapes = self.weight_shapes(shape)
+        self.mix_x = self.add_weight(name="mix_x", shape=shapes["mix_x"], initializer=x_scale)
+        self.mix_dy = self.add_weight(name="mix_dy", shape=shapes["mix_dy"], initializer=dy_scale)
+        self.mix_bias = self.add_weight(name="mix_bias", shape=shapes["mix_bias"], initializer="zeros")
         self.gate_kernel = self.add_weight(
-            name="gate_kernel", shape=(self.hidden, channels), initializer="zeros"
+            name="gate_kernel", shape=shapes["gate_kernel"], initializer="zeros"
         )
-        self.gate_bias = self.add_weight(name="gate_bias", shape=(channels,), initializer="zeros")
+        self.gate_bias = self.add_weight(name="gate_bias", shape=shapes["gate_bias"], initializer="zeros")
         super().build(shape)
 
     def gate_logit(self, x, y, dy):
-        # The division by the RMS is done after the product, where there are `hidden` channels and not c.
+        # Dividing by the RMS after the product is cheaper: `hidden` channels instead of c.
         mixed = tf.tensordot(x, self.mix_x, 1) / _sample_rms(x)
         mixed += tf.tensordot(dy, self.mix_dy, 1) / _sample_rms(dy)
         hidden = tf.nn.relu(mixed + self.mix_bias)
@@ -128,24 +161,37 @@ class ChannelMixingRule(GatedRule):
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class RelevanceRule(GatedRule):
-    """Learned gate per pixel, from sums over channels; no shape in it depends on the layer.
+    """Learned gate per pixel, from sums over channels. The shapes of its weights don't depend on the layer.
 
-    Features of a pixel, with α = mean over the pixels of dy (Grad-CAM's channel weights): Σ_c y·dy,
-    Σ_c relu(y·dy), Σ_c y·α, Σ_c y·relu(α), Σ_c y; each divided by its root mean square over the sample.
-    logit = w₂·relu(W₁·features + b₁) + b₂. About 7·hidden weights.
+    The five features of a pixel are Σ_c y·dy, Σ_c relu(y·dy), Σ_c y·α, Σ_c y·relu(α) and Σ_c y. α is the
+    mean of dy over all pixels, as in Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391). Each feature is
+    divided by its root mean square over the sample. logit = w₂·relu(W₁·features + b₁) + b₂. The rule has
+    7·hidden + 1 weights.
     """
 
     FEATURES = 5
 
+    def weight_shapes(self, shape):
+        return {
+            "feature_kernel": (self.FEATURES, self.hidden),
+            "feature_bias": (self.hidden,),
+            "gate_kernel": (self.hidden, 1),
+            "gate_bias": (1,),
+        }
+
     def build(self, shape):
+        shapes = self.weight_shapes(shape)
+        glorot = keras.initializers.GlorotUniform(seed=self.hidden)
         self.feature_kernel = self.add_weight(
-            name="feature_kernel",
-            shape=(self.FEATURES, self.hidden),
-            initializer=keras.initializers.GlorotUniform(seed=self.hidden),
+            name="feature_kernel", shape=shapes["feature_kernel"], initializer=glorot
         )
-        self.feature_bias = self.add_weight(name="feature_bias", shape=(self.hidden,), initializer="zeros")
-        self.gate_kernel = self.add_weight(name="gate_kernel", shape=(self.hidden, 1), initializer="zeros")
-        self.gate_bias = self.add_weight(name="gate_bias", shape=(1,), initializer="zeros")
+        self.feature_bias = self.add_weight(
+            name="feature_bias", shape=shapes["feature_bias"], initializer="zeros"
+        )
+        self.gate_kernel = self.add_weight(
+            name="gate_kernel", shape=shapes["gate_kernel"], initializer="zeros"
+        )
+        self.gate_bias = self.add_weight(name="gate_bias", shape=shapes["gate_bias"], initializer="zeros")
         super().build(shape)
 
     def gate_logit(self, x, y, dy):
@@ -183,9 +229,9 @@ def _relevance_logit(y, dy, feature_kernel, feature_bias, gate_kernel, gate_bias
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class UniversalRule(RelevanceRule):
-    """A `RelevanceRule` to which `wrap_model` gives weights that were trained on other models.
+    """A `RelevanceRule` whose weights were trained on other models; see `tf_learnprop.backward.universal`.
 
-    See `tf_learnprop.universal`. Its readout's weights, if that is a `MultiLayerReadout`, are given with it.
+    `wrap_model` sets the weights. If the readout is a `MultiLayerReadout`, it sets the readout's weights too.
     """
 
 
@@ -200,16 +246,17 @@ _BY_NAME = {
 }
 
 
-def get(identifier, name=None):
-    """A new rule from a name, or from a rule (copied by its configuration).
+def get(identifier: str | PropagationRule, name: str | None = None) -> PropagationRule:
+    """Returns a new rule.
 
     Args:
         identifier: str, one of "gradient", "deconvnet", "guided_backprop", "learned" (the default learned
-            rule), "relevance", "channel_mixing", "universal"; or a `PropagationRule`.
-        name: str or None, name of the new layer; None for a new one or the rule's own.
+            rule), "relevance", "channel_mixing" and "universal"; or a `PropagationRule`, whose configuration
+            is copied.
+        name: str or None, name of the new layer. None gives a new name, or the one of the rule.
 
     Returns:
-        An unbuilt `PropagationRule`.
+        A `PropagationRule` that is not built.
 
     Raises:
         ValueError: an unknown name.

@@ -1,11 +1,13 @@
 """Functions that are traced once, however many layers or batches call them."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 from tensorflow.python.framework import ops  # the only way to the registry of gradients
 
 
-def for_any_shape(function):
+def for_any_shape(function: Callable) -> Callable:
     """A function of tensors that is traced once in a process for tensors of the same ranks.
 
     Tracing the same computation again for each layer took half of the time to the first map. The results
@@ -24,7 +26,7 @@ def for_any_shape(function):
     return call
 
 
-def for_any_length(function):
+def for_any_length(function: Callable) -> Callable:
     """A `tf.function` that is traced once for batches of all lengths; its scalars stay scalars."""
     traced = tf.function(function, autograph=False)  # as in `fit`
 
@@ -45,7 +47,7 @@ def _any_length(tensor):
     return tf.TensorSpec([None, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
 
 
-def release_custom_gradients(graph):
+def release_custom_gradients(graph: tf.Graph) -> None:
     """Drops the gradient functions that `tf.custom_gradient` registered for the operations of a graph.
 
     TensorFlow keeps each of them in a global registry for ever, and with it the graph in which it was made: a

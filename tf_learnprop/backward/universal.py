@@ -1,37 +1,46 @@
-"""The universal rule: one small set of weights that gives rules and readout to any model, untrained.
+"""The universal rule: weights for the rules and the readout of any model, without training on that model.
 
-The weights of a rule and of a readout are made from the place of their layer in the model: how deep it lies,
-how large its maps are. What comes out are ordinary `RelevanceRule`s and an ordinary `MultiLayerReadout`,
-which can be trained further.
+A hypernetwork (Ha et al. 2016, arXiv 1609.09106), that is, a network whose outputs are the weights of
+another, computes them from the position of each layer in the model: how deep it is, and how large its maps
+are. The results are ordinary `RelevanceRule`s and an ordinary `MultiLayerReadout`, which can be trained
+further.
 """
 
 import functools
 import math
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from tf_learnprop.backward import readouts, rules
+from tf_learnprop.backward.rule_set import RuleSet
+
+#: Number of features in `position_features`.
+_FEATURES = 7
+
+Shape = Sequence[int | None]
 
 _WEIGHTS = pathlib.Path(__file__).with_name("universal.weights.h5")
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
 class HyperNetwork(keras.Model):
-    """Makes weights for the rules and the readout of a model; no shape in it depends on the model.
+    """Computes weights for the rules and the readout of a model. Its own weights fit any model.
 
-    All `RelevanceRule`s get the same kernels. Their biases, and the readout's w and β, come from a network of
-    one hidden layer (tanh) over the layer's place, see `position_features`. Its last weights start at zero,
-    so that it begins with the plain gradient and equal weights. The readout's focus keeps its own start.
+    All `RelevanceRule`s get the same kernels. Their biases, and the w and β of the readout, come from a
+    network with one hidden layer (tanh) that takes the position of a layer; see `position_features`. Its
+    last weights start at zero, so an untrained hypernetwork gives the plain gradient and equal layer
+    weights. The focus of the readout keeps its initial value.
 
     Args:
-        hidden: int, width of the rules' hidden layer.
-        width: int, width of the hidden layer over the place.
-        seed: int.
+        hidden: int, width of the hidden layer of the rules.
+        width: int, width of the hidden layer of the hypernetwork.
+        seed: int, seed of the initial weights.
     """
 
-    def __init__(self, hidden=8, width=16, seed=0, **kwargs):
+    def __init__(self, hidden: int = 8, width: int = 16, seed: int = 0, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.hidden, self.width, self.seed = hidden, width, seed
         glorot = keras.initializers.GlorotUniform(seed=seed)
@@ -40,7 +49,7 @@ class HyperNetwork(keras.Model):
             name="feature_kernel", shape=(rules.RelevanceRule.FEATURES, hidden), initializer=glorot
         )
         self.gate_kernel = self.add_weight(name="gate_kernel", shape=(hidden, 1), initializer="zeros")
-        self.place_kernel = self.add_weight(name="place_kernel", shape=(PLACE, width), initializer=normal)
+        self.place_kernel = self.add_weight(name="place_kernel", shape=(_FEATURES, width), initializer=normal)
         self.place_bias = self.add_weight(name="place_bias", shape=(width,), initializer="zeros")
         self.place_output = self.add_weight(
             name="place_output", shape=(width, hidden + 3), initializer="zeros"
@@ -50,23 +59,25 @@ class HyperNetwork(keras.Model):
     def call(self, inputs):
         raise NotImplementedError("A `HyperNetwork` makes weights; it computes nothing by itself.")
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"name": self.name, "hidden": self.hidden, "width": self.width, "seed": self.seed}
 
-    def weights_for(self, rule_set, read_shapes):
-        """Weights for a model's rules and its readout.
+    def weights_for(
+        self, rule_set: RuleSet, read_shapes: Sequence[Shape]
+    ) -> list[tuple[keras.Variable, tf.Tensor]]:
+        """Computes weights for the rules and the readout of a model.
 
         Args:
-            rule_set: `RuleSet`.
-            read_shapes: list of the shapes `[n, ..., c]` of what its readout reads, in that order.
+            rule_set: `RuleSet` of the model.
+            read_shapes: list of shapes `[n, ..., c]`, those of the tensors that its readout reads.
 
         Returns:
-            list of (Keras variable of the rule set, float32 tensor of its shape); rules that are not
-            `RelevanceRule`s and readouts that are not `MultiLayerReadout`s have none.
+            list of (Keras variable of the rule set, float32 tensor of the same shape). Only `RelevanceRule`s
+            and a `MultiLayerReadout` get weights.
         """
         pairs = []
-        of_rules = self._of_places(position_features(rule_set.shapes, [False] * len(rule_set.shapes)))
-        for rule, row in zip(rule_set.rules, tf.unstack(of_rules), strict=True):
+        features = position_features(rule_set.shapes, [False] * len(rule_set.shapes))
+        for rule, row in zip(rule_set.rules, tf.unstack(self._from_positions(features)), strict=True):
             if isinstance(rule, rules.RelevanceRule):
                 pairs += [
                     (rule.feature_kernel, tf.convert_to_tensor(self.feature_kernel)),
@@ -76,29 +87,26 @@ class HyperNetwork(keras.Model):
                 ]
         if isinstance(rule_set.readout, readouts.MultiLayerReadout):
             at_input = [position == readouts.INPUT for position in rule_set.read]
-            raw = tf.transpose(self._of_places(position_features(read_shapes, at_input))[:, :2])
+            raw = tf.transpose(self._from_positions(position_features(read_shapes, at_input))[:, :2])
             pairs.append((rule_set.readout.raw_weights, raw / 2.0))
         return pairs
 
-    def _of_places(self, rows):
+    def _from_positions(self, rows):
         hidden = tf.tanh(rows @ tf.convert_to_tensor(self.place_kernel) + self.place_bias)
         return hidden @ tf.convert_to_tensor(self.place_output)
 
 
-#: Numbers that describe a place.
-PLACE = 7
-
-
-def position_features(shapes, at_input):
-    """Where layers stand in their model.
+def position_features(shapes: Sequence[Shape], at_input: Sequence[bool]) -> tf.Tensor:
+    """Describes the position of each layer in its model by numbers.
 
     Args:
-        shapes: list of tuples `[n, ..., c]`, in the order of execution; None for what is not known.
-        at_input: list of bool, whether it is the model's input.
+        shapes: list of shapes `[n, ..., c]`, in the order of execution, with None for unknown sizes.
+        at_input: list of bool, whether the layer is the model's input.
 
     Returns:
-        float32 `[len(shapes), 7]`: depth from 0 to 1, its square, exp(−layers above/2), log2 of the side over
-        the last one's, divided by 3; whether the two are equal; whether it is the input; log(layers)/3.
+        float32 `[len(shapes), 7]`. With layer k of n, from 1, and the side s_k of its maps, the features
+        are k/n, (k/n)², exp(−(n − k)/2), log2(s_k/s_n)/3, whether s_k = s_n, whether the layer is the
+        input, and log(n)/3.
     """
     count = len(shapes)
     sides = [_side(shape) for shape in shapes]
@@ -112,13 +120,13 @@ def position_features(shapes, at_input):
 
 
 def _side(shape):
-    """Geometric mean of a layer's spatial sizes; 1 if it has none, or they are not known."""
+    """Geometric mean of the spatial sizes of a layer; 1 if it has none, or if they are not known."""
     sides = shape[1:-1]
     return 1.0 if not sides or None in sides else math.prod(sides) ** (1 / len(sides))
 
 
-def load():
-    """The generator that comes with the package."""
+def load() -> HyperNetwork:
+    """Loads the hypernetwork that comes with the package."""
     hypernetwork = HyperNetwork(name="hypernetwork")
     hypernetwork.load_weights(_WEIGHTS)
     return hypernetwork
@@ -127,13 +135,15 @@ def load():
 _shared = functools.cache(load)
 
 
-def initialise(rule_set, read_shapes, generator=None):
-    """Gives a rule set the universal weights.
+def initialise(
+    rule_set: RuleSet, read_shapes: Sequence[Shape], hypernetwork: HyperNetwork | None = None
+) -> None:
+    """Sets the weights of a rule set to the universal ones.
 
     Args:
         rule_set: `RuleSet`.
         read_shapes: as for `HyperNetwork.weights_for`.
-        generator: `HyperNetwork`; default is the one that comes with the package.
+        hypernetwork: `HyperNetwork`. None: the one that comes with the package.
     """
-    for variable, value in (generator or _shared()).weights_for(rule_set, read_shapes):
+    for variable, value in (hypernetwork or _shared()).weights_for(rule_set, read_shapes):
         variable.assign(value)

@@ -1,0 +1,175 @@
+"""The configuration of a `RuleSet`: what it may hold, and how it is matched to a model.
+
+A configuration may come from a file that anyone wrote. So each value is checked before a layer is made of it.
+"""
+
+import reprlib
+
+#: Version of the configuration that is written.
+FORMAT = 1
+#: Stands in a file's configuration until the checksum of the file is known.
+BLANK_CHECKSUM = "0" * 64
+
+_KEYS = ("name", "rules", "readout", "read", "structure")
+_MORE_KEYS = ("format", "version", "checksum")
+_MAX_RULES = 2048
+_MAX_NAME = 1024
+_MAX_RANK = 8
+_MAX_LENGTH = 2**24  # of an axis: features of one pixel, or pixels of one side
+_MAX_POSITION = 2**16
+_MAX_DEPTH = 16
+
+
+def check(config: dict) -> None:
+    """Checks the type and the range of every value, except the settings of the rules and the readout.
+
+    Those settings must be plain values; the classes themselves check their ranges.
+
+    Args:
+        config: dict, as `RuleSet.get_config` returns it.
+
+    Raises:
+        ValueError: a value that is missing, of the wrong type or out of range.
+    """
+    if not isinstance(config, dict):
+        raise ValueError(f"The configuration must be a dict. Received: {reprlib.repr(config)}")
+    missing = [key for key in _KEYS if key not in config]
+    if missing:
+        raise ValueError(f"The configuration must hold {', '.join(_KEYS)}. Missing: {', '.join(missing)}")
+    unknown = list(config.keys() - {*_KEYS, *_MORE_KEYS})
+    if unknown:
+        raise ValueError(f"The configuration must hold known keys alone. Received: {reprlib.repr(unknown)}")
+    _require("name", config["name"], _is_name, f"a string of at most {_MAX_NAME} characters")
+    _require("rules", config["rules"], _is_list_of_rules, f"a list of at most {_MAX_RULES} dicts")
+    for row in config["rules"]:
+        _check_layer("rules", row, ("path", "shape"))
+        _require("path", row["path"], _is_name, f"a string of at most {_MAX_NAME} characters")
+        _require("shape", row["shape"], _is_shape, "2 to 8 axes, each None or a length of at most 2**24")
+    paths = [row["path"] for row in config["rules"]]
+    _require("path", paths, lambda paths: len(set(paths)) == len(paths), "different for each rule")
+    _check_layer("readout", config["readout"])
+    _require("read", config["read"], _is_read, "a list of positions that increases, each -1 or more")
+    _require("structure", config["structure"], _is_structure, "a list of [path, signature]")
+
+
+def check_plain(value: object, owner: str, depth: int = 0) -> None:
+    """Refuses a dict with a "class_name": Keras would make an object of it, and that can be any code.
+
+    Args:
+        value: setting of a rule or readout, or all its settings.
+        owner: str, name of its class, for the message.
+        depth: int, number of lists and dicts around the value.
+
+    Raises:
+        ValueError: such a dict, or values nested too deeply.
+    """
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"The settings of {owner} must be nested at most {_MAX_DEPTH} levels deep.")
+    if isinstance(value, dict):
+        if "class_name" in value:
+            raise ValueError(
+                "The configuration of a rule or readout must hold plain values alone. Received: "
+                f"class_name={reprlib.repr(value['class_name'])} in that of {owner}"
+            )
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            check_plain(part, owner, depth + 1)
+
+
+def for_model(config: dict, structure: list, runs: dict) -> dict:
+    """The configuration with the layer paths of a model.
+
+    Args:
+        config: dict that `check` has passed.
+        structure: the model's structure, list of [path, signature]. A signature names the class, the shapes
+            of the weights and the activation of a layer. All signatures must be those of the configuration;
+            paths may differ, as Keras counts up the names of layers.
+        runs: dict {path of an activation that can have a rule: number of times it runs in one forward pass}.
+
+    Returns:
+        A new dict.
+
+    Raises:
+        ValueError: the model has another structure, a rule is for a layer that can have none, or the
+            readout reads an activation that does not run.
+    """
+    theirs, ours = config["structure"], structure
+    differing = [
+        f"{_shown(a)} in the file, {_shown(b)} in the model"
+        for a, b in zip(theirs, ours, strict=False)
+        if a[1] != b[1]
+    ]
+    longer, where = (theirs, "file") if len(theirs) > len(ours) else (ours, "model")
+    differing += [f"{_shown(row)} in the {where} alone" for row in longer[min(len(theirs), len(ours)) :]]
+    if differing:
+        raise ValueError(
+            "They belong to a model of another structure. "
+            f"{len(differing)} layers differ: {'; '.join(differing[:5])}{'; …' * (len(differing) > 5)}"
+        )
+    new_paths = {a[0]: b[0] for a, b in zip(theirs, ours, strict=True)}
+    rows = [{**row, "path": new_paths.get(row["path"])} for row in config["rules"]]
+    stray = [old["path"] for old, new in zip(config["rules"], rows, strict=True) if new["path"] not in runs]
+    if stray:
+        raise ValueError(
+            f"They include rules for layers that have no activation to replace: {reprlib.repr(stray)}"
+        )
+    count = sum(runs[row["path"]] for row in rows)
+    if config["read"] and config["read"][-1] >= count:
+        raise ValueError(
+            f"`read` must hold positions below {count}, the number of activation runs. "
+            f"Received: read={reprlib.repr(config['read'])}"
+        )
+    return {**config, "rules": rows, "structure": structure}
+
+
+def _require(name, value, fits, rule):
+    if not fits(value):
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={reprlib.repr(value)}")
+
+
+def _check_layer(name, row, more_keys=()):
+    keys = ("class", "config", *more_keys)
+    _require(name, row, lambda row: isinstance(row, dict) and set(keys) <= row.keys(), f"made of {keys}")
+    _require("class", row["class"], _is_name, "the name of a registered class")
+    _require("config", row["config"], lambda value: isinstance(value, dict), "a dict of settings")
+    check_plain(row["config"], row["class"])
+
+
+def _is_name(value):
+    return isinstance(value, str) and 0 < len(value) <= _MAX_NAME
+
+
+def _is_list_of_rules(value):
+    return isinstance(value, list) and len(value) <= _MAX_RULES
+
+
+def _is_whole(value, lowest, highest):
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
+
+
+def _is_shape(value):
+    return (
+        isinstance(value, (list, tuple))
+        and 2 <= len(value) <= _MAX_RANK
+        and all(length is None or _is_whole(length, 1, _MAX_LENGTH) for length in value)
+    )
+
+
+def _is_read(value):
+    return (
+        isinstance(value, list)
+        and all(_is_whole(position, -1, _MAX_POSITION) for position in value)
+        and all(a < b for a, b in zip(value, value[1:], strict=False))
+    )
+
+
+def _is_structure(value):
+    return isinstance(value, list) and all(
+        isinstance(row, (list, tuple)) and len(row) == 2 and all(isinstance(part, str) for part in row)
+        for row in value
+    )
+
+
+def _shown(row):
+    return f"{row[0]:.200} {row[1]:.200}"
