@@ -111,11 +111,11 @@ class Member:
         self._batches = iter(images.repeat().prefetch(1))
         self._compiled = tf.function(self.gradients, autograph=False)
 
-    def next_gradients(self):
+    def next_gradients(self) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """`gradients` of the next batch."""
         return self._compiled(next(self._batches))
 
-    def gradients(self, batch):
+    def gradients(self, batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """The mean loss of a batch, and its gradients with respect to the hypernetwork's weights.
 
         Args:
