@@ -45,7 +45,7 @@ setup(
         "numpy",
         "h5py",
         "matplotlib",
-        "pillow",
+        "pillow>=10.1",
         "rich",
         "tensorflow-datasets",
     ],
