@@ -46,7 +46,7 @@ setup(
         "numpy",
         "h5py",
         "matplotlib",
-        "pillow",
+        "pillow>=10.1",
         "rich",
         "scipy>=1.15",
         "tensorflow-datasets",

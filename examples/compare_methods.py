@@ -1,8 +1,7 @@
-"""Rules side by side on four photos, with what insertion − deletion says of each.
+"""Compares rules on four photos, by eye and by insertion − deletion.
 
 python examples/compare_methods.py writes results/compare_methods.png. With --model, a model of
-keras.applications is downloaded with its ImageNet weights; trained rules are there for the models of the zoo
-alone.
+keras.applications is downloaded with its ImageNet weights. Trained rules exist only for zoo models.
 """
 
 import argparse
@@ -20,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="efficientnet_lite0")
-    parser.add_argument("--step", type=int, default=5000, help="pixels from point to point of a curve")
+    parser.add_argument("--step", type=int, default=5000, help="pixels between two points of a curve")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/compare_methods.png"))
     arguments = parser.parse_args()
     spec = tlp.zoo.load_model(arguments.model)

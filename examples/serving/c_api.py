@@ -1,10 +1,9 @@
-"""Runs an exported model through TensorFlow's C API, with no Python of TensorFlow in the process.
+"""Runs an exported model through TensorFlow's C API, without TensorFlow's Python package.
 
     python examples/serving/c_api.py served/efficientnet_lite0/1 photo.jpg --out overlay.png
 
-`TF_LoadSessionFromSavedModel` is the loader of the C++ runtime, so this is as near to a server as one comes
-without its binary, and what an application in C or C++ would write. The library is that of the installed
-tensorflow wheel (Linux).
+`TF_LoadSessionFromSavedModel` is the loader that TensorFlow Serving uses, so this is what a server or an
+application in C or C++ does. The library is the one in the installed tensorflow wheel (Linux).
 """
 
 import argparse
@@ -109,18 +108,17 @@ class SavedModel:
         tf.TF_DeleteSessionOptions(options)
 
     def run(self, signature, inputs):
-        """Asks a signature.
+        """Runs a signature.
 
         Args:
-            signature: str.
-            inputs: dict from the names of all its inputs to arrays; strings are arrays of `bytes`, of dtype
-                object.
+            signature: Name of the signature.
+            inputs: Dict from the names of all its inputs to arrays; strings are object arrays of `bytes`.
 
         Returns:
-            dict from the names of its outputs to arrays.
+            Dict from the names of its outputs to arrays.
 
         Raises:
-            RequestError: TensorFlow's status was not OK.
+            RequestError: If TensorFlow reports an error.
         """
         tf = self._tf
         wanted, given = self.signatures[signature][1], self.signatures[signature][0]
@@ -161,7 +159,7 @@ class SavedModel:
             self._tf.TF_DeleteStatus(status)
 
     def _places(self, tensors):
-        """Where the tensors of a signature are in the graph; "name:1" is output 1 of operation "name"."""
+        """The graph tensors of a signature; "name:1" is output 1 of operation "name"."""
         parts = [name.rpartition(":") for name in tensors.values()]
         found = [self._tf.TF_GraphOperationByName(self._graph, name.encode()) for name, _, _ in parts]
         outputs = [_Output(op, int(index)) for op, (_, _, index) in zip(found, parts, strict=True)]

@@ -2,8 +2,8 @@
 
     python examples/serving/export.py            writes served/efficientnet_lite0/1
 
-For a model of your own, put it in the place of `zoo.efficientnet_lite0()`, and its own preprocessing in the
-place of `zoo.preprocess`. `tf-learnprop export` does the same for a saved model or one of keras.applications.
+For a model of your own, replace `zoo.efficientnet_lite0()` and `zoo.preprocess` by the model and its
+preprocessing. `tf-learnprop export` does the same for a saved model or a model of keras.applications.
 """
 
 import argparse

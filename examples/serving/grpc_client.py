@@ -1,4 +1,4 @@
-"""Asks TensorFlow Serving over gRPC, for a class of one's choice too; needs `tensorflow-serving-api`.
+"""Asks TensorFlow Serving over gRPC for the class of a photo and its map; needs `tensorflow-serving-api`.
 
 python examples/serving/grpc_client.py photo.jpg --out overlay.png
 """
@@ -12,20 +12,20 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 
 def predict(channel, model, signature, inputs, seconds=60):
-    """One request.
+    """Sends a request and waits for the answer.
 
     Args:
-        channel: `grpc.Channel`.
-        model: str, the model's name.
-        signature: str, "serving_default", "explain_class" or "explain_encoded".
-        inputs: dict from the names of its inputs to arrays or lists.
-        seconds: float, how long to wait.
+        channel: A `grpc.Channel`.
+        model: Name of the model.
+        signature: "serving_default", "explain_class" or "explain_encoded".
+        inputs: Dict from names of inputs to arrays or lists.
+        seconds: Time limit.
 
     Returns:
-        dict from the names of the outputs to NumPy arrays.
+        Dict from names of outputs to NumPy arrays.
 
     Raises:
-        grpc.RpcError: the server's error; `code()` and `details()` say which.
+        grpc.RpcError: If the server reports an error; see its `code()` and `details()`.
     """
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
@@ -43,7 +43,7 @@ def main():
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("overlay.png"))
     arguments = parser.parse_args()
-    # gRPC refuses answers of more than 4 MB, 20 maps of 224 × 224, unless told otherwise.
+    # By default gRPC refuses answers of more than 4 MB, which are 20 maps of 224 × 224.
     options = [("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(arguments.address, options) as channel:
         inputs = {"encoded": [arguments.photo.read_bytes()]}

@@ -1,4 +1,4 @@
-"""Asks TensorFlow Serving over REST what a photo is and where; needs `requests` alone.
+"""Asks TensorFlow Serving over REST for the class of a photo and its map; needs only `requests`.
 
 python examples/serving/rest_client.py photo.jpg --out overlay.png
 """
@@ -11,19 +11,19 @@ import requests
 
 
 def explain(address, model, photos):
-    """Answers of the signature `explain_encoded`.
+    """Calls the signature `explain_encoded`.
 
     Args:
-        address: str, "http://host:port".
-        model: str, the model's name.
-        photos: list of bytes, JPEG or PNG.
+        address: "http://host:port".
+        model: Name of the model.
+        photos: List of bytes, JPEG or PNG files.
 
     Returns:
-        list of dicts, one a photo: class_ids int, scores float, overlays_bytes the bytes of a PNG, and
-        attributions, nested lists [h][w].
+        List with a dict per photo: `class_ids`, int; `scores`, float; `overlays_bytes`, the bytes of a PNG;
+        `attributions`, nested lists `[h][w]`.
 
     Raises:
-        RuntimeError: the server's error.
+        RuntimeError: If the server reports an error.
     """
     instances = [{"encoded": {"b64": base64.b64encode(photo).decode()}} for photo in photos]
     body = {"signature_name": "explain_encoded", "instances": instances}
