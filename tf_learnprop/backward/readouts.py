@@ -35,7 +35,7 @@ class Readout(keras.layers.Layer):
 
     Attributes:
         rivals: int, number of rival classes whose evidence the readout needs. If not 0, `call` has one more
-            argument, `evidence`; see `MultiLayerReadout.focus_map`.
+            argument, `evidence`; see `MultiLayerReadout.focused`.
         reads_input: bool, whether the signal at the input is needed. If not, the backward pass ends at the
             first activation that is read.
 
@@ -245,19 +245,24 @@ class MultiLayerReadout(Readout):
             terms.append(term)
         return terms, total  # of the last layer
 
-    def focus_map(self, relevance: tf.Tensor, evidence: tf.Tensor | None = None) -> tf.Tensor:
-        """The focus f, float32 `[n, *places]`.
+    def focused(self, maps: tf.Tensor, relevance: tf.Tensor, evidence: tf.Tensor | None = None) -> tf.Tensor:
+        """Multiplies maps by the focus f, which is resized to them.
 
         Args:
-            relevance: h, float32 `[n, *source]`, which is used where no evidence can be had.
-            evidence: float32 `[n, *places, 1 + rivals]`, R_k with the asked class first; or None.
+            maps: float32 `[n, *source]`.
+            relevance: h, float32 `[n, *places]`, used where classes can't compete.
+            evidence: R_k, float32 `[n, *places, 1 + rivals]`, the asked class first; or None.
         """
+        if not self.focus:
+            return maps
+        size = resampling.sides(maps, maps.shape.rank - 1)
         if evidence is None:
-            return tf.sigmoid(self.focus_strength() * relevance * _inverse_rms(relevance))
-        # A softmax does not change if all classes gain the same, and neither should its scale.
+            logit = self.focus_strength() * relevance * _inverse_rms(relevance)
+            return maps * tf.sigmoid(resampling.resize(logit, size))
+        # A softmax does not change if all classes gain the same, and neither should the scale.
         evidence -= tf.reduce_mean(evidence, -1, keepdims=True)
         focus = tf.nn.softmax(self.focus_strength() * evidence * _inverse_rms(evidence), -1)[..., 0]
-        return focus - 1.0 / evidence.shape[-1] if self.signed else focus
+        return maps * resampling.resize(focus - 1.0 / evidence.shape[-1] if self.signed else focus, size)
 
     def call(
         self,
@@ -272,10 +277,7 @@ class MultiLayerReadout(Readout):
         for index, maps in enumerate(terms):
             size = tuple(maps.shape[1:])
             by_size.setdefault(index if None in size else size, []).append(maps)
-        sums = [tf.add_n(maps) for maps in by_size.values()]
-        if self.focus:
-            focus = self.focus_map(relevance, evidence)
-            sums = [focused(maps, focus) for maps in sums]
+        sums = [self.focused(tf.add_n(maps), relevance, evidence) for maps in by_size.values()]
         return tf.add_n([self.to_image(maps, image) for maps in sums])
 
     def get_config(self) -> dict[str, Any]:
@@ -300,11 +302,6 @@ def _term(y, dy, weight, beta):
     total = tf.reduce_sum(relevance, -1)
     against = speaks_for - total
     return (speaks_for - beta * against) * weight * _inverse_rms(speaks_for + against), total
-
-
-def focused(maps: tf.Tensor, focus: tf.Tensor) -> tf.Tensor:
-    """Maps `[n, *source]` times the focus, which is resized to them."""
-    return maps * resampling.resize(focus, resampling.sides(maps, maps.shape.rank - 1))
 
 
 def _inverse_rms(maps):

@@ -204,9 +204,7 @@ class _Terms(readouts.Readout):
 
     def call(self, image, image_signal, activations, signals, evidence=None):
         terms, relevance = self.readout.terms(activations, signals)
-        if self.readout.focus:
-            focus = self.readout.focus_map(relevance, evidence)
-            terms = [readouts.focused(term, focus) for term in terms]
+        terms = [self.readout.focused(term, relevance, evidence) for term in terms]
         return tf.stack([self.to_image(term, image) for term in terms], 1)
 
 
