@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -64,32 +65,32 @@ class OverlayLogger(keras.callbacks.Callback):
                 f"`photos` must hold {len(self.images)} photos, one per image. Received: {len(self.photos)}"
             )
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
-        self.folder = None if folder is None else pathlib.Path(folder)
+        self.folder: Any = None if folder is None else pathlib.Path(folder)
         self.every = every
         self._writer = None
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         if not isinstance(model, PropagationModel):
             raise TypeError(f"The model must be made by `wrap_model`. Received: {type(model).__name__}")
         checks.inputs(self.images, model.graph)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         if self.log_dir is not None:
             self._writer = tf.summary.create_file_writer(self.log_dir)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         if self._is_due(epoch) and self.folder is not None and self._path(epoch).exists():
             raise FileExistsError(
                 f"`folder` must not hold the pictures of this training. Received: {self._path(epoch)}, which "
                 "exists. Give another folder, or continue with `fit(initial_epoch=…)`."
             )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if not self._is_due(epoch):
             return
         maps = self.model.explain(self.images)
-        figure = plotting.compare(self.photos, {f"epoch {epoch + 1}": maps})
+        figure: Any = plotting.compare(self.photos, {f"epoch {epoch + 1}": maps})
         file = io.BytesIO()
         figure.savefig(file, format="png")
         if self.folder is not None:
@@ -100,7 +101,7 @@ class OverlayLogger(keras.callbacks.Callback):
                 tf.summary.image("overlays", tf.io.decode_png(file.getvalue(), 3)[None], step=epoch)
             self._writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         if self._writer is not None:
             self._writer.close()
 

@@ -11,7 +11,7 @@ Training rules needs no labels, so a data set yields images alone unless `labels
 import glob
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ from tf_learnprop.model import PropagationModel
 
 
 def from_folder(
-    source: str | os.PathLike | Sequence[str | os.PathLike],
+    source: str | os.PathLike | list | tuple,
     model: keras.Model | None = None,
     *,
     size: int | tuple[int, int] | None = None,
@@ -178,7 +178,7 @@ def read_image(
     return None if photo is None else photos.fitted(photo, (height, width, channels), crop)
 
 
-def find(source: str | os.PathLike | Sequence[str | os.PathLike]) -> list[pathlib.Path]:
+def find(source: str | os.PathLike | list | tuple) -> list[pathlib.Path]:
     """Lists the files that `from_folder` reads.
 
     Args:

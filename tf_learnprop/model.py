@@ -54,14 +54,23 @@ class PropagationModel(keras.Model):
         attributor: `Attributor`, which computes the maps from tensors.
     """
 
-    def __init__(self, source, rule_set, output=0, explained_input=0, *, graph=None, **kwargs):
+    def __init__(
+        self,
+        source: keras.Model,
+        rule_set: RuleSet,
+        output: int = 0,
+        explained_input: int = 0,
+        *,
+        graph: ModelGraph | None = None,
+        **kwargs: Any,
+    ):
         # In the source's precision, but its inputs come to the source as they are.
         super().__init__(dtype=source.dtype_policy, autocast=False, **kwargs)
         self.source = source
         self.rule_set = rule_set
         self.output_index = output
         self.input_index = explained_input
-        self.objective = None
+        self.objective: Any = None
         self._trackers = types.MappingProxyType({})  # a plain view: Keras would save a dict of metrics
         self._bind(graph or ModelGraph(source))
         self.built = True
@@ -89,11 +98,11 @@ class PropagationModel(keras.Model):
 
     # -- what Keras asks for ---------------------------------------------------------------------------
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         self._follow_source()
         return self.attributor.outputs(inputs)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.built = True
 
     @property
@@ -164,13 +173,13 @@ class PropagationModel(keras.Model):
         if self.trainable_variables:
             self.optimizer.build(self.trainable_variables)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         if self.objective is None:
             return None
         parts = {"optimizer": self.optimizer, "objective": self.objective}
         return {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
     @_over_data
@@ -244,7 +253,7 @@ class PropagationModel(keras.Model):
     evaluate = _over_data(keras.Model.evaluate)
     predict = _over_data(keras.Model.predict)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs = self._inputs_of(data)
         losses = step.apply_if_finite(
             self.optimizer,
@@ -255,13 +264,13 @@ class PropagationModel(keras.Model):
         )
         return self._report(losses)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs = self._inputs_of(data)
         losses = self.attributor.guidance(inputs, self.objective, training=False)
         tracing.release_custom_gradients()
         return self._report(losses)
 
-    def predict_step(self, data):
+    def predict_step(self, data: Any) -> Any:
         outputs = self(self._inputs_of(data))
         tracing.release_custom_gradients()
         return outputs
@@ -281,7 +290,7 @@ class PropagationModel(keras.Model):
             tracker.update_state(losses[name])
         return {name: tracker.result() for name, tracker in self._trackers.items()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "source": keras.saving.serialize_keras_object(self.source),
@@ -291,7 +300,9 @@ class PropagationModel(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "PropagationModel":
         config = dict(config)
         source = keras.saving.deserialize_keras_object(config.pop("source"), custom_objects)
         rule_set = RuleSet.from_config(config.pop("rule_set"))
@@ -306,7 +317,7 @@ class PropagationModel(keras.Model):
         return Coverage(self.graph, self.rule_set, self.output_index, self.input_index)
 
     @property
-    def read_shapes(self):
+    def read_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
         return probing.read_shapes(self.graph, self.rule_set, self.input_index)
 

@@ -3,6 +3,7 @@
 import fnmatch
 import os
 import warnings
+from collections.abc import Sequence
 
 import keras
 
@@ -15,8 +16,15 @@ from tf_learnprop.model import PropagationModel
 
 
 def wrap_model(
-    model, rule="learned", include=None, exclude=None, *, readout=None, output=0, explained_input=0
-):
+    model: keras.Model,
+    rule: str | os.PathLike | rules.PropagationRule | dict[str, str | rules.PropagationRule] = "learned",
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    *,
+    readout: str | readouts.Readout | None = None,
+    output: int | str = 0,
+    explained_input: int | str = 0,
+) -> PropagationModel:
     """Puts propagation rules behind the activations of a trained model.
 
     The model is left as it was, and its weights are shared, not copied.

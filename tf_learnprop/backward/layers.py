@@ -1,5 +1,8 @@
 """The Keras layer that puts a propagation rule behind an activation."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -18,18 +21,23 @@ class RuleActivation(keras.layers.Layer):
         x: `[n, ..., c]`, any float dtype. The output has its shape and the activation's dtype.
     """
 
-    def __init__(self, activation, rule="learned", **kwargs):
+    def __init__(
+        self,
+        activation: str | Callable | keras.layers.Layer,
+        rule: str | rules.PropagationRule = "learned",
+        **kwargs: Any,
+    ):
         super().__init__(autocast=False, **kwargs)  # the activation sees just what it would see alone
         self.supports_masking = True
         self.rule = rule if isinstance(rule, rules.PropagationRule) else rules.get(rule)
         self.activation = keras.activations.get(activation)
 
-    def build(self, shape):
+    def build(self, shape: rules.Shape) -> None:
         if not self.rule.built:
             self.rule.build(tuple(shape))
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         # Persistent, as a rule may ask for the true gradient of more than one signal.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(x)
@@ -51,20 +59,20 @@ class RuleActivation(keras.layers.Layer):
             true = tape.gradient(y, x, tf.cast(signal, y.dtype))
             return tf.cast(true, signal.dtype)
 
-        signals = (tf.cast(tensor, tf.float32) for tensor in (x, y, dy))
-        return tf.cast(self.rule.propagate(*signals, vjp), x.dtype)
+        arguments = [*(tf.cast(tensor, tf.float32) for tensor in (x, y, dy)), vjp]
+        return tf.cast(self.rule.propagate(*arguments), x.dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: rules.Shape) -> rules.Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config["activation"] = keras.activations.serialize(self.activation)
         config["rule"] = keras.saving.serialize_keras_object(self.rule)
         return config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "RuleActivation":
         parts = {name: config[name] for name in ("activation", "rule")}
         for name, part in parts.items():
             if isinstance(part, dict):  # the `activations.get` of older Keras reads no layers

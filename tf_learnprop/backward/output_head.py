@@ -31,7 +31,7 @@ class OutputHead:
         """Number of classes; 2 for a single unit."""
         return 2 if self.units == 1 else self.units
 
-    def class_logits(self, logits):
+    def class_logits(self, logits: tf.Tensor) -> tf.Tensor:
         """Logits of the classes.
 
         Args:
@@ -42,16 +42,16 @@ class OutputHead:
         """
         return logits if self.units > 1 else tf.concat([-logits, logits], -1) / 2
 
-    def probabilities(self, logits):
+    def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
         """Probabilities of the classes, `[n, classes]`, for logits `[n, units]`."""
         classes = self.class_logits(logits)
         return tf.sigmoid(classes) if self.multi_label else tf.nn.softmax(classes)
 
-    def predicted(self, logits):
+    def predicted(self, logits: tf.Tensor) -> tf.Tensor:
         """The class with the largest logit, int64 `[n]`, for logits `[n, units]`."""
         return tf.argmax(self.class_logits(logits), -1)
 
-    def log_probabilities(self, logits, labels):
+    def log_probabilities(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Log-probabilities of classes that exclude each other, for an objective to compare.
 
         Args:
@@ -65,7 +65,7 @@ class OutputHead:
             return OutputHead(1).log_probabilities(tf.gather(logits, labels[:, None], batch_dims=1), labels)
         return tf.nn.log_softmax(self.class_logits(logits))
 
-    def promote_class(self, logits, classes):
+    def promote_class(self, logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         """Logits in which a class of each sample has changed places with the largest, so that it leads.
 
         Args:
@@ -82,7 +82,7 @@ class OutputHead:
         gap = tf.reduce_sum((first - asked) * logits, -1, keepdims=True)
         return logits + gap * (asked - first)
 
-    def promote_runner_up(self, logits):
+    def promote_runner_up(self, logits: tf.Tensor) -> tf.Tensor:
         """Logits in which the two largest have changed places, the same dtype and shape; −z for one unit."""
         if self.units == 1:
             return -logits

@@ -2,6 +2,7 @@
 
 import reprlib
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -42,7 +43,7 @@ class Readout(keras.layers.Layer):
 
     reads_input = False
 
-    def __init__(self, blur: float = 1 / 32, **kwargs):
+    def __init__(self, blur: float = 1 / 32, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.blur = _number("blur", blur, 1.0)
 
@@ -94,7 +95,7 @@ class Readout(keras.layers.Layer):
         size = resampling.sides(image, image.shape.rank - 2)
         return resampling.resize_and_blur(maps, size, resampling.scaled(self.blur, size))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "blur": self.blur}
 
 
@@ -107,7 +108,13 @@ class InputReadout(Readout):
 
     reads_input = True
 
-    def call(self, image, image_signal, activations, signals):
+    def call(
+        self,
+        image: tf.Tensor,
+        image_signal: tf.Tensor | None,
+        activations: list[tf.Tensor],
+        signals: list[tf.Tensor],
+    ) -> tf.Tensor:
         relevance = image * image_signal
         if image.shape.rank == 2:
             return relevance
@@ -145,7 +152,7 @@ class MultiLayerReadout(Readout):
     RATE = 10.0
     START = 0.5413248546
 
-    def __init__(self, blur: float = 1 / 32, max_size: int | None = 64, focus: float = 4.0, **kwargs):
+    def __init__(self, blur: float = 1 / 32, max_size: int | None = 64, focus: float = 4.0, **kwargs: Any):
         super().__init__(blur, **kwargs)
         if max_size is not None and not (isinstance(max_size, int) and 2 <= max_size <= _MAX_SIDE):
             raise ValueError(
@@ -155,17 +162,17 @@ class MultiLayerReadout(Readout):
         self.max_size = max_size
         self.focus = _number("focus", focus, _MAX_FOCUS)
 
-    def reads(self, shape, input_shape):
+    def reads(self, shape: Shape, input_shape: Shape) -> bool:
         sides = shape[1:-1]
         if len(shape) != len(input_shape) or not sides or 1 in sides:
             return False
         return self.max_size is None or all(side is None or side <= self.max_size for side in sides)
 
-    def weight_shapes(self, count):
-        shapes = {"raw_weights": (2, count)}
+    def weight_shapes(self, count: int) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {"raw_weights": (2, count)}
         return {**shapes, "raw_focus": ()} if self.focus else shapes
 
-    def build(self, count):
+    def build(self, count: int) -> None:
         for name, shape in self.weight_shapes(count).items():
             setattr(self, name, self.add_weight(name=name, shape=shape, initializer="zeros"))
         self.built = True
@@ -211,7 +218,13 @@ class MultiLayerReadout(Readout):
         logit = self.focus_strength() * relevance * _inverse_rms(relevance)
         return maps * tf.sigmoid(resampling.resize(logit, resampling.sides(maps, maps.shape.rank - 1)))
 
-    def call(self, image, image_signal, activations, signals):
+    def call(
+        self,
+        image: tf.Tensor,
+        image_signal: tf.Tensor | None,
+        activations: list[tf.Tensor],
+        signals: list[tf.Tensor],
+    ) -> tf.Tensor:
         by_size = {}
         terms, relevance = self.terms(activations, signals)
         for index, maps in enumerate(terms):
@@ -220,11 +233,11 @@ class MultiLayerReadout(Readout):
         sums = [self.focused(tf.add_n(maps), relevance) for maps in by_size.values()]
         return tf.add_n([self.to_image(maps, image) for maps in sums])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "max_size": self.max_size, "focus": self.focus}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "MultiLayerReadout":
         return cls(**{"focus": 0.0, **config})  # files from before there was a focus don't have it
 
 

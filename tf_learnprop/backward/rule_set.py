@@ -4,6 +4,7 @@ import collections
 import json
 import reprlib
 from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -30,7 +31,7 @@ class RuleSet(keras.Model):
         readout: readouts.Readout,
         read: Iterable[int],
         structure: list[list[str]],
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.paths = [path for path, _, _ in entries]
@@ -46,7 +47,7 @@ class RuleSet(keras.Model):
             readout.build(len(self.read))
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> NoReturn:
         raise NotImplementedError("A `RuleSet` holds rules; it computes nothing by itself.")
 
     def copy(self) -> "RuleSet":
@@ -57,7 +58,7 @@ class RuleSet(keras.Model):
         twin.set_weights(self.get_weights())
         return twin
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "format": rule_config.FORMAT,
@@ -113,7 +114,7 @@ class RuleSet(keras.Model):
         paths = [(row["path"], row["shape"][-1]) for row in config["rules"]]
         return json.dumps([[row["class"] for row in layers], settings, paths, config["read"]])
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         # The `.weights.h5` format has no place for a configuration except among the arrays.
         config = self.get_config()
         rule_config.check(config)
@@ -121,7 +122,7 @@ class RuleSet(keras.Model):
         text = json.dumps({**config, "checksum": rule_config.BLANK_CHECKSUM}).encode()
         store["config"] = np.frombuffer(text, np.uint8)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         pass
 
 
@@ -131,7 +132,7 @@ def _serialize(layer):
     return {"class": keras.saving.get_registered_name(type(layer)), "config": config}
 
 
-def _deserialize(row, base):
+def _deserialize(row: dict[str, Any], base: type[rules.PropagationRule] | type[readouts.Readout]) -> Any:
     """Makes a layer from the name of its class and plain values; nothing is imported for it."""
     cls = keras.saving.get_registered_object(row["class"])
     if not (isinstance(cls, type) and issubclass(cls, base)):

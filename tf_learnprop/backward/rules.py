@@ -8,6 +8,7 @@ model.
 
 import reprlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -35,7 +36,7 @@ class PropagationRule(keras.layers.Layer):
     for the batch. Rules compute in float32, whatever the precision of the model.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
 
     def build(self, shape: Shape) -> None:
@@ -70,7 +71,7 @@ class PropagationRule(keras.layers.Layer):
 class GradientRule(PropagationRule):
     """The true gradient, σ'(x)·dy (Simonyan et al. 2013, arXiv 1312.6034)."""
 
-    def propagate(self, x, y, dy, vjp):
+    def propagate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, vjp: Vjp) -> tf.Tensor:
         return vjp(dy)
 
 
@@ -78,7 +79,7 @@ class GradientRule(PropagationRule):
 class DeconvNetRule(PropagationRule):
     """relu(dy), whatever the input of the activation (Zeiler & Fergus 2014, arXiv 1311.2901)."""
 
-    def propagate(self, x, y, dy, vjp):
+    def propagate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, vjp: Vjp) -> tf.Tensor:
         return tf.nn.relu(dy)
 
 
@@ -86,7 +87,7 @@ class DeconvNetRule(PropagationRule):
 class GuidedBackpropRule(PropagationRule):
     """σ'(x)·relu(dy) (Springenberg et al. 2014, arXiv 1412.6806)."""
 
-    def propagate(self, x, y, dy, vjp):
+    def propagate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, vjp: Vjp) -> tf.Tensor:
         return vjp(tf.nn.relu(dy))
 
 
@@ -102,7 +103,7 @@ class GatedRule(PropagationRule):
         hidden: int from 1 to 1024, width of the network's hidden layer.
     """
 
-    def __init__(self, hidden: int = 8, **kwargs):
+    def __init__(self, hidden: int = 8, **kwargs: Any):
         super().__init__(**kwargs)
         if not isinstance(hidden, int) or isinstance(hidden, bool) or not 1 <= hidden <= _MAX_HIDDEN:
             raise ValueError(
@@ -110,14 +111,14 @@ class GatedRule(PropagationRule):
             )
         self.hidden = hidden
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "hidden": self.hidden}
 
     def gate_logit(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         """Logit of the gate, float32, broadcastable to `[n, ..., c]`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `gate_logit(x, y, dy)`.")
 
-    def propagate(self, x, y, dy, vjp):
+    def propagate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, vjp: Vjp) -> tf.Tensor:
         return vjp(dy) * (2.0 * tf.sigmoid(self.gate_logit(x, y, dy)))
 
 
@@ -129,8 +130,8 @@ class ChannelMixingRule(GatedRule):
     square over the sample, so that their scale has no effect. The rule has about 3·c·hidden weights.
     """
 
-    def weight_shapes(self, shape):
-        channels = shape[-1]
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        channels: Any = shape[-1]  # a number: `wrap_model` refuses None
         return {
             "mix_x": (channels, self.hidden),
             "mix_dy": (channels, self.hidden),
@@ -139,8 +140,9 @@ class ChannelMixingRule(GatedRule):
             "gate_bias": (channels,),
         }
 
-    def build(self, shape):
-        x_scale, dy_scale = (keras.initializers.GlorotUniform(seed=2 * shape[-1] + k) for k in (0, 1))
+    def build(self, shape: Shape) -> None:
+        channels: Any = shape[-1]
+        x_scale, dy_scale = (keras.initializers.GlorotUniform(seed=2 * channels + k) for k in (0, 1))
         shapes = self.weight_shapes(shape)
         self.mix_x = self.add_weight(name="mix_x", shape=shapes["mix_x"], initializer=x_scale)
         self.mix_dy = self.add_weight(name="mix_dy", shape=shapes["mix_dy"], initializer=dy_scale)
@@ -151,7 +153,7 @@ class ChannelMixingRule(GatedRule):
         self.gate_bias = self.add_weight(name="gate_bias", shape=shapes["gate_bias"], initializer="zeros")
         super().build(shape)
 
-    def gate_logit(self, x, y, dy):
+    def gate_logit(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         # Dividing by the RMS after the product is cheaper: `hidden` channels instead of c.
         mixed = tf.tensordot(x, self.mix_x, 1) / _sample_rms(x)
         mixed += tf.tensordot(dy, self.mix_dy, 1) / _sample_rms(dy)
@@ -171,7 +173,7 @@ class RelevanceRule(GatedRule):
 
     FEATURES = 5
 
-    def weight_shapes(self, shape):
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         return {
             "feature_kernel": (self.FEATURES, self.hidden),
             "feature_bias": (self.hidden,),
@@ -179,7 +181,7 @@ class RelevanceRule(GatedRule):
             "gate_bias": (1,),
         }
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         shapes = self.weight_shapes(shape)
         glorot = keras.initializers.GlorotUniform(seed=self.hidden)
         self.feature_kernel = self.add_weight(
@@ -194,12 +196,12 @@ class RelevanceRule(GatedRule):
         self.gate_bias = self.add_weight(name="gate_bias", shape=shapes["gate_bias"], initializer="zeros")
         super().build(shape)
 
-    def gate_logit(self, x, y, dy):
+    def gate_logit(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         weights = (self.feature_kernel, self.feature_bias, self.gate_kernel, self.gate_bias)
         return tf.ensure_shape(_relevance_logit(y, dy, *weights), [*y.shape[:-1], 1])
 
 
-def relevance_features(y, dy):
+def relevance_features(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     """Features of a `RelevanceRule`.
 
     Args:

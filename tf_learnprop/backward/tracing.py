@@ -16,7 +16,8 @@ def for_any_shape(function: Callable) -> Callable:
     Args:
         function: callable from tensors to tensors; no shape in it may depend on the layer.
     """
-    traced = tf.function(function, autograph=False)
+    # Kept as one function: to optimise a copy of it for each layer would double the time of the first run.
+    traced = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
     def call(*tensors):
         tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]

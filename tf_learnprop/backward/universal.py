@@ -10,6 +10,7 @@ import functools
 import math
 import pathlib
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import keras
 import tensorflow as tf
@@ -40,7 +41,7 @@ class HyperNetwork(keras.Model):
         seed: int, seed of the initial weights.
     """
 
-    def __init__(self, hidden: int = 8, width: int = 16, seed: int = 0, **kwargs):
+    def __init__(self, hidden: int = 8, width: int = 16, seed: int = 0, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.hidden, self.width, self.seed = hidden, width, seed
         glorot = keras.initializers.GlorotUniform(seed=seed)
@@ -56,7 +57,7 @@ class HyperNetwork(keras.Model):
         )
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> NoReturn:
         raise NotImplementedError("A `HyperNetwork` makes weights; it computes nothing by itself.")
 
     def get_config(self) -> dict:

@@ -66,7 +66,12 @@ def rgb(image: Image.Image) -> np.ndarray:
     return np.rint(pixels[..., :3] * pixels[..., 3:] / 255).astype(np.uint8)
 
 
-def fit(photo, shape: tuple[int, int, int], crop: bool = True, cover: int | None = None) -> tf.Tensor:
+def fit(
+    photo: npt.ArrayLike | tf.Tensor,
+    shape: tuple[int, int, int],
+    crop: bool = True,
+    cover: int | None = None,
+) -> tf.Tensor:
     """Resizes a photo and cuts out its centre, or stretches it.
 
     Resizing is bilinear with antialiasing (a triangle filter as wide as the reduction). With `crop`, the

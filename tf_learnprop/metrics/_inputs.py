@@ -33,7 +33,8 @@ def gathered(name: str, value: Arrays) -> Any:
     if not batches.is_stream(value):
         return value
     if isinstance(value, keras.utils.PyDataset):
-        parts: Iterable[Any] = map(value.__getitem__, range(batches.length(value, name)))
+        count: Any = batches.length(value, name)  # never None for a `PyDataset`
+        parts: Iterable[Any] = map(value.__getitem__, range(count))
     elif isinstance(value, Iterable):
         batches.length(value, name)  # raises if a dataset is known to have no end
         parts = value

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from tf_learnprop import plotting
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
@@ -122,7 +122,7 @@ class Report(NamedTuple):
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
-    def figure(self, *, fig: Figure | None = None, ax: npt.ArrayLike | None = None) -> Figure:
+    def figure(self, *, fig: FigureBase | None = None, ax: npt.ArrayLike | None = None) -> FigureBase:
         """Mean insertion and deletion curves of each fill with 95 % bootstrap bands.
 
         Args:

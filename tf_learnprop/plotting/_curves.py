@@ -43,15 +43,16 @@ def curves(
         TypeError: If `fig` is no figure.
     """
     columns = _checked(panels)
+    given = np.asarray(ax)
     if ax is None:
         fig = _figures.figure(fig, 1 + 2.2 * len(columns), 1 + 2 * len(panels))
         axes = fig.subplots(len(panels), len(columns), sharex=True, sharey=True, squeeze=False)
-    elif fig is None and np.size(ax) == len(panels) * len(columns):
-        axes = np.reshape(ax, (len(panels), len(columns)))
+    elif fig is None and given.size == len(panels) * len(columns):
+        axes = given.reshape(len(panels), len(columns))
     else:
         raise ValueError(
             f"`ax` must be {len(panels)} × {len(columns)} axes, without `fig`. "
-            f"Received: {np.size(ax)} axes, fig={fig!r}"
+            f"Received: {given.size} axes, fig={fig!r}"
         )
     labels = dict.fromkeys(label for row in panels.values() for lines in row.values() for label in lines)
     styles = dict(zip(labels, itertools.cycle(_STYLES), strict=False))
@@ -65,7 +66,9 @@ def curves(
         axis.set_xlabel(xlabel)
     handles = [Line2D([], [], label=label, **style) for label, style in styles.items()]
     if ax is None:
-        fig.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+        axes[0, 0].figure.legend(
+            handles=handles, loc="outside upper center", ncols=len(handles), frameon=False
+        )
     else:
         axes[0, 0].legend(handles=handles, frameon=False)
     return axes[0, 0].figure

@@ -1,10 +1,17 @@
 """The arguments `fig` and `ax` of all figures."""
 
+from typing import Literal
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 
-def figure(fig: FigureBase | None, width: float, height: float, layout: str = "constrained") -> FigureBase:
+def figure(
+    fig: FigureBase | None,
+    width: float,
+    height: float,
+    layout: Literal["constrained", "compressed"] = "constrained",
+) -> FigureBase:
     """Returns `fig`, or for None a new figure of `width` × `height` inches.
 
     Raises:

@@ -1,9 +1,12 @@
 """The heat of a map: what `plotting` and exported models draw, by one formula in TensorFlow."""
 
+import numpy as np
 import tensorflow as tf
 
 
-def heat(maps, clip: float = 99.0, signed: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+def heat(
+    maps: np.ndarray | tf.Tensor, clip: float = 99.0, signed: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Scales maps to their heat, which colour and opacity of an overlay follow.
 
     The heat is 1 from the `clip`-th percentile of the map's positive part on (interpolated linearly, as by

@@ -20,7 +20,7 @@ if typing.TYPE_CHECKING:  # the model's own exports draw heat maps
     from tf_learnprop.model import PropagationModel
 
 #: The hand-crafted rules drawn beside a layer's own, in styles that differ even where the lines coincide.
-_BESIDE = {
+_BESIDE: dict[str, dict[str, typing.Any]] = {
     "gradient": {"linestyle": "-", "linewidth": 3.5, "color": "#d9d9d9"},
     "guided_backprop": {"linestyle": (0, (6, 3)), "linewidth": 1.5, "color": "#8c8c8c", "zorder": 3},
     "deconvnet": {"linestyle": (0, (1, 2)), "linewidth": 1.5, "color": "#404040", "zorder": 3},
@@ -172,7 +172,7 @@ def layer_contributions(
     rows = math.ceil(math.sqrt(len(maps)))
     columns = math.ceil(len(maps) / rows)
     fig = _figures.figure(fig, 4.5 + 1.1 * columns, max(3, 1.25 * rows))
-    left, right = fig.subfigures(1, 2, width_ratios=(4.5, 1.1 * columns))
+    left, right = fig.subfigures(1, 2, squeeze=False, width_ratios=(4.5, 1.1 * columns))[0]
     bars = left.subplots(1, 2, sharey=True)
     for axis, values, name in zip(bars, readout.layer_weights().numpy(), ("w", "β"), strict=True):
         axis.barh(np.arange(1, len(maps) + 1), values, color="#0072B2")

@@ -55,7 +55,7 @@ def overlay(
     in_range("alpha", alpha, 1)
     axis = _figures.axes(ax, 3, 3)
     height, width = grey.shape
-    extent = [-0.5, width - 0.5, height - 0.5, -0.5]
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=extent)
     heats, fulls = _heat.heat(attribution[None], clip, signed)
     opacity = alpha * np.abs(heats[0])
@@ -93,8 +93,8 @@ def compare(
     photos = photo_array("photos", photos, batch=True)
     if not isinstance(maps, dict) or not maps:
         raise ValueError(f"`maps` must be a dict from names to maps, not empty. Received: {maps!r}")
-    maps = {name: map_array(f"maps[{name!r}]", value, 3) for name, value in maps.items()}
-    lengths = {name: len(value) for name, value in maps.items()}
+    arrays = {name: map_array(f"maps[{name!r}]", value, 3) for name, value in maps.items()}
+    lengths = {name: len(value) for name, value in arrays.items()}
     if titles is not None:
         lengths["titles"] = len(titles)
     if set(lengths.values()) != {len(photos)}:
@@ -102,7 +102,7 @@ def compare(
             f"`maps` and `titles` must have the length of `photos`, {len(photos)}. Received: {lengths}"
         )
     height, width = photos.shape[1:3]
-    columns = len(maps) + 1
+    columns = len(arrays) + 1
     fig = _figures.figure(fig, 2 * columns, 2 * len(photos) * height / width + 0.3, "compressed")
     axes = fig.subplots(len(photos), columns, squeeze=False)
     for number, (row, photo) in enumerate(zip(axes, photos, strict=True)):
@@ -110,7 +110,7 @@ def compare(
         _figures.bare(row[0])
         if titles is not None:
             row[0].set_title(titles[number])
-        for axis, (name, values) in zip(row[1:], maps.items(), strict=True):
+        for axis, (name, values) in zip(row[1:], arrays.items(), strict=True):
             overlay(photo, values[number], signed=signed, title=name if number == 0 else None, ax=axis)
     return fig
 
@@ -121,7 +121,7 @@ def draw(
     full: float,
     signed: bool,
     *,
-    extent: Sequence[float] | None = None,
+    extent: tuple[float, float, float, float] | None = None,
     opacity: np.ndarray | None = None,
 ) -> AxesImage:
     """Draws a map `[rows, columns]` with the full colour at `full`."""

@@ -59,7 +59,7 @@ def _rgb(content):
 
 def colour_table(name: str) -> np.ndarray:
     """256 colours of a matplotlib colour map, float32 `[256, 3]` in 0..255."""
-    return np.float32(255 * matplotlib.colormaps[name](np.arange(256))[:, :3])
+    return (255 * matplotlib.colormaps[name](np.arange(256))[:, :3]).astype(np.float32)
 
 
 def overlays(images: tf.Tensor, maps: tf.Tensor, table: np.ndarray, alpha: float) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """Training of the universal rule's hypernetwork, on several models at once."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy.typing as npt
@@ -92,7 +93,14 @@ class Member:
         seed: Seed of the order of the images and of the objective's random draws.
     """
 
-    def __init__(self, model, images, batch_size, hypernetwork, seed):
+    def __init__(
+        self,
+        model: keras.Model,
+        images: npt.ArrayLike | tf.data.Dataset,
+        batch_size: int,
+        hypernetwork: universal.HyperNetwork,
+        seed: int,
+    ):
         # The universal rule is used with a focus, but training with one gives no better maps.
         readout = readouts.MultiLayerReadout(focus=0)
         self.wrapped = wrapping.wrap_model(model, rule="relevance", readout=readout)
@@ -115,7 +123,7 @@ class Member:
         """`gradients` of the next batch."""
         return self._compiled(next(self._batches))
 
-    def gradients(self, batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def gradients(self, batch: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """The mean loss of a batch, and its gradients with respect to the hypernetwork's weights.
 
         Args:

@@ -128,11 +128,11 @@ class Objective(keras.layers.Layer):
 
     # Files hold the random state, so that an interrupted training resumes with the draws it would have made.
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
         store["seed_state"] = self.seed_generator.state.numpy()
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         arrays = {name: store[name] for name in store.keys()}
         if "seed_state" in arrays:
             self.seed_generator.state.assign(arrays.pop("seed_state"))
@@ -241,15 +241,22 @@ class AreaGuidance(Objective):
         self.cutmix = cutmix
         self.runner_up = runner_up
 
-    def augment(self, image):
+    def augment(self, image: tf.Tensor) -> tf.Tensor:
         return cutmix_images(image, self.cutmix, self.seed_generator)
 
-    def select_target(self, logits):
+    def select_target(self, logits: tf.Tensor) -> tf.Tensor:
         draws = keras.random.uniform([tf.shape(logits)[0], 1], seed=self.seed_generator)
         second = OutputHead(logits.shape[-1]).promote_runner_up(logits)
         return tf.where(draws < self.runner_up, second, logits)
 
-    def call(self, image, maps, original, classify, training=False):
+    def call(
+        self,
+        image: tf.Tensor,
+        maps: tf.Tensor,
+        original: tf.Tensor,
+        classify: Callable[[tf.Tensor], tf.Tensor],
+        training: bool = False,
+    ) -> dict[str, tf.Tensor]:
         count = tf.shape(maps)[0]
         mask = soft_mask(maps, self._areas(count, training), self.width)
         fill = self._fill(image, training)
@@ -284,12 +291,12 @@ class AreaGuidance(Objective):
         fills = [fill(image, seed=seed) for fill in functions]
         return tf.add_n([tf.where(turn == k, fill, 0.0) for k, fill in enumerate(fills)])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("min_area", "max_area", "width", "fills", "cutmix", "runner_up")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "AreaGuidance":
         config = dict(config)
         if "collages" in config:  # what files of version 0.1 call `cutmix`
             config["cutmix"] = config.pop("collages")
@@ -326,7 +333,14 @@ class MaskedOutputGuidance(Objective):
         self.area_weight = area_weight
         self.fill = fill
 
-    def call(self, image, maps, original, classify, training=False):
+    def call(
+        self,
+        image: tf.Tensor,
+        maps: tf.Tensor,
+        original: tf.Tensor,
+        classify: Callable[[tf.Tensor], tf.Tensor],
+        training: bool = False,
+    ) -> dict[str, tf.Tensor]:
         axes = list(range(1, maps.shape.rank))
         low = tf.reduce_min(maps, axes, keepdims=True)
         high = tf.reduce_max(maps, axes, keepdims=True)
@@ -340,5 +354,5 @@ class MaskedOutputGuidance(Objective):
             "mask_area": area,
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "area_weight": self.area_weight, "fill": self.fill}

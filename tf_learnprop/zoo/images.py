@@ -1,6 +1,7 @@
 """From a photo to the input of a zoo model."""
 
 import os
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,12 +25,11 @@ def preprocess(images: npt.ArrayLike | tf.Tensor) -> np.ndarray | tf.Tensor:
         ValueError: If the last axis does not have three channels.
     """
     is_tensor = keras.ops.is_tensor(images) or isinstance(images, keras.KerasTensor)
-    if not is_tensor:
-        images = np.asarray(images)
-    if not images.shape or images.shape[-1] != 3:
-        raise ValueError(f"`images` must have shape [..., 3]. Received: shape={images.shape}")
-    images = keras.ops.cast(images, "float32") if is_tensor else images.astype(np.float32)
-    return (images - 127.0) / 128.0
+    values: Any = images if is_tensor else np.asarray(images)
+    if not values.shape or values.shape[-1] != 3:
+        raise ValueError(f"`images` must have shape [..., 3]. Received: shape={values.shape}")
+    values = keras.ops.cast(values, "float32") if is_tensor else values.astype(np.float32)
+    return (values - 127.0) / 128.0
 
 
 def load_image(image: str | os.PathLike | bytes | npt.ArrayLike, size: int = 224) -> np.ndarray:

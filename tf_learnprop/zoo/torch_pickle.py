@@ -41,7 +41,7 @@ class _RefusedGlobal(pickle.UnpicklingError):
 class _Storage(typing.NamedTuple):
     type_name: str
     key: str
-    count: int
+    length: int
 
 
 class _Tensor(typing.NamedTuple):
@@ -148,8 +148,8 @@ def _parse(file):
 def _read_storage(file, storage):
     dtype = np.dtype(_STORAGE_DTYPES[storage.type_name])
     count = int.from_bytes(file.read(8), "little", signed=True)
-    if count != storage.count:
-        raise ValueError(f"storage {storage.key!r} has {count} elements, not {storage.count}")
+    if count != storage.length:
+        raise ValueError(f"storage {storage.key!r} has {count} elements, not {storage.length}")
     raw = file.read(count * dtype.itemsize)
     if len(raw) != count * dtype.itemsize:
         raise ValueError(f"storage {storage.key!r} ends after {len(raw)} bytes")
@@ -167,8 +167,8 @@ def _materialise(name, tensor, elements):
     size = math.prod(shape)
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     # The first bound keeps stride 0 from blowing a few bytes up to any size.
-    if size > storage.count or (size and last >= storage.count):
-        raise ValueError(f"{name}: shape {shape} goes past its {storage.count} elements")
+    if size > storage.length or (size and last >= storage.length):
+        raise ValueError(f"{name}: shape {shape} goes past its {storage.length} elements")
     values = elements[storage.key]
     if not size:
         return np.zeros(shape, values.dtype)
