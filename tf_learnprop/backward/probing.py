@@ -74,7 +74,7 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
                 reached.add(path_of[id(call)])
             if position_of[id(call)] in read:
                 dependent = set(call.outputs)
-        followed |= {k for k in dependent if keras.backend.is_float_dtype(graph.tensors[k].dtype)}
+        followed |= _floats(graph, dependent)
     return reached
 
 
@@ -109,13 +109,18 @@ def _descendants(graph, number, without):
 
 
 def _ancestors(graph, output):
-    """Numbers of the tensors from which an output is made, its own among them."""
+    """Numbers of the tensors that have a gradient of an output, its own among them."""
     number = keras.tree.flatten(graph.output_structure)[output]
     found = {number}
     for call in reversed(graph.calls):
         for made in found & set(call.outputs):
-            found |= set(call.sources(made))
+            found |= _floats(graph, call.sources(made))
     return found
+
+
+def _floats(graph, numbers):
+    """Those of some tensors, given by number, that can carry a gradient."""
+    return {k for k in numbers if keras.backend.is_float_dtype(graph.tensors[k].dtype)}
 
 
 def _traced_shapes(graph, paths):
