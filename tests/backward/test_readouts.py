@@ -109,7 +109,7 @@ class TestMultiLayerReadout:
         readout = readouts.MultiLayerReadout()
         readout.build(5)
         np.testing.assert_allclose(readout.layer_weights(), [[1.0] * 5, [0.5] * 5], rtol=1e-6)
-        np.testing.assert_allclose(readout.focus_strength(), 4.0, rtol=1e-6)
+        np.testing.assert_allclose(readout.focus_strength(), readout.focus, rtol=1e-6)
 
     def test_without_a_focus_there_is_no_weight_for_it(self):
         readout = readouts.MultiLayerReadout(focus=0)
@@ -132,6 +132,40 @@ class TestMultiLayerReadout:
             terms, relevance = readout.terms(tensors([even, np.abs(last)]), tensors([even, last]))
             expected = np.repeat(np.repeat(last[..., 0] > 0, 2, 1), 2, 2)
             np.testing.assert_allclose(readout.focused(terms[0], relevance), expected, atol=1e-5)
+
+    @pytest.mark.parametrize("signed", [False, True])
+    @pytest.mark.parametrize(("size", "source", "places"), [((8, 6), (4, 3), (2, 3)), ((12,), (6,), (5,))])
+    def test_classes_compete_by_the_slow_loop(self, size, source, places, signed):
+        """f is the softmax of the evidence, less its mean over the classes, over the RMS of a sample."""
+        image, y = toys.normal(2, *size, 3), toys.normal(2, *source, 4, seed=1)
+        dy, evidence = toys.normal(*y.shape, seed=2), toys.normal(2, *places, 4, seed=3)
+        readout = readouts.MultiLayerReadout(blur=0, focus=3.0, rivals=3, signed=signed)
+        readout.build(1)
+        maps = readout(tf.constant(image), None, [y], [dy], evidence=tf.constant(1e-3 * evidence))
+        plain = readouts.MultiLayerReadout(blur=0, focus=0)
+        plain.build(1)
+        terms, _ = plain.terms([y], [dy])
+        for sample in range(2):
+            centred = evidence[sample] - evidence[sample].mean(-1, keepdims=True)
+            powers = np.exp(3.0 * centred / np.sqrt((centred**2).mean()))
+            focus = powers[..., 0] / powers.sum(-1) - (0.25 if signed else 0)
+            focused = terms[0][sample].numpy() * slow_to_image(focus, source, 0)
+            np.testing.assert_allclose(maps[sample], slow_to_image(focused, size, 0), atol=1e-5)
+
+    def test_a_configuration_from_before_the_rivals_has_none(self):
+        config = readouts.MultiLayerReadout(focus=4.0).get_config()
+        del config["rivals"], config["signed"]
+        assert readouts.MultiLayerReadout.from_config(config).rivals == 0
+
+    @pytest.mark.parametrize("rivals", [-1, 65, 2.0, True, None])
+    def test_bad_rivals(self, rivals):
+        with pytest.raises(ValueError, match="`rivals` must be an int from 0 to 64. Received: rivals="):
+            readouts.MultiLayerReadout(rivals=rivals)
+
+    @pytest.mark.parametrize("bad", [{"signed": 1}, {"rivals": 0}, {"focus": 0}])
+    def test_bad_sign(self, bad):
+        with pytest.raises(ValueError, match="`signed` must be a bool, and needs rivals and a focus"):
+            readouts.MultiLayerReadout(**{"signed": True, **bad})
 
     def test_weights_are_never_negative(self):
         readout = readouts.MultiLayerReadout()
@@ -241,11 +275,12 @@ class TestGet:
         assert isinstance(readouts.get("multi_layer"), readouts.MultiLayerReadout)
 
     def test_a_readout_is_copied(self):
-        readout = readouts.MultiLayerReadout(0.2, 7, 2.0)
+        readout = readouts.MultiLayerReadout(0.2, 7, 2.0, 3, True)
         readout.build(3)
         copy = readouts.get(readout)
         assert copy is not readout and not copy.built
-        assert (copy.blur, copy.max_size, copy.focus) == (0.2, 7, 2.0)
+        settings = (copy.blur, copy.max_size, copy.focus, copy.rivals, copy.signed)
+        assert settings == (0.2, 7, 2.0, 3, True)
 
     def test_unknown(self):
         with pytest.raises(ValueError, match="'input', 'multi_layer'. Received: readout='x'"):
