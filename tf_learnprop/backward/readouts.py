@@ -171,7 +171,7 @@ class MultiLayerReadout(Readout):
         self,
         blur: float = 1 / 32,
         max_size: int | None = 64,
-        focus: float = 2.0,
+        focus: float = 1.0,
         rivals: int = 8,
         signed: bool = False,
         **kwargs: Any,
