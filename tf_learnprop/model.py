@@ -19,7 +19,7 @@ from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.inputs import batches, checks
-from tf_learnprop.training import objectives, refinement, step
+from tf_learnprop.training import objectives, refinement, replicas, step
 
 
 def _over_data(method: Callable) -> Callable:
@@ -252,6 +252,20 @@ class PropagationModel(keras.Model):
 
     evaluate = _over_data(keras.Model.evaluate)
     predict = _over_data(keras.Model.predict)
+
+    def make_train_function(self, force: bool = False) -> Callable:
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            made: Any = self.train_function
+            self.train_function = replicas.one_step_at_a_time(self, made)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Callable:
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            made: Any = self.test_function
+            self.test_function = replicas.one_step_at_a_time(self, made)
+        return self.test_function
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs = self._inputs_of(data)
