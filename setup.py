@@ -34,6 +34,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     entry_points={"console_scripts": ["tf-learnprop=tf_learnprop.cli:main"]},
+    py_modules=["tf_learnprop_explainer"],  # for workers that need nothing else of the package
     packages=find_packages(include=["tf_learnprop", "tf_learnprop.*"]),
     package_data={
         "tf_learnprop": ["py.typed"],

@@ -18,7 +18,7 @@ PAGES = [
     "README.md",
     "docs/index.md",
     "docs/evaluation.md",
-    *(f"docs/guides/{name}.md" for name in ("choosing", "own_rule", "training", "your_model")),
+    *(f"docs/guides/{name}.md" for name in ("choosing", "own_rule", "scale", "training", "your_model")),
 ]
 
 

@@ -10,7 +10,7 @@ if keras.backend.backend() != "tensorflow":
         f"'tensorflow' before Keras is imported. Received: backend '{keras.backend.backend()}'."
     )
 
-from tf_learnprop import callbacks, data, metrics, plotting, zoo
+from tf_learnprop import callbacks, data, metrics, plotting, serving, zoo
 from tf_learnprop._version import __version__
 from tf_learnprop.backward import layers, readouts, rules, universal
 from tf_learnprop.backward.rule_set import RuleSet
@@ -49,6 +49,7 @@ __all__ = [
     "readouts",
     "rules",
     "save_rules",
+    "serving",
     "train_universal_rule",
     "universal",
     "wrap_model",
