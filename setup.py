@@ -33,7 +33,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    entry_points={"console_scripts": ["tf-learnprop=tf_learnprop.cli:main"]},
+    entry_points={"console_scripts": ["tf-learnprop=tf_learnprop_command:main"]},
+    # The start of the command is outside the package, whose import loads TensorFlow.
+    py_modules=["tf_learnprop_command"],
     packages=find_packages(include=["tf_learnprop", "tf_learnprop.*"]),
     package_data={
         "tf_learnprop": ["py.typed"],

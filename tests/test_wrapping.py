@@ -90,8 +90,8 @@ class TestEveryKindOfModel:
         found = [row.rule for row in learned.coverage if row.swapped]
         for index, name in enumerate(found):
             # What no path joins to the explained input has nothing to learn.
-            assert name in (("RelevanceRule", "ChannelMixingRule")[index % 2], "GradientRule")
-        assert found[0] == "RelevanceRule"
+            assert name in (("learned", "channel_mixing")[index % 2], "gradient")
+        assert found[0] == "learned"
 
     @pytest.mark.slow
     @pytest.mark.parametrize("rule", ["relevance", "channel_mixing"])
@@ -106,7 +106,7 @@ class TestEveryKindOfModel:
         for row in subject.wrapped.coverage:
             names[row.swapped][row.activation] += 1
             assert bool(row.reason) != row.swapped
-            assert row.rule == ("GradientRule" if row.swapped else "")
+            assert row.rule == ("gradient" if row.swapped else "")
         assert names[True] == subject.case.swapped
         assert names[False] == subject.case.left
 
@@ -287,8 +287,8 @@ class TestTape:
             learned = subject.wrap("learned", tlp.readouts.MultiLayerReadout(max_size=max_size))
             rows[max_size] = [row.rule for row in learned.coverage if row.swapped]
         reads_input, does_not = rows.values()
-        assert reads_input == ["RelevanceRule"] * 3
-        assert does_not == ["GradientRule", "RelevanceRule", "RelevanceRule"]
+        assert reads_input == ["learned"] * 3
+        assert does_not == ["gradient", "learned", "learned"]
         guided = subject.wrap("guided_backprop", "multi_layer")
         assert_close(subject.signal(guided), subject.signal(subject.wrap("guided_backprop")))
 
@@ -442,7 +442,7 @@ class TestCoverage:
     def test_rows_and_table(self):
         keras.utils.clear_session()
         model = CASES["squeeze_excite"].build("softmax")
-        coverage = tlp.wrap_model(model).coverage
+        coverage = tlp.wrap_model(model, rule="learned").coverage
         assert len(coverage) == 4 and coverage.swapped == ["conv2d", "squeeze"]
         conv, squeeze, excite, head = coverage
         assert (conv.layer, conv.activation, conv.swapped) == ("Conv2D", "silu", True)
@@ -465,13 +465,13 @@ class TestCoverage:
         outer = models.image()
         trunk = keras.Model(outer, layers.Conv2D(2, 1, activation="relu", name="c")(block(outer)), name="t")
         model = keras.Model(inputs, models.dense_head(trunk(inputs), None))
-        coverage = tlp.wrap_model(model).coverage
+        coverage = tlp.wrap_model(model, rule="learned").coverage
         bare, conv = coverage
         assert bare.path.startswith("t/block/relu") and bare.layer == "Relu"
         assert (conv.path, conv.layer) == ("t/c", "Conv2D")
 
     def test_attention(self):
-        coverage = tlp.wrap_model(CASES["attention"].build(None)).coverage
+        coverage = tlp.wrap_model(CASES["attention"].build(None), rule="learned").coverage
         rows = {row.layer: (row.activation, row.reason) for row in coverage if not row.swapped}
         assert rows == {
             "MultiHeadAttention": ("softmax", "attention weights"),
@@ -486,7 +486,7 @@ class TestCoverage:
         inputs = models.image()
         x = Scale(name="mine")(layers.Conv2D(3, 3, activation="relu")(inputs))
         x = layers.Lambda(lambda x: x + 1.0)(x)
-        coverage = tlp.wrap_model(keras.Model(inputs, models.dense_head(x, None))).coverage
+        coverage = tlp.wrap_model(keras.Model(inputs, models.dense_head(x, None)), rule="learned").coverage
         assert [row.swapped for row in coverage] == [True, False, False]
         assert (coverage[1].path, coverage[1].activation) == ("mine", "?")
         assert coverage[1].reason == "a custom layer: what its call computes can't be seen"
@@ -569,7 +569,7 @@ ERRORS = {
     "not a model": (lambda: "model.keras", {}, TypeError, "must be a `keras.Model`. Received: str"),
     "a layer": (lambda: layers.Dense(2), {}, TypeError, "must be a `keras.Model`. Received: Dense"),
     "wrapped": (
-        lambda: tlp.wrap_model(_outputs("classes")),
+        lambda: tlp.wrap_model(_outputs("classes"), rule="learned"),
         {},
         TypeError,
         "is wrapped already; give its `source`",
@@ -764,7 +764,7 @@ class TestErrors:
             "include": {"include": "dense*"},
             "rule": {"rule": {"dense*": "gradient"}},
         }[how]
-        wrapped = tlp.wrap_model(model, **kwargs)
+        wrapped = tlp.wrap_model(model, **{"rule": "learned"} | kwargs)
         assert len(wrapped.coverage.swapped) == 1
         row = next(row for row in wrapped.coverage if row.path == "mine")
         assert not row.swapped and row.reason == "inside the layer's own call"

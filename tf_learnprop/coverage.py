@@ -21,7 +21,7 @@ class Row:
         layer: str, class of the layer or operation.
         activation: str, its name; "?" if it can't be seen.
         swapped: bool, whether a rule stands behind it.
-        rule: str, class of the rule; "" if not swapped.
+        rule: str, name of the rule as `wrap_model` takes it, or else its class; "" if not swapped.
         reason: str, why it has no rule, or why its rule is the plain gradient; else "".
         learned: bool, whether its rule has weights, which `fit` trains.
         read: bool, whether the readout makes the map from it.
@@ -57,7 +57,7 @@ class Coverage(abc.Sequence):
             if rule is None:
                 fate = {"swapped": False, "reason": site.skip_reason or "not selected"}
             else:
-                fate = {"swapped": True, "rule": type(rule).__name__, "learned": bool(rule.weights)}
+                fate = {"swapped": True, "rule": rules.name_of(rule), "learned": bool(rule.weights)}
                 if any_learned and isinstance(rule, rules.GradientRule):
                     fate["reason"] = _NOT_REACHED
             fate["read"] = site.path in read

@@ -17,7 +17,7 @@ from tf_learnprop.model import PropagationModel
 
 def wrap_model(
     model: keras.Model,
-    rule: str | os.PathLike | rules.PropagationRule | dict[str, str | rules.PropagationRule] = "learned",
+    rule: str | os.PathLike | rules.PropagationRule | dict[str, str | rules.PropagationRule] = "universal",
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     *,
@@ -32,10 +32,11 @@ def wrap_model(
     Args:
         model: Functional or built Sequential `keras.Model`, channels last. One of its outputs is
             `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit.
-        rule: name of a rule ("learned", "relevance", "channel_mixing", "universal", "gradient",
-            "deconvnet", "guided_backprop"), a `PropagationRule`, the path of saved rules (".keras" or
-            ".weights.h5"), or a dict {layer-name pattern: name or rule}; of several patterns the
-            first that matches counts, and what none matches is left alone.
+        rule: name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
+            (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
+            "deconvnet" or "guided_backprop". Or a `PropagationRule`, the path of saved rules (".keras" or
+            ".weights.h5"), or a dict {layer-name pattern: name or rule}; of several patterns the first
+            that matches counts, and what none matches is left alone.
         include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
             matched to the name or the whole path ("backbone/block1_conv1"). Only these are swapped,
             gates too. None: all but gates, attention and the output's own activation.
@@ -59,7 +60,7 @@ def wrap_model(
         >>> x = keras.layers.Conv2D(4, 3, activation="relu")(image)
         >>> x = keras.layers.GlobalAveragePooling2D()(x)
         >>> model = keras.Model(image, keras.layers.Dense(3)(x))
-        >>> wrapped = wrap_model(model, rule="universal")
+        >>> wrapped = wrap_model(model)
         >>> wrapped.coverage.summary()
         '1 of 1 activations swapped'
         >>> wrapped.explain(keras.ops.ones((2, 8, 8, 1))).shape
@@ -251,7 +252,7 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
         if shape[-1] is None and isinstance(rule, rules.ChannelMixingRule):
             raise ValueError(
                 f"Layer '{path}' is used on different numbers of channels, and the rule "
-                "'channel_mixing' has weights for each channel. Use rule='relevance' there."
+                "'channel_mixing' has weights for each channel. Use rule='universal' there."
             )
         rule.build(shape)
         idle = rule.weights and path not in reached

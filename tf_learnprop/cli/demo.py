@@ -1,12 +1,13 @@
 """Explains four photos of scikit-image."""
 
+from __future__ import annotations
+
 import argparse
 
 import numpy as np
 import rich.console
 
 import tf_learnprop as tlp
-from tf_learnprop import zoo
 from tf_learnprop.cli import files, options
 from tf_learnprop.cli.errors import UsageError
 
@@ -32,9 +33,9 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     if not arguments.out.endswith(".png"):
         raise UsageError(f"--out must end in .png. Received: {arguments.out}")
     with files.new_file(arguments.out, overwrite=True) as out:
-        spec = zoo.load_model("efficientnet_lite0")
+        spec = tlp.zoo.load_model("efficientnet_lite0")
         learned = options.wrap(arguments, spec)
-        photos = np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
+        photos = np.stack([tlp.zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
         images = spec.preprocess(photos)
         columns = {}
         for rule in ("gradient", "guided_backprop"):

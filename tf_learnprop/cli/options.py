@@ -1,12 +1,13 @@
 """The options that commands share: the model, its rules, the class to explain and the size of images."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import os
 from collections.abc import Iterator
 
 import tf_learnprop as tlp
-from tf_learnprop import data, zoo
 from tf_learnprop.cli.errors import UsageError
 
 #: Arguments of `zoo.load_model` and `ModelSpec.find_class`, and the options that set them.
@@ -60,19 +61,19 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(arguments: argparse.Namespace) -> zoo.ModelSpec:
+def load_model(arguments: argparse.Namespace) -> tlp.zoo.ModelSpec:
     """The model that --model names, with --preprocess and --class-names."""
     with _errors_name_options():
-        return zoo.load_model(arguments.model, arguments.preprocess, arguments.class_names)
+        return tlp.zoo.load_model(arguments.model, arguments.preprocess, arguments.class_names)
 
 
-def find_class(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> int | None:
+def find_class(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> int | None:
     """The id of the class that --class names; None without it."""
     with _errors_name_options():
         return None if arguments.target is None else spec.find_class(arguments.target)
 
 
-def wrap(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> tlp.PropagationModel:
+def wrap(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> tlp.PropagationModel:
     """The model, wrapped with --rules or with the universal rule."""
     rules = arguments.rules
     if rules is not None and not os.path.isfile(rules):
@@ -83,15 +84,15 @@ def wrap(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> tlp.PropagationM
         raise UsageError(str(error)) from error
 
 
-def image_shape(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> tuple[int, int, int]:
+def image_shape(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> tuple[int, int, int]:
     """Height, width and channels of the model's input."""
     try:
-        return data.image_shape(spec.model, size(arguments, spec))
+        return tlp.data.image_shape(spec.model, size(arguments, spec))
     except ValueError as error:
         raise UsageError(f"--model: {arguments.model} can't be used here. {error}") from error
 
 
-def size(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> int | None:
+def size(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> int | None:
     """--size, or None for a model whose input has a fixed size.
 
     Raises:
