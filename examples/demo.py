@@ -26,7 +26,7 @@ def saliency(signal):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "results" / "demo.png")
-    parser.add_argument("--rules", default=str(ROOT / "saved_rules" / "efficientnet_lite0.keras"))
+    parser.add_argument("--rules", default="efficientnet_lite0")
     arguments = parser.parse_args()
 
     steps = keras.utils.Progbar(5, verbose=1)

@@ -34,9 +34,10 @@ def wrap_model(
             `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit.
         rule: name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
             (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
-            "deconvnet" or "guided_backprop". Or a `PropagationRule`, the path of saved rules (".keras" or
-            ".weights.h5"), or a dict {layer-name pattern: name or rule}; of several patterns the first
-            that matches counts, and what none matches is left alone.
+            "deconvnet" or "guided_backprop". Or a `PropagationRule`; the path of saved rules (".keras" or
+            ".weights.h5"); "efficientnet_lite0", "…1" or "…2", the rules that come with the package for
+            these models of the zoo; or a dict {layer-name pattern: name or rule}; of several patterns the
+            first that matches counts, and what none matches is left alone.
         include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
             matched to the name or the whole path ("backbone/block1_conv1"). Only these are swapped,
             gates too. None: all but gates, attention and the output's own activation.
@@ -72,9 +73,10 @@ def wrap_model(
     explained_input = _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input")
     _check_ends(graph.inputs[explained_input], graph.outputs[output])
     ends = {"output": output, "explained_input": explained_input}
-    if isinstance(rule, os.PathLike) or isinstance(rule, str) and saving.is_rule_path(rule):
+    path = saving.rule_file_of(rule)
+    if path:
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
-        return PropagationModel(model, saving.load_rules_for(rule, graph), graph=graph, **ends)
+        return PropagationModel(model, saving.load_rules_for(path, graph), graph=graph, **ends)
     chosen = _choose(graph.activations, rule, include, exclude)
     return PropagationModel(model, _make_rule_set(graph, chosen, readout, **ends), graph=graph, **ends)
 

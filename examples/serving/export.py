@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "served" / "efficientnet_lite0" / "1")
-    parser.add_argument("--rules", default=str(ROOT / "saved_rules" / "efficientnet_lite0.keras"))
+    parser.add_argument("--rules", default="efficientnet_lite0")
     parser.add_argument("--no-warmup", action="store_true", help="needs no tensorflow-serving-api")
     arguments = parser.parse_args()
 

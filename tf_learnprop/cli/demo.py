@@ -16,7 +16,7 @@ PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("--rules", metavar="FILE", help="trained rules (default: the universal rule)")
+    options.add_rules(parser)
     parser.add_argument("--out", default="demo.png", help="picture to write (default: demo.png)")
 
 
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     try:
         import skimage.data
     except ImportError as error:
-        raise UsageError("the demo needs scikit-image: pip install 'tf-learnprop[demo]'") from error
+        raise UsageError("the demo needs scikit-image: pip install 'tf-learnprop[zoo]'") from error
     if not arguments.out.endswith(".png"):
         raise UsageError(f"--out must end in .png. Received: {arguments.out}")
     with files.new_file(arguments.out, overwrite=True) as out:

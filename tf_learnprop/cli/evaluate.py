@@ -109,7 +109,7 @@ def _page(
     }
     return html.page(
         title=f"Attribution maps of {spec.name}",
-        rules=arguments.rules or "the universal rule",
+        rules=options.choose_rules(arguments, spec),
         report=report,
         curves=report.figure(),
         pictures=tlp.plotting.compare(photos, maps, titles=[spec.class_name(k) for k in ranked[:, 0]]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 
 import tf_learnprop as tlp
@@ -38,7 +39,17 @@ def add_model(parser: argparse.ArgumentParser, rules: bool = True) -> None:
         help="text file with one name per line; or .json: a list, or {id: name}",
     )
     if rules:
-        parser.add_argument("--rules", metavar="FILE", help="trained rules (default: the universal rule)")
+        add_rules(parser)
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """Adds --rules."""
+    parser.add_argument(
+        "--rules",
+        metavar="FILE|NAME",
+        help="file of trained rules; or efficientnet_lite0, efficientnet_lite1 or efficientnet_lite2 for the "
+        "rules that come with the package; or universal (default: the model's own rules, else universal)",
+    )
 
 
 def add_class(parser: argparse.ArgumentParser) -> None:
@@ -74,14 +85,27 @@ def find_class(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> int | 
 
 
 def wrap(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> tlp.PropagationModel:
-    """The model, wrapped with --rules or with the universal rule."""
-    rules = arguments.rules
-    if rules is not None and not os.path.isfile(rules):
-        raise UsageError(f"--rules must be a file that exists. Received: {rules}")
+    """The model, wrapped with the rules of `choose_rules`, which a line names if nobody asked for them."""
+    rules = choose_rules(arguments, spec)
+    if arguments.rules is None and rules != "universal" and not (arguments.quiet or arguments.json):
+        print(f"rules: those trained for {rules} (--rules universal for the universal rule)", file=sys.stderr)
     try:
-        return tlp.wrap_model(spec.model, rule=rules or "universal")
+        return tlp.wrap_model(spec.model, rule=rules)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def choose_rules(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> str:
+    """What --rules names; without it, the rules that come with the package for the model, or "universal"."""
+    shipped, rules = tlp.saving.shipped_rules(), arguments.rules
+    if rules is None:
+        return spec.name.lower() if spec.name.lower() in shipped else "universal"
+    if rules != "universal" and rules not in shipped and not os.path.isfile(rules):
+        raise UsageError(
+            f"--rules must be a file that exists, or one of universal, {', '.join(shipped)}. "
+            f"Received: {rules}"
+        )
+    return rules
 
 
 def image_shape(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> tuple[int, int, int]:
