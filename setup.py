@@ -32,7 +32,9 @@ setup(
     description="Per-pixel attribution maps for Keras models, with learned backward rules",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
+    author="tf_learnprop developers",
     license="Apache-2.0",
+    keywords="attribution, saliency, explainability, interpretability, xai, keras, tensorflow, deep learning",
     python_requires=">=3.10",
     entry_points={"console_scripts": ["tf-learnprop=tf_learnprop_command:main"]},
     # The start of the command is outside the package, whose import loads TensorFlow.
@@ -65,8 +67,17 @@ setup(
         "oldest": OLDEST,
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
     ],
 )
