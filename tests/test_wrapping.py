@@ -392,7 +392,7 @@ class TestChoice:
         }
         wrapped = tlp.wrap_model(model, rule, readout="input")
         rows = [row.rule for row in wrapped.coverage if row.swapped]
-        assert rows == ["DeconvNetRule", "ChannelMixingRule", "GuidedBackpropRule"]
+        assert rows == ["deconvnet", "channel_mixing", "guided_backprop"]
         assert wrapped.rule_set.rules[1].hidden == 3
 
     def test_layers_left_out_have_their_gradient(self):
