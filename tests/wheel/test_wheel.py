@@ -62,6 +62,6 @@ def test_rules_by_name(name):
     import tf_learnprop as tlp
 
     model = tlp.zoo.load_model(name).model
-    wrapped, universal = tlp.wrap_model(model, rule=name), tlp.wrap_model(model)
+    wrapped, universal = tlp.wrap_model(model, rule=name), tlp.wrap_model(model, rule="learned")
     image = np.random.default_rng(0).uniform(-1, 1, (1, *model.input_shape[1:])).astype(np.float32)
     assert np.abs(wrapped.explain(image) - universal.explain(image)).max() > 1e-3
