@@ -219,7 +219,7 @@ class PropagationModel(keras.Model):
         if not self.trainable_variables:
             raise RuntimeError(
                 "`fit` trains learned rules and readouts, and this model has none: wrap it with "
-                "rule='learned'."
+                "rule='universal'."
             )
         if self.objective is None:
             raise RuntimeError("Call `compile()` before `fit()`.")
