@@ -94,7 +94,7 @@ class PropagationModel(keras.Model):
     def _follow_source(self):
         """Takes over changes of the source model: another activation, LoRA, quantization."""
         if not self.graph.is_current():
-            self._bind(ModelGraph(self.source))
+            self._bind(ModelGraph(self.source, self.graph.input))
 
     # -- what Keras asks for ---------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import fnmatch
 import os
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -24,6 +25,7 @@ def wrap_model(
     readout: str | readouts.Readout | None = None,
     output: int | str = 0,
     explained_input: int | str = 0,
+    inputs: Any = None,
 ) -> PropagationModel:
     """Puts propagation rules behind the activations of a trained model.
 
@@ -65,7 +67,7 @@ def wrap_model(
         >>> wrapped.explain(keras.ops.ones((2, 8, 8, 1))).shape
         (2, 8, 8)
     """
-    graph = _read(model)
+    graph = _read(model, inputs)
     checks.warn_of_preprocessor(model)
     output = _position(graph.output_names, output, "output")
     explained_input = _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input")
@@ -78,7 +80,7 @@ def wrap_model(
     return PropagationModel(model, _make_rule_set(graph, chosen, readout, **ends), graph=graph, **ends)
 
 
-def _read(model):
+def _read(model, inputs):
     """The `ModelGraph` of a model that has one."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a `keras.Model`. Received: {type(model).__name__}")
@@ -90,13 +92,7 @@ def _read(model):
             f"Sequential model '{model.name}' is not built, so its graph is not known. Start it with "
             "`keras.Input(shape)`, or call `model.build(input_shape)`."
         )
-    if not functional:
-        raise ValueError(
-            f"`model` must be Functional or Sequential, so that its graph can be read. Model '{model.name}' "
-            f"({type(model).__name__}) defines its own `call`. Build it as "
-            "`keras.Model(inputs, outputs)`."
-        )
-    graph = ModelGraph(model)
+    graph = ModelGraph(model, inputs)
     for path, operation in graph.operations:
         if getattr(operation, "data_format", None) == "channels_first":
             raise ValueError(f"Models must be channels last. Layer '{path}' is channels_first.")
@@ -154,12 +150,6 @@ def _choose(sites, rule, include, exclude):
         new_rule = rule_of(site, len(chosen))
         if new_rule is None:
             continue
-        if site.skip_reason == activations.OPAQUE:
-            raise ValueError(
-                f"Layer '{site.path}' ({site.layer_class}) holds activations ({site.activation}) that only "
-                "its own Python code reaches. Build it from Keras layers as `keras.Model(inputs, "
-                f"outputs)`, or leave it alone with exclude='{site.path}': it then keeps its gradient."
-            )
         forced = included is not None and site.reachable
         if forced or not site.skip_reason:
             chosen.append((site, new_rule))

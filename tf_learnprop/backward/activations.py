@@ -103,20 +103,29 @@ def is_transparent(operation) -> bool:
     return keras_internals.is_keras_class(type(operation)) and type(operation).__name__ in _TRANSPARENT
 
 
-def find_site(path, operation, is_output):
+def is_opaque(operation) -> bool:
+    """Whether an operation is a layer whose `call` is Python code that no graph shows."""
+    if not isinstance(operation, keras.layers.Layer):
+        return False
+    own_call = not keras_internals.is_keras_class(keras_internals.owner_of_call(operation))
+    return own_call and (is_fused(operation) or activation_name(operation) is None)
+
+
+def find_site(path, operation, is_output, why_closed=""):
     """The `ActivationSite` of an operation, or None if it holds no activation.
 
     Args:
         path: str, its layer path.
         operation: Keras layer or operation.
         is_output: bool, whether its activation is that of the model's output.
+        why_closed: str, why a layer that `is_opaque` could not be opened.
     """
-    fused = is_fused(operation)
-    if fused and not keras_internals.is_keras_class(keras_internals.owner_of_call(operation)):
-        return _opaque(path, operation)
+    if is_opaque(operation):
+        return _opaque(path, operation, f"its call can't be opened ({why_closed})")
     name = own_activation(operation)
     if name is None:
-        return None if fused else _opaque(path, operation)
+        return None if is_fused(operation) else _opaque(path, operation)
+    fused = is_fused(operation)
     if is_output:
         return ActivationSite(path, operation, name, fused, "the output's own activation", False)
     if name in SWAPPABLE:
@@ -124,8 +133,8 @@ def find_site(path, operation, is_output):
     return ActivationSite(path, operation, name, fused, _REASONS.get(name, "not a known activation"))
 
 
-def _opaque(path, operation):
-    """Site of a layer whose `call` is Python code that no graph shows; None if it can hold none."""
+def _opaque(path, operation, reason=OPAQUE):
+    """Site of a layer whose call is not shown by the graph; None if it can hold no activation."""
     if not isinstance(operation, keras.layers.Layer):
         return None
     inner = {
@@ -134,10 +143,9 @@ def _opaque(path, operation):
     }
     swappable = sorted(inner & set(SWAPPABLE))
     if swappable:
-        return ActivationSite(path, operation, ", ".join(swappable), False, OPAQUE, False)
+        return ActivationSite(path, operation, ", ".join(swappable), False, reason, False)
     if "softmax" in inner or isinstance(operation, keras.layers.Attention):
         return ActivationSite(path, operation, "softmax", False, _REASONS["softmax"], False)
-    if not keras_internals.is_keras_class(type(operation)) or isinstance(operation, keras.layers.Lambda):
-        reason = "a custom layer: what its call computes can't be seen"
+    if is_opaque(operation) or isinstance(operation, keras.layers.Lambda):
         return ActivationSite(path, operation, "?", False, reason, False)
     return None
