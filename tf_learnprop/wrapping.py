@@ -32,28 +32,32 @@ def wrap_model(
     The model is left as it was, and its weights are shared, not copied.
 
     Args:
-        model: Functional or built Sequential `keras.Model`, channels last. One of its outputs is
-            `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit.
+        model: `keras.Model`, channels last: Functional, Sequential or subclassed. One of its outputs is
+            `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit. Layers and models that
+            define their own `call` are opened, see `docs/guides/your_model.md`.
         rule: name of a rule ("learned", "relevance", "channel_mixing", "universal", "gradient",
             "deconvnet", "guided_backprop"), a `PropagationRule`, the path of saved rules (".keras" or
             ".weights.h5"), or a dict {layer-name pattern: name or rule}; of several patterns the
             first that matches counts, and what none matches is left alone.
         include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
-            matched to the name or the whole path ("backbone/block1_conv1"). Only these are swapped,
-            gates too. None: all but gates, attention and the output's own activation.
+            matched to the name, the whole path ("backbone/block1_conv1") or the path of a layer around it
+            ("backbone"). Only these are swapped, gates too. None: all but gates, attention and the output's
+            own activation.
         exclude: pattern or list of them, not swapped.
         readout: "input", "multi_layer" or a `Readout`. None: "multi_layer" for learned rules on a
             model with pixels, else "input".
         output: int or str, number or name of the output that is explained.
         explained_input: int or str, number or name of the input that is explained.
+        inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
+            model. None: the inputs that it was built for.
 
     Returns:
         `PropagationModel`.
 
     Raises:
         TypeError: not a Keras model; a rule or readout of another type.
-        ValueError: a model that is unbuilt, subclassed, channels first, or has nothing to swap; an
-            activation out of reach; an unknown rule; a pattern that matches nothing; an output of
+        ValueError: a model that is unbuilt, can't be opened, is channels first, or has nothing to swap;
+            `inputs` for a model that needs none; an unknown rule; a pattern that matches nothing; an output of
             another shape; a rule file that is missing, damaged, or of another model.
 
     Example:
@@ -91,6 +95,11 @@ def _read(model, inputs):
         raise ValueError(
             f"Sequential model '{model.name}' is not built, so its graph is not known. Start it with "
             "`keras.Input(shape)`, or call `model.build(input_shape)`."
+        )
+    if functional and inputs is not None:
+        raise ValueError(
+            f"`inputs` is for subclassed models, and model '{model.name}' has its inputs already. "
+            f"Received: inputs={inputs!r:.200}"
         )
     graph = ModelGraph(model, inputs)
     for path, operation in graph.operations:
@@ -155,17 +164,20 @@ def _choose(sites, rule, include, exclude):
             chosen.append((site, new_rule))
     if not chosen:
         found = ", ".join(f"{s.path} ({s.activation}: {s.skip_reason or 'excluded'})" for s in sites[:5])
+        closed = any(site.skip_reason.startswith(activations.CLOSED) for site in sites)
         raise ValueError(
             "There is no activation to swap. Found: "
             + (found or f"none of {', '.join(activations.SWAPPABLE)}")
+            + ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened." * closed
         )
     return chosen
 
 
 def _matches(site, pattern):
-    return fnmatch.fnmatchcase(site.path, pattern) or fnmatch.fnmatchcase(
-        site.path.rsplit("/", 1)[-1], pattern
-    )
+    """Whether a pattern matches the name of a site, its path, or the path of a layer around it."""
+    names = site.path.split("/")
+    paths = ["/".join(names[: k + 1]) for k in range(len(names))]
+    return any(fnmatch.fnmatchcase(name, pattern) for name in [names[-1], *paths])
 
 
 def _matching(sites, patterns, argument):

@@ -26,6 +26,8 @@ HEADS = ("softmax", "sigmoid")
 
 #: Reason to skip an activation that only its layer's own Python code reaches.
 OPAQUE = "inside the layer's own call"
+#: Start of the reason to skip what a layer that can't be opened holds.
+CLOSED = "its call can't be opened"
 
 _REASONS = {
     "sigmoid": "a gate",
@@ -107,8 +109,19 @@ def is_opaque(operation) -> bool:
     """Whether an operation is a layer whose `call` is Python code that no graph shows."""
     if not isinstance(operation, keras.layers.Layer):
         return False
+    if isinstance(operation, keras.layers.Lambda):
+        return True
     own_call = not keras_internals.is_keras_class(keras_internals.owner_of_call(operation))
     return own_call and (is_fused(operation) or activation_name(operation) is None)
+
+
+def runs_a_function(operation) -> bool:
+    """Whether an operation is an `Activation` layer with a function that has no known name, such as a lambda."""
+    return (
+        isinstance(operation, keras.layers.Activation)
+        and not is_opaque(operation)
+        and activation_name(operation) not in {None, *_NAME_OF_CLASS.values()}
+    )
 
 
 def find_site(path, operation, is_output, why_closed=""):
@@ -121,7 +134,7 @@ def find_site(path, operation, is_output, why_closed=""):
         why_closed: str, why a layer that `is_opaque` could not be opened.
     """
     if is_opaque(operation):
-        return _opaque(path, operation, f"its call can't be opened ({why_closed})")
+        return _opaque(path, operation, f"{CLOSED} ({why_closed})")
     name = own_activation(operation)
     if name is None:
         return None if is_fused(operation) else _opaque(path, operation)
@@ -146,6 +159,6 @@ def _opaque(path, operation, reason=OPAQUE):
         return ActivationSite(path, operation, ", ".join(swappable), False, reason, False)
     if "softmax" in inner or isinstance(operation, keras.layers.Attention):
         return ActivationSite(path, operation, "softmax", False, _REASONS["softmax"], False)
-    if is_opaque(operation) or isinstance(operation, keras.layers.Lambda):
+    if is_opaque(operation):
         return ActivationSite(path, operation, "?", False, reason, False)
     return None

@@ -104,6 +104,14 @@ class ModelGraph:
         """
         return self._rows(inner=False) + self._rows(inner=True)
 
+    def input_config(self):
+        """The inputs of a model with its own `call` as plain values, for `input_from_config`; else empty."""
+        if keras_internals.functional_of(self.model):
+            return {}
+        specs = [[tensor.name, tensor.dtype, list(tensor.shape)] for tensor in self.inputs]
+        structure = keras.tree.pack_sequence_as(self.input, list(range(len(specs))))
+        return {"input_specs": specs, "input_structure": structure}
+
     def structure_for(self, count):
         """`structure`, or without what opened layers run, if that is of this length.
 
@@ -176,6 +184,14 @@ class ModelGraph:
                 why_closed = reader.closed.get(id(operation), "")
                 sites.append(find_site(path, operation, id(operation) in at_output, why_closed))
         return [site for site in sites if site]
+
+
+def input_from_config(specs, structure):
+    """KerasTensors as `ModelGraph.input`, from its `input_config`; None from None."""
+    if specs is None:
+        return None
+    tensors = [keras.KerasTensor(shape, dtype, name=name) for name, dtype, shape in specs]
+    return keras.tree.map_structure(tensors.__getitem__, structure)
 
 
 def _open_model(model, inputs):

@@ -5,15 +5,28 @@ from anything else, such as its weights or constants, becomes a graph of its own
 values of the weights count.
 """
 
+import contextlib
 import dataclasses
+import fractions
+import re
 
 import keras
 import tensorflow as tf
 
 from tf_learnprop.backward import keras_internals
+from tf_learnprop.backward.activations import is_opaque
 
-#: Two sizes of a batch. What differs between runs with the one and with the other depends on the batch.
-_BATCH_SIZES = (83, 89)
+#: Two sizes of a batch. What differs between runs with the one and with the other depends on the batch. Two
+#: primes times a number that has many divisors, as some layers divide the batch into windows.
+_BATCH_SIZES = (83 * 192, 89 * 192)
+
+
+#: Reasons by what the error of Keras or TensorFlow says.
+_KNOWN_ERRORS = {
+    "cannot be used as input to a TensorFlow function": "it calls TensorFlow, not Keras operations",
+    "cannot be used as a boolean": "what it computes depends on values",
+    "cannot be iterated": "what it computes depends on values",
+}
 
 
 class CannotOpen(Exception):
@@ -73,14 +86,14 @@ class Constants(keras.Operation):
 
 
 class BatchSize(keras.Operation):
-    """A multiple of the number of samples in a batch, int32 scalar."""
+    """The number of samples in a batch times a fraction, int32 scalar."""
 
     def __init__(self, factor):
         super().__init__()
         self.factor = factor
 
     def call(self, x):
-        return tf.shape(x)[0] * self.factor
+        return tf.shape(x)[0] * self.factor.numerator // self.factor.denominator
 
 
 class WithAttributes(keras.Operation):
@@ -133,6 +146,8 @@ def _checked(opened):
             args, kwargs = keras_internals.fill_in(step, values)
             made = keras.tree.flatten(step.operation(*args, **kwargs))
             for symbol, tensor in zip(step.outputs, made, strict=True):
+                if tensor is None:
+                    continue
                 if not tensor.shape.is_compatible_with(symbol.shape) or tensor.dtype != symbol.dtype:
                     raise CannotOpen(f"'{step.operation.name}' gives another shape or dtype than expected")
                 values[id(symbol)] = tensor
@@ -146,8 +161,12 @@ def _reason(error):
     """One line on why a layer can't be opened."""
     if isinstance(error, CannotOpen):
         return str(error)
+    for part, reason in _KNOWN_ERRORS.items():
+        if part in str(error):
+            return reason
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = next((line for line in lines if not line.startswith("Exception encountered")), "")
+    text = re.sub("\x1b\\[[0-9;]*m", "", text)  # Keras makes it bold
     return f"{type(error).__name__}: {text}"[:160]
 
 
@@ -162,6 +181,7 @@ class _Trace:
     def __init__(self, layer, args, kwargs, batch_size=None):
         self.inputs, self.nodes, self.steps, self.outputs, self.structure = [], [], [], [], None
         self._constants = {}  # {id of a leaf: (leaf, KerasTensor, value)}
+        self._nothing = []  # KerasTensors where a layer returns None
 
         def stand_in(leaf):
             if not isinstance(leaf, keras.KerasTensor):
@@ -185,10 +205,32 @@ class _Trace:
         vars(twin)["symbolic_call"] = symbolic_call
 
         def values():
-            twin(*args, **kwargs)
+            with self._nones_as_tensors(layer):
+                twin(*args, **kwargs)
             return [value for _, _, value in self._constants.values()]
 
         self.function = tf.function(values, autograph=False).get_concrete_function()
+
+    @contextlib.contextmanager
+    def _nones_as_tensors(self, layer):
+        """Lets layers inside `layer` return None beside tensors, which a Keras node can't have as an output."""
+        parts = [part for part in keras_internals.sublayers(layer)[1:] if is_opaque(part)]
+
+        def stand_in(leaf):
+            if leaf is None:
+                self._nothing.append(keras.KerasTensor(()))
+            return self._nothing[-1] if leaf is None else leaf
+
+        def with_stand_ins(symbolic_call):
+            return lambda *args, **kwargs: keras.tree.map_structure(stand_in, symbolic_call(*args, **kwargs))
+
+        for part in parts:
+            vars(part)["symbolic_call"] = with_stand_ins(part.symbolic_call)
+        try:
+            yield
+        finally:
+            for part in parts:
+                del vars(part)["symbolic_call"]
 
     @property
     def constants(self):
@@ -211,10 +253,16 @@ class _Trace:
         return self._constants[id(leaf)][1]
 
     def _read(self):
+        self.structure = keras.tree.map_structure(
+            lambda leaf: self._constant(tf.zeros(())) if leaf is None else self._symbolic(leaf), self.structure
+        )
         self.outputs = keras.tree.flatten(self.structure)
         if not all(isinstance(tensor, keras.KerasTensor) for tensor in self.outputs):
-            raise CannotOpen("it returns other things than tensors made from its inputs")
+            raise CannotOpen("it returns other things than tensors")
         self.nodes = keras_internals.nodes_before(self.outputs)
+        taken = self.outputs + [tensor for node in self.nodes for tensor in node.input_tensors]
+        if {*map(id, taken)} & {*map(id, self._nothing)}:
+            raise CannotOpen("it uses what a layer inside it returns as None")
         for node in self.nodes:
             keras_internals.forget(node)
         for node in self.nodes:
@@ -295,9 +343,7 @@ def _for_any_batch(first, second):
     sizes, more_steps, batch_attributes = {}, [], {}
 
     def size(value):
-        factor, rest = divmod(value, _BATCH_SIZES[0])
-        if rest:
-            raise CannotOpen("it computes with the size of the batch")
+        factor = fractions.Fraction(value, _BATCH_SIZES[0])
         if factor not in sizes:
             sizes[factor] = keras.KerasTensor((), "int32")
             more_steps.append(_step(BatchSize(factor), (free[0],), {}, [sizes[factor]]))

@@ -6,7 +6,7 @@ import re
 import keras
 
 from tf_learnprop.backward import keras_internals, opening
-from tf_learnprop.backward.activations import activation_name, is_opaque
+from tf_learnprop.backward.activations import SWAPPABLE, activation_name, is_opaque, runs_a_function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Reader:
             self.exact_shapes &= built_for == [tuple(self.tensors[k].shape) for k in inputs]
             self.calls.append(Call(path, nested, node, inputs, entered, enters=True))
             outputs = self.read_functional(nested, entered, path + "/")
-        elif is_opaque(operation) and (opened := self._open(operation, node, training, len(made))):
+        elif opened := self._open(operation, node, training, len(made)):
             outputs = self.read_opened(operation, opened, inputs, path + "/")
         else:
             outputs = tuple(self.number(tensor) for tensor in made)
@@ -119,8 +119,8 @@ class Reader:
         known.update(zip(map(id, made), outputs, strict=True))
 
     def _open(self, layer, node, training, count):
-        """The `Opened` of a call, or None. What one call of a layer can't, the others don't."""
-        if id(layer) in self.closed:
+        """The `Opened` of a call, or None. A layer that can't be opened in one call stays closed in all."""
+        if id(layer) in self.closed or not (is_opaque(layer) or runs_a_function(layer)):
             return None
         args, kwargs = keras_internals.node_arguments(node)
         if keras_internals.takes_training(layer):
@@ -129,6 +129,9 @@ class Reader:
             opened = opening.open_call(layer, args, kwargs)
             if len(opened.outputs) != count:
                 raise opening.CannotOpen("the number of its outputs is not always the same")
+            steps = opened.steps
+            if runs_a_function(layer) and not (len(steps) == 1 and activation_name(steps[0].operation) in SWAPPABLE):
+                raise opening.CannotOpen("it is no activation that is known")
         except opening.CannotOpen as error:
             self.closed[id(layer)] = str(error)
             return None
