@@ -168,7 +168,8 @@ def _choose(sites, rule, include, exclude):
         raise ValueError(
             "There is no activation to swap. Found: "
             + (found or f"none of {', '.join(activations.SWAPPABLE)}")
-            + ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened." * closed
+            + ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened."
+            * closed
         )
     return chosen
 

@@ -38,6 +38,8 @@ _REASONS = {
 _NAME_OF_CLASS = {name.replace("_", ""): name for name in {*SWAPPABLE, *HEADS, *dir(keras.activations)}}
 #: Layers and operations whose output holds the values of their input, in another shape or dtype at most.
 _TRANSPARENT = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze")
+#: Operations that run a Python function.
+_CONTROL_FLOW = ("AssociativeScan", "Cond", "ForiLoop", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop")
 _FUSED_LAYERS = tuple(
     getattr(keras.layers, name)
     for name in (
@@ -149,7 +151,11 @@ def find_site(path, operation, is_output, why_closed=""):
 def _opaque(path, operation, reason=OPAQUE):
     """Site of a layer whose call is not shown by the graph; None if it can hold no activation."""
     if not isinstance(operation, keras.layers.Layer):
-        return None
+        if type(operation).__name__ not in _CONTROL_FLOW:
+            return None
+        return ActivationSite(
+            path, operation, "?", False, "a loop or branch: what it runs can't be seen", False
+        )
     inner = {
         activation_name(part if activation_name(part) else getattr(part, "activation", None))
         for part in keras_internals.sublayers(operation)

@@ -203,10 +203,17 @@ def _open_model(model, inputs):
             f"{name} defines its own `call` and is not built, so the shape of its input is not known. Give "
             "it: `wrap_model(model, inputs=keras.Input(shape))`, or call the model once on data."
         )
-    try:
-        if not model.built:
+    if not model.built:
+        try:
             keras_internals.build(model, inputs)
-        opened = opening.open_call(model, (inputs,), {"training": False} if keras_internals.takes_training(model) else {})
+        except Exception as error:
+            raise ValueError(
+                f"{name} can't be built for `inputs` ({opening.reason(error)}). Call the model once on data."
+            ) from error
+    try:
+        opened = opening.open_call(
+            model, (inputs,), {"training": False} if keras_internals.takes_training(model) else {}
+        )
     except opening.CannotOpen as error:
         raise ValueError(
             f"{name} defines its own `call`, which does not run on symbolic tensors ({error}). Write it with "

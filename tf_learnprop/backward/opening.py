@@ -26,6 +26,7 @@ _KNOWN_ERRORS = {
     "cannot be used as input to a TensorFlow function": "it calls TensorFlow, not Keras operations",
     "cannot be used as a boolean": "what it computes depends on values",
     "cannot be iterated": "what it computes depends on values",
+    "no attribute 'assign": "it changes its own variables",
 }
 
 
@@ -134,7 +135,7 @@ def open_call(layer, args, kwargs):
             runs = [_Trace(layer, args, kwargs, size) for size in _BATCH_SIZES]
             return _checked(_for_any_batch(*runs))
         except Exception as error:
-            raise CannotOpen(_reason(error if isinstance(error, CannotOpen) else first)) from error
+            raise CannotOpen(reason(error if isinstance(error, CannotOpen) else first)) from error
 
 
 def _checked(opened):
@@ -157,15 +158,17 @@ def _checked(opened):
     return opened
 
 
-def _reason(error):
-    """One line on why a layer can't be opened."""
+def reason(error):
+    """One line on why a layer's `call` does not run on KerasTensors, from the error."""
     if isinstance(error, CannotOpen):
         return str(error)
-    for part, reason in _KNOWN_ERRORS.items():
+    for part, known in _KNOWN_ERRORS.items():
         if part in str(error):
-            return reason
+            return known
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = next((line for line in lines if not line.startswith("Exception encountered")), "")
+    text = next(
+        (line for line in lines if not line.startswith(("Exception encountered", "\x1b[1mCould not"))), ""
+    )
     text = re.sub("\x1b\\[[0-9;]*m", "", text)  # Keras makes it bold
     return f"{type(error).__name__}: {text}"[:160]
 
@@ -254,7 +257,8 @@ class _Trace:
 
     def _read(self):
         self.structure = keras.tree.map_structure(
-            lambda leaf: self._constant(tf.zeros(())) if leaf is None else self._symbolic(leaf), self.structure
+            lambda leaf: self._constant(tf.zeros(())) if leaf is None else self._symbolic(leaf),
+            self.structure,
         )
         self.outputs = keras.tree.flatten(self.structure)
         if not all(isinstance(tensor, keras.KerasTensor) for tensor in self.outputs):
@@ -357,7 +361,9 @@ def _for_any_batch(first, second):
         if isinstance(a.operation, keras.layers.Layer):
             continue
         ours, theirs = _settings(a.operation), _settings(b.operation)
-        changed = {n: _merged(ours[n], theirs[n], size) for n in ours if _numbers(ours[n]) != _numbers(theirs[n])}
+        changed = {
+            n: _merged(ours[n], theirs[n], size) for n in ours if _numbers(ours[n]) != _numbers(theirs[n])
+        }
         if changed:
             batch_attributes[k] = changed
     return first.opened(replace, batch_attributes, more_steps)

@@ -130,7 +130,9 @@ class Reader:
             if len(opened.outputs) != count:
                 raise opening.CannotOpen("the number of its outputs is not always the same")
             steps = opened.steps
-            if runs_a_function(layer) and not (len(steps) == 1 and activation_name(steps[0].operation) in SWAPPABLE):
+            if runs_a_function(layer) and not (
+                len(steps) == 1 and activation_name(steps[0].operation) in SWAPPABLE
+            ):
                 raise opening.CannotOpen("it is no activation that is known")
         except opening.CannotOpen as error:
             self.closed[id(layer)] = str(error)
