@@ -36,7 +36,7 @@ class Block(layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Patches(layers.Layer):
-    """Tokens with a class token and positions, as in keras.io's vision transformer; names the batch's size."""
+    """Tokens with a class token and positions, as in keras.io's vision transformer."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

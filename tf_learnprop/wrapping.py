@@ -57,8 +57,8 @@ def wrap_model(
     Raises:
         TypeError: not a Keras model; a rule or readout of another type.
         ValueError: a model that is unbuilt, can't be opened, is channels first, or has nothing to swap;
-            `inputs` for a model that needs none; an unknown rule; a pattern that matches nothing; an output of
-            another shape; a rule file that is missing, damaged, or of another model.
+            `inputs` for a model that needs none; an unknown rule; a pattern that matches nothing; an
+            output of another shape; a rule file that is missing, damaged, or of another model.
 
     Example:
         >>> image = keras.Input((8, 8, 1))
@@ -165,11 +165,13 @@ def _choose(sites, rule, include, exclude):
     if not chosen:
         found = ", ".join(f"{s.path} ({s.activation}: {s.skip_reason or 'excluded'})" for s in sites[:5])
         closed = any(site.skip_reason.startswith(activations.CLOSED) for site in sites)
+        advice = (
+            ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened."
+        )
         raise ValueError(
             "There is no activation to swap. Found: "
             + (found or f"none of {', '.join(activations.SWAPPABLE)}")
-            + ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened."
-            * closed
+            + advice * closed
         )
     return chosen
 

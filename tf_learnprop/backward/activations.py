@@ -29,6 +29,10 @@ OPAQUE = "inside the layer's own call"
 #: Start of the reason to skip what a layer that can't be opened holds.
 CLOSED = "its call can't be opened"
 
+_UNSEEN = {
+    "layer": "a custom layer: what its call computes can't be seen",
+    "loop": "a loop or branch: what it runs can't be seen",
+}
 _REASONS = {
     "sigmoid": "a gate",
     "hard_sigmoid": "a gate",
@@ -118,7 +122,7 @@ def is_opaque(operation) -> bool:
 
 
 def runs_a_function(operation) -> bool:
-    """Whether an operation is an `Activation` layer with a function that has no known name, such as a lambda."""
+    """Whether an operation is an `Activation` layer with a function of no known name, such as a lambda."""
     return (
         isinstance(operation, keras.layers.Activation)
         and not is_opaque(operation)
@@ -136,7 +140,7 @@ def find_site(path, operation, is_output, why_closed=""):
         why_closed: str, why a layer that `is_opaque` could not be opened.
     """
     if is_opaque(operation):
-        return _opaque(path, operation, f"{CLOSED} ({why_closed})")
+        return _opaque(path, operation, f"{CLOSED} ({why_closed})" if why_closed else "")
     name = own_activation(operation)
     if name is None:
         return None if is_fused(operation) else _opaque(path, operation)
@@ -148,23 +152,21 @@ def find_site(path, operation, is_output, why_closed=""):
     return ActivationSite(path, operation, name, fused, _REASONS.get(name, "not a known activation"))
 
 
-def _opaque(path, operation, reason=OPAQUE):
-    """Site of a layer whose call is not shown by the graph; None if it can hold no activation."""
+def _opaque(path, operation, reason=""):
+    """Site of a layer or operation that runs Python code which no graph shows; None if it can hold none."""
     if not isinstance(operation, keras.layers.Layer):
         if type(operation).__name__ not in _CONTROL_FLOW:
             return None
-        return ActivationSite(
-            path, operation, "?", False, "a loop or branch: what it runs can't be seen", False
-        )
+        return ActivationSite(path, operation, "?", False, _UNSEEN["loop"], False)
     inner = {
         activation_name(part if activation_name(part) else getattr(part, "activation", None))
         for part in keras_internals.sublayers(operation)
     }
     swappable = sorted(inner & set(SWAPPABLE))
     if swappable:
-        return ActivationSite(path, operation, ", ".join(swappable), False, reason, False)
+        return ActivationSite(path, operation, ", ".join(swappable), False, reason or OPAQUE, False)
     if "softmax" in inner or isinstance(operation, keras.layers.Attention):
         return ActivationSite(path, operation, "softmax", False, _REASONS["softmax"], False)
     if is_opaque(operation):
-        return ActivationSite(path, operation, "?", False, reason, False)
+        return ActivationSite(path, operation, "?", False, reason or _UNSEEN["layer"], False)
     return None

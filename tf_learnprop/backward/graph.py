@@ -13,6 +13,7 @@ from tf_learnprop.backward.activations import (
     is_transparent,
     own_activation,
 )
+from tf_learnprop.backward.opened import CannotOpen
 from tf_learnprop.backward.output_head import OutputHead
 from tf_learnprop.backward.reading import Reader
 
@@ -195,7 +196,7 @@ def input_from_config(specs, structure):
 
 
 def _open_model(model, inputs):
-    """The inputs of a model that defines its own `call`, KerasTensors in their structure, and its `Opened`."""
+    """The inputs of a model that defines its own `call`, in their structure, and its `Opened`."""
     name = f"Model '{model.name}' ({type(model).__name__})"
     inputs = keras_internals.inputs_of(model) if inputs is None else inputs
     if inputs is None:
@@ -211,10 +212,9 @@ def _open_model(model, inputs):
                 f"{name} can't be built for `inputs` ({opening.reason(error)}). Call the model once on data."
             ) from error
     try:
-        opened = opening.open_call(
-            model, (inputs,), {"training": False} if keras_internals.takes_training(model) else {}
-        )
-    except opening.CannotOpen as error:
+        training = {"training": False} if keras_internals.takes_training(model) else {}
+        opened = opening.open_call(model, (inputs,), training)
+    except CannotOpen as error:
         raise ValueError(
             f"{name} defines its own `call`, which does not run on symbolic tensors ({error}). Write it with "
             "Keras layers and `keras.ops`, or build the model as `keras.Model(inputs, outputs)`."

@@ -44,7 +44,12 @@ def nodes(functional):
 
 
 def node_inputs(node):
-    """The KerasTensors that a node takes, in order."""
+    """The KerasTensors that a node takes, in order; those of a nested model in the order of its inputs."""
+    functional = functional_of(node.operation)
+    if functional is not None and not isinstance(functional.input, dict):
+        given = [*node.arguments.args, *node.arguments.kwargs.values()][0]
+        if isinstance(given, dict):  # Keras matches the names
+            return [given[tensor.name] for tensor in functional.inputs]
     return node.input_tensors
 
 
@@ -157,9 +162,20 @@ def forget(node):
             nodes_of_operation.remove(node)
 
 
-def give_own_nodes(operation):
-    """Empties the lists of nodes of a copied operation, which it would share with the original."""
-    vars(operation).update(_inbound_nodes=[], _outbound_nodes=[])
+def twin(operation, **changes):
+    """A second object with the attributes of an operation and the same weights, but for some changes."""
+    copy = object.__new__(type(operation))
+    copy.__dict__.update(operation.__dict__, _inbound_nodes=[], _outbound_nodes=[])
+    copy.__dict__.update(changes)
+    return copy
+
+
+def settings(operation):
+    """The attributes of a bare operation, without those that every operation has; none of a layer."""
+    if isinstance(operation, keras.layers.Layer):
+        return {}
+    common = {*vars(keras.Operation(name="any")), "_auto_config"}
+    return {name: value for name, value in vars(operation).items() if name not in common}
 
 
 def map_attributes(layer, function):

@@ -7,6 +7,7 @@ import keras
 
 from tf_learnprop.backward import keras_internals, opening
 from tf_learnprop.backward.activations import SWAPPABLE, activation_name, is_opaque, runs_a_function
+from tf_learnprop.backward.opened import BatchSize, CannotOpen, Constants, WithAttributes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,13 +129,10 @@ class Reader:
         try:
             opened = opening.open_call(layer, args, kwargs)
             if len(opened.outputs) != count:
-                raise opening.CannotOpen("the number of its outputs is not always the same")
-            steps = opened.steps
-            if runs_a_function(layer) and not (
-                len(steps) == 1 and activation_name(steps[0].operation) in SWAPPABLE
-            ):
-                raise opening.CannotOpen("it is no activation that is known")
-        except opening.CannotOpen as error:
+                raise CannotOpen("the number of its outputs is not always the same")
+            if runs_a_function(layer) and not _is_one_activation(opened.steps):
+                raise CannotOpen("it is no activation that is known")
+        except CannotOpen as error:
             self.closed[id(layer)] = str(error)
             return None
         return opened
@@ -148,7 +146,7 @@ class Reader:
     def operations_inside(self, layer, prefix=""):
         """As `operations`, for an opened layer."""
         for name, operation in self._inside[id(layer)].items():
-            if not isinstance(operation, (opening.Constants, opening.BatchSize)):
+            if not isinstance(operation, (Constants, BatchSize)):
                 yield from self._with_inside(prefix + name, operation, True)
 
     def _with_inside(self, path, operation, inner):
@@ -174,7 +172,7 @@ def _name(operation, used):
         operation: Keras layer or operation.
         used: dict {name: operation} of those before it, to which it is added.
     """
-    if isinstance(operation, opening.WithAttributes):
+    if isinstance(operation, WithAttributes):
         name = _snake_case(type(operation.operation).__name__)
     elif isinstance(operation, keras.layers.Layer):
         name = operation.name
@@ -188,6 +186,10 @@ def _name(operation, used):
 
 def _snake_case(name):
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _is_one_activation(steps):
+    return len(steps) == 1 and activation_name(steps[0].operation) in SWAPPABLE
 
 
 def _is_same_activation(operation, other):

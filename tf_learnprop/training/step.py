@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from tf_learnprop.backward import tracing
+
 
 def apply_if_finite(
     optimizer: keras.optimizers.Optimizer,
@@ -34,12 +36,14 @@ def apply_if_finite(
         loss = tf.reduce_mean(losses["loss"])
         scaled = optimizer.scale_loss(loss)
     gradients = tape.gradient(scaled, [v.value for v in variables], unconnected_gradients="zero")
+    tracing.release_custom_gradients()
     handles_overflow = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     checked = [loss] if handles_overflow else [loss, *gradients]
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in checked])
 
     def update():
         optimizer.apply(gradients, variables)
+        tracing.release_custom_gradients()  # Keras' optimizers register one in this branch
         return True
 
     tf.cond(tf.logical_and(finite, enabled), update, lambda: False)
