@@ -20,6 +20,8 @@ DEMO = [*ZOO, "scikit-image"]
 # For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
 BENCH = [*DEMO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
+# TensorFlow Text, which KerasHub imports, must fit the installed TensorFlow.
+KERAS_HUB = ["keras-hub"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
 TEST = [*DEMO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 # The oldest releases that are supported.
@@ -56,6 +58,7 @@ setup(
         "demo": DEMO,
         "bench": BENCH,
         "serving": SERVING,
+        "keras-hub": KERAS_HUB,
         "test": TEST,
         "oldest": OLDEST,
     },
