@@ -83,6 +83,20 @@ class UsesNone(layers.Layer):
         return self.inner(x)[0]
 
 
+class Tied(layers.Layer):
+    """Uses the weights of a layer inside it in an expression."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = layers.Dense(5, "tanh", name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return ops.matmul(self.inner(x), ops.transpose(self.inner.kernel))
+
+
 class DoublingDense(layers.Dense):
     """A layer with a fused activation and a `call` of its own."""
 

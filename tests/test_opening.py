@@ -43,6 +43,7 @@ OPENED = {
     "patches": (lambda: custom.Patches(name="mine"), {"mine/projection": "gelu"}),
     "windows": (lambda: custom.Windows(name="mine"), {"mine/relu": "relu"}),
     "none": (lambda: custom.UsesNone(name="mine"), {"mine/inner/relu": "relu"}),
+    "tied weights": (lambda: custom.Tied(name="mine"), {"mine/inner": "tanh"}),
     "fused": (lambda: custom.DoublingDense(4, "gelu", name="mine"), {"mine/gelu": "gelu"}),
     "lambda": (lambda: layers.Lambda(lambda x: ops.selu(x) + 1.0, name="mine"), {"mine/selu": "selu"}),
     "function": (
