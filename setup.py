@@ -21,6 +21,8 @@ ZOO = [
 # For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
 BENCH = [*ZOO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
+# TensorFlow Text, which KerasHub imports, must fit the installed TensorFlow.
+KERAS_HUB = ["keras-hub"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
 TEST = [*ZOO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 # The oldest releases that are supported.
@@ -63,6 +65,7 @@ setup(
         "zoo": ZOO,
         "bench": BENCH,
         "serving": SERVING,
+        "keras-hub": KERAS_HUB,
         "test": TEST,
         "oldest": OLDEST,
     },

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop import explanations, saving, serving
-from tf_learnprop.backward import probing, tracing
+from tf_learnprop.backward import probing, rule_config, tracing
 from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.backward.graph import ModelGraph
+from tf_learnprop.backward.graph import ModelGraph, input_from_config
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.inputs import batches, checks
@@ -43,7 +43,7 @@ class PropagationModel(keras.Model):
     in inference mode.
 
     Args:
-        source: Functional or built Sequential `keras.Model`. It is shared, not copied.
+        source: `keras.Model`. It is shared, not copied.
         rule_set: `RuleSet` of this model.
         output: int. Index of the output whose class is explained.
         explained_input: int. Index of the input that is explained.
@@ -94,7 +94,7 @@ class PropagationModel(keras.Model):
     def _follow_source(self):
         """Takes over changes of the source model: another activation, LoRA, quantization."""
         if not self.graph.is_current():
-            self._bind(ModelGraph(self.source))
+            self._bind(ModelGraph(self.source, self.graph.input))
 
     # -- what Keras asks for ---------------------------------------------------------------------------
 
@@ -311,6 +311,7 @@ class PropagationModel(keras.Model):
             "rule_set": self.rule_set.get_config(),
             "output": self.output_index,
             "explained_input": self.input_index,
+            **self.graph.input_config(),
         }
 
     @classmethod
@@ -319,8 +320,15 @@ class PropagationModel(keras.Model):
     ) -> "PropagationModel":
         config = dict(config)
         source = keras.saving.deserialize_keras_object(config.pop("source"), custom_objects)
-        rule_set = RuleSet.from_config(config.pop("rule_set"))
-        return cls(source, rule_set, **config)
+        inputs = input_from_config(config.pop("input_specs", None), config.pop("input_structure", None))
+        graph = ModelGraph(source, inputs)
+        rules = config.pop("rule_set")
+        paths = {site.path for site in graph.activations}
+        if any(row["path"] not in paths for row in rules["rules"]):
+            # Keras has counted up the names of layers that the source's own Python code makes.
+            structure = graph.structure_for(len(rules["structure"]))
+            rules = rule_config.for_model(rules, structure, graph.activation_runs)
+        return cls(source, RuleSet.from_config(rules), graph=graph, **config)
 
     # -- maps --------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import fnmatch
 import os
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -24,14 +25,16 @@ def wrap_model(
     readout: str | readouts.Readout | None = None,
     output: int | str = 0,
     explained_input: int | str = 0,
+    inputs: Any = None,
 ) -> PropagationModel:
     """Puts propagation rules behind the activations of a trained model.
 
     The model is left as it was, and its weights are shared, not copied.
 
     Args:
-        model: Functional or built Sequential `keras.Model`, channels last. One of its outputs is
-            `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit.
+        model: `keras.Model`, channels last: Functional, Sequential or subclassed. One of its outputs is
+            `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit. Layers and models that
+            define their own `call` are opened, see `docs/guides/your_model.md`.
         rule: name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
             (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
             "deconvnet" or "guided_backprop". Or a `PropagationRule`; the path of saved rules (".keras" or
@@ -39,22 +42,25 @@ def wrap_model(
             these models of the zoo; or a dict {layer-name pattern: name or rule}; of several patterns the
             first that matches counts, and what none matches is left alone.
         include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
-            matched to the name or the whole path ("backbone/block1_conv1"). Only these are swapped,
-            gates too. None: all but gates, attention and the output's own activation.
+            matched to the name, the whole path ("backbone/block1_conv1") or the path of a layer around it
+            ("backbone"). Only these are swapped, gates too. None: all but gates, attention and the output's
+            own activation.
         exclude: pattern or list of them, not swapped.
         readout: "input", "multi_layer" or a `Readout`. None: "multi_layer" for learned rules on a
             model with pixels, else "input".
         output: int or str, number or name of the output that is explained.
         explained_input: int or str, number or name of the input that is explained.
+        inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
+            model. None: the inputs that it was built for.
 
     Returns:
         `PropagationModel`.
 
     Raises:
         TypeError: not a Keras model; a rule or readout of another type.
-        ValueError: a model that is unbuilt, subclassed, channels first, or has nothing to swap; an
-            activation out of reach; an unknown rule; a pattern that matches nothing; an output of
-            another shape; a rule file that is missing, damaged, or of another model.
+        ValueError: a model that is unbuilt, can't be opened, is channels first, or has nothing to swap;
+            `inputs` for a model that needs none; an unknown rule; a pattern that matches nothing; an
+            output of another shape; a rule file that is missing, damaged, or of another model.
 
     Example:
         >>> image = keras.Input((8, 8, 1))
@@ -67,7 +73,7 @@ def wrap_model(
         >>> wrapped.explain(keras.ops.ones((2, 8, 8, 1))).shape
         (2, 8, 8)
     """
-    graph = _read(model)
+    graph = _read(model, inputs)
     checks.warn_of_preprocessor(model)
     output = _position(graph.output_names, output, "output")
     explained_input = _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input")
@@ -81,7 +87,7 @@ def wrap_model(
     return PropagationModel(model, _make_rule_set(graph, chosen, readout, **ends), graph=graph, **ends)
 
 
-def _read(model):
+def _read(model, inputs):
     """The `ModelGraph` of a model that has one."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a `keras.Model`. Received: {type(model).__name__}")
@@ -93,13 +99,12 @@ def _read(model):
             f"Sequential model '{model.name}' is not built, so its graph is not known. Start it with "
             "`keras.Input(shape)`, or call `model.build(input_shape)`."
         )
-    if not functional:
+    if functional and inputs is not None:
         raise ValueError(
-            f"`model` must be Functional or Sequential, so that its graph can be read. Model '{model.name}' "
-            f"({type(model).__name__}) defines its own `call`. Build it as "
-            "`keras.Model(inputs, outputs)`."
+            f"`inputs` is for subclassed models, and model '{model.name}' has its inputs already. "
+            f"Received: inputs={inputs!r:.200}"
         )
-    graph = ModelGraph(model)
+    graph = ModelGraph(model, inputs)
     for path, operation in graph.operations:
         if getattr(operation, "data_format", None) == "channels_first":
             raise ValueError(f"Models must be channels last. Layer '{path}' is channels_first.")
@@ -157,28 +162,28 @@ def _choose(sites, rule, include, exclude):
         new_rule = rule_of(site, len(chosen))
         if new_rule is None:
             continue
-        if site.skip_reason == activations.OPAQUE:
-            raise ValueError(
-                f"Layer '{site.path}' ({site.layer_class}) holds activations ({site.activation}) that only "
-                "its own Python code reaches. Build it from Keras layers as `keras.Model(inputs, "
-                f"outputs)`, or leave it alone with exclude='{site.path}': it then keeps its gradient."
-            )
         forced = included is not None and site.reachable
         if forced or not site.skip_reason:
             chosen.append((site, new_rule))
     if not chosen:
         found = ", ".join(f"{s.path} ({s.activation}: {s.skip_reason or 'excluded'})" for s in sites[:5])
+        closed = any(site.skip_reason.startswith(activations.CLOSED) for site in sites)
+        advice = (
+            ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened."
+        )
         raise ValueError(
             "There is no activation to swap. Found: "
             + (found or f"none of {', '.join(activations.SWAPPABLE)}")
+            + advice * closed
         )
     return chosen
 
 
 def _matches(site, pattern):
-    return fnmatch.fnmatchcase(site.path, pattern) or fnmatch.fnmatchcase(
-        site.path.rsplit("/", 1)[-1], pattern
-    )
+    """Whether a pattern matches the name of a site, its path, or the path of a layer around it."""
+    names = site.path.split("/")
+    paths = ["/".join(names[: k + 1]) for k in range(len(names))]
+    return any(fnmatch.fnmatchcase(name, pattern) for name in [names[-1], *paths])
 
 
 def _matching(sites, patterns, argument):

@@ -26,7 +26,13 @@ HEADS = ("softmax", "sigmoid")
 
 #: Reason to skip an activation that only its layer's own Python code reaches.
 OPAQUE = "inside the layer's own call"
+#: Start of the reason to skip what a layer that can't be opened holds.
+CLOSED = "its call can't be opened"
 
+_UNSEEN = {
+    "layer": "a custom layer: what its call computes can't be seen",
+    "loop": "a loop or branch: what it runs can't be seen",
+}
 _REASONS = {
     "sigmoid": "a gate",
     "hard_sigmoid": "a gate",
@@ -36,6 +42,8 @@ _REASONS = {
 _NAME_OF_CLASS = {name.replace("_", ""): name for name in {*SWAPPABLE, *HEADS, *dir(keras.activations)}}
 #: Layers and operations whose output holds the values of their input, in another shape or dtype at most.
 _TRANSPARENT = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze")
+#: Operations that run a Python function.
+_CONTROL_FLOW = ("AssociativeScan", "Cond", "ForiLoop", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop")
 _FUSED_LAYERS = tuple(
     getattr(keras.layers, name)
     for name in (
@@ -103,20 +111,40 @@ def is_transparent(operation) -> bool:
     return keras_internals.is_keras_class(type(operation)) and type(operation).__name__ in _TRANSPARENT
 
 
-def find_site(path, operation, is_output):
+def is_opaque(operation) -> bool:
+    """Whether an operation is a layer whose `call` is Python code that no graph shows."""
+    if not isinstance(operation, keras.layers.Layer):
+        return False
+    if isinstance(operation, keras.layers.Lambda):
+        return True
+    own_call = not keras_internals.is_keras_class(keras_internals.owner_of_call(operation))
+    return own_call and (is_fused(operation) or activation_name(operation) is None)
+
+
+def runs_a_function(operation) -> bool:
+    """Whether an operation is an `Activation` layer with a function of no known name, such as a lambda."""
+    return (
+        isinstance(operation, keras.layers.Activation)
+        and not is_opaque(operation)
+        and activation_name(operation) not in {None, *_NAME_OF_CLASS.values()}
+    )
+
+
+def find_site(path, operation, is_output, why_closed=""):
     """The `ActivationSite` of an operation, or None if it holds no activation.
 
     Args:
         path: str, its layer path.
         operation: Keras layer or operation.
         is_output: bool, whether its activation is that of the model's output.
+        why_closed: str, why a layer that `is_opaque` could not be opened.
     """
-    fused = is_fused(operation)
-    if fused and not keras_internals.is_keras_class(keras_internals.owner_of_call(operation)):
-        return _opaque(path, operation)
+    if is_opaque(operation):
+        return _opaque(path, operation, f"{CLOSED} ({why_closed})" if why_closed else "")
     name = own_activation(operation)
     if name is None:
-        return None if fused else _opaque(path, operation)
+        return None if is_fused(operation) else _opaque(path, operation)
+    fused = is_fused(operation)
     if is_output:
         return ActivationSite(path, operation, name, fused, "the output's own activation", False)
     if name in SWAPPABLE:
@@ -124,20 +152,21 @@ def find_site(path, operation, is_output):
     return ActivationSite(path, operation, name, fused, _REASONS.get(name, "not a known activation"))
 
 
-def _opaque(path, operation):
-    """Site of a layer whose `call` is Python code that no graph shows; None if it can hold none."""
+def _opaque(path, operation, reason=""):
+    """Site of a layer or operation that runs Python code which no graph shows; None if it can hold none."""
     if not isinstance(operation, keras.layers.Layer):
-        return None
+        if type(operation).__name__ not in _CONTROL_FLOW:
+            return None
+        return ActivationSite(path, operation, "?", False, _UNSEEN["loop"], False)
     inner = {
         activation_name(part if activation_name(part) else getattr(part, "activation", None))
         for part in keras_internals.sublayers(operation)
     }
     swappable = sorted(inner & set(SWAPPABLE))
     if swappable:
-        return ActivationSite(path, operation, ", ".join(swappable), False, OPAQUE, False)
+        return ActivationSite(path, operation, ", ".join(swappable), False, reason or OPAQUE, False)
     if "softmax" in inner or isinstance(operation, keras.layers.Attention):
         return ActivationSite(path, operation, "softmax", False, _REASONS["softmax"], False)
-    if not keras_internals.is_keras_class(type(operation)) or isinstance(operation, keras.layers.Lambda):
-        reason = "a custom layer: what its call computes can't be seen"
-        return ActivationSite(path, operation, "?", False, reason, False)
+    if is_opaque(operation):
+        return ActivationSite(path, operation, "?", False, reason or _UNSEEN["layer"], False)
     return None

@@ -5,7 +5,7 @@ import dataclasses
 
 import keras
 
-from tf_learnprop.backward import keras_internals
+from tf_learnprop.backward import keras_internals, opening
 from tf_learnprop.backward.activations import (
     HEADS,
     activation_name,
@@ -13,43 +13,9 @@ from tf_learnprop.backward.activations import (
     is_transparent,
     own_activation,
 )
+from tf_learnprop.backward.opened import CannotOpen
 from tf_learnprop.backward.output_head import OutputHead
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """One call of a layer or operation. Tensors are known by their number in `ModelGraph.tensors`.
-
-    Attributes:
-        path: str, layer path of the operation.
-        operation: the Keras layer or operation; for `enters`, the nested Functional model.
-        node: Keras' node, which holds the call's arguments.
-        inputs: tuple of ints, the tensors that it takes.
-        outputs: tuple of ints, the tensors that it gives.
-        enters: bool, whether this is where a nested model takes its inputs, before its own calls.
-    """
-
-    path: str
-    operation: object
-    node: object
-    inputs: tuple
-    outputs: tuple
-    enters: bool = False
-
-    def sources(self, number):
-        """The tensors from which output `number` is made, tuple of ints."""
-        if self.enters and len(self.inputs) == len(self.outputs):
-            return (self.inputs[self.outputs.index(number)],)
-        return self.inputs
-
-    def arguments(self, values):
-        """The call's (args, kwargs) in inference mode, from a dict {number of tensor: value}."""
-        tensors = keras_internals.node_inputs(self.node)
-        given = {id(tensor): values[number] for tensor, number in zip(tensors, self.inputs, strict=True)}
-        args, kwargs = keras_internals.fill_in(self.node, given)
-        if not self.enters and keras_internals.takes_training(self.operation):
-            kwargs["training"] = False
-        return args, kwargs
+from tf_learnprop.backward.reading import Reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,17 +39,24 @@ class OutputEnd:
 class ModelGraph:
     """What the library knows of the graph of a model; nothing of the model is cloned or changed.
 
-    Nested models are opened at any depth.
+    Nested models are opened at any depth, and so are layers and models whose `call` is Python code, if it
+    runs on KerasTensors. A layer whose `call` does not stays one call.
 
     Args:
-        model: Functional or built Sequential `keras.Model`.
+        model: `keras.Model`.
+        inputs: KerasTensors in the structure of the model's inputs, for a model that defines its own `call`;
+            None for those that it was built for.
+
+    Raises:
+        ValueError: a model that can't be read.
 
     Attributes:
         model: the model.
         input: the model's inputs, KerasTensors in its own structure.
         inputs, outputs: lists of KerasTensors.
         output_names: list of str.
-        operations: list of (path, operation), each layer and operation of the model, by depth.
+        operations: list of (path, operation), each layer and operation of the model, by depth. What an
+            opened layer runs comes after it.
         calls: list of `Call`, in the order in which they run.
         tensors: list of KerasTensors, by number.
         output_structure: the model's outputs in its own structure, as numbers of tensors.
@@ -93,21 +66,30 @@ class ModelGraph:
             the shapes of `tensors` inside it may be less exact than what it computes.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, inputs=None):
+        reader = Reader()
         functional = keras_internals.functional_of(model)
         self.model = model
-        self.input = functional.input
-        self.inputs, self.outputs = list(functional.inputs), list(functional.outputs)
-        self.output_names = list(functional.output_names)
-        self.operations = list(_operations(functional))
-        self.calls, self.tensors = [], []
-        self.exact_shapes = True
-        numbers = {id(tensor): self._number(tensor) for tensor in self.inputs}
-        output_numbers = self._read(functional, numbers, "")
-        self.output_structure = keras_internals.pack_outputs(functional, output_numbers)
+        if functional:
+            self.input = functional.input
+            self.inputs, self.outputs = list(functional.inputs), list(functional.outputs)
+            self.output_names = list(functional.output_names)
+            output_numbers = reader.read_functional(functional, [*map(reader.number, self.inputs)])
+            self.output_structure = keras_internals.pack_outputs(functional, output_numbers)
+            operations = list(reader.operations(functional))
+        else:
+            self.input, opened = _open_model(model, inputs)
+            self.inputs, self.outputs = opened.inputs, opened.outputs
+            self.output_names = _names_of_outputs(opened.structure)
+            output_numbers = reader.read_opened(model, opened, [*map(reader.number, self.inputs)])
+            self.output_structure = keras.tree.pack_sequence_as(opened.structure, output_numbers)
+            operations = list(reader.operations_inside(model))
+        self.calls, self.tensors, self.exact_shapes = reader.calls, reader.tensors, reader.exact_shapes
+        self.operations = [(path, operation) for path, operation, _ in operations]
+        self._inner = [inner for _, _, inner in operations]
         self._maker = {number: k for k, call in enumerate(self.calls) for number in call.outputs}
         self.ends = [self._end(number) for number in output_numbers]
-        self.activations = self._find_activations()
+        self.activations = self._find_activations(reader)
         self._state = self._current_state()
 
     def head(self, output) -> OutputHead:
@@ -119,13 +101,34 @@ class ModelGraph:
         """What a rule file must fit: list of [path, "Class(weight shapes) activation"], by depth.
 
         Two models match if the second entries agree. Names, which Keras counts up, don't matter, nor does
-        the size of the input.
+        the size of the input. The layers and activations that opened layers run come last.
         """
+        return self._rows(inner=False) + self._rows(inner=True)
+
+    def input_config(self):
+        """The inputs of a model with its own `call` as plain values, for `input_from_config`; else empty."""
+        if keras_internals.functional_of(self.model):
+            return {}
+        specs = [[tensor.name, tensor.dtype, list(tensor.shape)] for tensor in self.inputs]
+        structure = keras.tree.pack_sequence_as(self.input, list(range(len(specs))))
+        return {"input_specs": specs, "input_structure": structure}
+
+    def structure_for(self, count):
+        """`structure`, or without what opened layers run, if that is of this length.
+
+        Rule files that were written before layers could be opened have it so.
+        """
+        outer = self._rows(inner=False)
+        return outer if len(outer) == count else self.structure
+
+    def _rows(self, inner):
         rows = []
-        for path, operation in self.operations:
+        for (path, operation), is_inner in zip(self.operations, self._inner, strict=True):
             shapes = [list(w.shape) for w in getattr(operation, "weights", [])]
             name = activation_name(getattr(operation, "activation", None) or operation)
-            rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
+            shown = name or isinstance(operation, keras.layers.Layer) or not inner
+            if is_inner == inner and shown:
+                rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
         return rows
 
     @property
@@ -146,44 +149,14 @@ class ModelGraph:
     def _current_state(self):
         """Objects that stay the same ones for as long as the model stays as it is."""
         state = [keras_internals.functional_of(self.model)]
+        if state[0] is None:
+            state += keras_internals.sublayers(self.model)
         for _, operation in self.operations:
             if isinstance(operation, keras.layers.Layer):
                 for layer in keras_internals.sublayers(operation):
-                    state += keras_internals.own_variables(layer)
+                    state += [layer, *keras_internals.own_variables(layer)]
                     state += [getattr(layer, "activation", None), getattr(layer, "quantization_mode", None)]
         return state
-
-    def _number(self, tensor):
-        self.tensors.append(tensor)
-        return len(self.tensors) - 1
-
-    def _read(self, functional, numbers, prefix):
-        """Adds the calls of a Functional model; `numbers` has those of its inputs by the tensors' `id`.
-
-        Returns:
-            list of ints, the numbers of its outputs.
-        """
-        numbers = dict(numbers)
-        for node in keras_internals.nodes(functional):
-            operation, given = node.operation, keras_internals.node_inputs(node)
-            if any(id(tensor) not in numbers for tensor in given):
-                continue  # it does not depend on the inputs alone
-            path = prefix + operation.name
-            inputs = tuple(numbers[id(tensor)] for tensor in given)
-            made = keras_internals.node_outputs(node)
-            nested = keras_internals.functional_of(operation)
-            if nested is None:
-                outputs = tuple(self._number(tensor) for tensor in made)
-                self.calls.append(Call(path, operation, node, inputs, outputs))
-            else:
-                entered = tuple(self._number(tensor) for tensor in nested.inputs)
-                self.calls.append(Call(path, nested, node, inputs, entered, enters=True))
-                built_for = [tuple(tensor.shape) for tensor in nested.inputs]
-                self.exact_shapes &= built_for == [tuple(self.tensors[k].shape) for k in inputs]
-                ids = [id(tensor) for tensor in nested.inputs]
-                outputs = self._read(nested, dict(zip(ids, entered, strict=True)), path + "/")
-            numbers.update(zip(map(id, made), outputs, strict=True))
-        return [numbers[id(tensor)] for tensor in functional.outputs]
 
     def _end(self, number):
         after, passed = [], [number]
@@ -199,7 +172,7 @@ class ModelGraph:
     def _passes_on(self, call):
         return call.enters or is_transparent(call.operation)
 
-    def _find_activations(self):
+    def _find_activations(self, reader):
         at_output = {
             id(self.calls[end.call].operation)
             for end in self.ends
@@ -207,20 +180,49 @@ class ModelGraph:
         }
         sites, seen = [], set()
         for path, operation in self.operations:
-            if id(operation) not in seen:
+            if id(operation) not in seen and not reader.is_open(operation):
                 seen.add(id(operation))
-                sites.append(find_site(path, operation, id(operation) in at_output))
+                why_closed = reader.closed.get(id(operation), "")
+                sites.append(find_site(path, operation, id(operation) in at_output, why_closed))
         return [site for site in sites if site]
 
 
-def _operations(functional, prefix=""):
-    """Yields (path, operation), nested models opened."""
-    for operation in functional.operations:
-        if isinstance(operation, keras.layers.InputLayer):
-            continue
-        path = prefix + operation.name
-        nested = keras_internals.functional_of(operation)
-        if nested:
-            yield from _operations(nested, path + "/")
-        else:
-            yield path, operation
+def input_from_config(specs, structure):
+    """KerasTensors as `ModelGraph.input`, from its `input_config`; None from None."""
+    if specs is None:
+        return None
+    tensors = [keras.KerasTensor(shape, dtype, name=name) for name, dtype, shape in specs]
+    return keras.tree.map_structure(tensors.__getitem__, structure)
+
+
+def _open_model(model, inputs):
+    """The inputs of a model that defines its own `call`, in their structure, and its `Opened`."""
+    name = f"Model '{model.name}' ({type(model).__name__})"
+    inputs = keras_internals.inputs_of(model) if inputs is None else inputs
+    if inputs is None:
+        raise ValueError(
+            f"{name} defines its own `call` and is not built, so the shape of its input is not known. Give "
+            "it: `wrap_model(model, inputs=keras.Input(shape))`, or call the model once on data."
+        )
+    if not model.built:
+        try:
+            keras_internals.build(model, inputs)
+        except Exception as error:
+            raise ValueError(
+                f"{name} can't be built for `inputs` ({opening.reason(error)}). Call the model once on data."
+            ) from error
+    try:
+        training = {"training": False} if keras_internals.takes_training(model) else {}
+        opened = opening.open_call(model, (inputs,), training)
+    except CannotOpen as error:
+        raise ValueError(
+            f"{name} defines its own `call`, which does not run on symbolic tensors ({error}). Write it with "
+            "Keras layers and `keras.ops`, or build the model as `keras.Model(inputs, outputs)`."
+        ) from error
+    return keras.tree.pack_sequence_as(inputs, opened.inputs), opened
+
+
+def _names_of_outputs(structure):
+    if isinstance(structure, dict) and len(structure) == len(keras.tree.flatten(structure)):
+        return sorted(structure)  # the order in which a dict is flattened
+    return [f"output_{k}" for k in range(len(keras.tree.flatten(structure)))]

@@ -1,11 +1,16 @@
 """The private names of Keras that this library needs, each behind a function of its own.
 
 They are `Functional._nodes_by_depth`, `._standardize_inputs`, `._outputs_struct`, `Sequential._functional`,
-`Node.arguments`, `.is_input`, `.input_tensors` and `.outputs`, `Layer._flatten_layers`,
-`._call_has_training_arg`, `._trainable_variables` and `._non_trainable_variables`. No other file uses one.
+`Node.arguments`, `.is_input`, `.input_tensors` and `.outputs`, `KerasTensor._keras_history` and
+`._keras_mask`, `Operation._inbound_nodes` and `._outbound_nodes`, `SymbolicArguments`,
+`Layer._flatten_layers`, `._call_has_training_arg`, `._trainable_variables` and `._non_trainable_variables`.
+No other file uses one.
 """
 
+import contextlib
+
 import keras
+from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 
 def is_keras_class(cls) -> bool:
@@ -63,6 +68,23 @@ def standardize_inputs(functional, inputs):
     return keras.tree.flatten(functional._standardize_inputs(inputs))
 
 
+def inputs_of(model):
+    """New KerasTensors for the inputs that a model with its own `call` was built for, or None."""
+    if hasattr(model, "_nodes_by_depth"):
+        return model.input
+    config = model.get_build_config() if model.built else None
+    shapes = (config or {}).get("input_shape")
+    if shapes is None:
+        return None
+    return keras.tree.map_shape_structure(lambda shape: keras.KerasTensor((None, *shape[1:])), shapes)
+
+
+def build(model, inputs):
+    """Builds a model for symbolic inputs."""
+    with untouched(model):
+        model(inputs)
+
+
 def pack_outputs(functional, values):
     """A flat list of values in the structure in which a Functional model gives its outputs."""
     packed = keras.tree.pack_sequence_as(functional._outputs_struct, values)
@@ -82,3 +104,100 @@ def takes_training(operation) -> bool:
 def own_variables(layer):
     """Variables that a layer itself holds, a new list."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def is_quantized(layer) -> bool:
+    """Whether a layer computes with quantized weights."""
+    return getattr(layer, "quantization_mode", None) is not None
+
+
+def mask_of(tensor):
+    """The mask that Keras attached to a tensor, or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def symbolic_arguments(*args, **kwargs):
+    """Arguments of a call, as a node holds them."""
+    return SymbolicArguments(*args, **kwargs)
+
+
+def node_arguments(node):
+    """Arguments of a node's call, (args, kwargs), with KerasTensors."""
+    return node.arguments.args, node.arguments.kwargs
+
+
+def nodes_before(tensors):
+    """The nodes from which KerasTensors are made, each after those that it depends on."""
+    found, done = [], set()
+    stack = [_maker(tensor) for tensor in reversed(tensors)]
+    while stack:
+        node = stack[-1]
+        if node is None or id(node) in done:
+            stack.pop()
+            continue
+        makers = [_maker(tensor) for tensor in node.input_tensors]
+        waiting = [maker for maker in makers if maker is not None and id(maker) not in done]
+        if waiting:
+            stack += reversed(waiting)
+        else:
+            found.append(stack.pop())
+            done.add(id(node))
+    return found
+
+
+def _maker(tensor):
+    history = getattr(tensor, "_keras_history", None)
+    if history is None or history.operation is None:
+        return None
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def forget(node):
+    """Takes a node out of the lists of the operations that it joins."""
+    makers = [tensor._keras_history.operation for tensor in node.input_tensors]
+    lists = [node.operation._inbound_nodes]
+    lists += [maker._outbound_nodes for maker in makers if maker is not None]
+    for nodes_of_operation in lists:
+        if node in nodes_of_operation:
+            nodes_of_operation.remove(node)
+
+
+def twin(operation, **changes):
+    """A second object with the attributes of an operation and the same weights, but for some changes."""
+    copy = object.__new__(type(operation))
+    copy.__dict__.update(operation.__dict__, _inbound_nodes=[], _outbound_nodes=[])
+    copy.__dict__.update(changes)
+    return copy
+
+
+def settings(operation):
+    """The attributes of a bare operation, without those that every operation has; none of a layer."""
+    if isinstance(operation, keras.layers.Layer):
+        return {}
+    common = {*vars(keras.Operation(name="any")), "_auto_config"}
+    return {name: value for name, value in vars(operation).items() if name not in common}
+
+
+def map_attributes(layer, function):
+    """Replaces the attributes of a layer by what a function makes of them, but for Keras' own lists."""
+    attributes = vars(layer)
+    for name in attributes.keys() - {"_trainable_variables", "_non_trainable_variables"}:
+        attributes[name] = function(attributes[name])
+
+
+@contextlib.contextmanager
+def untouched(layer):
+    """After the block, a layer and all inside it are as they were, whatever symbolic calls left in them."""
+    before = [
+        (part, part.built, dict(vars(part)), list(part._inbound_nodes), list(part._outbound_nodes))
+        for part in sublayers(layer)
+    ]
+    try:
+        yield
+    finally:
+        for part, built, attributes, inbound, outbound in before:
+            part._inbound_nodes[:], part._outbound_nodes[:] = inbound, outbound
+            if built:  # a layer that a call has just built stays so
+                for name in vars(part).keys() - attributes.keys():
+                    del vars(part)[name]
+                vars(part).update(attributes)

@@ -64,8 +64,7 @@ class GraphRunner:
             `Trace`.
         """
         graph, trace, logits = self.graph, Trace(), None
-        model_inputs = keras_internals.standardize_inputs(keras_internals.functional_of(graph.model), inputs)
-        values = dict(enumerate(model_inputs))
+        values = dict(enumerate(self._standardized(inputs)))
         for number, call in enumerate(graph.calls):
             args, kwargs = call.arguments(values)
             if call.enters:
@@ -86,6 +85,14 @@ class GraphRunner:
         output = keras.tree.flatten(trace.outputs)[self.output]
         trace.logits = tf.cast(output if logits is None else logits, tf.float32)
         return trace
+
+    def _standardized(self, inputs):
+        """The inputs as the model takes them, a flat list."""
+        functional = keras_internals.functional_of(self.graph.model)
+        if functional:
+            return keras_internals.standardize_inputs(functional, inputs)
+        flat = keras.tree.flatten(inputs)
+        return [tf.cast(x, t.dtype) for x, t in zip(flat, self.graph.inputs, strict=True)]
 
     def _run(self, call, args, kwargs, with_rules, watch, trace):
         operation = call.operation
@@ -146,6 +153,4 @@ def _twin(layer, **changes):
     The user's layer itself is never touched, not even for the time of a call, so that other threads
     may use it.
     """
-    twin = object.__new__(type(layer))
-    twin.__dict__.update(layer.__dict__, activity_regularizer=None, **changes)
-    return twin
+    return keras_internals.twin(layer, activity_regularizer=None, **changes)

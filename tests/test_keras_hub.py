@@ -1,0 +1,107 @@
+"""Every family of image classifiers in KerasHub, with a tiny backbone and random weights."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_learnprop as tlp
+
+pytest.importorskip("keras_hub", reason="install tf-learnprop[keras-hub] to run this test")
+
+import hub_models  # noqa: E402
+
+#: Numbers of swapped activations and of attentions by family.
+EXPECTED = {
+    "CSPNet": (9, 0),
+    "DeiT": (2, 2),
+    "DenseNet": (9, 0),
+    "EfficientNet": (5, 0),
+    "HGNetV2": (12, 0),
+    "MiT": (2, 2),
+    "MobileNet": (10, 0),
+    "MobileNetV5": (7, 0),
+    "ResNet": (5, 0),
+    "SwinTransformer": (3, 3),
+    "VGG": (5, 0),
+    "ViT": (2, 2),
+    "Xception": (4, 0),
+}
+pytestmark = pytest.mark.filterwarnings("ignore:No activation of model:UserWarning")
+
+
+def classifier(family, **settings):
+    model = hub_models.classifier(family, **settings)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.path.endswith(("kernel", "embeddings", "class_token")):
+            weight.assign(rng.normal(scale=0.5 / max(weight.shape[-1], 4) ** 0.5, size=weight.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(1).uniform(size=(3, *hub_models.IMAGE)).astype("float32")
+
+
+def test_all_families_are_here():
+    import keras_hub
+
+    classifiers = {name for name in dir(keras_hub.models) if name.endswith("ImageClassifier")}
+    known = {f"{family}ImageClassifier" for family in EXPECTED}
+    assert known <= classifiers
+    assert EXPECTED.keys() == hub_models.FAMILIES.keys()
+
+
+@pytest.mark.parametrize("family", EXPECTED)
+def test_family(family, images):
+    model = classifier(family)
+    config = model.get_config()
+    outputs = {layer.name: layer.output for layer in model.layers}
+    wrapped = tlp.wrap_model(model, "universal")
+    coverage = wrapped.coverage
+    attentions = sum(row.reason == "attention weights" for row in coverage)
+    assert (len(coverage.swapped), attentions) == EXPECTED[family]
+    assert not any("can't be opened" in row.reason for row in coverage)
+    expected = np.asarray(model(images))
+    np.testing.assert_allclose(wrapped(images), expected, atol=1e-6 * abs(expected).max())
+    maps = wrapped.explain(images)
+    assert maps.shape == (3, hub_models.SIDE, hub_models.SIDE) and np.isfinite(maps).all()
+    assert str(model.get_config()) == str(config)
+    assert all(layer.output is outputs[layer.name] for layer in model.layers)
+
+
+@pytest.mark.parametrize("family", ["ViT", "SwinTransformer"])
+def test_gradient_is_that_of_the_source(family, images):
+    model = classifier(family, activation=None)
+    signal = tlp.wrap_model(model, "gradient").input_signal(images, targets=1)
+    x = tf.constant(images)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        score = tf.reduce_sum(model(x, training=False)[:, 1])
+    expected = tape.gradient(score, x).numpy()
+    np.testing.assert_allclose(signal, expected, atol=1e-5 * abs(expected).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["MobileNet", "ViT"])
+def test_trains_saves_and_loads(family, images, tmp_path):
+    wrapped = tlp.wrap_model(classifier(family))
+    wrapped.compile()
+    wrapped.fit(images, verbose=0)
+    maps = wrapped.explain(images)
+    wrapped.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.explain(images), maps, atol=1e-5 * abs(maps).max())
+    served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
+    ours = served(tf.constant(images))["attributions"]
+    np.testing.assert_allclose(ours, maps, atol=1e-5 * abs(maps).max())
+
+
+@pytest.mark.parametrize("family", ["MobileNet", "SwinTransformer"])
+def test_mixed_precision(family, images):
+    model = classifier(family, dtype="mixed_float16")
+    wrapped = tlp.wrap_model(model)
+    ours, theirs = wrapped(images), model(images)
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)

@@ -1,0 +1,91 @@
+"""What an opened layer runs, as steps like the nodes of a Functional model."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop.backward import keras_internals
+
+
+class CannotOpen(Exception):
+    """A layer whose `call` does not run on KerasTensors alone. The message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One operation that an opened layer runs, with the attributes of a Keras node.
+
+    Attributes:
+        operation: Keras layer or operation.
+        arguments: Keras' symbolic arguments.
+        outputs: list of KerasTensors.
+    """
+
+    operation: object
+    arguments: object
+    outputs: list
+
+    @property
+    def input_tensors(self):
+        """The KerasTensors among the arguments, in order."""
+        return self.arguments.keras_tensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """What the `call` of a layer runs.
+
+    Attributes:
+        inputs: list of KerasTensors, stand-ins for those among the arguments of the call.
+        steps: list of `Step`, in an order in which they can run.
+        outputs: list of KerasTensors.
+        structure: the layer's outputs in its own structure, KerasTensors.
+    """
+
+    inputs: list
+    steps: list
+    outputs: list
+    structure: object
+
+
+class Constants(keras.Operation):
+    """The values that an opened layer computes without its inputs: weights, and what is made of them.
+
+    Args:
+        function: TensorFlow function without arguments, which returns a list of tensors.
+    """
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self):
+        return self.function()
+
+
+class BatchSize(keras.Operation):
+    """The number of samples in a batch times a fraction, int32 scalar."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, x):
+        return tf.shape(x)[0] * self.factor.numerator // self.factor.denominator
+
+
+class WithAttributes(keras.Operation):
+    """An operation, some attributes of which are tensors: `Reshape` to the size of the batch, for example."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.operation = operation
+
+    def call(self, attributes, *args, **kwargs):
+        return keras_internals.twin(self.operation, **attributes).call(*args, **kwargs)
+
+
+def make_step(operation, args, kwargs, outputs):
+    """A `Step` of an operation, with its arguments and outputs as KerasTensors."""
+    return Step(operation, keras_internals.symbolic_arguments(*args, **kwargs), outputs)

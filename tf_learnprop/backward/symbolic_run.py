@@ -1,0 +1,165 @@
+"""`SymbolicRun`: runs the `call` of a layer on KerasTensors and records what it does."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop.backward import keras_internals
+from tf_learnprop.backward.activations import is_opaque
+from tf_learnprop.backward.opened import CannotOpen, Constants, Opened, WithAttributes, make_step
+
+
+class SymbolicRun:
+    """One run of a layer's `call` on KerasTensors.
+
+    Args:
+        layer: built Keras layer or model.
+        args: tuple, the arguments of the call, with KerasTensors.
+        kwargs: dict, those by keyword.
+        batch_size: int or None, the size of the batch in the run, where it is free.
+    """
+
+    def __init__(self, layer, args, kwargs, batch_size=None):
+        self.inputs, self.nodes, self.steps, self.outputs, self.structure = [], [], [], [], None
+        self._constants = {}  # {id of a leaf: (leaf, KerasTensor, value)}
+        self._nothing = []  # KerasTensors where a layer returns None
+
+        def stand_in(leaf):
+            if not isinstance(leaf, keras.KerasTensor):
+                return leaf
+            shape = leaf.shape
+            if batch_size and shape and shape[0] is None:
+                shape = (batch_size, *shape[1:])
+            self.inputs.append(keras.KerasTensor(shape, leaf.dtype, name=leaf.name))
+            return self.inputs[-1]
+
+        args, kwargs = keras.tree.map_structure(stand_in, (args, kwargs))
+        twin = keras_internals.twin(layer)
+
+        def symbolic_call(*args, **kwargs):
+            # Keras calls this within the scopes of the layer, which cast the weights that it reads.
+            keras_internals.map_attributes(twin, self._symbolic_weights)
+            self.structure = twin.call(*args, **kwargs)
+            self._read()
+            return self.structure
+
+        vars(twin)["symbolic_call"] = symbolic_call
+
+        def values():
+            with self._nones_as_tensors(layer):
+                twin(*args, **kwargs)
+            return [value for _, _, value in self._constants.values()]
+
+        self.function = tf.function(values, autograph=False).get_concrete_function()
+
+    @contextlib.contextmanager
+    def _nones_as_tensors(self, layer):
+        """Lets layers inside `layer` return None beside tensors, which a Keras node can't hold."""
+        parts = [part for part in keras_internals.sublayers(layer)[1:] if is_opaque(part)]
+
+        def stand_in(leaf):
+            if leaf is None:
+                self._nothing.append(keras.KerasTensor(()))
+            return self._nothing[-1] if leaf is None else leaf
+
+        def with_stand_ins(symbolic_call):
+            return lambda *args, **kwargs: keras.tree.map_structure(stand_in, symbolic_call(*args, **kwargs))
+
+        for part in parts:
+            vars(part)["symbolic_call"] = with_stand_ins(part.symbolic_call)
+        try:
+            yield
+        finally:
+            for part in parts:
+                del vars(part)["symbolic_call"]
+
+    @property
+    def constants(self):
+        """The KerasTensors that `function` returns the values of."""
+        return [symbol for _, symbol, _ in self._constants.values()]
+
+    def _symbolic_weights(self, value):
+        """An attribute of the layer with KerasTensors in place of variables, alone or in a list."""
+        if isinstance(value, keras.Variable):
+            return self._constant(value)
+        if isinstance(value, (list, tuple)) and value and all(isinstance(v, keras.Variable) for v in value):
+            return [self._constant(v) for v in value]
+        return value
+
+    def _constant(self, leaf):
+        """The KerasTensor that stands for a variable or tensor that does not depend on the inputs."""
+        if id(leaf) not in self._constants:
+            value = tf.identity(leaf.value if isinstance(leaf, keras.Variable) else leaf)
+            self._constants[id(leaf)] = leaf, keras.KerasTensor(value.shape, value.dtype.name), value
+        return self._constants[id(leaf)][1]
+
+    def _read(self):
+        self.structure = keras.tree.map_structure(
+            lambda leaf: self._symbolic(tf.zeros(()) if leaf is None else leaf), self.structure
+        )
+        self.outputs = keras.tree.flatten(self.structure)
+        if not all(isinstance(tensor, keras.KerasTensor) for tensor in self.outputs):
+            raise CannotOpen("it returns other things than tensors")
+        self.nodes = keras_internals.nodes_before(self.outputs)
+        taken = self.outputs + [tensor for node in self.nodes for tensor in node.input_tensors]
+        if {*map(id, taken)} & {*map(id, self._nothing)}:
+            raise CannotOpen("it uses what a layer inside it returns as None")
+        for node in self.nodes:
+            keras_internals.forget(node)
+        for node in self.nodes:
+            if node.is_input:
+                raise CannotOpen("it uses a tensor of another model")
+            args, kwargs = keras_internals.node_arguments(node)
+            if keras_internals.functional_of(node.operation) and kwargs.get("training"):
+                raise CannotOpen(f"it runs '{node.operation.name}' in training mode")
+            args, kwargs = keras.tree.map_structure(self._symbolic, (args, kwargs))
+            attributes = (
+                {}
+                if isinstance(node.operation, keras.layers.Layer)
+                else keras_internals.settings(node.operation)
+            )
+            symbolic = keras.tree.map_structure(self._symbolic, attributes)
+            changed = {name: symbolic[name] for name in symbolic if _holds_tensors(symbolic[name])}
+            self.steps.append((node, args, kwargs, changed))
+        self._keep_used_constants()
+
+    def _keep_used_constants(self):
+        used = [self.outputs, [step[1:] for step in self.steps]]
+        ids = {id(leaf) for leaf in keras.tree.flatten(used)}
+        self._constants = {key: kept for key, kept in self._constants.items() if id(kept[1]) in ids}
+
+    def _symbolic(self, leaf):
+        return self._constant(leaf) if isinstance(leaf, (keras.Variable, tf.Tensor)) else leaf
+
+    def opened(self, replace=lambda tensor: tensor, batch_attributes=None, more_steps=()):
+        """The `Opened`.
+
+        Args:
+            replace: function from a KerasTensor of this run to the one that takes its place.
+            batch_attributes: dict {number of step: attributes that depend on the batch}.
+            more_steps: steps that these attributes need.
+        """
+
+        def fill(structure):
+            return keras.tree.map_structure(
+                lambda leaf: replace(leaf) if isinstance(leaf, keras.KerasTensor) else leaf, structure
+            )
+
+        steps = []
+        if self.constants:
+            steps.append(make_step(Constants(self.function), (), {}, self.constants))
+        steps += more_steps
+        for k, (node, args, kwargs, attributes) in enumerate(self.steps):
+            operation, outputs = node.operation, [replace(tensor) for tensor in node.outputs]
+            args, kwargs, attributes = fill((args, kwargs, attributes))
+            attributes = {**attributes, **(batch_attributes or {}).get(k, {})}
+            if attributes:
+                operation, args = WithAttributes(operation), (attributes, *args)
+            steps.append(make_step(operation, args, kwargs, outputs))
+        structure = fill(self.structure)
+        return Opened([*map(replace, self.inputs)], steps, keras.tree.flatten(structure), structure)
+
+
+def _holds_tensors(structure):
+    return any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(structure))
