@@ -22,11 +22,7 @@ SUFFIXES = [".keras", ".weights.h5"]
 
 @pytest.fixture(scope="module")
 def wrapped():
-    wrapped = tlp.wrap_model(toys.small_cnn(), "channel_mixing")
-    generator = toys.rng(0)
-    for variable in wrapped.rule_set.weights:
-        variable.assign_add(0.1 * generator.normal(size=variable.shape).astype("float32"))
-    return wrapped
+    return toys.jolt(tlp.wrap_model(toys.small_cnn(), "channel_mixing"))
 
 
 @pytest.fixture(scope="module")

@@ -54,14 +54,6 @@ class Unregistered(tlp.rules.GradientRule):
     pass
 
 
-def jolt(wrapped, seed=0):
-    """Moves every weight of the rules and the readout away from its start."""
-    generator = toys.rng(seed)
-    for variable in wrapped.rule_set.weights:
-        variable.assign_add(0.1 * generator.normal(size=variable.shape).astype("float32"))
-    return wrapped
-
-
 def maps(wrapped):
     """The maps of the images, without the time to trace `explain`."""
     return wrapped.attributor.maps(tf.constant(IMAGES)).numpy()
@@ -74,7 +66,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def wrapped(model):
-    return jolt(tlp.wrap_model(model, "channel_mixing"))
+    return toys.jolt(tlp.wrap_model(model, "channel_mixing"))
 
 
 @pytest.fixture(params=SUFFIXES)
@@ -102,7 +94,7 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize("rule", ["gradient", "guided_backprop", "relevance"])
     def test_every_kind_of_rule(self, rule, model, tmp_path):
-        wrapped = jolt(tlp.wrap_model(model, rule))
+        wrapped = toys.jolt(tlp.wrap_model(model, rule))
         wrapped.save_rules(tmp_path / "a.keras")
         again = tlp.wrap_model(model, tmp_path / "a.keras")
         assert [type(rule) for rule in again.rule_set.rules] == [
@@ -139,7 +131,7 @@ class TestRoundTrip:
         x = relu(keras.layers.Conv2D(4, 3, padding="same")(x))
         x = keras.layers.Conv2D(4, 3, activation="relu")(x)
         model = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
-        wrapped = jolt(tlp.wrap_model(model))
+        wrapped = toys.jolt(tlp.wrap_model(model))
         assert wrapped.rule_set.read == [-1, 0, 1, 2] and len(wrapped.rule_set.rules) == 2
         wrapped.save_rules(tmp_path / "a.weights.h5")
         np.testing.assert_array_equal(maps(tlp.wrap_model(model, tmp_path / "a.weights.h5")), maps(wrapped))
@@ -153,7 +145,7 @@ class TestRoundTrip:
         image = keras.Input((16, 16, 3))
         x = keras.layers.GlobalAveragePooling2D()(nested(nested(image)))
         model = keras.Model(image, keras.layers.Dense(2)(x))
-        wrapped = jolt(tlp.wrap_model(model))
+        wrapped = toys.jolt(tlp.wrap_model(model))
         assert wrapped.rule_set.read == [-1, 0, 1]
         wrapped.save_rules(tmp_path / "a.keras")
         np.testing.assert_array_equal(maps(tlp.wrap_model(model, tmp_path / "a.keras")), maps(wrapped))
@@ -377,7 +369,7 @@ class TestMalice:
 
 class TestSave:
     def test_replaces_a_file(self, path, model):
-        other = jolt(tlp.wrap_model(model, "relevance"), seed=5)
+        other = toys.jolt(tlp.wrap_model(model, "relevance"), seed=5)
         other.save_rules(path)
         again = tlp.wrap_model(model, path)
         np.testing.assert_array_equal(maps(again), maps(other))
@@ -447,7 +439,7 @@ class TestLoadRules:
 
     @pytest.mark.parametrize("fraction", [0.5, 0.95])
     def test_a_damaged_file_changes_nothing(self, path, model, fraction):
-        other = jolt(tlp.wrap_model(model, "channel_mixing"), seed=3)
+        other = toys.jolt(tlp.wrap_model(model, "channel_mixing"), seed=3)
         before = other.rule_set.get_weights()
         content = path.read_bytes()
         path.write_bytes(content[: int(fraction * len(content))])
@@ -457,7 +449,7 @@ class TestLoadRules:
             np.testing.assert_array_equal(one, value)
 
     def test_lost_weights_change_nothing(self, h5_path, model):
-        other = jolt(tlp.wrap_model(model, "channel_mixing"), seed=3)
+        other = toys.jolt(tlp.wrap_model(model, "channel_mixing"), seed=3)
         before = other.rule_set.get_weights()
         with h5py.File(h5_path, "r+") as file:
             del file["layers/multi_layer_readout/vars/0"]

@@ -11,6 +11,7 @@ import models
 import numpy as np
 import pytest
 import tensorflow as tf
+from closeness import assert_close, assert_same_outputs
 from keras import layers
 from models import CASES
 
@@ -40,25 +41,6 @@ class Wrapped:
 def subject(request):
     keras.utils.set_random_seed(0)
     return Wrapped(CASES[request.param])
-
-
-def assert_same_outputs(ours, theirs):
-    keras.tree.assert_same_structure(ours, theirs)
-    for a, b in zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True):
-        assert a.dtype == b.dtype
-        a, b = (tf.cast(t, tf.float32).numpy() for t in (a, b))
-        assert a.shape == b.shape and np.isfinite(b).all()
-        assert np.ptp(b, 0).max() > 1e-4  # the samples differ, or the test could not fail
-        assert abs(a - b).max() <= 1e-5 * abs(b).max()
-
-
-def assert_close(ours, theirs, tolerance=1e-5):
-    """Equal up to a fraction of the largest value, which must not be next to nothing."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape and np.isfinite(ours).all()
-    scale = abs(theirs).max()
-    assert scale > 1e-6
-    assert abs(ours - theirs).max() <= tolerance * scale
 
 
 class TestEveryKindOfModel:
@@ -436,60 +418,6 @@ class TestChoice:
         assert_same_outputs(wrapped(x), model(x))
         trace = wrapped.attributor.runner(x)
         assert [path for path, _ in trace.activations] == ["first/shared"] * 2
-
-
-class TestCoverage:
-    def test_rows_and_table(self):
-        keras.utils.clear_session()
-        model = CASES["squeeze_excite"].build("softmax")
-        coverage = tlp.wrap_model(model).coverage
-        assert len(coverage) == 4 and coverage.swapped == ["conv2d", "squeeze"]
-        conv, squeeze, excite, head = coverage
-        assert (conv.layer, conv.activation, conv.swapped) == ("Conv2D", "silu", True)
-        assert (excite.layer, excite.rule, excite.reason) == ("Conv2D", "", "a gate")
-        lines = str(coverage).splitlines()
-        assert lines[0].split() == ["layer", "class", "activation", "swapped", "rule", "/", "reason"]
-        assert lines[3].split() == ["excite", "Conv2D", "sigmoid", "no", "a", "gate"]
-        assert lines[-1] == (
-            "2 of 4 activations swapped (1 left alone: a gate; 1 left alone: the output's own activation)"
-        )
-        assert repr(coverage) == str(coverage)
-        starts = {
-            line.index(word) for line, word in zip(lines, ("class", *["Conv2D"] * 3, "Dense"), strict=False)
-        }
-        assert len(starts) == 1  # the columns are aligned
-
-    def test_bare_operations_and_nested_paths(self):
-        inputs, inner = models.image(), models.image()
-        block = keras.Model(inner, keras.ops.relu(layers.Conv2D(2, 3)(inner)), name="block")
-        outer = models.image()
-        trunk = keras.Model(outer, layers.Conv2D(2, 1, activation="relu", name="c")(block(outer)), name="t")
-        model = keras.Model(inputs, models.dense_head(trunk(inputs), None))
-        coverage = tlp.wrap_model(model).coverage
-        bare, conv = coverage
-        assert bare.path.startswith("t/block/relu") and bare.layer == "Relu"
-        assert (conv.path, conv.layer) == ("t/c", "Conv2D")
-
-    def test_attention(self):
-        coverage = tlp.wrap_model(CASES["attention"].build(None)).coverage
-        rows = {row.layer: (row.activation, row.reason) for row in coverage if not row.swapped}
-        assert rows == {
-            "MultiHeadAttention": ("softmax", "attention weights"),
-            "Attention": ("softmax", "attention weights"),
-        }
-
-    def test_custom_layer_is_reported(self):
-        class Scale(layers.Layer):
-            def call(self, x):
-                return keras.ops.relu(x) * 2.0
-
-        inputs = models.image()
-        x = Scale(name="mine")(layers.Conv2D(3, 3, activation="relu")(inputs))
-        x = layers.Lambda(lambda x: x + 1.0)(x)
-        coverage = tlp.wrap_model(keras.Model(inputs, models.dense_head(x, None))).coverage
-        assert [row.swapped for row in coverage] == [True, False, False]
-        assert (coverage[1].path, coverage[1].activation) == ("mine", "?")
-        assert coverage[1].reason == "a custom layer: what its call computes can't be seen"
 
     def test_channel_mixing_needs_one_number_of_channels(self):
         """One rule stands behind a layer wherever it is used, and this one has weights by channel."""

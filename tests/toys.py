@@ -10,8 +10,20 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
+def normal(*shape, seed=0):
+    return rng(seed).normal(size=shape).astype(np.float32)
+
+
 def images(count, shape=(SIDE, SIDE, 3), seed=0):
-    return rng(seed).normal(size=(count, *shape)).astype(np.float32)
+    return normal(count, *shape, seed=seed)
+
+
+def jolt(wrapped, seed=0):
+    """Moves every weight of the rules and the readout away from its start, as training would."""
+    generator = rng(seed)
+    for variable in wrapped.rule_set.weights:
+        variable.assign_add(0.1 * generator.normal(size=variable.shape).astype("float32"))
+    return wrapped
 
 
 def small_cnn(classes=4, shape=(SIDE, SIDE, 3), activation="softmax"):

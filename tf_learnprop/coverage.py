@@ -8,7 +8,7 @@ from tf_learnprop.backward import probing, readouts, rules
 from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import RuleSet
 
-#: Reason of a swapped activation that keeps its gradient in a model with learned rules.
+#: Reason of a swapped activation that keeps its gradient as a rule there would have no effect.
 _NOT_REACHED = "keeps its gradient: the backward pass ends after it"
 
 
@@ -43,14 +43,18 @@ class Coverage(abc.Sequence):
     Args:
         graph: `ModelGraph` of the source model.
         rule_set: its `RuleSet`.
+        output: int, index of the output that is explained.
+        explained_input: int, index of the input that is explained.
     """
 
-    def __init__(self, graph: ModelGraph, rule_set: RuleSet):
+    def __init__(self, graph: ModelGraph, rule_set: RuleSet, output: int = 0, explained_input: int = 0):
         calls = probing.activation_calls(graph, rule_set.paths)
         read = {calls[position][0] for position in rule_set.read if position != readouts.INPUT}
         self.reads_input = rule_set.readout.reads_input or readouts.INPUT in rule_set.read
         rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
-        any_learned = any(rule.weights for rule in rule_set.rules)
+        reached = probing.reached_paths(
+            graph, rule_set.paths, rule_set.read, output, explained_input, rule_set.readout.reads_input
+        )
         self._rows = []
         for site in graph.activations:
             rule = rule_of.get(site.path)
@@ -58,7 +62,9 @@ class Coverage(abc.Sequence):
                 fate = {"swapped": False, "reason": site.skip_reason or "not selected"}
             else:
                 fate = {"swapped": True, "rule": type(rule).__name__, "learned": bool(rule.weights)}
-                if any_learned and isinstance(rule, rules.GradientRule):
+                # Without anything to train, the gradient is what was asked for.
+                idle = bool(rule_set.weights) and site.path not in reached
+                if idle and isinstance(rule, rules.GradientRule):
                     fate["reason"] = _NOT_REACHED
             fate["read"] = site.path in read
             self._rows.append(Row(site.path, site.layer_class, site.activation, **fate))
@@ -82,9 +88,13 @@ class Coverage(abc.Sequence):
     def summary(self) -> str:
         """One line: how many activations are swapped, what their rules are, and why the others have none."""
         swapped = [row for row in self if row.swapped]
-        kept = sum(row.reason == _NOT_REACHED for row in swapped)
+        learned = sum(row.learned for row in swapped)
+        plain = sum(row.rule == rules.GradientRule.__name__ for row in swapped)
+        kept = any(row.reason == _NOT_REACHED for row in swapped)
         left = collections.Counter(row.reason for row in self if not row.swapped)
-        notes = [f"{len(swapped) - kept} with learned rules, {kept} with the plain gradient"] * bool(kept)
+        notes = []
+        if kept or (learned and plain):
+            notes.append(f"{learned} with learned rules, {plain} with the plain gradient")
         notes += [f"{count} left alone: {reason}" for reason, count in left.items()]
         text = f"{len(swapped)} of {len(self)} activations swapped"
         return f"{text} ({'; '.join(notes)})" if notes else text

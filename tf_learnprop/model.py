@@ -276,16 +276,18 @@ class PropagationModel(keras.Model):
             # After a failed step, the remaining steps of the same execution must not be taken.
             enabled=tf.math.is_finite(self._trackers["loss"].result()),
         )
-        if not tf.executing_eagerly():
-            tracing.release_custom_gradients(tf.compat.v1.get_default_graph())
         return self._report(losses)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs = self._inputs_of(data)
-        return self._report(self.attributor.guidance(inputs, self.objective, training=False))
+        losses = self.attributor.guidance(inputs, self.objective, training=False)
+        tracing.release_custom_gradients()
+        return self._report(losses)
 
     def predict_step(self, data: Any) -> Any:
-        return self(self._inputs_of(data))
+        outputs = self(self._inputs_of(data))
+        tracing.release_custom_gradients()
+        return outputs
 
     def _inputs_of(self, data):
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -326,7 +328,7 @@ class PropagationModel(keras.Model):
     def coverage(self) -> Coverage:
         """`Coverage`: lists each activation of the source model, whether it is swapped, and why not."""
         self._follow_source()
-        return Coverage(self.graph, self.rule_set)
+        return Coverage(self.graph, self.rule_set, self.output_index, self.input_index)
 
     @property
     def read_shapes(self) -> list[tuple[int | None, ...]]:

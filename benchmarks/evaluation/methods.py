@@ -38,7 +38,7 @@ class Method(NamedTuple):
         name: str.
         passes: int, runs of the model for an image, a forward one and a backward one counted once each.
         explain: function from (images float32 `[n, h, w, c]`, targets int `[n]`) to raw attributions.
-        variants: `Variant`s, of which the best is taken.
+        variants: `Variant`s; the best one is used.
         note: str, what a reader must know.
         source: str, the package that the method comes from; "" for one of the baselines here.
     """
@@ -57,7 +57,7 @@ def methods(model, *, spread, rise_masks=1000, sobol_designs=32, seed=0):
     Args:
         model: `keras.Model` from images `[n, h, w, c]` to logits, without nested models (xplique sees
             none of their layers).
-        spread: float, largest minus smallest value of the images, of which SmoothGrad's noise is 15 %.
+        spread: float, largest minus smallest value of the images; SmoothGrad's noise is 15 % of it.
         rise_masks: int.
         sobol_designs: int, a power of two.
         seed: int.

@@ -12,10 +12,6 @@ import tf_learnprop as tlp
 from tf_learnprop.backward.layers import RuleActivation
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def phi(x):
     return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
 
@@ -42,7 +38,7 @@ DERIVATIVES = {
     ),
     "elu": (layers.ELU(0.7), lambda x: np.where(x > 0, 1.0, 0.7 * np.exp(x))),
     "selu": ("selu", lambda x: SELU_SCALE * np.where(x > 0, 1.0, SELU_ALPHA * np.exp(x))),
-    "silu": ("silu", lambda x: sigmoid(x) * (1 + x * (1 - sigmoid(x)))),
+    "silu": ("silu", lambda x: special.expit(x) * (1 + x * (1 - special.expit(x)))),
     "gelu": ("gelu", lambda x: Phi(x) + x * phi(x)),
     "hard_silu": (
         "hard_silu",
@@ -50,9 +46,9 @@ DERIVATIVES = {
     ),
     "mish": (
         "mish",
-        lambda x: _tanh_softplus(x) + x * (1 - _tanh_softplus(x) ** 2) * sigmoid(x),
+        lambda x: _tanh_softplus(x) + x * (1 - _tanh_softplus(x) ** 2) * special.expit(x),
     ),
-    "softplus": ("softplus", sigmoid),
+    "softplus": ("softplus", special.expit),
     "tanh": ("tanh", lambda x: 1 - np.tanh(x) ** 2),
     "prelu": (
         layers.PReLU(alpha_initializer=keras.initializers.Constant(0.4)),

@@ -2,12 +2,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import toys
 
 from tf_learnprop.backward import readouts
-
-
-def draw(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def slow_to_image(one, size, blur):
@@ -61,7 +58,7 @@ class TestInputReadout:
     @pytest.mark.parametrize("shape", [(9,), (8, 6), (5, 4, 6)])
     @pytest.mark.parametrize("blur", [0.0, 0.1])
     def test_is_the_slow_loop(self, shape, blur):
-        image, signal = draw(2, *shape, 3), draw(2, *shape, 3, seed=1)
+        image, signal = toys.normal(2, *shape, 3), toys.normal(2, *shape, 3, seed=1)
         maps = readouts.InputReadout(blur)(tf.constant(image), tf.constant(signal), [], [])
         for index in range(2):
             relevance = sum(image[index, ..., c] * signal[index, ..., c] for c in range(3))
@@ -69,7 +66,7 @@ class TestInputReadout:
             np.testing.assert_allclose(maps[index], expected, atol=1e-5)
 
     def test_features_are_gradient_times_input(self):
-        image, signal = draw(3, 5), draw(3, 5, seed=1)
+        image, signal = toys.normal(3, 5), toys.normal(3, 5, seed=1)
         maps = readouts.InputReadout()(tf.constant(image), tf.constant(signal), [], [])
         np.testing.assert_allclose(maps, image * signal, rtol=1e-6)
 
@@ -90,9 +87,9 @@ class TestMultiLayerReadout:
     )
     @pytest.mark.parametrize(("blur", "focus"), [(0.0, 0.0), (1 / 16, 0.0), (1 / 16, 3.0)])
     def test_is_the_slow_loop(self, size, sources, blur, focus):
-        image = draw(2, *size, 3)
-        activations = [draw(2, *source, 4 + k, seed=k) for k, source in enumerate(sources)]
-        signals = [1e-4 * draw(*y.shape, seed=9) for y in activations]
+        image = toys.normal(2, *size, 3)
+        activations = [toys.normal(2, *source, 4 + k, seed=k) for k, source in enumerate(sources)]
+        signals = [1e-4 * toys.normal(*y.shape, seed=9) for y in activations]
         readout = readouts.MultiLayerReadout(blur, focus=focus)
         readout.build(len(sources))
         strength = None
@@ -112,7 +109,7 @@ class TestMultiLayerReadout:
         readout = readouts.MultiLayerReadout()
         readout.build(5)
         np.testing.assert_allclose(readout.layer_weights(), [[1.0] * 5, [0.5] * 5], rtol=1e-6)
-        np.testing.assert_allclose(readout.focus_strength(), 4.0, rtol=1e-6)
+        np.testing.assert_allclose(readout.focus_strength(), readout.focus, rtol=1e-6)
 
     def test_without_a_focus_there_is_no_weight_for_it(self):
         readout = readouts.MultiLayerReadout(focus=0)
@@ -136,6 +133,40 @@ class TestMultiLayerReadout:
             expected = np.repeat(np.repeat(last[..., 0] > 0, 2, 1), 2, 2)
             np.testing.assert_allclose(readout.focused(terms[0], relevance), expected, atol=1e-5)
 
+    @pytest.mark.parametrize("signed", [False, True])
+    @pytest.mark.parametrize(("size", "source", "places"), [((8, 6), (4, 3), (2, 3)), ((12,), (6,), (5,))])
+    def test_classes_compete_by_the_slow_loop(self, size, source, places, signed):
+        """f is the softmax of the evidence, less its mean over the classes, over the RMS of a sample."""
+        image, y = toys.normal(2, *size, 3), toys.normal(2, *source, 4, seed=1)
+        dy, evidence = toys.normal(*y.shape, seed=2), toys.normal(2, *places, 4, seed=3)
+        readout = readouts.MultiLayerReadout(blur=0, focus=3.0, rivals=3, signed=signed)
+        readout.build(1)
+        maps = readout(tf.constant(image), None, [y], [dy], evidence=tf.constant(1e-3 * evidence))
+        plain = readouts.MultiLayerReadout(blur=0, focus=0)
+        plain.build(1)
+        terms, _ = plain.terms([y], [dy])
+        for sample in range(2):
+            centred = evidence[sample] - evidence[sample].mean(-1, keepdims=True)
+            powers = np.exp(3.0 * centred / np.sqrt((centred**2).mean()))
+            focus = powers[..., 0] / powers.sum(-1) - (0.25 if signed else 0)
+            focused = terms[0][sample].numpy() * slow_to_image(focus, source, 0)
+            np.testing.assert_allclose(maps[sample], slow_to_image(focused, size, 0), atol=1e-5)
+
+    def test_a_configuration_from_before_the_rivals_has_none(self):
+        config = readouts.MultiLayerReadout(focus=4.0).get_config()
+        del config["rivals"], config["signed"]
+        assert readouts.MultiLayerReadout.from_config(config).rivals == 0
+
+    @pytest.mark.parametrize("rivals", [-1, 65, 2.0, True, None])
+    def test_bad_rivals(self, rivals):
+        with pytest.raises(ValueError, match="`rivals` must be an int from 0 to 64. Received: rivals="):
+            readouts.MultiLayerReadout(rivals=rivals)
+
+    @pytest.mark.parametrize("bad", [{"signed": 1}, {"rivals": 0}, {"focus": 0}])
+    def test_bad_sign(self, bad):
+        with pytest.raises(ValueError, match="`signed` must be a bool, and needs rivals and a focus"):
+            readouts.MultiLayerReadout(**{"signed": True, **bad})
+
     def test_weights_are_never_negative(self):
         readout = readouts.MultiLayerReadout()
         readout.build(3)
@@ -145,14 +176,14 @@ class TestMultiLayerReadout:
         assert (weights[1] <= 1).all()
 
     def test_a_layer_that_is_all_against_stays_finite(self):
-        image, y = draw(1, 8, 8, 3), np.abs(draw(1, 4, 4, 5))
+        image, y = toys.normal(1, 8, 8, 3), np.abs(toys.normal(1, 4, 4, 5))
         readout = readouts.MultiLayerReadout(blur=0)
         readout.build(1)
         maps = readout(tf.constant(image), None, [tf.constant(y)], [tf.constant(-y)])
         assert (maps.numpy() < 0).all() and np.abs(maps).max() < 10
 
     def test_is_blind_to_the_scale_of_the_signals(self):
-        image, y, dy = draw(1, 8, 8, 3), draw(1, 4, 4, 5), draw(1, 4, 4, 5, seed=1)
+        image, y, dy = toys.normal(1, 8, 8, 3), toys.normal(1, 4, 4, 5), toys.normal(1, 4, 4, 5, seed=1)
         readout = readouts.MultiLayerReadout()
         readout.build(1)
         one, other = (
@@ -167,7 +198,7 @@ class TestMultiLayerReadout:
         dy = tf.zeros([2, 4, 4, 5])
         with tf.GradientTape() as tape:
             tape.watch(dy)
-            maps = readout(tf.zeros([2, 8, 8, 3]), None, [tf.constant(draw(2, 4, 4, 5))], [dy])
+            maps = readout(tf.zeros([2, 8, 8, 3]), None, [tf.constant(toys.normal(2, 4, 4, 5))], [dy])
         np.testing.assert_array_equal(maps, np.zeros((2, 8, 8)))
         assert np.isfinite(tape.gradient(maps, dy)).all()
 
@@ -204,7 +235,7 @@ class TestMultiLayerReadout:
         def maps(image, large, small):
             return readout(image, None, [large, small], [large, small])
 
-        arrays = [draw(2, 9, 12, 3), draw(2, 9, 12, 3), draw(2, 4, 5, 3)]
+        arrays = [toys.normal(2, 9, 12, 3), toys.normal(2, 9, 12, 3), toys.normal(2, 4, 5, 3)]
         pairs = tensors(arrays[1:])
         expected = readout(tf.constant(arrays[0]), None, pairs, pairs)
         np.testing.assert_allclose(maps(*arrays), expected, atol=1e-5)
@@ -244,11 +275,12 @@ class TestGet:
         assert isinstance(readouts.get("multi_layer"), readouts.MultiLayerReadout)
 
     def test_a_readout_is_copied(self):
-        readout = readouts.MultiLayerReadout(0.2, 7, 2.0)
+        readout = readouts.MultiLayerReadout(0.2, 7, 2.0, 3, True)
         readout.build(3)
         copy = readouts.get(readout)
         assert copy is not readout and not copy.built
-        assert (copy.blur, copy.max_size, copy.focus) == (0.2, 7, 2.0)
+        settings = (copy.blur, copy.max_size, copy.focus, copy.rivals, copy.signed)
+        assert settings == (0.2, 7, 2.0, 3, True)
 
     def test_unknown(self):
         with pytest.raises(ValueError, match="'input', 'multi_layer'. Received: readout='x'"):

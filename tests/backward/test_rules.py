@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from scipy import special
 
 import tf_learnprop as tlp
 from tf_learnprop.backward import rules
@@ -36,10 +37,6 @@ def propagate(rule, x, y, dy, true):
     return rule.propagate(*tensors, lambda signal: signal * true).numpy()
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def rms(values):
     return np.sqrt(np.mean(np.square(values)))
 
@@ -53,7 +50,7 @@ def channel_mixing_by_hand(rule, x, y, dy, true):
             hidden = np.concatenate([x[at] / rms(x[n]), dy[at] / rms(dy[n])]) @ np.vstack([w_x, w_dy])
             logit = np.maximum(hidden + bias, 0) @ kernel + out
             for c in range(x.shape[-1]):
-                dx[at][c] = true[at][c] * dy[at][c] * 2 * sigmoid(logit[c])
+                dx[at][c] = true[at][c] * dy[at][c] * 2 * special.expit(logit[c])
     return dx
 
 
@@ -77,7 +74,7 @@ def relevance_by_hand(rule, x, y, dy, true):
         scale = [rms([features[p][k] for p in pixels]) + 1e-12 for k in range(5)]
         for p in pixels:
             hidden = np.maximum(np.divide(features[p], scale) @ w + b, 0)
-            gate = 2 * sigmoid(hidden @ kernel + out)
+            gate = 2 * special.expit(hidden @ kernel + out)
             dx[(n, *p)] = true[(n, *p)] * dy[(n, *p)] * gate
     return dx
 

@@ -141,7 +141,9 @@ class TestRuleResponse:
 
 class TestLayerContributions:
     def test_terms_by_the_formula_and_their_sum(self):
-        wrapped = randomised(tlp.wrap_model(toys.small_cnn(), readout=tlp.readouts.MultiLayerReadout(blur=0)))
+        wrapped = randomised(
+            tlp.wrap_model(toys.small_cnn(), readout=tlp.readouts.MultiLayerReadout(blur=0, rivals=0))
+        )
         image = toys.images(1)[0]
         bars_w, bars_beta, *maps = plotting.layer_contributions(wrapped, image, target=2).axes
         w, beta = wrapped.rule_set.readout.layer_weights().numpy()
@@ -186,7 +188,8 @@ class TestLayerContributions:
         np.testing.assert_array_equal(wrapped.explain(image[None]), maps)
 
     def test_looks(self, tmp_path):
-        wrapped = tlp.wrap_model(toys.small_cnn(), rule="gradient", readout="multi_layer")
+        readout = tlp.readouts.MultiLayerReadout(focus=4.0, rivals=0)
+        wrapped = tlp.wrap_model(toys.small_cnn(), rule="gradient", readout=readout)
         figure = plotting.layer_contributions(wrapped, toys.images(1)[0])
         assert_looks_as(figure, "layer_contributions.png", tmp_path)
 

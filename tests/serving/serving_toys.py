@@ -10,11 +10,7 @@ import tf_learnprop as tlp
 
 def trained(source, rule="learned", **kwargs):
     """A wrapped model whose rules and readout are off their start, as after training."""
-    wrapped = tlp.wrap_model(source, rule, **kwargs)
-    for variable in wrapped.rule_set.weights:
-        noise = toys.rng(len(variable.path)).normal(size=variable.shape)
-        variable.assign_add(0.1 * noise.astype("float32"))
-    return wrapped
+    return toys.jolt(tlp.wrap_model(source, rule, **kwargs))
 
 
 def preprocess(photos):

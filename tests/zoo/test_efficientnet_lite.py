@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from closeness import assert_close
 
 from tf_learnprop import zoo
 from tf_learnprop.zoo import torch_pickle
@@ -86,10 +87,6 @@ class SlowLite0:
             x = self.block(x, index, stride=2 if index in (1, 3, 5, 11) else 1)
         x = self.conv(x, "_conv_head", "_bn1").mean((1, 2))
         return self.tensors["_fc.weight"] @ x + self.tensors["_fc.bias"]
-
-
-def assert_close(actual, expected):
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 class TestAgainstNumPy:

@@ -6,9 +6,8 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import readouts
-from tf_learnprop.backward.layers import RuleActivation
-from tf_learnprop.backward.runner import GraphRunner
+from tf_learnprop.backward import probing, readouts
+from tf_learnprop.backward.runner import GraphRunner, rule_layers
 
 
 class Attributor:
@@ -28,8 +27,12 @@ class Attributor:
         self.rule_set = rule_set
         self.input_index = explained_input
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
-        self.runner = GraphRunner(graph, rule_layers(graph, rules), output)
         self.head = graph.head(output)
+        self.rivals = min(rule_set.readout.rivals, self.head.class_count - 1)
+        feature_map = probing.last_feature_map(graph, output, explained_input) if self.rivals else None
+        if feature_map is None:
+            self.rivals = 0  # there is no place where classes could compete
+        self.runner = GraphRunner(graph, rule_layers(graph, rules), output, feature_map)
 
     def outputs(self, inputs):
         """The model's outputs; a tape around this call gets the rules' backward pass."""
@@ -58,10 +61,11 @@ class Attributor:
         explained; then those are returned.
         """
         readout, read = self.rule_set.readout, self.rule_set.read
-        image, image_signal, activations, signals, logits = self._backward(
-            inputs, class_weights, readout.reads_input, frozenset(read), select_target
+        image, image_signal, activations, signals, evidence, logits = self._backward(
+            inputs, class_weights, readout.reads_input, frozenset(read), select_target, self.rivals
         )
-        return readout(image, image_signal, activations, signals), logits
+        extra = {"evidence": evidence} if readout.rivals else {}
+        return readout(image, image_signal, activations, signals, **extra), logits
 
     def input_signal(self, inputs, class_weights=None):
         """∂s/∂x under the rules, s the explained logit; float32, the shape of the explained input."""
@@ -92,10 +96,11 @@ class Attributor:
         original = self.head.log_probabilities(logits, labels)
         return objective(image, maps, original, classify=classify, training=training)
 
-    def _backward(self, inputs, class_weights, reads_input, read, select_target=None):
+    def _backward(self, inputs, class_weights, reads_input, read, select_target=None, rivals=0):
         image, with_image = self._explained(inputs)
         activations = [image] if readouts.INPUT in read else []
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        feature_map = []
+        with tf.GradientTape(persistent=rivals > 0, watch_accessed_variables=False) as tape:
             if reads_input or activations:
                 tape.watch(image)
 
@@ -103,6 +108,9 @@ class Attributor:
                 if position in read:
                     tape.watch(tensor)
                     activations.append(tensor)
+                elif position == GraphRunner.FEATURE_MAP and rivals:
+                    tape.watch(tensor)
+                    feature_map.append(tensor)
 
             logits = self.runner(with_image(image), watch=watch).logits
             classes = self.head.class_logits(logits)
@@ -110,12 +118,37 @@ class Attributor:
             if class_weights is None:
                 class_weights = tf.one_hot(self.head.predicted(logits), self.head.class_count)
             score = tf.reduce_sum(class_weights * classes)
-        sources = [image] * reads_input + activations
+        sources = [image] * reads_input + activations + feature_map
         signals = tape.gradient(score, sources, unconnected_gradients="zero")
         signals = [tf.cast(signal, tf.float32) for signal in signals]
+        evidence = None
+        if rivals:
+            evidence = self._evidence(tape, feature_map[0], signals.pop(), classes, class_weights)
         image_signal = signals.pop(0) if reads_input else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
-        return image, image_signal, activations, signals, logits
+        return image, image_signal, activations, signals, evidence, logits
+
+    def _evidence(self, tape, feature_map, signal, classes, class_weights):
+        """How much each place of the feature map a speaks for the asked class and for its rivals.
+
+        R_k = Σ_c a_c·∂s_k/∂a_c, s_k the logit of class k. The rivals are the classes with the largest logits
+        that are not asked for. An independent label has one rival, its own absence.
+
+        Returns:
+            float32 `[n, *places, 1 + rivals]`, the asked class first.
+        """
+        features = tf.cast(feature_map, tf.float32)
+        asked = tf.reduce_sum(features * signal, -1)
+        if self.head.multi_label:
+            return tf.stack([asked / 2.0, -asked / 2.0], -1)
+        others = tf.where(class_weights == 0.0, classes, classes.dtype.min)
+        rivals = tf.math.top_k(tf.stop_gradient(others), self.rivals).indices
+        evidence = [asked]
+        for place in range(self.rivals):
+            one = tf.one_hot(rivals[:, place], self.head.class_count)
+            signal = tape.gradient(classes, feature_map, one, unconnected_gradients="zero")
+            evidence.append(tf.reduce_sum(features * tf.cast(signal, tf.float32), -1))
+        return tf.stack(evidence, -1)
 
     def _explained(self, inputs):
         """The explained input in float32, and a function that gives all inputs with another in its place."""
@@ -134,18 +167,3 @@ class Attributor:
 
 def _tile(tensor, repeats):
     return tf.tile(tensor, [repeats] + [1] * (tensor.shape.rank - 1))
-
-
-def rule_layers(graph, rules):
-    """The `RuleActivation`s of a model: dict from `id(operation)` to (path, layer), for `GraphRunner`.
-
-    Args:
-        graph: `ModelGraph`.
-        rules: dict from layer path to `PropagationRule`.
-    """
-    layers = {}
-    for site in graph.activations:
-        if site.path in rules:
-            activation = site.operation.activation if site.fused else site.operation
-            layers[id(site.operation)] = (site.path, RuleActivation(activation, rules[site.path]))
-    return layers

@@ -39,7 +39,12 @@ def nodes(functional):
 
 
 def node_inputs(node):
-    """The KerasTensors that a node takes, in order."""
+    """The KerasTensors that a node takes, in order; those of a nested model in the order of its inputs."""
+    functional = functional_of(node.operation)
+    if functional is not None and not isinstance(functional.input, dict):
+        given = [*node.arguments.args, *node.arguments.kwargs.values()][0]
+        if isinstance(given, dict):  # Keras matches the names
+            return [given[tensor.name] for tensor in functional.inputs]
     return node.input_tensors
 
 

@@ -4,8 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop.backward import readouts, rules
-from tf_learnprop.backward.attributor import rule_layers
-from tf_learnprop.backward.runner import GraphRunner
+from tf_learnprop.backward.runner import GraphRunner, rule_layers
 
 
 def activation_calls(graph, paths):
@@ -75,18 +74,53 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
                 reached.add(path_of[id(call)])
             if position_of[id(call)] in read:
                 dependent = set(call.outputs)
-        followed |= {k for k in dependent if keras.backend.is_float_dtype(graph.tensors[k].dtype)}
+        followed |= _floats(graph, dependent)
     return reached
 
 
+def last_feature_map(graph, output=0, explained_input=0):
+    """The last tensor in which places of the image are still apart, and which all paths to an output pass.
+
+    Args:
+        graph: `ModelGraph`.
+        output: int, the output that is explained.
+        explained_input: int, the input that is explained.
+
+    Returns:
+        int, its number in `graph.tensors`; None if there is none but the input itself.
+    """
+    rank = len(graph.inputs[explained_input].shape)
+    target = keras.tree.flatten(graph.output_structure)[output]
+    for call in reversed(graph.calls):
+        for number in call.outputs:
+            sides = graph.tensors[number].shape[1:-1]
+            if len(sides) + 2 == rank > 2 and 1 not in sides and not call.enters:
+                if target not in _descendants(graph, explained_input, without=number):
+                    return number
+    return None
+
+
+def _descendants(graph, number, without):
+    """Numbers of the tensors that depend on a tensor by a path that does not pass another one."""
+    found = {number}
+    for call in graph.calls:
+        found.update(k for k in call.outputs if k != without and found & set(call.sources(k)))
+    return found
+
+
 def _ancestors(graph, output):
-    """Numbers of the tensors from which an output is made, its own among them."""
+    """Numbers of the tensors that have a gradient of an output, its own among them."""
     number = keras.tree.flatten(graph.output_structure)[output]
     found = {number}
     for call in reversed(graph.calls):
         for made in found & set(call.outputs):
-            found |= set(call.sources(made))
+            found |= _floats(graph, call.sources(made))
     return found
+
+
+def _floats(graph, numbers):
+    """Those of some tensors, given by number, that can carry a gradient."""
+    return {k for k in numbers if keras.backend.is_float_dtype(graph.tensors[k].dtype)}
 
 
 def _traced_shapes(graph, paths):

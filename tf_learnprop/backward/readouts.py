@@ -15,6 +15,7 @@ _EPSILON = 1e-12
 #: Position of the explained input in what a readout reads; activations count from 0.
 INPUT = -1
 
+_MAX_RIVALS = 64
 _MAX_FOCUS = 1000.0
 _MAX_SIDE = 2**24
 
@@ -33,6 +34,8 @@ class Readout(keras.layers.Layer):
     """Turns the signals of a backward pass into attribution maps. Subclass it and write `call`.
 
     Attributes:
+        rivals: int, number of rival classes whose evidence the readout needs. If not 0, `call` has one more
+            argument, `evidence`; see `MultiLayerReadout.focused`.
         reads_input: bool, whether the signal at the input is needed. If not, the backward pass ends at the
             first activation that is read.
 
@@ -42,6 +45,7 @@ class Readout(keras.layers.Layer):
     """
 
     reads_input = False
+    rivals = 0
 
     def __init__(self, blur: float = 1 / 32, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -131,9 +135,16 @@ class MultiLayerReadout(Readout):
     better than chance. With β = 0, every layer ranks them well, but the map is almost the same for every
     class. Values between them give maps that are both accurate and specific to the class.
 
-    f_l is the focus, which lowers the relevance of a layer at pixels that don't matter to the last layer L.
-    There relevance differs most between classes. f_l = sigmoid(κ·h/rms(h)), where h = P_L − N_L, resized to
-    layer l. κ >= 0 is learned and starts at `focus`.
+    f is the focus, which lowers the relevance of all layers at places that don't speak for the class. Classes
+    compete for each place p of the last feature map a, the last tensor in which places are still apart and
+    which all paths to the output pass. R_k(p) = Σ_c a_c(p)·∂s_k/∂a_c is the evidence for class k there, s_k
+    its logit, less the mean over the classes. f(p) = softmax_k(κ·R_k(p)/rms(R)) of the class that is asked
+    for, among it and its `rivals`: the classes with the largest logits. A single unit, and a label that is
+    independent of others, competes with its own absence. f is resized to each layer. κ >= 0 is learned and
+    starts at `focus`. Compare VAR (arXiv 2503.07346), which makes a map for each of several classes.
+
+    Without rivals, or if there is no such feature map, f = sigmoid(κ·h/rms(h)), where h = P_L − N_L is the
+    relevance of the last layer L that is read.
 
     The sum runs over the activations that have the rank of the input and from 2 to `max_size` pixels a
     side. It includes the input itself if it is not larger than that: y·dy is then input times gradient.
@@ -144,6 +155,10 @@ class MultiLayerReadout(Readout):
         max_size: int >= 2 or None, largest side of an activation that is read. None reads all. Early layers
             are the largest and get the least weight; leaving them out also ends the backward pass sooner.
         focus: float from 0 to 1000, initial value of κ. With 0 there is no focus, and no weight for it.
+        rivals: int from 0 to 64, number of classes that compete with the one that is asked for. Each costs a
+            backward pass through the layers after the last feature map.
+        signed: bool, whether f − 1/K takes the place of f, where K classes compete: positive where a place
+            speaks for the class more than for its rivals on average, negative where it speaks less.
     """
 
     #: w = softplus(RATE·u + START), β = sigmoid(RATE·u) and κ = focus·softplus(RATE·u + START). Each u
@@ -152,8 +167,25 @@ class MultiLayerReadout(Readout):
     RATE = 10.0
     START = 0.5413248546
 
-    def __init__(self, blur: float = 1 / 32, max_size: int | None = 64, focus: float = 4.0, **kwargs: Any):
+    def __init__(
+        self,
+        blur: float = 1 / 32,
+        max_size: int | None = 64,
+        focus: float = 1.0,
+        rivals: int = 8,
+        signed: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(blur, **kwargs)
+        if isinstance(rivals, bool) or not isinstance(rivals, int) or not 0 <= rivals <= _MAX_RIVALS:
+            raise ValueError(
+                f"`rivals` must be an int from 0 to {_MAX_RIVALS}. Received: rivals={reprlib.repr(rivals)}"
+            )
+        if not isinstance(signed, bool) or signed and not (rivals and focus):
+            raise ValueError(
+                "`signed` must be a bool, and needs rivals and a focus. "
+                f"Received: signed={reprlib.repr(signed)}, rivals={rivals}, focus={focus}"
+            )
         if max_size is not None and not (isinstance(max_size, int) and 2 <= max_size <= _MAX_SIDE):
             raise ValueError(
                 f"`max_size` must be None or an int from 2 to {_MAX_SIDE}. "
@@ -161,6 +193,8 @@ class MultiLayerReadout(Readout):
             )
         self.max_size = max_size
         self.focus = _number("focus", focus, _MAX_FOCUS)
+        self.rivals = rivals if self.focus else 0
+        self.signed = signed
 
     def reads(self, shape: Shape, input_shape: Shape) -> bool:
         sides = shape[1:-1]
@@ -211,12 +245,24 @@ class MultiLayerReadout(Readout):
             terms.append(term)
         return terms, total  # of the last layer
 
-    def focused(self, maps: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
-        """Multiplies maps `[n, *source]` by the focus f, which is resized to them. `relevance` is h."""
+    def focused(self, maps: tf.Tensor, relevance: tf.Tensor, evidence: tf.Tensor | None = None) -> tf.Tensor:
+        """Multiplies maps by the focus f, which is resized to them.
+
+        Args:
+            maps: float32 `[n, *source]`.
+            relevance: h, float32 `[n, *places]`, used where classes can't compete.
+            evidence: R_k, float32 `[n, *places, 1 + rivals]`, the asked class first; or None.
+        """
         if not self.focus:
             return maps
-        logit = self.focus_strength() * relevance * _inverse_rms(relevance)
-        return maps * tf.sigmoid(resampling.resize(logit, resampling.sides(maps, maps.shape.rank - 1)))
+        size = resampling.sides(maps, maps.shape.rank - 1)
+        if evidence is None:
+            logit = self.focus_strength() * relevance * _inverse_rms(relevance)
+            return maps * tf.sigmoid(resampling.resize(logit, size))
+        # A softmax does not change if all classes gain the same, and neither should the scale.
+        evidence -= tf.reduce_mean(evidence, -1, keepdims=True)
+        focus = tf.nn.softmax(self.focus_strength() * evidence * _inverse_rms(evidence), -1)[..., 0]
+        return maps * resampling.resize(focus - 1.0 / evidence.shape[-1] if self.signed else focus, size)
 
     def call(
         self,
@@ -224,21 +270,28 @@ class MultiLayerReadout(Readout):
         image_signal: tf.Tensor | None,
         activations: list[tf.Tensor],
         signals: list[tf.Tensor],
+        evidence: tf.Tensor | None = None,
     ) -> tf.Tensor:
         by_size = {}
         terms, relevance = self.terms(activations, signals)
         for index, maps in enumerate(terms):
             size = tuple(maps.shape[1:])
             by_size.setdefault(index if None in size else size, []).append(maps)
-        sums = [self.focused(tf.add_n(maps), relevance) for maps in by_size.values()]
+        sums = [self.focused(tf.add_n(maps), relevance, evidence) for maps in by_size.values()]
         return tf.add_n([self.to_image(maps, image) for maps in sums])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "max_size": self.max_size, "focus": self.focus}
+        return {
+            **super().get_config(),
+            "max_size": self.max_size,
+            "focus": self.focus,
+            "rivals": self.rivals,
+            "signed": self.signed,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MultiLayerReadout":
-        return cls(**{"focus": 0.0, **config})  # files from before there was a focus don't have it
+        return cls(**{"focus": 0.0, "rivals": 0, **config})  # what files from before them don't have
 
 
 @tracing.for_any_shape

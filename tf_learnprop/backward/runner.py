@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tf_learnprop.backward import keras_internals
 from tf_learnprop.backward.activations import is_fused
+from tf_learnprop.backward.layers import RuleActivation
 
 
 @dataclasses.dataclass
@@ -33,12 +34,17 @@ class GraphRunner:
         graph: `ModelGraph`.
         rule_layers: dict from the `id` of an operation to (path, `RuleActivation`).
         output: int, which of the model's outputs is explained.
+        feature_map: int or None, number of a tensor that is watched as well.
     """
 
-    def __init__(self, graph, rule_layers, output=0):
+    #: What `watch` gets in place of a position for the feature map.
+    FEATURE_MAP = "feature map"
+
+    def __init__(self, graph, rule_layers, output=0, feature_map=None):
         self.graph = graph
         self.rule_layers = rule_layers
         self.output = output
+        self._feature_map = feature_map
         end = graph.ends[output]
         #: Calls whose output has passed the final softmax or sigmoid: the activation's own, and what follows.
         self._activation_call = end.call if end.activation else None
@@ -52,7 +58,7 @@ class GraphRunner:
             inputs: tensors in the structure of the model's inputs.
             with_rules: bool, False runs the model with its own backward pass.
             watch: callable or None, called with (position, tensor) for the output of each activation with a
-                rule, before anything else uses it.
+                rule, and with (`FEATURE_MAP`, tensor) for the feature map, before anything else uses it.
 
         Returns:
             `Trace`.
@@ -74,6 +80,8 @@ class GraphRunner:
                 if number in self._after:
                     logits = call.operation(logits)
             values.update(zip(call.outputs, keras.tree.flatten(made), strict=True))
+            if watch and self._feature_map in call.outputs:
+                watch(self.FEATURE_MAP, values[self._feature_map])
         trace.outputs = keras.tree.map_structure(values.__getitem__, graph.output_structure)
         output = keras.tree.flatten(trace.outputs)[self.output]
         trace.logits = tf.cast(output if logits is None else logits, tf.float32)
@@ -90,6 +98,21 @@ class GraphRunner:
             watch(len(trace.activations), y)
         trace.activations.append((path, y))
         return y
+
+
+def rule_layers(graph, rules):
+    """The `RuleActivation`s of a model: dict from `id(operation)` to (path, layer), for `GraphRunner`.
+
+    Args:
+        graph: `ModelGraph`.
+        rules: dict from layer path to `PropagationRule`.
+    """
+    layers = {}
+    for site in graph.activations:
+        if site.path in rules:
+            activation = site.operation.activation if site.fused else site.operation
+            layers[id(site.operation)] = (site.path, RuleActivation(activation, rules[site.path]))
+    return layers
 
 
 def _apart(operation, args, kwargs):

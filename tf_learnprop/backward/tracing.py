@@ -48,7 +48,7 @@ def _any_length(tensor):
     return tf.TensorSpec([None, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
 
 
-def release_custom_gradients(graph: tf.Graph) -> None:
+def release_custom_gradients(graph: tf.Graph | None = None) -> None:
     """Drops the gradient functions that `tf.custom_gradient` registered for the operations of a graph.
 
     TensorFlow keeps each of them in a global registry for ever, and with it the graph in which it was made: a
@@ -56,8 +56,12 @@ def release_custom_gradients(graph: tf.Graph) -> None:
     in the graph are computed. A tape outside can't differentiate the graph after that.
 
     Args:
-        graph: `tf.Graph`.
+        graph: `tf.Graph`, or None for the one that is being traced. Without either, nothing is done.
     """
+    if graph is None:
+        if tf.executing_eagerly():
+            return
+        graph = tf.compat.v1.get_default_graph()
     registered = ops.gradient_registry._registry
     for operation in graph.get_operations():
         if operation.type == "IdentityN":

@@ -61,7 +61,7 @@ def fill_from_neighbours(images: Arrays, keep: npt.ArrayLike, mean: npt.ArrayLik
     Args:
         images: `[n, *spatial, c]`, or a stream of batches.
         keep: bool `[n, *spatial]`. The pixels that stay.
-        mean: Number, `[c]` or images. Replaces an image of which nothing is kept.
+        mean: Number, `[c]` or images. Replaces an image if nothing of it is kept.
 
     Returns:
         float32, the images' shape.

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from tf_learnprop.backward import readouts, rules
-from tf_learnprop.backward.attributor import Attributor, rule_layers
+from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop.backward.runner import rule_layers
 from tf_learnprop.inputs import batches
 from tf_learnprop.plotting import _figures, _heat, _pictures
 
@@ -199,11 +200,12 @@ class _Terms(readouts.Readout):
     def __init__(self, readout):
         super().__init__(readout.blur)
         self.readout = readout
+        self.rivals = readout.rivals
 
-    def call(self, image, image_signal, activations, signals):
+    def call(self, image, image_signal, activations, signals, evidence=None):
         terms, relevance = self.readout.terms(activations, signals)
-        focused = [self.readout.focused(term, relevance) for term in terms]
-        return tf.stack([self.to_image(term, image) for term in focused], 1)
+        terms = [self.readout.focused(term, relevance, evidence) for term in terms]
+        return tf.stack([self.to_image(term, image) for term in terms], 1)
 
 
 def _terms(wrapped, inputs, class_weights):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from tf_learnprop.backward import tracing
 from tf_learnprop.training import replicas
 
 
@@ -42,6 +43,7 @@ def apply_if_finite(
         scaled = optimizer.scale_loss(loss)
     gradients = tape.gradient(scaled, [v.value for v in variables], unconnected_gradients="zero")
     loss, *gradients = replicas.total([loss, *gradients])
+    tracing.release_custom_gradients()  # only here have all replicas computed theirs
     handles_overflow = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     checked = [loss] if handles_overflow else [loss, *gradients]
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in checked])
