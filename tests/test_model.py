@@ -370,7 +370,8 @@ class TestQuadrant:
     @pytest.mark.parametrize(
         ("rule", "readout", "gain"),
         [
-            ("channel_mixing", None, 0.1),
+            ("channel_mixing", tlp.readouts.MultiLayerReadout(focus=4.0, rivals=0), 0.1),
+            ("channel_mixing", None, 0.05),  # with competing classes the untrained map is nearer already
             pytest.param("learned", "input", 0.05, marks=pytest.mark.slow),
         ],
     )

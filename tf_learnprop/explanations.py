@@ -116,6 +116,7 @@ def with_errors(attribution: Attribution | None, batch: batches.Batch, shape: tu
     class_ids = np.full(batch.length, -1, np.int64)
     probabilities = np.full(batch.length, np.nan, np.float32)
     if attribution is not None:
-        for rows, values in zip((maps, class_ids, probabilities), attribution, strict=True):
-            rows[batch.good] = values
+        maps[batch.good] = attribution.maps
+        class_ids[batch.good] = attribution.class_ids
+        probabilities[batch.good] = attribution.probabilities
     return ExplainedBatch(maps, class_ids, probabilities, batch.extras, batch.errors)

@@ -73,19 +73,19 @@ def apply_if(
         first = tf.equal(context.replica_id_in_sync_group, 0)
         gradients = [tf.where(first, gradient, tf.zeros_like(gradient)) for gradient in gradients]
 
-    def apply():
+    def apply(gradients):
         optimizer.apply(gradients, variables)
         tracing.release_custom_gradients()  # Keras' optimizers register one in this branch
         return True
 
     if tf.__internal__.distribute.strategy_supports_no_merge_call():
-        tf.cond(condition, apply, lambda: False)
+        tf.cond(condition, lambda: apply(gradients), lambda: False)
         return
 
     # The replicas meet to apply gradients, and can't do so in a branch that each of them enters alone.
     def apply_together(strategy, conditions, gradients):
         def apply_on_each():
-            strategy.extended.call_for_each_replica(optimizer.apply, args=(gradients, variables))
+            strategy.extended.call_for_each_replica(apply, args=(gradients,))
             return True
 
         tf.cond(strategy.experimental_local_results(conditions)[0], apply_on_each, lambda: False)

@@ -42,8 +42,8 @@ def apply_if_finite(
         loss = tf.reduce_sum(losses["loss"]) / count
         scaled = optimizer.scale_loss(loss)
     gradients = tape.gradient(scaled, [v.value for v in variables], unconnected_gradients="zero")
-    tracing.release_custom_gradients()
     loss, *gradients = replicas.total([loss, *gradients])
+    tracing.release_custom_gradients()  # only here have all replicas computed theirs
     handles_overflow = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     checked = [loss] if handles_overflow else [loss, *gradients]
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in checked])
