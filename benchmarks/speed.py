@@ -64,7 +64,7 @@ def training(arguments, batch=8, rounds=3):
     report = {}
     for name, model in _models(arguments):
         images = np.random.default_rng(0).normal(size=(batch, *model.input_shape[1:])).astype("float32")
-        wrapped = tlp.wrap_model(model)
+        wrapped = tlp.wrap_model(model, rule="learned")
         wrapped.compile()
         call = clock.forward(model)
         sides = {
@@ -87,7 +87,7 @@ def peak(arguments):
 
 def _peak_of_vgg(wrap):
     model = MODELS["VGG16"]()
-    runner = tlp.wrap_model(model) if wrap else model
+    runner = tlp.wrap_model(model, rule="learned") if wrap else model
     runner(np.zeros((1, *model.input_shape[1:]), "float32"))
     return fresh.peak_mb()
 

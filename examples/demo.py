@@ -7,12 +7,12 @@ import argparse
 import pathlib
 import time
 
+import tf_learnprop as tlp
+from tf_learnprop import zoo
+
 import keras
 import numpy as np
 import skimage.data
-
-import tf_learnprop as tlp
-from tf_learnprop import zoo
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
@@ -26,7 +26,7 @@ def saliency(signal):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "results" / "demo.png")
-    parser.add_argument("--rules", default=str(ROOT / "saved_rules" / "efficientnet_lite0.keras"))
+    parser.add_argument("--rules", default="efficientnet_lite0")
     arguments = parser.parse_args()
 
     steps = keras.utils.Progbar(5, verbose=1)

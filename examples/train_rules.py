@@ -10,9 +10,9 @@ and preprocessing to `load_model`. `tf-learnprop train` does the same without co
 import argparse
 import pathlib
 
-import keras
-
 import tf_learnprop as tlp
+
+import keras
 
 
 def main():

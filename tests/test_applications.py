@@ -114,7 +114,7 @@ def test_promises(name):
     assert maps.shape == (1, side, side) and np.isfinite(maps).all()
     assert np.ptp(maps) > 1e-3
     assert abs(untrained - maps).max() <= 1e-4 * abs(maps).max()
-    assert "RelevanceRule" in {row.rule for row in learned.coverage}
+    assert "learned" in {row.rule for row in learned.coverage}
 
     # Coverage: as many as the architecture has, and nothing that can't be seen.
     assert len(wrapped.coverage.swapped) == swapped == activations_in(model.get_config())

@@ -15,7 +15,7 @@ IMAGES = toys.images(8)
 
 def wrapped():
     keras.utils.set_random_seed(0)
-    model = tlp.wrap_model(toys.small_cnn())
+    model = tlp.wrap_model(toys.small_cnn(), rule="learned")
     model.compile(keras.optimizers.Adam(0.05))
     return model
 

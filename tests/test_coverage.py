@@ -35,8 +35,8 @@ def dense_on_pixels():
 
 class TestRows:
     def test_all_learned(self):
-        coverage = tlp.wrap_model(chain()).coverage
-        learned = {"swapped": True, "rule": "RelevanceRule", "learned": True, "read": True}
+        coverage = tlp.wrap_model(chain(), rule="learned").coverage
+        learned = {"swapped": True, "rule": "learned", "learned": True, "read": True}
         assert list(coverage) == [
             Row("large", "Conv2D", "relu", **learned),
             Row("middle", "Conv2D", "silu", **learned),
@@ -49,12 +49,14 @@ class TestRows:
 
     def test_some_keep_their_gradient(self):
         """The pass ends at the first activation that is read, and rules below it have nothing to do."""
-        coverage = tlp.wrap_model(chain(), readout=tlp.readouts.MultiLayerReadout(max_size=8)).coverage
+        coverage = tlp.wrap_model(
+            chain(), rule="learned", readout=tlp.readouts.MultiLayerReadout(max_size=8)
+        ).coverage
         large, middle, small, _ = coverage
-        plain = {"swapped": True, "rule": "GradientRule", "reason": KEPT}
+        plain = {"swapped": True, "rule": "gradient", "reason": KEPT}
         assert large == Row("large", "Conv2D", "relu", **plain)
         assert middle == Row("middle", "Conv2D", "silu", **plain, read=True)
-        assert small == Row("small", "ReLU", "relu", True, "RelevanceRule", learned=True, read=True)
+        assert small == Row("small", "ReLU", "relu", True, "learned", learned=True, read=True)
         assert coverage.read == ["middle", "small"]
         assert coverage.summary() == (
             f"3 of 4 activations swapped (1 with learned rules, 2 with the plain gradient; "
@@ -63,7 +65,9 @@ class TestRows:
         assert coverage.reading() == "The map is read from 2 activations"
 
     def test_a_single_activation_is_read(self):
-        coverage = tlp.wrap_model(chain(), readout=tlp.readouts.MultiLayerReadout(max_size=6)).coverage
+        coverage = tlp.wrap_model(
+            chain(), rule="learned", readout=tlp.readouts.MultiLayerReadout(max_size=6)
+        ).coverage
         assert coverage.read == ["small"]
         assert coverage.reading() == "The map is read from 1 activation"
         # Nothing above it has a rule, so none of the three is learned.
@@ -73,9 +77,9 @@ class TestRows:
     @pytest.mark.parametrize(
         "rule, name",
         [
-            ("guided_backprop", "GuidedBackpropRule"),
-            ("deconvnet", "DeconvNetRule"),
-            ("gradient", "GradientRule"),
+            ("guided_backprop", "guided_backprop"),
+            ("deconvnet", "deconvnet"),
+            ("gradient", "gradient"),
         ],
     )
     def test_a_hand_crafted_rule(self, rule, name):
@@ -94,9 +98,9 @@ class TestRows:
         rule = {"middle": "gradient", "large": "guided_backprop", "*": "learned"}
         large, middle, small, _ = coverage = tlp.wrap_model(chain(), rule).coverage
         assert [row.rule for row in (large, middle, small)] == [
-            "GuidedBackpropRule",
-            "GradientRule",
-            "RelevanceRule",
+            "guided_backprop",
+            "gradient",
+            "learned",
         ]
         assert {row.reason for row in (large, middle, small)} == {""}
         assert "(1 with learned rules, 1 with the plain gradient; " in coverage.summary()
@@ -107,15 +111,15 @@ class TestRows:
             inputs = {name: keras.Input((4,), name=name) for name in ("left", "right")}
             parts = [layers.Dense(3, "relu", name=f"on_{name}")(x) for name, x in inputs.items()]
             model = keras.Model(inputs, layers.Dense(2)(layers.add(parts)))
-            coverage = tlp.wrap_model(model, explained_input=explained).coverage
+            coverage = tlp.wrap_model(model, rule="learned", explained_input=explained).coverage
             reasons = {row.path: (row.rule, row.reason) for row in coverage}
             assert reasons == {
-                f"on_{explained}": ("RelevanceRule", ""),
-                f"on_{other}": ("GradientRule", KEPT),
+                f"on_{explained}": ("learned", ""),
+                f"on_{other}": ("gradient", KEPT),
             }
 
     def test_what_is_not_selected(self):
-        coverage = tlp.wrap_model(chain(), include="middle").coverage
+        coverage = tlp.wrap_model(chain(), rule="learned", include="middle").coverage
         reasons = [row.reason for row in coverage]
         assert reasons == ["not selected", "", "not selected", OUTPUT]
         assert coverage.summary() == (
@@ -123,7 +127,7 @@ class TestRows:
         )
 
     def test_an_activation_that_runs_twice_is_one_row(self):
-        coverage = tlp.wrap_model(CASES["layer_used_twice"].build(None)).coverage
+        coverage = tlp.wrap_model(CASES["layer_used_twice"].build(None), rule="learned").coverage
         assert len(coverage) == len(coverage.read) == 2
         assert coverage.reading() == "The map is read from the input and 2 activations"
 
@@ -139,7 +143,7 @@ class TestInputAlone:
     def test_a_map_that_falls_back_to_the_input_is_a_warning(self, readout):
         model = dense_on_pixels()
         with pytest.warns(UserWarning, match=f"No activation of model '{model.name}' can be read") as caught:
-            coverage = tlp.wrap_model(model, readout=readout).coverage
+            coverage = tlp.wrap_model(model, rule="learned", readout=readout).coverage
         assert [warning.filename for warning in caught] == [__file__]  # it names the user's own line
         assert coverage.reading() == "The map is read from the input alone"
         assert coverage.read == []
@@ -164,13 +168,17 @@ class TestInputAlone:
 
 class TestTable:
     def test_reasons_and_what_is_read(self):
-        table = str(tlp.wrap_model(chain(), readout=tlp.readouts.MultiLayerReadout(max_size=8)).coverage)
+        table = str(
+            tlp.wrap_model(
+                chain(), rule="learned", readout=tlp.readouts.MultiLayerReadout(max_size=8)
+            ).coverage
+        )
         rows = [line.rstrip() for line in table.splitlines()]
         assert rows == [
             "layer   class   activation  swapped  rule / reason",
-            f"large   Conv2D  relu        yes      GradientRule, {KEPT}",
-            f"middle  Conv2D  silu        yes      GradientRule, {KEPT}",
-            "small   ReLU    relu        yes      RelevanceRule",
+            f"large   Conv2D  relu        yes      gradient, {KEPT}",
+            f"middle  Conv2D  silu        yes      gradient, {KEPT}",
+            "small   ReLU    relu        yes      learned",
             f"head    Dense   softmax     no       {OUTPUT}",
             "The map is read from 2 activations",
             "3 of 4 activations swapped (1 with learned rules, 2 with the plain gradient; "
@@ -180,7 +188,7 @@ class TestTable:
     def test_rows_and_table(self):
         keras.utils.clear_session()
         model = CASES["squeeze_excite"].build("softmax")
-        coverage = tlp.wrap_model(model).coverage
+        coverage = tlp.wrap_model(model, rule="learned").coverage
         assert len(coverage) == 4 and coverage.swapped == ["conv2d", "squeeze"]
         conv, squeeze, excite, head = coverage
         assert (conv.layer, conv.activation, conv.swapped) == ("Conv2D", "silu", True)
@@ -203,13 +211,13 @@ class TestTable:
         outer = models.image()
         trunk = keras.Model(outer, layers.Conv2D(2, 1, activation="relu", name="c")(block(outer)), name="t")
         model = keras.Model(inputs, models.dense_head(trunk(inputs), None))
-        coverage = tlp.wrap_model(model).coverage
+        coverage = tlp.wrap_model(model, rule="learned").coverage
         bare, conv = coverage
         assert bare.path.startswith("t/block/relu") and bare.layer == "Relu"
         assert (conv.path, conv.layer) == ("t/c", "Conv2D")
 
     def test_attention(self):
-        coverage = tlp.wrap_model(CASES["attention"].build(None)).coverage
+        coverage = tlp.wrap_model(CASES["attention"].build(None), rule="learned").coverage
         rows = {row.layer: (row.activation, row.reason) for row in coverage if not row.swapped}
         assert rows == {
             "MultiHeadAttention": ("softmax", "attention weights"),
@@ -224,7 +232,7 @@ class TestTable:
         inputs = models.image()
         x = Scale(name="mine")(layers.Conv2D(3, 3, activation="relu")(inputs))
         x = layers.Lambda(lambda x: tf.nn.relu(x))(x)
-        coverage = tlp.wrap_model(keras.Model(inputs, models.dense_head(x, None))).coverage
+        coverage = tlp.wrap_model(keras.Model(inputs, models.dense_head(x, None)), rule="learned").coverage
         assert [row.swapped for row in coverage] == [True, False, False]
         assert (coverage[1].path, coverage[1].activation) == ("mine", "?")
         reason = "its call can't be opened (it calls TensorFlow, not Keras operations)"

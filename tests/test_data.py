@@ -191,7 +191,7 @@ class TestFromTfds:
 def test_feeds_explain_and_fit(folder):
     import tf_learnprop as tlp
 
-    wrapped = tlp.wrap_model(toys.small_cnn())
+    wrapped = tlp.wrap_model(toys.small_cnn(), rule="learned")
     scale = {"preprocess": lambda images: images / 127.5 - 1}
     maps = wrapped.explain(data.from_folder(folder, wrapped, batch_size=2, **scale))
     images = all_of(data.from_folder(folder, wrapped, **scale))

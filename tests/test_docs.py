@@ -1,4 +1,4 @@
-"""The Python of the docs runs: blocks of README and docs, on a small model, and the docstrings' examples."""
+"""The Python of the docs runs: the README's as printed, the docs' on a small model, and the docstrings'."""
 
 import doctest
 import pathlib
@@ -15,10 +15,9 @@ from tf_learnprop import wrapping
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
-    "README.md",
     "docs/index.md",
     "docs/evaluation.md",
-    *(f"docs/guides/{name}.md" for name in ("choosing", "own_rule", "training", "your_model")),
+    *(f"docs/guides/{name}.md" for name in ("choosing", "own_rule", "scale", "training", "your_model")),
 ]
 
 
@@ -29,6 +28,22 @@ def blocks(page):
     text = re.sub(r"^steps = 300$", "steps = 6", text, flags=re.MULTILINE)
     text = text.replace("steps_per_epoch=50", "steps_per_epoch=1")
     return re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_readmes_example_runs_as_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    names = {"__name__": "readme"}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["maps"].shape == (1, 224, 224) and np.isfinite(names["maps"]).all()
+    assert names["name"] == "tiger cat"
+    assert (tmp_path / "cat.png").stat().st_size > 10_000
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -60,8 +75,12 @@ def test_pages_of_the_navigation_exist():
     assert all((ROOT / "docs" / page).exists() for page in pages)
 
 
+def test_citation_has_the_version():
+    assert f"\nversion: {tlp.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 def test_links_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page}: {link}"

@@ -285,9 +285,9 @@ class TestFit:
 
     def test_before_compile(self, source):
         with pytest.raises(RuntimeError, match=r"Call `compile\(\)` before `fit\(\)`"):
-            tlp.wrap_model(source).fit(IMAGES)
+            tlp.wrap_model(source, rule="learned").fit(IMAGES)
         with pytest.raises((RuntimeError, ValueError), match="compile"):
-            tlp.wrap_model(source).evaluate(IMAGES, verbose=0)
+            tlp.wrap_model(source, rule="learned").evaluate(IMAGES, verbose=0)
 
     def test_nothing_to_train(self, source):
         wrapped = ready(source, rule="gradient")
@@ -527,7 +527,7 @@ class TestCallbacks:
 
 class TestCompile:
     def test_defaults(self, source):
-        wrapped = tlp.wrap_model(source)
+        wrapped = tlp.wrap_model(source, rule="learned")
         wrapped.compile()
         assert isinstance(wrapped.objective, objectives.AreaGuidance)
         assert isinstance(wrapped.optimizer, keras.optimizers.Adam)
@@ -573,7 +573,7 @@ class TestPrecision:
         keras.config.set_dtype_policy(before)
 
     def test_fit_and_explain(self, mixed):
-        wrapped = tlp.wrap_model(mixed)
+        wrapped = tlp.wrap_model(mixed, rule="learned")
         scaled = mixed.dtype_policy.name == "mixed_float16"
         wrapped.compile(keras.optimizers.Adam(1e-2), TotalRelevance())
         assert isinstance(wrapped.optimizer, keras.optimizers.LossScaleOptimizer) is scaled
@@ -585,7 +585,7 @@ class TestPrecision:
 
     @pytest.mark.slow
     def test_refinement(self, mixed):
-        wrapped = tlp.wrap_model(mixed)
+        wrapped = tlp.wrap_model(mixed, rule="learned")
         refined = wrapped.explain(IMAGES[:1], refine_steps=2)
         assert np.isfinite(refined).all()
         assert np.abs(refined - wrapped.explain(IMAGES[:1])).max() > 1e-4
@@ -595,7 +595,7 @@ class TestPrecision:
         shifted = keras.Model(
             mixed.input, mixed(keras.layers.Rescaling(1.0, -1000.0, dtype="float32")(mixed.input))
         )
-        wrapped = tlp.wrap_model(shifted)
+        wrapped = tlp.wrap_model(shifted, rule="learned")
         np.testing.assert_allclose(wrapped(images), shifted(images), atol=1e-3)
 
     def test_bad_images(self, mixed):
@@ -631,7 +631,7 @@ class TestSaving:
         image = keras.Input((16, 16, 3))
         features = keras.Model(source.input, source.layers[-2].output, name="backbone")
         nested = keras.Model(image, keras.layers.Dense(3)(features(2.0 * image)))
-        wrapped = tlp.wrap_model(nested)
+        wrapped = tlp.wrap_model(nested, rule="learned")
         wrapped.compile(objective=TotalRelevance(), run_eagerly=True)
         fit(wrapped)
         wrapped.save(tmp_path / "model.keras")
@@ -646,7 +646,7 @@ class TestSaving:
         np.testing.assert_allclose(again.explain(IMAGES), learned.explain(IMAGES), atol=1e-6)
 
     def test_weights_of_an_uncompiled_model_fit_a_compiled_one(self, learned, wrapped, source, tmp_path):
-        plain = tlp.wrap_model(source)
+        plain = tlp.wrap_model(source, rule="learned")
         plain.save_weights(tmp_path / "a.weights.h5")
         wrapped.load_weights(tmp_path / "a.weights.h5")
         np.testing.assert_array_equal(wrapped.explain(IMAGES), plain.explain(IMAGES))
@@ -777,7 +777,7 @@ class TestExplain:
         assert "1/Unknown" in capsys.readouterr().out
 
     def test_traces_once_for_all_lengths(self, source):
-        wrapped = tlp.wrap_model(source)
+        wrapped = tlp.wrap_model(source, rule="learned")
         for length in (7, 1, 10, 3):
             wrapped.explain(IMAGES[:length])
             wrapped.explain(tf.constant(IMAGES), batch_size=length)

@@ -131,7 +131,7 @@ class TestRoundTrip:
         x = relu(keras.layers.Conv2D(4, 3, padding="same")(x))
         x = keras.layers.Conv2D(4, 3, activation="relu")(x)
         model = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
-        wrapped = toys.jolt(tlp.wrap_model(model))
+        wrapped = toys.jolt(tlp.wrap_model(model, rule="learned"))
         assert wrapped.rule_set.read == [-1, 0, 1, 2] and len(wrapped.rule_set.rules) == 2
         wrapped.save_rules(tmp_path / "a.weights.h5")
         np.testing.assert_array_equal(maps(tlp.wrap_model(model, tmp_path / "a.weights.h5")), maps(wrapped))
@@ -145,7 +145,7 @@ class TestRoundTrip:
         image = keras.Input((16, 16, 3))
         x = keras.layers.GlobalAveragePooling2D()(nested(nested(image)))
         model = keras.Model(image, keras.layers.Dense(2)(x))
-        wrapped = toys.jolt(tlp.wrap_model(model))
+        wrapped = toys.jolt(tlp.wrap_model(model, rule="learned"))
         assert wrapped.rule_set.read == [-1, 0, 1]
         wrapped.save_rules(tmp_path / "a.keras")
         np.testing.assert_array_equal(maps(tlp.wrap_model(model, tmp_path / "a.keras")), maps(wrapped))
@@ -276,7 +276,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_weights_that_are_not_finite(self, model, tmp_path, value):
-        wrapped = tlp.wrap_model(model)
+        wrapped = tlp.wrap_model(model, rule="learned")
         wrapped.rule_set.weights[0].assign(tf.fill(wrapped.rule_set.weights[0].shape, value))
         wrapped.save_rules(tmp_path / "a.keras")
         with pytest.raises(ValueError, match="weights that are not finite"):
@@ -393,7 +393,7 @@ class TestSave:
         monkeypatch.setattr(saving.RuleSet, "save", crash)
         monkeypatch.setattr(saving.RuleSet, "save_weights", crash)
         with pytest.raises(OSError, match="no space left"):
-            tlp.wrap_model(model).save_rules(path)
+            tlp.wrap_model(model, rule="learned").save_rules(path)
         assert path.read_bytes() == content
         assert list(path.parent.iterdir()) == [path]
 

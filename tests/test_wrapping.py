@@ -72,8 +72,8 @@ class TestEveryKindOfModel:
         found = [row.rule for row in learned.coverage if row.swapped]
         for index, name in enumerate(found):
             # What no path joins to the explained input has nothing to learn.
-            assert name in (("RelevanceRule", "ChannelMixingRule")[index % 2], "GradientRule")
-        assert found[0] == "RelevanceRule"
+            assert name in (("learned", "channel_mixing")[index % 2], "gradient")
+        assert found[0] == "learned"
 
     @pytest.mark.slow
     @pytest.mark.parametrize("rule", ["relevance", "channel_mixing"])
@@ -88,7 +88,7 @@ class TestEveryKindOfModel:
         for row in subject.wrapped.coverage:
             names[row.swapped][row.activation] += 1
             assert bool(row.reason) != row.swapped
-            assert row.rule == ("GradientRule" if row.swapped else "")
+            assert row.rule == ("gradient" if row.swapped else "")
         assert names[True] == subject.case.swapped
         assert names[False] == subject.case.left
 
@@ -269,8 +269,8 @@ class TestTape:
             learned = subject.wrap("learned", tlp.readouts.MultiLayerReadout(max_size=max_size))
             rows[max_size] = [row.rule for row in learned.coverage if row.swapped]
         reads_input, does_not = rows.values()
-        assert reads_input == ["RelevanceRule"] * 3
-        assert does_not == ["GradientRule", "RelevanceRule", "RelevanceRule"]
+        assert reads_input == ["learned"] * 3
+        assert does_not == ["gradient", "learned", "learned"]
         guided = subject.wrap("guided_backprop", "multi_layer")
         assert_close(subject.signal(guided), subject.signal(subject.wrap("guided_backprop")))
 
@@ -374,7 +374,7 @@ class TestChoice:
         }
         wrapped = tlp.wrap_model(model, rule, readout="input")
         rows = [row.rule for row in wrapped.coverage if row.swapped]
-        assert rows == ["DeconvNetRule", "ChannelMixingRule", "GuidedBackpropRule"]
+        assert rows == ["deconvnet", "channel_mixing", "guided_backprop"]
         assert wrapped.rule_set.rules[1].hidden == 3
 
     def test_layers_left_out_have_their_gradient(self):
@@ -474,7 +474,7 @@ ERRORS = {
     "not a model": (lambda: "model.keras", {}, TypeError, "must be a `keras.Model`. Received: str"),
     "a layer": (lambda: layers.Dense(2), {}, TypeError, "must be a `keras.Model`. Received: Dense"),
     "wrapped": (
-        lambda: tlp.wrap_model(_outputs("classes")),
+        lambda: tlp.wrap_model(_outputs("classes"), rule="learned"),
         {},
         TypeError,
         "is wrapped already; give its `source`",

@@ -2,36 +2,41 @@
 
 import sys
 
-import keras
-
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "tf_learnprop needs Keras' TensorFlow backend: set the environment variable KERAS_BACKEND to "
-        f"'tensorflow' before Keras is imported. Received: backend '{keras.backend.backend()}'."
-    )
-
-from tf_learnprop import callbacks, data, metrics, plotting, zoo
+from tf_learnprop import _start
 from tf_learnprop._version import __version__
-from tf_learnprop.backward import layers, readouts, rules, universal
-from tf_learnprop.backward.rule_set import RuleSet
-from tf_learnprop.coverage import Coverage
-from tf_learnprop.model import PropagationModel
-from tf_learnprop.saving import load_rules, save_rules
-from tf_learnprop.training import baselines as fills
-from tf_learnprop.training import objectives
-from tf_learnprop.training.hypernetwork import train_universal_rule
-from tf_learnprop.wrapping import wrap_model
 
-# The public modules have short names, `tf_learnprop.rules`, wherever they stand in the package.
-for _name, _module in {
-    "fills": fills,
-    "layers": layers,
-    "objectives": objectives,
-    "readouts": readouts,
-    "rules": rules,
-    "universal": universal,
-}.items():
-    sys.modules[f"{__name__}.{_name}"] = _module
+if not _start.is_command() or "tensorflow" in sys.modules:
+    _start.load_tensorflow()
+
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ImportError(
+            "tf_learnprop needs Keras' TensorFlow backend: set the environment variable KERAS_BACKEND to "
+            f"'tensorflow' before Keras is imported. Received: backend '{keras.backend.backend()}'."
+        )
+
+    from tf_learnprop import callbacks, data, metrics, plotting, serving, zoo
+    from tf_learnprop.backward import layers, readouts, rules, universal
+    from tf_learnprop.backward.rule_set import RuleSet
+    from tf_learnprop.coverage import Coverage
+    from tf_learnprop.model import PropagationModel
+    from tf_learnprop.saving import load_rules, save_rules
+    from tf_learnprop.training import baselines as fills
+    from tf_learnprop.training import objectives
+    from tf_learnprop.training.hypernetwork import train_universal_rule
+    from tf_learnprop.wrapping import wrap_model
+
+    # The public modules have short names, `tf_learnprop.rules`, wherever they stand in the package.
+    for _name, _module in {
+        "fills": fills,
+        "layers": layers,
+        "objectives": objectives,
+        "readouts": readouts,
+        "rules": rules,
+        "universal": universal,
+    }.items():
+        sys.modules[f"{__name__}.{_name}"] = _module
 
 __all__ = [
     "Coverage",
@@ -49,6 +54,7 @@ __all__ = [
     "readouts",
     "rules",
     "save_rules",
+    "serving",
     "train_universal_rule",
     "universal",
     "wrap_model",

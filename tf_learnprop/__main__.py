@@ -2,7 +2,7 @@
 
 import sys
 
-from tf_learnprop import cli
+import tf_learnprop_command
 
 if __name__ == "__main__":
-    sys.exit(cli.main())
+    sys.exit(tf_learnprop_command.main())

@@ -21,7 +21,7 @@ class Row:
         layer: str, class of the layer or operation.
         activation: str, its name; "?" if it can't be seen.
         swapped: bool, whether a rule stands behind it.
-        rule: str, class of the rule; "" if not swapped.
+        rule: str, name of the rule as `wrap_model` takes it, or else its class; "" if not swapped.
         reason: str, why it has no rule, or why its rule is the plain gradient; else "".
         learned: bool, whether its rule has weights, which `fit` trains.
         read: bool, whether the readout makes the map from it.
@@ -61,7 +61,7 @@ class Coverage(abc.Sequence):
             if rule is None:
                 fate = {"swapped": False, "reason": site.skip_reason or "not selected"}
             else:
-                fate = {"swapped": True, "rule": type(rule).__name__, "learned": bool(rule.weights)}
+                fate = {"swapped": True, "rule": rules.name_of(rule), "learned": bool(rule.weights)}
                 # Without anything to train, the gradient is what was asked for.
                 idle = bool(rule_set.weights) and site.path not in reached
                 if idle and isinstance(rule, rules.GradientRule):
@@ -89,7 +89,7 @@ class Coverage(abc.Sequence):
         """One line: how many activations are swapped, what their rules are, and why the others have none."""
         swapped = [row for row in self if row.swapped]
         learned = sum(row.learned for row in swapped)
-        plain = sum(row.rule == rules.GradientRule.__name__ for row in swapped)
+        plain = sum(row.rule == "gradient" for row in swapped)
         kept = any(row.reason == _NOT_REACHED for row in swapped)
         left = collections.Counter(row.reason for row in self if not row.swapped)
         notes = []

@@ -4,7 +4,7 @@ import functools
 import os
 import pathlib
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import saving, serving
+from tf_learnprop import explanations, saving, serving
 from tf_learnprop.backward import probing, rule_config, tracing
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.graph import ModelGraph, input_from_config
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.inputs import batches, checks
-from tf_learnprop.training import objectives, refinement, step
+from tf_learnprop.training import objectives, refinement, replicas, step
 
 
 def _over_data(method: Callable) -> Callable:
@@ -85,7 +85,7 @@ class PropagationModel(keras.Model):
             )
         self.graph = graph
         self.attributor = Attributor(graph, self.rule_set, self.output_index, self.input_index)
-        self._maps = tracing.for_any_length(self.attributor.maps)
+        self._maps = tracing.for_any_length(functools.partial(explanations.attribute, self.attributor))
         self._signal = tracing.for_any_length(self.attributor.input_signal)
         self._logits = tracing.for_any_length(self.attributor.logits)
         self._refiner = None
@@ -219,7 +219,7 @@ class PropagationModel(keras.Model):
         if not self.trainable_variables:
             raise RuntimeError(
                 "`fit` trains learned rules and readouts, and this model has none: wrap it with "
-                "rule='learned'."
+                "rule='universal'."
             )
         if self.objective is None:
             raise RuntimeError("Call `compile()` before `fit()`.")
@@ -252,6 +252,20 @@ class PropagationModel(keras.Model):
 
     evaluate = _over_data(keras.Model.evaluate)
     predict = _over_data(keras.Model.predict)
+
+    def make_train_function(self, force: bool = False) -> Callable:
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            made: Any = self.train_function
+            self.train_function = replicas.one_step_at_a_time(self, made)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Callable:
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            made: Any = self.test_function
+            self.test_function = replicas.one_step_at_a_time(self, made)
+        return self.test_function
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs = self._inputs_of(data)
@@ -369,14 +383,100 @@ class PropagationModel(keras.Model):
                 range or of the wrong length; or `refine_steps` is given for an input without pixels.
             TypeError: The images are not numbers, or targets have another form.
         """
+        count, results = self._explained(images, targets, batch_size, "raise", refine_steps, refine_rate)
+        return _joined((result.maps for result in results), count, verbose)
+
+    def explain_batches(
+        self,
+        data: Any,
+        targets: npt.ArrayLike | None = None,
+        *,
+        batch_size: int = 32,
+        on_error: str = "raise",
+        refine_steps: int = 0,
+        refine_rate: float = 0.05,
+    ) -> Iterator[explanations.ExplainedBatch]:
+        """Explains one batch after the other, so that any amount of data fits in memory.
+
+        Args:
+            data: As `images` of `explain`. A dataset or iterable may yield tuples: the first entry is
+                explained, and the others, such as labels or file names, are returned with the maps.
+            targets: As for `explain`.
+            batch_size: int. Number of samples per batch, if `data` are arrays.
+            on_error: str. What to do about a sample that is not finite, has the wrong size or does not hold
+                numbers: "raise" an error, or "skip" it and explain the rest of its batch. The batches of an
+                iterable may be lists of samples, so that samples of a wrong size fit in. An error of the
+                data itself, which comes without a batch, is always raised.
+            refine_steps: int. As for `explain`.
+            refine_rate: float. As for `explain`.
+
+        Yields:
+            `tf_learnprop.explanations.ExplainedBatch`, a named tuple (maps, class_ids, probabilities, extras,
+            errors).
+
+        Raises:
+            ValueError, TypeError: As `explain`. With "skip", only those that concern no single sample.
+        """
+        # Not a generator itself, so that bad arguments raise an error at once.
+        return self._explained(data, targets, batch_size, on_error, refine_steps, refine_rate)[1]
+
+    def attribute(self, inputs: Any, targets: Any = None) -> explanations.Attribution:
+        """Computes maps from tensors, for use inside a `tf.function` or `tf.data.Dataset.map`.
+
+        `explain` is faster outside of these, as it keeps its trace. Inputs are not checked for values that
+        are not finite.
+
+        Args:
+            inputs: Tensors in the structure of the model's inputs, `[n, h, w, c]` (in general
+                `[n, *spatial, c]` or `[n, features]`).
+            targets: None for the predicted classes, an int class id, ints `[n]`, or weights `[n, classes]` of
+                the class logits. Tensors or arrays.
+
+        Returns:
+            `tf_learnprop.explanations.Attribution`, a named tuple of tensors (maps, class_ids,
+            probabilities).
+
+        Raises:
+            ValueError: The inputs have the wrong shape.
+            TypeError: Targets have another form.
+            tf.errors.InvalidArgumentError: A target is out of range or not finite, or their number is wrong.
+        """
+        self._follow_source()
+        inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+        inputs = checks.tensors(inputs, self.graph)
+        inputs = keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), inputs, self.graph.input)
+        count = tf.shape(keras.tree.flatten(inputs)[0])[0]
+        weights = explanations.class_weights(targets, count, self.class_count)
+        return explanations.attribute(self.attributor, inputs, weights)
+
+    def _explained(self, data, targets, batch_size, on_error, refine_steps, refine_rate):
+        """Number of batches, None if unknown, and an iterator over `ExplainedBatch`."""
         checks.whole_number("refine_steps", refine_steps, 0)
         self._follow_source()
-        function = self._maps
+        refine = None
         if refine_steps:
             if self._refiner is None:
                 self._refiner = refinement.Refiner(self)
-            function = self._refiner.begin(refine_steps, refine_rate, batch_size)
-        return self._over_batches(function, images, targets, batch_size, verbose)
+            refine = self._refiner.begin(refine_steps, refine_rate, batch_size)
+        count, stream = batches.stream(data, targets, self.graph, self.class_count, batch_size, on_error)
+        return count, self._explain_stream(stream, refine)
+
+    def _explain_stream(self, stream, refine):
+        shape = tuple(side or 0 for side in self._map_shape)
+        for batch in stream:
+            result = None
+            if len(batch.good):
+                given = batch.inputs, batch.class_weights
+                result = explanations.Attribution(*map(np.asarray, self._maps(*given)))
+                if refine is not None:
+                    result = result._replace(maps=refine(*given))
+                shape = result.maps.shape[1:]
+            yield explanations.with_errors(result, batch, shape)
+
+    @property
+    def _map_shape(self):
+        shape = self.graph.inputs[self.input_index].shape
+        return shape[1:-1] or shape[1:]
 
     def input_signal(
         self, images: Any, targets: npt.ArrayLike | None = None, *, batch_size: int = 32
@@ -402,21 +502,9 @@ class PropagationModel(keras.Model):
         self._follow_source()
         return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
 
-    def _over_batches(self, function, images, targets, batch_size, verbose=0):
+    def _over_batches(self, function, images, targets, batch_size):
         count, stream = batches.split(images, targets, self.graph, self.class_count, batch_size)
-        progress = keras.utils.Progbar(count, verbose=verbose)
-        results = []
-        for inputs, class_weights in stream:
-            result = np.asarray(function(inputs, class_weights))
-            if results and result.shape[1:] != results[0].shape[1:]:
-                raise ValueError(
-                    "All images must have the same size, as the results are returned in one array. Received: "
-                    f"batch {len(results) + 1} gives {result.shape[1:]}, and the ones before it "
-                    f"{results[0].shape[1:]}"
-                )
-            results.append(result)
-            progress.update(len(results))
-        return np.concatenate(results)
+        return _joined((np.asarray(function(*batch)) for batch in stream), count)
 
     def save_rules(self, path: str | os.PathLike) -> None:
         """Saves the rules and the readout, see `tf_learnprop.saving.save_rules`."""
@@ -479,6 +567,22 @@ class PropagationModel(keras.Model):
         if verbose:
             print(f"Wrote the SavedModel '{path}'.")
         return path
+
+
+def _joined(results, count, verbose=0):
+    """One array from those of the batches, with a progress bar for `count` of them."""
+    progress = keras.utils.Progbar(count, verbose=verbose)
+    arrays: list[np.ndarray] = []
+    for result in results:
+        if arrays and result.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(
+                "All images must have the same size, as the results are returned in one array. Received: "
+                f"batch {len(arrays) + 1} gives {result.shape[1:]}, and the ones before it "
+                f"{arrays[0].shape[1:]}"
+            )
+        arrays.append(result)
+        progress.update(len(arrays))
+    return np.concatenate(arrays)
 
 
 class _StopAtNaN(keras.callbacks.Callback):

@@ -22,10 +22,26 @@ from tf_learnprop.backward.rule_set import RuleSet
 
 _SUFFIXES = (".keras", ".weights.h5")
 
+#: Where the rule files are that come with the package: in an installed package, and in a checkout.
+_FOLDERS = [place / "saved_rules" for place in pathlib.Path(__file__).parents[:2]]
+
 
 def is_rule_path(name: str | os.PathLike) -> bool:
     """Returns whether a string is the path of a rule file, judged by its ending."""
     return str(name).endswith(_SUFFIXES)
+
+
+def shipped_rules() -> dict[str, pathlib.Path]:
+    """The rule files that come with the package, by the names of the models that they were trained for."""
+    folder = next(filter(pathlib.Path.is_dir, _FOLDERS))
+    return {path.stem: path for path in sorted(folder.glob("*.keras"))}
+
+
+def rule_file_of(rule: object) -> pathlib.Path | None:
+    """The rule file that a path, or the name of rules that come with the package, stands for; else None."""
+    if isinstance(rule, os.PathLike) or isinstance(rule, str) and is_rule_path(rule):
+        return pathlib.Path(rule)
+    return shipped_rules().get(rule) if isinstance(rule, str) else None
 
 
 def save_rules(rule_set: RuleSet, path: str | os.PathLike) -> None:

@@ -18,7 +18,7 @@ from tf_learnprop.model import PropagationModel
 
 def wrap_model(
     model: keras.Model,
-    rule: str | os.PathLike | rules.PropagationRule | dict[str, str | rules.PropagationRule] = "learned",
+    rule: str | os.PathLike | rules.PropagationRule | dict[str, str | rules.PropagationRule] = "universal",
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     *,
@@ -35,9 +35,11 @@ def wrap_model(
         model: `keras.Model`, channels last: Functional, Sequential or subclassed. One of its outputs is
             `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit. Layers and models that
             define their own `call` are opened, see `docs/guides/your_model.md`.
-        rule: name of a rule ("learned", "relevance", "channel_mixing", "universal", "gradient",
-            "deconvnet", "guided_backprop"), a `PropagationRule`, the path of saved rules (".keras" or
-            ".weights.h5"), or a dict {layer-name pattern: name or rule}; of several patterns the
+        rule: name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
+            (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
+            "deconvnet" or "guided_backprop". Or a `PropagationRule`; the path of saved rules (".keras" or
+            ".weights.h5"); "efficientnet_lite0", "…1" or "…2", the rules that come with the package for
+            these models of the zoo; or a dict {layer-name pattern: name or rule}; of several patterns the
             first that matches counts, and what none matches is left alone.
         include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
             matched to the name, the whole path ("backbone/block1_conv1") or the path of a layer around it
@@ -65,7 +67,7 @@ def wrap_model(
         >>> x = keras.layers.Conv2D(4, 3, activation="relu")(image)
         >>> x = keras.layers.GlobalAveragePooling2D()(x)
         >>> model = keras.Model(image, keras.layers.Dense(3)(x))
-        >>> wrapped = wrap_model(model, rule="universal")
+        >>> wrapped = wrap_model(model)
         >>> wrapped.coverage.summary()
         '1 of 1 activations swapped'
         >>> wrapped.explain(keras.ops.ones((2, 8, 8, 1))).shape
@@ -77,9 +79,10 @@ def wrap_model(
     explained_input = _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input")
     _check_ends(graph.inputs[explained_input], graph.outputs[output])
     ends = {"output": output, "explained_input": explained_input}
-    if isinstance(rule, os.PathLike) or isinstance(rule, str) and saving.is_rule_path(rule):
+    path = saving.rule_file_of(rule)
+    if path:
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
-        return PropagationModel(model, saving.load_rules_for(rule, graph), graph=graph, **ends)
+        return PropagationModel(model, saving.load_rules_for(path, graph), graph=graph, **ends)
     chosen = _choose(graph.activations, rule, include, exclude)
     return PropagationModel(model, _make_rule_set(graph, chosen, readout, **ends), graph=graph, **ends)
 
@@ -256,7 +259,7 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
         if shape[-1] is None and isinstance(rule, rules.ChannelMixingRule):
             raise ValueError(
                 f"Layer '{path}' is used on different numbers of channels, and the rule "
-                "'channel_mixing' has weights for each channel. Use rule='relevance' there."
+                "'channel_mixing' has weights for each channel. Use rule='universal' there."
             )
         rule.build(shape)
         idle = rule.weights and path not in reached

@@ -65,7 +65,10 @@ class Comparison:
         model = model or self.subject.model
         trained = tlp.wrap_model(model, rule=self.rules)
         own = functools.partial(methods.Method, source="tf_learnprop")
-        ours = [own(OURS, 2, trained.explain), own("untrained rules", 2, tlp.wrap_model(model).explain)]
+        ours = [
+            own(OURS, 2, trained.explain),
+            own("untrained rules", 2, tlp.wrap_model(model, rule="learned").explain),
+        ]
         if not self.quick:
             for name, family in UNIVERSAL.items():
                 ours.append(own(name, 2, _when_asked(self._universal, model, family)))

@@ -25,7 +25,11 @@ def measure(wraps: int, side: str, clear: bool) -> dict[str, float]:
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
 
     def grown():
-        function = clock.plain_gradient(model) if side == "plain gradient" else tlp.wrap_model(model).explain
+        function = (
+            clock.plain_gradient(model)
+            if side == "plain gradient"
+            else tlp.wrap_model(model, rule="learned").explain
+        )
         function(images)
         del function
         if clear:

@@ -9,11 +9,11 @@ preprocessing. `tf-learnprop export` does the same for a saved model or a model 
 import argparse
 import pathlib
 
-import numpy as np
-import skimage.data
-
 import tf_learnprop as tlp
 from tf_learnprop import zoo
+
+import numpy as np
+import skimage.data
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "served" / "efficientnet_lite0" / "1")
-    parser.add_argument("--rules", default=str(ROOT / "saved_rules" / "efficientnet_lite0.keras"))
+    parser.add_argument("--rules", default="efficientnet_lite0")
     parser.add_argument("--no-warmup", action="store_true", help="needs no tensorflow-serving-api")
     arguments = parser.parse_args()
 

@@ -114,6 +114,6 @@ def test_no_sizes_known_before_run_time():
     image = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)
     model = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
-    wrapped = tlp.wrap_model(model)
+    wrapped = tlp.wrap_model(model, rule="learned")
     for side in (8, 12):
         assert wrapped.explain(toys.images(2, (side, side, 3))).shape == (2, side, side)

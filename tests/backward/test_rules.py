@@ -211,6 +211,20 @@ def every_kind_of_layer():
     return model
 
 
+class TestNameOf:
+    @pytest.mark.parametrize(
+        "name", ["universal", "learned", "channel_mixing", "gradient", "guided_backprop"]
+    )
+    def test_is_what_get_takes(self, name):
+        assert rules.name_of(rules.get(name)) == name
+
+    def test_of_others_is_their_class(self):
+        class HalfRule(rules.RelevanceRule):
+            pass
+
+        assert rules.name_of(HalfRule()) == "HalfRule"
+
+
 class TestSecondOrderGradient:
     """∂ loss/∂ rule weights, where the loss is of a map that itself comes from a backward pass."""
 

@@ -132,7 +132,7 @@ class TestReleaseCustomGradients:
             assert registered() == start
 
     def test_nor_over_training_and_refinement(self):
-        wrapped = tlp.wrap_model(toys.small_cnn())
+        wrapped = tlp.wrap_model(toys.small_cnn(), rule="learned")
         start = registered()
         wrapped.compile()
         wrapped.fit(toys.images(2), verbose=0)
@@ -143,7 +143,7 @@ class TestReleaseCustomGradients:
 
     def test_a_wrapped_model_is_freed(self):
         source = toys.small_cnn()
-        wrapped = tlp.wrap_model(source)
+        wrapped = tlp.wrap_model(source, rule="learned")
         wrapped.explain(toys.images(2))
         alive = weakref.ref(wrapped.rule_set.rules[0])
         del wrapped

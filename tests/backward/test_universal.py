@@ -43,14 +43,14 @@ def test_places_of_other_ranks_and_unknown_sizes():
 
 def test_an_untrained_hypernetwork_is_the_untrained_rule():
     model = toys.small_cnn()
-    wrapped, plain = tlp.wrap_model(model), tlp.wrap_model(model)
+    wrapped, plain = tlp.wrap_model(model, rule="learned"), tlp.wrap_model(model, rule="learned")
     universal.initialise(wrapped.rule_set, wrapped.read_shapes, universal.HyperNetwork())
     np.testing.assert_allclose(wrapped.explain(IMAGES), plain.explain(IMAGES), atol=1e-5)
 
 
 def test_weights_are_a_network_of_the_place(hypernetwork):
     """Each rule's and the readout's weights, by a slow loop over the layers."""
-    wrapped = tlp.wrap_model(toys.small_cnn())
+    wrapped = tlp.wrap_model(toys.small_cnn(), rule="learned")
     universal.initialise(wrapped.rule_set, wrapped.read_shapes, hypernetwork)
     feature_kernel, gate_kernel, place_kernel, place_bias, place_output = hypernetwork.get_weights()
 
@@ -88,11 +88,17 @@ class TestByName:
         np.testing.assert_allclose(wrapped(IMAGES), model(IMAGES), atol=1e-6)
         maps = wrapped.explain(IMAGES)
         assert np.isfinite(maps).all()
-        assert np.abs(maps - tlp.wrap_model(model).explain(IMAGES)).max() > 1e-2
+        assert np.abs(maps - tlp.wrap_model(model, rule="learned").explain(IMAGES)).max() > 1e-2
+
+    def test_is_the_default(self):
+        model = toys.small_cnn()
+        default, named = tlp.wrap_model(model), tlp.wrap_model(model, "universal")
+        assert [row.rule for row in default.coverage if row.swapped] == ["universal"] * 2
+        np.testing.assert_array_equal(default.explain(IMAGES), named.explain(IMAGES))
 
     def test_is_what_the_loaded_hypernetwork_gives(self):
         model = toys.small_cnn()
-        named, given = tlp.wrap_model(model, "universal"), tlp.wrap_model(model)
+        named, given = tlp.wrap_model(model, "universal"), tlp.wrap_model(model, rule="learned")
         universal.initialise(given.rule_set, given.read_shapes, universal.load())
         np.testing.assert_array_equal(named.explain(IMAGES), given.explain(IMAGES))
 
@@ -117,7 +123,7 @@ class TestByName:
 
     def test_for_some_layers_only(self):
         model = toys.small_cnn()
-        first, last = tlp.wrap_model(model).rule_set.paths
+        first, last = tlp.wrap_model(model, rule="learned").rule_set.paths
         wrapped = tlp.wrap_model(model, {first: "guided_backprop", last: "universal"})
         assert [type(rule) for rule in wrapped.rule_set.rules] == [
             rules.GuidedBackpropRule,

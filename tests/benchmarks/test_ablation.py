@@ -107,7 +107,7 @@ def test_correlation_is_pearsons():
 
 def test_rules_come_nearer_to_the_maps_that_teach_them(subject):
     keras.utils.set_random_seed(0)
-    wrapped = tlp.wrap_model(subject.model)
+    wrapped = tlp.wrap_model(subject.model, rule="learned")
     teachers = tlp.wrap_model(subject.model, rule="guided_backprop").explain(subject.train)
     before = distillation.correlation(wrapped.explain(subject.train), teachers).numpy().mean()
     weights = subject.model.get_weights()

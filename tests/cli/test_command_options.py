@@ -1,4 +1,10 @@
+import argparse
+
 import pytest
+import toys
+
+from tf_learnprop.cli import options
+from tf_learnprop.zoo import ModelSpec
 
 MODEL = ["--model", "{model}", "--preprocess", "none"]
 
@@ -37,3 +43,26 @@ def test_bad_usage(fails, case):
 def test_a_missing_model_comes_before_missing_options(fails):
     for command in (["coverage"], ["explain", "{photo}"], ["export", "--out", "served/1"]):
         assert "--model must be a file that exists" in fails(*command, "--model", "no.keras")
+
+
+class TestRules:
+    @pytest.mark.parametrize(
+        ("name", "given", "expected"),
+        [
+            ("EfficientNet_Lite1", None, "efficientnet_lite1"),
+            ("efficientnet_lite1", "universal", "universal"),
+            ("efficientnet_lite1", "efficientnet_lite0", "efficientnet_lite0"),
+            ("efficientnet_lite1.keras", None, "universal"),
+            ("MobileNet", None, "universal"),
+        ],
+    )
+    def test_which(self, name, given, expected):
+        assert options.choose_rules(argparse.Namespace(rules=given), ModelSpec(name, None, None)) == expected
+
+    def test_of_the_package_are_named_if_nobody_asked_for_them(self, capsys, monkeypatch):
+        monkeypatch.setattr(options.tlp, "wrap_model", lambda model, rule: rule)
+        spec = ModelSpec("efficientnet_lite0", toys.small_cnn(), None)
+        said = "rules: those trained for efficientnet_lite0 (--rules universal for the universal rule)\n"
+        for given, quiet, expected in [(None, False, said), (None, True, ""), (spec.name, False, "")]:
+            options.wrap(argparse.Namespace(rules=given, quiet=quiet, json=False), spec)
+            assert capsys.readouterr().err == expected

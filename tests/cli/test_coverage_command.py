@@ -7,4 +7,4 @@ def test_table_and_json(run, model):
     assert status == 0
     assert [row["activation"] for row in found["activations"] if row["swapped"]] == ["relu", "relu"]
     status, out, _ = run("coverage", *model)
-    assert status == 0 and "UniversalRule" in out
+    assert status == 0 and "universal" in out

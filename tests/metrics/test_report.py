@@ -207,7 +207,7 @@ class TestWrappedModels:
 
     @pytest.mark.parametrize(("units", "activation"), [(3, None), (3, "softmax"), (1, "sigmoid")])
     def test_arrays_and_datasets_give_the_same(self, units, activation):
-        wrapped = tlp.wrap_model(small_model(units, activation))
+        wrapped = tlp.wrap_model(small_model(units, activation), rule="learned")
         stream = tf.data.Dataset.from_tensor_slices((self.images, np.arange(5))).batch(2)
         options = {"fills": ("blur", "neighbours"), "steps": 4, "batch_size": 2}
         one = metrics.report(wrapped, self.images, **options)
@@ -216,7 +216,7 @@ class TestWrappedModels:
         assert [row.fill for row in one.rows] == ["blur", "neighbours", "all fills"]
 
     def test_maps_are_those_of_explain(self):
-        wrapped = tlp.wrap_model(small_model())
+        wrapped = tlp.wrap_model(small_model(), rule="learned")
         report = metrics.report(wrapped, self.images, [0, 1, 2, 0, 1], fills="mean", steps=4)
         maps = wrapped.explain(self.images, [0, 1, 2, 0, 1])
         direct = metrics.insertion_deletion(

@@ -88,7 +88,7 @@ class TestRuleResponse:
 
     def test_default_is_the_layer_that_departs_most(self):
         model = toys.small_cnn()
-        first, second = tlp.wrap_model(model).rule_set.paths
+        first, second = tlp.wrap_model(model, rule="learned").rule_set.paths
         for here, there in ((first, second), (second, first)):
             wrapped = tlp.wrap_model(model, rule={here: Halved(), there: "gradient"})
             axis = plotting.rule_response(wrapped)
@@ -116,7 +116,7 @@ class TestRuleResponse:
         np.testing.assert_allclose(dx, np.maximum(dy, 0), atol=2e-3)
 
     def test_leaves_rules_and_pyplot_as_they_are(self):
-        wrapped = randomised(tlp.wrap_model(toys.small_cnn()))
+        wrapped = randomised(tlp.wrap_model(toys.small_cnn(), rule="learned"))
         x = toys.images(2)
         weights, maps, before = wrapped.get_weights(), wrapped.explain(x), pyplot.get_fignums()
         given = Figure().subplots()
@@ -142,7 +142,9 @@ class TestRuleResponse:
 class TestLayerContributions:
     def test_terms_by_the_formula_and_their_sum(self):
         wrapped = randomised(
-            tlp.wrap_model(toys.small_cnn(), readout=tlp.readouts.MultiLayerReadout(blur=0, rivals=0))
+            tlp.wrap_model(
+                toys.small_cnn(), rule="learned", readout=tlp.readouts.MultiLayerReadout(blur=0, rivals=0)
+            )
         )
         image = toys.images(1)[0]
         bars_w, bars_beta, *maps = plotting.layer_contributions(wrapped, image, target=2).axes
@@ -160,7 +162,7 @@ class TestLayerContributions:
         assert labels == ["input  1", *(f"{p}  {k}" for k, p in enumerate(wrapped.rule_set.paths, 2))]
 
     def test_predicted_class_by_default(self):
-        wrapped = randomised(tlp.wrap_model(toys.small_cnn()))
+        wrapped = randomised(tlp.wrap_model(toys.small_cnn(), rule="learned"))
         image = toys.images(1)[0]
         predicted = int(wrapped.logits(image[None]).argmax())
         default, same, other = (
@@ -174,13 +176,13 @@ class TestLayerContributions:
         image = keras.Input((8, 8, 3))
         conv = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="both")
         x = keras.layers.GlobalAveragePooling2D()(conv(conv(image)))
-        wrapped = tlp.wrap_model(keras.Model(image, keras.layers.Dense(2)(x)))
+        wrapped = tlp.wrap_model(keras.Model(image, keras.layers.Dense(2)(x)), rule="learned")
         figure = plotting.layer_contributions(wrapped, toys.images(1, (8, 8, 3))[0])
         labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
         assert labels == ["input  1", "both  2", "both  3"]
 
     def test_fills_the_figure_given_and_leaves_pyplot_and_the_model_alone(self):
-        wrapped = randomised(tlp.wrap_model(toys.small_cnn()))
+        wrapped = randomised(tlp.wrap_model(toys.small_cnn(), rule="learned"))
         image = toys.images(1)[0]
         maps, before, figure = wrapped.explain(image[None]), pyplot.get_fignums(), Figure()
         assert plotting.layer_contributions(wrapped, image, fig=figure) is figure
@@ -197,7 +199,7 @@ class TestLayerContributions:
         model, image = toys.small_cnn(), toys.images(1)[0]
         with pytest.raises(ValueError, match="`MultiLayerReadout`.*Received: readout=InputReadout"):
             plotting.layer_contributions(tlp.wrap_model(model, rule="gradient"), image)
-        wrapped = tlp.wrap_model(model)
+        wrapped = tlp.wrap_model(model, rule="learned")
         with pytest.raises(ValueError, match="must have shape"):
             plotting.layer_contributions(wrapped, image[:, :5])
         with pytest.raises(ValueError, match="finite"):

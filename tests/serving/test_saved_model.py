@@ -212,7 +212,7 @@ class TestFolder:
 
 class TestUntrainedRules:
     def test_warn(self, tmp_path):
-        wrapped = tlp.wrap_model(toys.small_cnn())
+        wrapped = tlp.wrap_model(toys.small_cnn(), rule="learned")
         with pytest.warns(UserWarning, match="untrained") as caught:
             wrapped.export(tmp_path / "model" / "1")
         assert caught[0].filename == __file__

@@ -372,7 +372,7 @@ class TestQuestions:
         """The loss of a training step is that of maps and logits for the class in question, by hand."""
         model = toys.small_cnn()
         images = tf.constant(toys.images(4))
-        wrapped = tlp.wrap_model(model)
+        wrapped = tlp.wrap_model(model, rule="learned")
         attributor = wrapped.attributor
         found = attributor.guidance(images, objectives.AreaGuidance(cutmix=0, runner_up=share), training=True)
 

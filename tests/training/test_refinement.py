@@ -210,7 +210,7 @@ def test_any_rule(wrapped):
 
 
 def test_an_input_without_pixels():
-    wrapped = tlp.wrap_model(toys.linear(np.eye(6, 3, dtype=np.float32)))
+    wrapped = tlp.wrap_model(toys.linear(np.eye(6, 3, dtype=np.float32)), rule="learned")
     with pytest.raises(ValueError, match=r"needs an input with pixels.*Received: .*\(None, 6\)"):
         wrapped.explain(np.ones((2, 6), np.float32), refine_steps=1)
 

@@ -4,11 +4,27 @@ import pathlib
 
 import numpy as np
 import pytest
+import toys
 
 import tf_learnprop as tlp
-from tf_learnprop import zoo
+from tf_learnprop import saving, zoo
 
 FOLDER = pathlib.Path(__file__).parents[2] / "saved_rules"
+
+
+def test_are_found_by_name():
+    assert saving.shipped_rules() == {path.stem: path for path in FOLDER.glob("*.keras")}
+    model = zoo.efficientnet_lite0(input_shape=(64, 64, 3))
+    image = toys.images(1, (64, 64, 3))
+    named = tlp.wrap_model(model, rule="efficientnet_lite0").explain(image)
+    given = tlp.wrap_model(model, rule=FOLDER / "efficientnet_lite0.keras").explain(image)
+    np.testing.assert_array_equal(named, given)
+    assert np.abs(named - tlp.wrap_model(model, rule="learned").explain(image)).max() > 1e-3
+
+
+def test_of_another_model_are_refused():
+    with pytest.raises(ValueError, match="don't fit the model"):
+        tlp.wrap_model(toys.small_cnn(), rule="efficientnet_lite0")
 
 
 @pytest.mark.slow
@@ -21,7 +37,7 @@ def test_trained_maps_beat_those_before_training(name, data_dir):
     trained = tlp.wrap_model(model, rule=FOLDER / f"{name}.keras")
     classes = trained.logits(images).argmax(1)
     maps = trained.explain(images, classes)
-    untrained = tlp.wrap_model(model).explain(images, classes)
+    untrained = tlp.wrap_model(model, rule="learned").explain(images, classes)
 
     def score(found):
         return tlp.metrics.insertion_deletion(trained, images, found, classes, step=side * side // 8).scores

@@ -252,9 +252,9 @@ def get(identifier: str | PropagationRule, name: str | None = None) -> Propagati
     """Returns a new rule.
 
     Args:
-        identifier: str, one of "gradient", "deconvnet", "guided_backprop", "learned" (the default learned
-            rule), "relevance", "channel_mixing" and "universal"; or a `PropagationRule`, whose configuration
-            is copied.
+        identifier: str, one of "universal", "learned", "channel_mixing", "gradient", "deconvnet" and
+            "guided_backprop"; or a `PropagationRule`, whose configuration is copied. "relevance" is another
+            name of "learned".
         name: str or None, name of the new layer. None gives a new name, or the one of the rule.
 
     Returns:
@@ -278,3 +278,8 @@ def get(identifier: str | PropagationRule, name: str | None = None) -> Propagati
             f"'.keras' or '.weights.h5'. Received: rule={identifier!r}"
         )
     return _BY_NAME[identifier](name=name)
+
+
+def name_of(rule: PropagationRule) -> str:
+    """The name by which `get` makes a rule of this class; the class' own name if there is none."""
+    return next((name for name, kind in _BY_NAME.items() if kind is type(rule)), type(rule).__name__)

@@ -4,15 +4,14 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-import keras
 import rich.console
 
+from tf_learnprop import _start
 from tf_learnprop._version import __version__
 from tf_learnprop.cli import coverage, demo, evaluate, explain, export, train
 from tf_learnprop.cli.errors import CommandError
@@ -49,7 +48,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
         command.add_argument("--json", action="store_true", help="print the result as JSON")
         command.add_argument("--quiet", action="store_true", help="print no progress and no tables")
-        command.add_argument("--debug", action="store_true", help="print a traceback if something fails")
+        command.add_argument(
+            "--debug", action="store_true", help="show TensorFlow's log, and a traceback if something fails"
+        )
     return main
 
 
@@ -63,12 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0; 1 for a failure during work or for files that can't be read; 2 for bad usage; 130
         after Ctrl-C.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without these characters must not end the work
     arguments = parser().parse_args(argv)
     output, quiet = sys.stdout, arguments.quiet or arguments.json
     try:
+        _start.load_package(show_log=arguments.debug)
+        import keras
+
         # Keras prints its progress on standard output, which is for the result.
         with contextlib.redirect_stdout(sys.stderr):
             keras.utils.set_random_seed(arguments.seed)

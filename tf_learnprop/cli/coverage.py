@@ -1,5 +1,7 @@
 """Lists which activations get a rule, and why the others don't."""
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 

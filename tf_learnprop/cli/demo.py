@@ -1,12 +1,13 @@
 """Explains four photos of scikit-image."""
 
+from __future__ import annotations
+
 import argparse
 
 import numpy as np
 import rich.console
 
 import tf_learnprop as tlp
-from tf_learnprop import zoo
 from tf_learnprop.cli import files, options
 from tf_learnprop.cli.errors import UsageError
 
@@ -15,7 +16,7 @@ PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("--rules", metavar="FILE", help="trained rules (default: the universal rule)")
+    options.add_rules(parser)
     parser.add_argument("--out", default="demo.png", help="picture to write (default: demo.png)")
 
 
@@ -28,13 +29,13 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     try:
         import skimage.data
     except ImportError as error:
-        raise UsageError("the demo needs scikit-image: pip install 'tf-learnprop[demo]'") from error
+        raise UsageError("the demo needs scikit-image: pip install 'tf-learnprop[zoo]'") from error
     if not arguments.out.endswith(".png"):
         raise UsageError(f"--out must end in .png. Received: {arguments.out}")
     with files.new_file(arguments.out, overwrite=True) as out:
-        spec = zoo.load_model("efficientnet_lite0")
+        spec = tlp.zoo.load_model("efficientnet_lite0")
         learned = options.wrap(arguments, spec)
-        photos = np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
+        photos = np.stack([tlp.zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
         images = spec.preprocess(photos)
         columns = {}
         for rule in ("gradient", "guided_backprop"):

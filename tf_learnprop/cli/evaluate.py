@@ -4,6 +4,8 @@ Writes the results as a table, as JSON, and as a page to open in a browser. Imag
 skipped and listed, and the exit status is 1.
 """
 
+from __future__ import annotations
+
 import argparse
 import pathlib
 from collections.abc import Sequence
@@ -14,7 +16,6 @@ import rich.console
 import tf_learnprop as tlp
 from tf_learnprop.cli import files, html, options, settings
 from tf_learnprop.cli.errors import UsageError
-from tf_learnprop.zoo import ModelSpec
 
 _SHOWN = 8
 
@@ -93,7 +94,7 @@ def _read(
 
 def _page(
     arguments: argparse.Namespace,
-    spec: ModelSpec,
+    spec: tlp.zoo.ModelSpec,
     wrapped: tlp.PropagationModel,
     report: tlp.metrics.Report,
     photos: np.ndarray,
@@ -108,7 +109,7 @@ def _page(
     }
     return html.page(
         title=f"Attribution maps of {spec.name}",
-        rules=arguments.rules or "the universal rule",
+        rules=options.choose_rules(arguments, spec),
         report=report,
         curves=report.figure(),
         pictures=tlp.plotting.compare(photos, maps, titles=[spec.class_name(k) for k in ranked[:, 0]]),

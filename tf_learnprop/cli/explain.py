@@ -3,6 +3,8 @@
 Photos that can't be read are skipped and listed, and the exit status is 1.
 """
 
+from __future__ import annotations
+
 import argparse
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -15,7 +17,6 @@ import rich.table
 import tf_learnprop as tlp
 from tf_learnprop.cli import files, map_files, options, settings
 from tf_learnprop.cli.errors import UsageError
-from tf_learnprop.zoo import ModelSpec
 
 _BATCH = 16
 
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
 
 def _explained(
     wrapped: tlp.PropagationModel,
-    spec: ModelSpec,
+    spec: tlp.zoo.ModelSpec,
     photos: Mapping[pathlib.Path, np.ndarray],
     planned: Mapping[pathlib.Path, map_files.MapFiles],
     target: int | None,

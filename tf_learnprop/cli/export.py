@@ -1,5 +1,7 @@
 """Exports a SavedModel for TensorFlow Serving."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import pathlib

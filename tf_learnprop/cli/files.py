@@ -6,7 +6,7 @@ import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from tf_learnprop import data
+import tf_learnprop as tlp
 from tf_learnprop.cli.errors import UsageError
 
 #: Endings of image formats that are not read, but that people keep photos and drawings in.
@@ -30,7 +30,7 @@ def images(patterns: Iterable[str]) -> list[pathlib.Path]:
             ignored += _unsupported(pathlib.Path(pattern))
         try:
             # A file is taken by its name: "photo[1].jpg" is also a pattern, which does not match it.
-            found.update(dict.fromkeys(data.find([pattern] if os.path.isfile(pattern) else pattern)))
+            found.update(dict.fromkeys(tlp.data.find([pattern] if os.path.isfile(pattern) else pattern)))
         except ValueError:
             _say_ignored(ignored)
             raise UsageError(f"no image is found at {pattern}") from None

@@ -1,13 +1,17 @@
 """The page that `evaluate` writes: one file with its pictures inside, which loads nothing else."""
 
+from __future__ import annotations
+
 import base64
 import io
 import string
 from html import escape
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
+import tf_learnprop as tlp
 
-from tf_learnprop import metrics
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PAGE = string.Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -39,7 +43,7 @@ is better.</p>
 """)
 
 
-def page(title: str, rules: str, report: metrics.Report, curves: Figure, pictures: Figure) -> str:
+def page(title: str, rules: str, report: tlp.metrics.Report, curves: Figure, pictures: Figure) -> str:
     """Fills in the page.
 
     Args:

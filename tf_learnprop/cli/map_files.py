@@ -1,19 +1,24 @@
 """The files that `explain` writes: their names, and which of them may be written again."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
+import tf_learnprop as tlp
 from tf_learnprop.cli import settings
 from tf_learnprop.cli.errors import UsageError
-from tf_learnprop.zoo import ModelSpec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Key of the text inside a picture that says how it was made.
 _NOTE = "tf-learnprop explain"
@@ -94,7 +99,7 @@ def plan(
     return planned
 
 
-def class_label(spec: ModelSpec, class_id: int) -> str:
+def class_label(spec: tlp.zoo.ModelSpec, class_id: int) -> str:
     """A class as part of a file name: its name, or its id if it has none or shares it with another class."""
     names = [re.sub(r"\W+", "_", name).strip("_") for name in spec.class_names or ()]
     name = names[class_id] if names else ""

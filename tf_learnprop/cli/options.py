@@ -1,12 +1,14 @@
 """The options that commands share: the model, its rules, the class to explain and the size of images."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 
 import tf_learnprop as tlp
-from tf_learnprop import data, zoo
 from tf_learnprop.cli.errors import UsageError
 
 #: Arguments of `zoo.load_model` and `ModelSpec.find_class`, and the options that set them.
@@ -37,7 +39,17 @@ def add_model(parser: argparse.ArgumentParser, rules: bool = True) -> None:
         help="text file with one name per line; or .json: a list, or {id: name}",
     )
     if rules:
-        parser.add_argument("--rules", metavar="FILE", help="trained rules (default: the universal rule)")
+        add_rules(parser)
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """Adds --rules."""
+    parser.add_argument(
+        "--rules",
+        metavar="FILE|NAME",
+        help="file of trained rules; or efficientnet_lite0, efficientnet_lite1 or efficientnet_lite2 for the "
+        "rules that come with the package; or universal (default: the model's own rules, else universal)",
+    )
 
 
 def add_class(parser: argparse.ArgumentParser) -> None:
@@ -60,38 +72,51 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(arguments: argparse.Namespace) -> zoo.ModelSpec:
+def load_model(arguments: argparse.Namespace) -> tlp.zoo.ModelSpec:
     """The model that --model names, with --preprocess and --class-names."""
     with _errors_name_options():
-        return zoo.load_model(arguments.model, arguments.preprocess, arguments.class_names)
+        return tlp.zoo.load_model(arguments.model, arguments.preprocess, arguments.class_names)
 
 
-def find_class(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> int | None:
+def find_class(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> int | None:
     """The id of the class that --class names; None without it."""
     with _errors_name_options():
         return None if arguments.target is None else spec.find_class(arguments.target)
 
 
-def wrap(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> tlp.PropagationModel:
-    """The model, wrapped with --rules or with the universal rule."""
-    rules = arguments.rules
-    if rules is not None and not os.path.isfile(rules):
-        raise UsageError(f"--rules must be a file that exists. Received: {rules}")
+def wrap(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> tlp.PropagationModel:
+    """The model, wrapped with the rules of `choose_rules`, which a line names if nobody asked for them."""
+    rules = choose_rules(arguments, spec)
+    if arguments.rules is None and rules != "universal" and not (arguments.quiet or arguments.json):
+        print(f"rules: those trained for {rules} (--rules universal for the universal rule)", file=sys.stderr)
     try:
-        return tlp.wrap_model(spec.model, rule=rules or "universal")
+        return tlp.wrap_model(spec.model, rule=rules)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
-def image_shape(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> tuple[int, int, int]:
+def choose_rules(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> str:
+    """What --rules names; without it, the rules that come with the package for the model, or "universal"."""
+    shipped, rules = tlp.saving.shipped_rules(), arguments.rules
+    if rules is None:
+        return spec.name.lower() if spec.name.lower() in shipped else "universal"
+    if rules != "universal" and rules not in shipped and not os.path.isfile(rules):
+        raise UsageError(
+            f"--rules must be a file that exists, or one of universal, {', '.join(shipped)}. "
+            f"Received: {rules}"
+        )
+    return rules
+
+
+def image_shape(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> tuple[int, int, int]:
     """Height, width and channels of the model's input."""
     try:
-        return data.image_shape(spec.model, size(arguments, spec))
+        return tlp.data.image_shape(spec.model, size(arguments, spec))
     except ValueError as error:
         raise UsageError(f"--model: {arguments.model} can't be used here. {error}") from error
 
 
-def size(arguments: argparse.Namespace, spec: zoo.ModelSpec) -> int | None:
+def size(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> int | None:
     """--size, or None for a model whose input has a fixed size.
 
     Raises:

@@ -4,6 +4,8 @@ An interrupted training continues from its last finished epoch when the same com
 can't be read are skipped and listed; the rules are still written, and the exit status is 1.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import functools
@@ -12,15 +14,18 @@ import json
 import math
 import pathlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 import rich.console
-import tensorflow as tf
 
 import tf_learnprop as tlp
 from tf_learnprop.cli import files, options, settings
 from tf_learnprop.cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
 _PREVIEWED = 4
 
@@ -59,6 +64,8 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         dict: `rules`, the file; `loss`, that of each epoch that was run; `skipped`, the files that can't be
         read.
     """
+    import keras
+
     _check_numbers(arguments)
     if not arguments.out.endswith((".keras", ".weights.h5")):
         raise UsageError(f"--out must end in .keras or .weights.h5. Received: {arguments.out}")
@@ -77,6 +84,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
             keras.optimizers.Adam(rate, global_clipnorm=1.0),
             tlp.objectives.AreaGuidance(seed=arguments.seed),
         )
+        console.print("tracing the model; the first step takes longer")
         history = wrapped.fit(
             images.skip(backup.epochs() * arguments.steps),  # the batches that the finished epochs took
             epochs=arguments.epochs,
@@ -127,6 +135,8 @@ def _prepare(arguments: argparse.Namespace) -> tuple[tlp.PropagationModel, tf.da
 def _loggers(
     tensorboard: str | None, preview: pathlib.Path | None, images: np.ndarray
 ) -> Iterator[keras.callbacks.Callback]:
+    import keras
+
     if tensorboard:
         yield keras.callbacks.TensorBoard(tensorboard, write_graph=False)
     if tensorboard or preview:
@@ -164,6 +174,8 @@ class _Backup:
 
     def callback(self) -> keras.callbacks.Callback:
         """Makes the folder, and returns the callback that saves each epoch in it."""
+        import keras
+
         self.folder.mkdir(exist_ok=True)
         settings.write(self.note, self.settings)
         return keras.callbacks.BackupAndRestore(self.folder, delete_checkpoint=False)

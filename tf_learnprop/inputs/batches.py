@@ -1,38 +1,76 @@
 """Batches of inputs and targets, from arrays or from anything that yields batches."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop.inputs import checks
+from tf_learnprop.inputs import checks, samples
 
 
-def split(
-    images: Any, targets: npt.ArrayLike | None, model: checks.HasInput, classes: int, batch_size: int
-) -> tuple[int | None, Iterator[tuple[Any, np.ndarray | None]]]:
+class Batch(NamedTuple):
+    """A batch of samples that were checked.
+
+    Attributes:
+        inputs: The samples that fit the model, NumPy arrays in the structure of its inputs; None if no sample
+            does.
+        class_weights: float32 `[len(good), classes]`, or None for the predicted classes.
+        extras: tuple. What the data yields beside the inputs, such as labels; tensors become NumPy arrays.
+        good: int64. Positions in the batch of the samples in `inputs`.
+        errors: dict. What is wrong with each of the other samples, by its position in the batch.
+    """
+
+    inputs: Any
+    class_weights: np.ndarray | None
+    extras: tuple
+    good: np.ndarray
+    errors: dict[int, str]
+
+    @classmethod
+    def of_good(cls, inputs: Any, class_weights: np.ndarray | None = None) -> "Batch":
+        """Makes a batch of samples that all fit the model."""
+        return cls(inputs, class_weights, (), np.arange(len(keras.tree.flatten(inputs)[0])), {})
+
+    @property
+    def length(self) -> int:
+        """Number of samples, good and bad."""
+        return len(self.good) + len(self.errors)
+
+
+def stream(
+    images: Any,
+    targets: npt.ArrayLike | None,
+    model: checks.HasInput,
+    classes: int,
+    batch_size: int,
+    on_error: str = "raise",
+) -> tuple[int | None, Iterator[Batch]]:
     """Cuts images and targets into checked batches.
 
     Args:
         images: Arrays in the structure of the model's inputs, a `tf.data.Dataset`, a
             `keras.utils.PyDataset`, or another iterable of batches. If it yields tuples (images, labels),
-            the first entry is used.
+            the first entry is used, and the others become `extras`.
         targets: As for `checks.targets`.
         model: `ModelGraph`, or a Functional `keras.Model`.
         classes: int. Number of classes.
         batch_size: int. Length of the batches that are cut from arrays.
+        on_error: str. What to do about a sample that does not fit the model: "raise" an error, or "skip" it.
 
     Returns:
-        Number of batches (None if unknown), and an iterator over (inputs, class weights or None).
+        Number of batches (None if unknown), and an iterator over `Batch`.
 
     Raises:
         TypeError, ValueError: As `checks.inputs` and `checks.targets`. Arrays are checked at once, and a
             stream batch by batch; the message then names the batch.
     """
     checks.whole_number("batch_size", batch_size, 1)
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"`on_error` must be 'raise' or 'skip'. Received: on_error={on_error!r}")
+    skip = on_error == "skip"
     if is_stream(images):
         if not isinstance(images, (Iterable, keras.utils.PyDataset)):
             raise TypeError(
@@ -41,11 +79,23 @@ def split(
             )
         scalar = targets is None or np.ndim(targets) == 0
         weights = checks.targets(targets, 1 if scalar else None, classes)
-        return length(images), _from_stream(images, weights, scalar, model)
+        return length(images), _from_stream(images, weights, scalar, model, skip)
+    if skip:
+        total, cut = samples.cut(images, model, batch_size)
+        weights = checks.targets(targets, total, classes)
+        return -(-total // batch_size), _from_stream(((part,) for part in cut), weights, False, model, skip)
     inputs = checks.inputs(images, model)
     total = len(keras.tree.flatten(inputs)[0])
     weights = checks.targets(targets, total, classes)
-    return -(-total // batch_size), parts(inputs, weights, batch_size)
+    return -(-total // batch_size), (Batch.of_good(*part) for part in parts(inputs, weights, batch_size))
+
+
+def split(
+    images: Any, targets: npt.ArrayLike | None, model: checks.HasInput, classes: int, batch_size: int
+) -> tuple[int | None, Iterator[tuple[Any, np.ndarray | None]]]:
+    """As `stream`, with an iterator over (inputs, class weights or None) of batches without errors."""
+    count, checked = stream(images, targets, model, classes, batch_size)
+    return count, ((batch.inputs, batch.class_weights) for batch in checked)
 
 
 def is_stream(images: Any) -> bool:
@@ -86,27 +136,30 @@ def parts(inputs: Any, weights: np.ndarray | None, size: int) -> Iterator[tuple[
         yield batch, None if weights is None else weights[part]
 
 
-def _from_stream(stream, weights, scalar, model):
+def _from_stream(stream, weights, scalar, model, skip):
     if isinstance(stream, keras.utils.PyDataset):
         stream = map(stream.__getitem__, range(stream.num_batches))
     start = 0
-    for number, batch in enumerate(stream, 1):
+    for number, whole in enumerate(stream, 1):
+        images, *extras = _with_extras(whole, model)
         try:
-            inputs = checks.inputs(_images_of(batch, model), model)
+            if skip:
+                inputs, good, errors = samples.sort_out(images, model)
+            else:
+                inputs, _, _, good, errors = Batch.of_good(checks.inputs(images, model))
         except (TypeError, ValueError) as error:
             raise type(error)(f"Batch {number}: {error}") from error
-        count = len(keras.tree.flatten(inputs)[0])
-        if weights is None:
-            yield inputs, None
-        elif scalar:
-            yield inputs, np.repeat(weights, count, 0)
-        else:
-            if start + count > len(weights):
+        batch = Batch(inputs, None, tuple(_arrays(extras)), good, errors)
+        if weights is not None and scalar:
+            batch = batch._replace(class_weights=np.repeat(weights, len(good), 0))
+        elif weights is not None:
+            if start + batch.length > len(weights):
                 raise ValueError(
                     f"`targets` must be as long as the data. Received: {len(weights)} targets for more images"
                 )
-            yield inputs, weights[start : start + count]
-        start += count
+            batch = batch._replace(class_weights=weights[start : start + batch.length][good])
+        yield batch
+        start += batch.length
     if not start:
         raise ValueError("The data must hold at least one batch. Received: an empty stream")
     if weights is not None and not scalar and start != len(weights):
@@ -115,8 +168,8 @@ def _from_stream(stream, weights, scalar, model):
         )
 
 
-def _images_of(batch, model):
-    """The images of a batch (images, labels), which some loaders yield as a list."""
+def _with_extras(batch, model):
+    """A batch (images, labels, ...), which some loaders yield as a list, as a sequence; images come first."""
     inputs = keras.tree.flatten(model.input)
     with_labels = isinstance(batch, tuple) or (
         isinstance(batch, list)
@@ -124,4 +177,9 @@ def _images_of(batch, model):
         and bool(batch)
         and np.ndim(batch[0]) == len(inputs[0].shape)
     )
-    return batch[0] if with_labels else batch
+    return batch if with_labels else (batch,)
+
+
+def _arrays(extras):
+    """Extras with NumPy arrays for tensors."""
+    return keras.tree.map_structure(lambda x: x.numpy() if tf.is_tensor(x) else x, extras)

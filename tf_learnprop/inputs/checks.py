@@ -71,9 +71,9 @@ def inputs(value: Any, model: HasInput) -> Any:
     """
     specs = keras.tree.flatten(model.input)
     given = keras.tree.flatten(value)
-    if len(specs) == 1 and _is_list_of_samples(value, specs[0]):
+    if len(specs) == 1 and is_list_of_samples(value, specs[0]):
         given = [_stacked(value)]
-    _check_count(given, specs)
+    check_count(given, specs)
     checked = [_input(array, spec) for array, spec in zip(given, specs, strict=True)]
     lengths = {len(array) for array in checked}
     if len(lengths) > 1:
@@ -98,7 +98,7 @@ def tensors(value: Any, model: HasInput) -> Any:
     """
     specs = keras.tree.flatten(model.input)
     given = keras.tree.flatten(value)
-    _check_count(given, specs)
+    check_count(given, specs)
     checked = [_tensor(tensor, spec, k) for k, (tensor, spec) in enumerate(zip(given, specs, strict=True))]
     return _packed(checked, value, model)
 
@@ -117,13 +117,13 @@ def plain_shape_errors(model: HasInput) -> Iterator[None]:
         if found:
             shape = [int(side) for side in found[1].split(",") if side]
             try:
-                _check_shape(shape, keras.tree.flatten(model.input)[int(found[2])])
+                check_shape(shape, keras.tree.flatten(model.input)[int(found[2])])
             except ValueError as plain:
                 raise plain from None
         raise
 
 
-def _is_list_of_samples(value, spec):
+def is_list_of_samples(value, spec):
     """Whether a value for a single input is a list of samples, not a list that holds one batch."""
     if not isinstance(value, (list, tuple)):
         return False
@@ -143,12 +143,13 @@ def _packed(flat, value, model):
     return keras.tree.pack_sequence_as(model.input if len(flat) == 1 else value, flat)
 
 
-def _check_count(given, specs):
+def check_count(given: Sequence, specs: Sequence) -> None:
+    """Raises ValueError unless there is one array for each input."""
     if len(given) != len(specs):
         raise ValueError(f"The model has {len(specs)} inputs. Received: {len(given)} arrays.")
 
 
-def _check_shape(shape: Sequence[int | None], spec: keras.KerasTensor) -> None:
+def check_shape(shape: Sequence[int | None], spec: keras.KerasTensor) -> None:
     """Raises ValueError unless `shape` fits the input `spec`; None in either is any length."""
     wanted, shape = tuple(spec.shape), tuple(shape)
     if shape and _fits(shape[1:], wanted[1:]):
@@ -170,7 +171,7 @@ def _fits(shape, wanted):
 def _tensor(tensor, spec, number):
     wanted, shape = (None, *spec.shape[1:]), tf.TensorShape(tensor.shape)
     if shape.rank is not None:
-        _check_shape(shape, spec)
+        check_shape(shape, spec)
         if all(want is None or have is not None for want, have in zip(wanted, shape, strict=True)):
             return tensor
     return tf.ensure_shape(tensor, wanted, name=_CHECKED_INPUT.format(number))
@@ -181,7 +182,7 @@ def _input(array, spec):
     name = f"input '{spec.name}'"
     if array.dtype.kind not in "iuf" and str(array.dtype) != "bfloat16":
         raise TypeError(f"{name} must hold numbers. Received: dtype={array.dtype}")
-    _check_shape(array.shape, spec)
+    check_shape(array.shape, spec)
     if array.shape[0] == 0:
         raise ValueError(f"{name} must hold at least one sample. Received: shape={array.shape}")
     with np.errstate(all="ignore"):  # a value that is too large for the dtype becomes infinite

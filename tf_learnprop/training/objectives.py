@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop.backward.output_head import OutputHead
-from tf_learnprop.training import baselines
+from tf_learnprop.training import baselines, replicas
 
 _PACKAGE = "tf_learnprop"
 
@@ -160,7 +160,7 @@ def cutmix_images(
     if not axes or not share:
         return image
     count = tf.shape(image)[0]
-    draws = keras.random.uniform([3, count], seed=seed)
+    draws = replicas.uniform(3, count, seed)
     axis = tf.cast(draws[0] * axes, tf.int32)
     cut = (1.0 + draws[1]) / 3.0
     behind = tf.zeros_like(image[..., :1], tf.bool)
@@ -245,7 +245,7 @@ class AreaGuidance(Objective):
         return cutmix_images(image, self.cutmix, self.seed_generator)
 
     def select_target(self, logits: tf.Tensor) -> tf.Tensor:
-        draws = keras.random.uniform([tf.shape(logits)[0], 1], seed=self.seed_generator)
+        draws = replicas.uniform(1, tf.shape(logits)[0], self.seed_generator)[0, :, None]
         second = OutputHead(logits.shape[-1]).promote_runner_up(logits)
         return tf.where(draws < self.runner_up, second, logits)
 
@@ -277,7 +277,8 @@ class AreaGuidance(Objective):
         # Multiples of the golden ratio spread any number of samples evenly over the range, from any start.
         # Independent draws would add much more noise to the loss of a small batch.
         start = keras.random.uniform((), seed=self.seed_generator) if training else 0.5
-        unit = tf.math.floormod(start + tf.cast(tf.range(count), tf.float32) / 1.6180339887, 1.0)
+        number = replicas.position(count)[0] + tf.range(count)
+        unit = tf.math.floormod(start + tf.cast(number, tf.float32) / 1.6180339887, 1.0)
         return self.min_area + (self.max_area - self.min_area) * unit
 
     def _fill(self, image, training):
@@ -286,7 +287,8 @@ class AreaGuidance(Objective):
         if training:
             seed = tf.cast(tf.convert_to_tensor(self.seed_generator.next()), tf.int32)
             first = tf.random.stateless_uniform((), seed, 0, len(functions), tf.int32)
-        turn = (first + tf.range(tf.shape(image)[0])) % len(functions)
+        count = tf.shape(image)[0]
+        turn = (first + replicas.position(count)[0] + tf.range(count)) % len(functions)
         turn = tf.reshape(turn, [-1] + [1] * (image.shape.rank - 1))
         fills = [fill(image, seed=seed) for fill in functions]
         return tf.add_n([tf.where(turn == k, fill, 0.0) for k, fill in enumerate(fills)])

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop.backward import tracing
+from tf_learnprop.training import replicas
 
 
 def apply_if_finite(
@@ -17,6 +18,9 @@ def apply_if_finite(
     """Takes one step that lowers the mean loss, unless the loss or a gradient is not finite.
 
     A step that is not taken changes neither the variables nor the optimizer.
+
+    Under a `tf.distribute` strategy, each replica calls this with its part of the batch. The mean is over the
+    samples of all replicas, which take the step together or not at all.
 
     Args:
         optimizer: Keras optimizer. A `LossScaleOptimizer` expects gradients that overflow and handles them
@@ -33,18 +37,15 @@ def apply_if_finite(
         for variable in variables:
             tape.watch(variable.value)
         losses = compute_losses()
-        loss = tf.reduce_mean(losses["loss"])
+        # The share of these samples in the mean over those of all replicas, of which one may have fewer.
+        count = replicas.total(tf.cast(tf.size(losses["loss"]), tf.float32))
+        loss = tf.reduce_sum(losses["loss"]) / count
         scaled = optimizer.scale_loss(loss)
     gradients = tape.gradient(scaled, [v.value for v in variables], unconnected_gradients="zero")
     tracing.release_custom_gradients()
+    loss, *gradients = replicas.total([loss, *gradients])
     handles_overflow = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     checked = [loss] if handles_overflow else [loss, *gradients]
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in checked])
-
-    def update():
-        optimizer.apply(gradients, variables)
-        tracing.release_custom_gradients()  # Keras' optimizers register one in this branch
-        return True
-
-    tf.cond(tf.logical_and(finite, enabled), update, lambda: False)
+    replicas.apply_if(tf.logical_and(finite, enabled), optimizer, gradients, variables)
     return {**losses, "loss": tf.where(finite, losses["loss"], float("nan"))}

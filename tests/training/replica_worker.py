@@ -1,0 +1,113 @@
+"""Trains small models on several logical CPUs. TensorFlow divides the CPU only once in a process.
+
+Takes the number of replicas (0 for no strategy) and the file to write: weights, optimizer variables, losses.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tf_learnprop as tlp
+from tf_learnprop.training import objectives
+
+SIDE = 8
+#: Of batches of 8, 8 and 7 samples in turn; the last divides into unequal parts.
+STEPS = 20
+#: Exponent of the first scale of the loss, by precision: some of the first steps overflow.
+SCALES = {"float32": 127, "mixed_float16": 24}
+
+
+def images(count):
+    return np.random.default_rng(0).normal(size=(count, SIDE, SIDE, 3)).astype(np.float32)
+
+
+def model(policy="float32", optimizer=None, **kwargs):
+    keras.utils.set_random_seed(1)
+    keras.config.set_dtype_policy(policy)
+    image = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    source = keras.Model(image, keras.layers.Dense(3, dtype="float32")(x))
+    wrapped = tlp.wrap_model(source)
+    # The other fills, and `cutmix`, take something from the rest of the batch: from that of the replica.
+    wrapped.compile(optimizer, objectives.AreaGuidance(fills=("blur",), cutmix=0.0), **kwargs)
+    return wrapped
+
+
+def batches(x, size=8):
+    return tf.data.Dataset.from_tensor_slices(x).batch(size)
+
+
+def state(wrapped):
+    return [*wrapped.rule_set.trainable_variables, *wrapped.optimizer.variables]
+
+
+class Recorder:
+    def __init__(self):
+        self.arrays = {}
+
+    def record(self, name, wrapped, history=None):
+        for number, variable in enumerate(state(wrapped)):
+            copies = getattr(variable.value, "values", [variable.value])
+            for copy in copies:  # all replicas hold the same
+                np.testing.assert_array_equal(copy.numpy(), copies[0].numpy())
+            self.arrays[f"{name}/{number}"] = copies[0].numpy()
+        if history is not None:
+            self.arrays[f"{name}/loss"] = history.history["loss"]
+
+
+def run(strategy, path):
+    recorder = Recorder()
+    with strategy.scope():
+        wrapped = model()
+    history = wrapped.fit(batches(images(23)).repeat(), epochs=4, steps_per_epoch=5, verbose=0)
+    recorder.record("plain", wrapped, history)
+    assert wrapped.optimizer.iterations.numpy() == STEPS
+    recorder.arrays["evaluate"] = wrapped.evaluate(batches(images(23)), verbose=0)
+
+    # A bad sample of the last replica stops all of them, at the second step.
+    x = images(24)
+    x[15] = np.nan
+    with strategy.scope():
+        wrapped = model()
+    try:
+        wrapped.fit(batches(x), verbose=0)
+    except FloatingPointError as error:
+        recorder.arrays["message"] = str(error)
+    recorder.record("stopped", wrapped)
+
+    if strategy.num_replicas_in_sync < 4:
+        for policy in SCALES:
+            scaled(strategy, policy, recorder)
+    np.savez(path, **recorder.arrays)
+
+
+def scaled(strategy, policy, recorder):
+    """Trains with a scaled loss and several steps per execution."""
+    with strategy.scope():
+        inner = keras.optimizers.Adam(5e-3, global_clipnorm=1.0)
+        optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0 ** SCALES[policy])
+        wrapped = model(policy, optimizer, steps_per_execution=3)
+    history = wrapped.fit(batches(images(24)), epochs=4, verbose=0)
+    recorder.record(policy, wrapped, history)
+    recorder.arrays[f"scale_{policy}"] = optimizer.dynamic_scale.numpy()
+
+
+def main(replicas, path):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    devices = [tf.config.LogicalDeviceConfiguration() for _ in range(max(replicas, 1))]
+    tf.config.set_logical_device_configuration(cpu, devices)
+    strategy = tf.distribute.get_strategy()
+    if replicas:
+        strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(replicas)])
+    assert strategy.num_replicas_in_sync == max(replicas, 1)
+    run(strategy, path)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,232 @@
+"""`Explainer`: maps from an exported model, in any process that has TensorFlow and NumPy.
+
+This module is not part of the package `tf_learnprop`, whose import brings the modelling code: a worker that
+unpickles an `Explainer` imports this file alone. `tf_learnprop.serving.Explainer` is the same class.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+__all__ = ["Explainer", "Explanations"]
+
+_CLASS_IDS = "class_ids"
+#: Lines of TensorFlow's errors that say where in the graph something happened, not what.
+_WHERE = re.compile(
+    r"^(Graph execution error:|Detected at node .*|<stack traces .*|\s*\[\[.*|.* root error.*|)$"
+)
+
+
+class Explanations(NamedTuple):
+    """Maps of a batch. Row k belongs to item k, whether it could be explained or not.
+
+    Attributes:
+        maps: float32 or float16 `[n, h, w]`, as exported; `[n, k, h, w]` for a model exported with `top_k`.
+            NaN for an item with an error.
+        class_ids: int64 `[n]` or `[n, k]`. The explained classes; −1 for an item with an error.
+        probabilities: float32 `[n]` or `[n, k]`. Probabilities of these classes. NaN for an item with an
+            error.
+        errors: dict from int to str. What is wrong with each item that could not be explained, by its row.
+    """
+
+    maps: np.ndarray
+    class_ids: np.ndarray
+    probabilities: np.ndarray
+    errors: dict[int, str]
+
+
+class Explainer:
+    """Computes maps with a SavedModel that `PropagationModel.export` has written.
+
+    An explainer holds two strings, so it can be pickled and sent to other processes and machines, which must
+    see the same path. Each process loads the model when it first uses it. Threads may share an explainer.
+
+    Args:
+        path: Folder of the SavedModel, such as "served/lite0/1", or a URL that TensorFlow can read.
+        signature: Name of the signature: "serving_default" or "explain_class" for arrays, "explain_encoded"
+            for the contents of image files.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], signature: str = "serving_default") -> None:
+        path = os.fspath(path)
+        # Another process may have another working directory.
+        self.path = path if "://" in path else os.path.abspath(path)
+        self.signature = signature
+        self._lock = threading.Lock()
+        self._loaded: Any = None
+
+    def __repr__(self) -> str:
+        return f"Explainer({self.path!r}, signature={self.signature!r})"
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.path, self.signature)
+
+    def __call__(self, items: Any, class_ids: npt.ArrayLike | None = None) -> Explanations:
+        """Explains a batch.
+
+        Args:
+            items: Preprocessed images, an array `[n, h, w, c]` or a sequence of arrays `[h, w, c]`; a dict of
+                such for a model with several inputs; or a sequence of bytes, the contents of image files, for
+                "explain_encoded".
+            class_ids: Classes to explain, an int or ints `[n]`, for "explain_class".
+
+        Returns:
+            `Explanations`. An item that is broken, not finite or of the wrong size, or whose class does not
+            exist, gets an entry in `errors`; the others are explained.
+
+        Raises:
+            FileNotFoundError: If `path` holds no SavedModel.
+            ValueError: If the model has no such signature, or the batch does not fit the signature.
+        """
+        function = self._function()
+        specs = dict(function.structured_input_signature[1])
+        columns = _columns(items, class_ids, specs, self.signature)
+        count = len(next(iter(columns.values())))
+        rows, errors = _fitting(columns, specs, count)
+        outputs = {name: _empty(spec, count) for name, spec in function.structured_outputs.items()}
+        outputs.pop("overlays_bytes", None)
+        batch = {name: [column[row] for row in rows] for name, column in columns.items()}
+        results = _run(function, batch, specs, rows, errors)
+        for part, result in results:
+            for name, filled in outputs.items():
+                if filled.shape[1:] != result[name].shape[1:]:  # the model's size is free
+                    outputs[name] = filled = _empty(result[name], count)
+                filled[part] = result[name]
+        maps, ids, scores = (outputs[name] for name in ("attributions", "class_ids", "scores"))
+        return Explanations(maps, ids, scores, dict(sorted(errors.items())))
+
+    def _function(self):
+        with self._lock:
+            if self._loaded is None:
+                if not tf.io.gfile.exists(os.path.join(self.path, "saved_model.pb")):
+                    raise FileNotFoundError(
+                        "`path` must be the folder of an exported model, such as 'served/my_model/1'. "
+                        f"Received: path='{self.path}'"
+                    )
+                self._loaded = tf.saved_model.load(self.path)
+        names = sorted(self._loaded.signatures)
+        if self.signature not in names:
+            raise ValueError(f"`signature` must be one of {names}. Received: signature={self.signature!r}")
+        return self._loaded.signatures[self.signature]
+
+
+def _columns(items, class_ids, specs, signature):
+    """The items of each input by name, sequences of one length."""
+    names = [name for name in specs if name != _CLASS_IDS]
+    if isinstance(items, Mapping):
+        columns = dict(items)
+    elif len(names) == 1:
+        columns = {names[0]: items}
+    else:
+        columns = {}
+    if sorted(columns) != sorted(names):
+        raise ValueError(
+            f"`items` must be a dict with the inputs {sorted(names)}. Received: {sorted(columns)}"
+        )
+    for name, column in columns.items():
+        array = hasattr(column, "ndim")
+        if not (array or isinstance(column, Sequence)) or isinstance(column, (str, bytes)):
+            kind = type(column).__name__
+            raise ValueError(
+                f"`items` must be an array or a sequence of items. Received: {kind} for '{name}'"
+            )
+        if array and column.ndim != specs[name].shape.rank:
+            raise ValueError(
+                f"'{name}' must have shape {_shown(specs[name].shape)}. Received: shape={column.shape}"
+            )
+    count = len(next(iter(columns.values())))
+    if (class_ids is not None) != (_CLASS_IDS in specs):
+        rule = "requires" if class_ids is None else "has no"
+        raise ValueError(f"The signature '{signature}' {rule} `class_ids`. Received: class_ids={class_ids!r}")
+    if class_ids is not None:
+        ids = np.asarray(class_ids)
+        if ids.dtype.kind not in "iu" or ids.ndim > 1:
+            raise ValueError(f"`class_ids` must be an int or ints [n]. Received: class_ids={class_ids!r}")
+        columns[_CLASS_IDS] = np.broadcast_to(ids, count) if ids.ndim == 0 else ids
+    lengths = sorted({len(column) for column in columns.values()})
+    if lengths != [count] or not count:
+        raise ValueError(
+            f"All inputs must have the same length, and hold at least one item. Received: {lengths}"
+        )
+    return columns
+
+
+def _fitting(columns, specs, count):
+    """Rows of the items that have the right type and size, and the errors of the others."""
+    rows, errors, sizes = [], {}, None
+    for row in range(count):
+        try:
+            found = [_size(name, column[row], specs[name]) for name, column in columns.items()]
+            sizes = sizes or found
+            if found != sizes:
+                raise ValueError(f"All items of a batch must have shapes {sizes}. Received: {found}")
+            rows.append(row)
+        except ValueError as error:
+            errors[row] = str(error)
+    return rows, errors
+
+
+def _size(name, item, spec):
+    if spec.dtype == tf.string:
+        if not isinstance(item, bytes):
+            kind = type(item).__name__
+            raise ValueError(f"'{name}' must be the content of an image file, bytes. Received: {kind}")
+        return ()
+    array = np.asarray(item)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"'{name}' must hold numbers. Received: dtype={array.dtype}")
+    if not spec.shape[1:].is_compatible_with(array.shape):
+        raise ValueError(f"'{name}' must have shape {_shown(spec.shape[1:])}. Received: shape={array.shape}")
+    return array.shape
+
+
+def _run(function, batch, specs, rows, errors):
+    """Yields rows and their results. A batch that fails is halved until the bad items are found."""
+    if not rows:
+        return
+    try:
+        tensors = {name: _tensor(items, specs[name].dtype) for name, items in batch.items()}
+        result = {name: tensor.numpy() for name, tensor in function(**tensors).items()}
+    except tf.errors.InvalidArgumentError as error:
+        if len(rows) == 1:
+            errors[rows[0]] = _plain(error.message)
+            return
+        half = len(rows) // 2
+        for part in (slice(half), slice(half, None)):
+            items = {name: column[part] for name, column in batch.items()}
+            yield from _run(function, items, specs, rows[part], errors)
+        return
+    yield rows, result
+
+
+def _tensor(items, dtype):
+    if dtype == tf.string:
+        return tf.constant(items, tf.string)
+    with np.errstate(all="ignore"):  # a value that is too large becomes infinite, which the model reports
+        return tf.constant(np.stack([np.asarray(item) for item in items]).astype(dtype.as_numpy_dtype))
+
+
+def _empty(spec, count):
+    """An array of `count` rows without a result."""
+    dtype = np.dtype(getattr(spec.dtype, "as_numpy_dtype", spec.dtype))
+    shape = [count, *(side or 0 for side in spec.shape[1:])]
+    return np.full(shape, -1 if dtype.kind == "i" else np.nan, dtype) if dtype.kind in "if" else None
+
+
+def _plain(message):
+    """What an error of TensorFlow says, in one line."""
+    rule = re.search(r"assertion failed: \[(.*?)[.\s]*\]", message)
+    if rule:
+        return rule[1]
+    lines = [re.sub(r"\s*\[\[.*|\s*\[Op:.*|^\s*\(\d+\) \w+:\s*", "", line) for line in message.splitlines()]
+    return " ".join(line.strip() for line in lines if not _WHERE.match(line.strip())) or message
+
+
+def _shown(shape):
+    return tuple(shape.as_list())
