@@ -180,9 +180,9 @@ class ModelGraph:
         }
         sites, seen = [], set()
         for path, operation in self.operations:
-            if id(operation) not in seen and not reader.is_open(operation):
+            why_closed = reader.closed.get(id(operation), "")
+            if id(operation) not in seen and (why_closed or not reader.is_open(operation)):
                 seen.add(id(operation))
-                why_closed = reader.closed.get(id(operation), "")
                 sites.append(find_site(path, operation, id(operation) in at_output, why_closed))
         return [site for site in sites if site]
 

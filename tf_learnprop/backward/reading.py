@@ -198,4 +198,5 @@ def _is_same_activation(operation, other):
         type(operation) is type(other)
         and not isinstance(operation, keras.layers.Layer)
         and activation_name(operation) is not None
+        and keras_internals.settings(operation) == keras_internals.settings(other)
     )

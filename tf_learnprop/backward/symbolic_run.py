@@ -114,12 +114,7 @@ class SymbolicRun:
             if keras_internals.functional_of(node.operation) and kwargs.get("training"):
                 raise CannotOpen(f"it runs '{node.operation.name}' in training mode")
             args, kwargs = keras.tree.map_structure(self._symbolic, (args, kwargs))
-            attributes = (
-                {}
-                if isinstance(node.operation, keras.layers.Layer)
-                else keras_internals.settings(node.operation)
-            )
-            symbolic = keras.tree.map_structure(self._symbolic, attributes)
+            symbolic = keras.tree.map_structure(self._symbolic, keras_internals.settings(node.operation))
             changed = {name: symbolic[name] for name in symbolic if _holds_tensors(symbolic[name])}
             self.steps.append((node, args, kwargs, changed))
         self._keep_used_constants()
