@@ -24,7 +24,7 @@ if not _start.is_command() or "tensorflow" in sys.modules:
     from tf_learnprop.saving import load_rules, save_rules
     from tf_learnprop.training import baselines as fills
     from tf_learnprop.training import objectives
-    from tf_learnprop.training.hypernetwork import train_universal_rule
+    from tf_learnprop.universal_training import train_universal_rule
     from tf_learnprop.wrapping import wrap_model
 
     # The public modules have short names, `tf_learnprop.rules`, wherever they stand in the package.

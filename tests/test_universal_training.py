@@ -7,8 +7,8 @@ import tensorflow as tf
 import toys
 
 import tf_learnprop as tlp
+from tf_learnprop import universal_training
 from tf_learnprop.backward import universal
-from tf_learnprop.training import hypernetwork
 
 IMAGES = toys.images(32)
 
@@ -138,7 +138,7 @@ def test_the_gradient_is_that_of_finite_differences():
     draws = toys.rng(4)
     for variable in start.variables:  # none of them zero
         variable.assign(draws.normal(size=variable.shape) / 4)
-    member = hypernetwork.Member(toys.small_cnn(activation=None), IMAGES, 32, start, seed=0)
+    member = universal_training.Member(toys.small_cnn(activation=None), IMAGES, 32, start, seed=0)
     draws = toys.rng(1)
     pattern = draws.normal(size=(16, 16)).astype(np.float32) / 100
 
