@@ -23,6 +23,7 @@ RULES = (
     "tf_learnprop/training",
     "tf_learnprop/model.py",
     "tf_learnprop/saving.py",
+    "tf_learnprop/universal_training.py",
     "tf_learnprop/wrapping.py",
     "benchmarks/evaluation/learned_rules.py",
     "benchmarks/evaluation/universal_rule.py",
