@@ -100,7 +100,9 @@ class Attributor:
         image, with_image = self._explained(inputs)
         activations = [image] if readouts.INPUT in read else []
         feature_map = []
-        with tf.GradientTape(persistent=rivals > 0, watch_accessed_variables=False) as tape:
+        # Records what follows the feature map alone: each of its gradients is a pass through the head.
+        head_tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
+        with head_tape, tf.GradientTape(watch_accessed_variables=False) as tape:
             if reads_input or activations:
                 tape.watch(image)
 
@@ -109,7 +111,7 @@ class Attributor:
                     tape.watch(tensor)
                     activations.append(tensor)
                 elif position == GraphRunner.FEATURE_MAP and rivals:
-                    tape.watch(tensor)
+                    head_tape.watch(tensor)
                     feature_map.append(tensor)
 
             logits = self.runner(with_image(image), watch=watch).logits
@@ -118,17 +120,15 @@ class Attributor:
             if class_weights is None:
                 class_weights = tf.one_hot(self.head.predicted(logits), self.head.class_count)
             score = tf.reduce_sum(class_weights * classes)
-        sources = [image] * reads_input + activations + feature_map
+        sources = [image] * reads_input + activations
         signals = tape.gradient(score, sources, unconnected_gradients="zero")
         signals = [tf.cast(signal, tf.float32) for signal in signals]
-        evidence = None
-        if rivals:
-            evidence = self._evidence(tape, feature_map[0], signals.pop(), classes, class_weights)
+        evidence = self._evidence(head_tape, *feature_map, classes, class_weights) if rivals else None
         image_signal = signals.pop(0) if reads_input else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
         return image, image_signal, activations, signals, evidence, logits
 
-    def _evidence(self, tape, feature_map, signal, classes, class_weights):
+    def _evidence(self, head_tape, feature_map, classes, class_weights):
         """How much each place of the feature map a speaks for the asked class and for its rivals.
 
         R_k = Σ_c a_c·∂s_k/∂a_c, s_k the logit of class k. The rivals are the classes with the largest logits
@@ -138,17 +138,18 @@ class Attributor:
             float32 `[n, *places, 1 + rivals]`, the asked class first.
         """
         features = tf.cast(feature_map, tf.float32)
-        asked = tf.reduce_sum(features * signal, -1)
+
+        def evidence_for(weights):
+            signal = head_tape.gradient(classes, feature_map, weights, unconnected_gradients="zero")
+            return tf.reduce_sum(features * tf.cast(signal, tf.float32), -1)
+
+        asked = evidence_for(class_weights)
         if self.head.multi_label:
             return tf.stack([asked / 2.0, -asked / 2.0], -1)
         others = tf.where(class_weights == 0.0, classes, classes.dtype.min)
         rivals = tf.math.top_k(tf.stop_gradient(others), self.rivals).indices
-        evidence = [asked]
-        for place in range(self.rivals):
-            one = tf.one_hot(rivals[:, place], self.head.class_count)
-            signal = tape.gradient(classes, feature_map, one, unconnected_gradients="zero")
-            evidence.append(tf.reduce_sum(features * tf.cast(signal, tf.float32), -1))
-        return tf.stack(evidence, -1)
+        rivals = tf.unstack(tf.one_hot(rivals, self.head.class_count), axis=1)
+        return tf.stack([asked, *map(evidence_for, rivals)], -1)
 
     def _explained(self, inputs):
         """The explained input in float32, and a function that gives all inputs with another in its place."""
