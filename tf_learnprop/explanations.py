@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.inputs import batches
+from tf_learnprop.inputs import batches, checks
 
 
 class Attribution(NamedTuple):
@@ -80,10 +80,7 @@ def class_weights(targets: Any, count: tf.Tensor, classes: int) -> tf.Tensor | N
     if not (
         targets.dtype.is_integer and rank in (0, 1) or rank == 2 and (floats or targets.dtype.is_integer)
     ):
-        raise TypeError(
-            "`targets` must be None, an int class id, int ids [n], or weights [n, classes]. "
-            f"Received: shape={targets.shape}, dtype={targets.dtype.name}"
-        )
+        raise checks.wrong_targets(targets.shape, targets.dtype.name)
     rules = []
     if rank:
         as_long = "`targets` must be as long as the inputs"

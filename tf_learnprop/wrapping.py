@@ -266,7 +266,8 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
         entries.append((path, rules.GradientRule() if idle else rule, shape))
     rule_set = RuleSet(entries, readout, read, graph.structure)
     if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
-        universal.initialise(rule_set, probing.read_shapes(graph, rule_set, explained_input))
+        shape_at = dict(readable)
+        universal.initialise(rule_set, [shape_at[position] for position in read])
     return rule_set
 
 

@@ -14,7 +14,8 @@ def activation_calls(graph, paths):
         list of (path, `Call`) in the order in which they run. An activation that is called twice, under two
         names perhaps, comes twice with one path.
     """
-    path_of = {id(site.operation): site.path for site in graph.activations if site.path in set(paths)}
+    paths = set(paths)
+    path_of = {id(site.operation): site.path for site in graph.activations if site.path in paths}
     return [(path_of[id(call.operation)], call) for call in graph.calls if id(call.operation) in path_of]
 
 

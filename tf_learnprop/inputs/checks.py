@@ -194,6 +194,14 @@ def _input(array, spec):
     return cast
 
 
+def wrong_targets(shape: Any, dtype: Any) -> TypeError:
+    """The error for targets that have none of the forms that are allowed."""
+    return TypeError(
+        "`targets` must be None, an int class id, int ids [n], or weights [n, classes]. "
+        f"Received: shape={shape}, dtype={dtype}"
+    )
+
+
 def targets(value: npt.ArrayLike | None, count: int | None, classes: int) -> np.ndarray | None:
     """Turns targets into weights of the class logits.
 
@@ -213,10 +221,7 @@ def targets(value: npt.ArrayLike | None, count: int | None, classes: int) -> np.
         return None
     array = np.asarray(value)
     if array.dtype.kind not in "iuf" or array.dtype.kind == "f" and array.ndim != 2:
-        raise TypeError(
-            "`targets` must be None, an int class id, int ids [n], or weights [n, classes]. "
-            f"Received: shape={array.shape}, dtype={array.dtype}"
-        )
+        raise wrong_targets(array.shape, array.dtype)
     if array.ndim == 0:
         array = np.broadcast_to(array, (1 if count is None else count,))
     if array.ndim > 2 or count is not None and len(array) != count:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from tf_learnprop import explanations
 from tf_learnprop.serving import pictures
 from tf_learnprop.serving.options import Options
 
@@ -114,12 +115,7 @@ class Signatures:
     def _explain(self, inputs, class_ids=None):
         """Maps, class ids and scores of the given classes `[n]`, or of the predicted ones for None."""
         weights = None if class_ids is None else tf.one_hot(class_ids, self._class_count)
-        maps, logits = self._attributor.maps_and_logits(self._packed(inputs), weights)
-        head = self._attributor.head
-        if class_ids is None:
-            class_ids = head.predicted(logits)
-        probabilities = head.probabilities(logits)
-        return maps, class_ids, tf.gather(probabilities, class_ids, batch_dims=1)
+        return explanations.attribute(self._attributor, self._packed(inputs), weights)
 
     def _packed(self, inputs):
         """The tensors in the structure and dtypes of the model's inputs."""
