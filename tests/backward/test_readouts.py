@@ -131,7 +131,7 @@ class TestMultiLayerReadout:
             readout.build(2)
             terms, relevance = readout.terms(tensors([even, np.abs(last)]), tensors([even, last]))
             expected = np.repeat(np.repeat(last[..., 0] > 0, 2, 1), 2, 2)
-            np.testing.assert_allclose(readout.focusing(relevance)(terms[0]), expected, atol=1e-5)
+            np.testing.assert_allclose(readout.focused(terms[0], relevance), expected, atol=1e-5)
 
     @pytest.mark.parametrize("signed", [False, True])
     @pytest.mark.parametrize(("size", "source", "places"), [((8, 6), (4, 3), (2, 3)), ((12,), (6,), (5,))])

@@ -1,7 +1,7 @@
 """Readouts. A readout turns the signals of one backward pass into an attribution map."""
 
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -35,7 +35,7 @@ class Readout(keras.layers.Layer):
 
     Attributes:
         rivals: int, number of rival classes whose evidence the readout needs. If not 0, `call` has one more
-            argument, `evidence`; see `MultiLayerReadout.focusing`.
+            argument, `evidence`; see `MultiLayerReadout.focused`.
         reads_input: bool, whether the signal at the input is needed. If not, the backward pass ends at the
             first activation that is read.
 
@@ -245,26 +245,24 @@ class MultiLayerReadout(Readout):
             terms.append(term)
         return terms, total  # of the last layer
 
-    def focusing(
-        self, relevance: tf.Tensor, evidence: tf.Tensor | None = None
-    ) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns a function that multiplies maps `[n, *source]` by the focus f, resized to them.
+    def focused(self, maps: tf.Tensor, relevance: tf.Tensor, evidence: tf.Tensor | None = None) -> tf.Tensor:
+        """Multiplies maps by the focus f, which is resized to them.
 
         Args:
+            maps: float32 `[n, *source]`.
             relevance: h, float32 `[n, *places]`, used where classes can't compete.
             evidence: R_k, float32 `[n, *places, 1 + rivals]`, the asked class first; or None.
         """
         if not self.focus:
-            return lambda maps: maps
+            return maps
+        size = resampling.sides(maps, maps.shape.rank - 1)
         if evidence is None:
             logit = self.focus_strength() * relevance * _inverse_rms(relevance)
-            return lambda maps: maps * tf.sigmoid(_resized(logit, maps))
+            return maps * tf.sigmoid(resampling.resize(logit, size))
         # A softmax does not change if all classes gain the same, and neither should the scale.
         evidence -= tf.reduce_mean(evidence, -1, keepdims=True)
         focus = tf.nn.softmax(self.focus_strength() * evidence * _inverse_rms(evidence), -1)[..., 0]
-        if self.signed:
-            focus -= 1.0 / evidence.shape[-1]
-        return lambda maps: maps * _resized(focus, maps)
+        return maps * resampling.resize(focus - 1.0 / evidence.shape[-1] if self.signed else focus, size)
 
     def call(
         self,
@@ -279,8 +277,8 @@ class MultiLayerReadout(Readout):
         for index, maps in enumerate(terms):
             size = tuple(maps.shape[1:])
             by_size.setdefault(index if None in size else size, []).append(maps)
-        focused = self.focusing(relevance, evidence)
-        return tf.add_n([self.to_image(focused(tf.add_n(maps)), image) for maps in by_size.values()])
+        sums = [self.focused(tf.add_n(maps), relevance, evidence) for maps in by_size.values()]
+        return tf.add_n([self.to_image(maps, image) for maps in sums])
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -304,10 +302,6 @@ def _term(y, dy, weight, beta):
     total = tf.reduce_sum(relevance, -1)
     against = speaks_for - total
     return (speaks_for - beta * against) * weight * _inverse_rms(speaks_for + against), total
-
-
-def _resized(focus, maps):
-    return resampling.resize(focus, resampling.sides(maps, maps.shape.rank - 1))
 
 
 def _inverse_rms(maps):

@@ -204,8 +204,8 @@ class _Terms(readouts.Readout):
 
     def call(self, image, image_signal, activations, signals, evidence=None):
         terms, relevance = self.readout.terms(activations, signals)
-        focused = self.readout.focusing(relevance, evidence)
-        return tf.stack([self.to_image(focused(term), image) for term in terms], 1)
+        terms = [self.readout.focused(term, relevance, evidence) for term in terms]
+        return tf.stack([self.to_image(term, image) for term in terms], 1)
 
 
 def _terms(wrapped, inputs, class_weights):
