@@ -341,7 +341,7 @@ class PropagationModel(keras.Model):
     @property
     def read_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
-        return probing.read_shapes(self.graph, self.rule_set, self.input_index)
+        return probing.read_shapes(self.graph, self.rule_set, self.output_index, self.input_index)
 
     @property
     def class_count(self) -> int:

@@ -1,6 +1,7 @@
 """`wrap_model`: chooses the activations, puts rules behind them, and makes a `PropagationModel`."""
 
 import fnmatch
+import functools
 import os
 import warnings
 from collections.abc import Sequence
@@ -205,15 +206,22 @@ def _matching(sites, patterns, argument):
 
 def _rule_chooser(sites, rule):
     """Function from a site and a number to a new rule, or None where a dict has no rule for it."""
+
+    def new_rule(identifier, site, number):
+        if site.kind == "activation":
+            return rules.get(identifier, _rule_name(number))
+        return rules.at_operation(identifier, site.kind, _rule_name(number))
+
     if not isinstance(rule, dict):
         rules.get(rule)
-        return lambda _, number: rules.get(rule, _rule_name(number))
+        return functools.partial(new_rule, rule)
     for pattern in rule:
         _matching(sites, pattern, "rule")
 
     def choose(site, number):
-        found = (rules.get(r, _rule_name(number)) for pattern, r in rule.items() if _matches(site, pattern))
-        return next(found, None)
+        found = (r for pattern, r in rule.items() if _matches(site, pattern))
+        identifier = next(found, None)
+        return None if identifier is None else new_rule(identifier, site, number)
 
     return choose
 
@@ -232,10 +240,18 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
     """
     image_shape = tuple(graph.inputs[explained_input].shape)
     shapes = probing.activation_shapes(graph, [site.path for site, _ in chosen])
-    readable = [(readouts.INPUT, image_shape), *((k, shape) for k, (_, shape) in enumerate(shapes))]
-    learned = any(isinstance(rule, rules.GatedRule) for _, rule in chosen)
-    readout, falls_back = _choose_readout(readout, learned, readable)
+    kind_of = {site.path: site.kind for site, _ in chosen}
+    at_activations = [(k, s) for k, (path, s) in enumerate(shapes) if kind_of[path] == "activation"]
+    readable = [(readouts.INPUT, image_shape), *at_activations]
+    feature_map = probing.last_feature_map(graph, output, explained_input)
+    learned = any(isinstance(rule, (rules.GatedRule, rules.SplitRule)) for _, rule in chosen)
+    by_tokens = feature_map is not None and bool(graph.attention_outputs)
+    readout, falls_back = _choose_readout(readout, learned, readable, feature_map is not None, by_tokens)
     read = [position for position, shape in readable if readout.reads(shape, image_shape)]
+    if readout.reads_feature_map:
+        read = [readouts.FEATURE_MAP]
+        shape_at_map = tuple(graph.tensors[feature_map].shape)
+        readable.append((readouts.FEATURE_MAP, shape_at_map))
     if not read and not readout.reads_input:
         raise ValueError(
             f"{type(readout).__name__} finds no activation to read in this model: none has the rank of the "
@@ -271,7 +287,7 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
     return rule_set
 
 
-def _choose_readout(readout, learned, readable):
+def _choose_readout(readout, learned, readable, has_feature_map, attends):
     """A new readout, and whether it is the input's because nothing else can be read.
 
     Args:
@@ -283,11 +299,13 @@ def _choose_readout(readout, learned, readable):
         return readouts.get(readout), False
     if not learned:
         return readouts.InputReadout(), False
+    if attends:
+        return readouts.TokenReadout(), False
     multi_layer = readouts.MultiLayerReadout()
     (_, image_shape), *activations = readable
     if any(multi_layer.reads(shape, image_shape) for _, shape in activations):
         return multi_layer, False
-    return readouts.InputReadout(), True
+    return (readouts.TokenReadout(), False) if has_feature_map else (readouts.InputReadout(), True)
 
 
 def _common_shape(first, second):

@@ -37,10 +37,12 @@ def activation_shapes(graph, paths):
     return [(path, (None, *shape[1:])) for path, shape in found]
 
 
-def read_shapes(graph, rule_set, explained_input=0):
+def read_shapes(graph, rule_set, output=0, explained_input=0):
     """Shapes `(None, ..., c)` of what the readout of a `RuleSet` reads, in the order in which it does."""
     shapes = dict(enumerate(shape for _, shape in activation_shapes(graph, rule_set.paths)))
     shapes[readouts.INPUT] = tuple(graph.inputs[explained_input].shape)
+    if readouts.FEATURE_MAP in rule_set.read:
+        shapes[readouts.FEATURE_MAP] = graph.tensors[last_feature_map(graph, output, explained_input)].shape
     return [shapes[position] for position in rule_set.read]
 
 
@@ -67,6 +69,7 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
     before = _ancestors(graph, output)
     # Numbers of the tensors that depend on something that is read.
     followed = {explained_input} if reads_input or readouts.INPUT in read else set()
+    feature_map = last_feature_map(graph, output, explained_input) if readouts.FEATURE_MAP in read else None
     reached = set()
     for call in graph.calls:
         dependent = {k for k in call.outputs if followed & set(call.sources(k))}
@@ -75,12 +78,16 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
                 reached.add(path_of[id(call)])
             if position_of[id(call)] in read:
                 dependent = set(call.outputs)
+        dependent |= {feature_map} & set(call.outputs)
         followed |= _floats(graph, dependent)
     return reached
 
 
 def last_feature_map(graph, output=0, explained_input=0):
     """The last tensor in which places of the image are still apart, and which all paths to an output pass.
+
+    Attention mixes places, so what follows it does not count. In a model of tokens, that leaves what comes
+    of the patches: the output of the convolution that embeds them, or the patches themselves.
 
     Args:
         graph: `ModelGraph`.
@@ -92,18 +99,22 @@ def last_feature_map(graph, output=0, explained_input=0):
     """
     rank = len(graph.inputs[explained_input].shape)
     target = keras.tree.flatten(graph.output_structure)[output]
+    mixed = _descendants(graph, graph.attention_outputs)
     for call in reversed(graph.calls):
-        for number in call.outputs:
+        for number in set(call.outputs) - mixed:
             sides = graph.tensors[number].shape[1:-1]
             if len(sides) + 2 == rank > 2 and 1 not in sides and not call.enters:
-                if target not in _descendants(graph, explained_input, without=number):
+                if target not in _descendants(graph, {explained_input}, without=number):
                     return number
     return None
 
 
-def _descendants(graph, number, without):
-    """Numbers of the tensors that depend on a tensor by a path that does not pass another one."""
-    found = {number}
+def _descendants(graph, numbers, without=None):
+    """Numbers of the tensors that depend on some tensors, themselves included.
+
+    With `without`, by a path that does not pass that tensor.
+    """
+    found = set(numbers)
     for call in graph.calls:
         found.update(k for k in call.outputs if k != without and found & set(call.sources(k)))
     return found

@@ -12,8 +12,10 @@ from tf_learnprop.backward import resampling, tracing
 _PACKAGE = "tf_learnprop"
 _EPSILON = 1e-12
 
-#: Position of the explained input in what a readout reads; activations count from 0.
+#: Positions of the explained input, and of the last feature map that all paths pass before attention mixes
+#: its places, in what a readout reads; activations count from 0.
 INPUT = -1
+FEATURE_MAP = -2
 
 _MAX_RIVALS = 64
 _MAX_FOCUS = 1000.0
@@ -38,6 +40,9 @@ class Readout(keras.layers.Layer):
             argument, `evidence`; see `MultiLayerReadout.focused`.
         reads_input: bool, whether the signal at the input is needed. If not, the backward pass ends at the
             first activation that is read.
+        reads_feature_map: bool, whether the last feature map is read as well.
+        contrast: bool, whether the backward pass starts at the logit of the class that is asked for less the
+            mean of the other logits, weighted by their softmax.
 
     Args:
         blur: float from 0 to 1, standard deviation of the final Gaussian blur, as a fraction of the input's
@@ -46,6 +51,8 @@ class Readout(keras.layers.Layer):
 
     reads_input = False
     rivals = 0
+    reads_feature_map = False
+    contrast = False
 
     def __init__(self, blur: float = 1 / 32, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -294,6 +301,37 @@ class MultiLayerReadout(Readout):
         return cls(**{"focus": 0.0, "rivals": 0, **config})  # what files from before them don't have
 
 
+@keras.saving.register_keras_serializable(_PACKAGE)
+class TokenReadout(MultiLayerReadout):
+    """Reads a transformer, or another model of tokens, where its evidence enters.
+
+    Attention carries evidence from token to token, so relevance deep in the model does not say where in the
+    image it came from. This readout reads the last feature map before attention, which in a vision
+    transformer is the embedding of the patches, and activations before that. Classes compete in the score:
+    the backward pass starts at the logit of the class that is asked for less those of its rivals.
+
+    A = Σ_l w_l·(P_l − β_l·N_l)/rms(P_l + N_l), resized, as in `MultiLayerReadout` without a focus.
+
+    Args:
+        blur: float from 0 to 1; see `Readout`.
+        max_size: int >= 2 or None, largest side of an activation that is read; see `MultiLayerReadout`.
+    """
+
+    reads_feature_map = True
+    contrast = True
+
+    def __init__(self, blur: float = 1 / 32, max_size: int | None = 64, **kwargs: Any):
+        super().__init__(blur, max_size, focus=0.0, rivals=0, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return {name: value for name, value in config.items() if name not in ("focus", "rivals", "signed")}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TokenReadout":
+        return cls(**config)
+
+
 @tracing.for_any_shape
 def _term(y, dy, weight, beta):
     """One layer's w·(P − β·N)/rms(P + N), and P − N, float32 `[n, ...]`; y and dy `[n, ..., c]`."""
@@ -310,14 +348,14 @@ def _inverse_rms(maps):
     return tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
 
 
-_BY_NAME = {"input": InputReadout, "multi_layer": MultiLayerReadout}
+_BY_NAME = {"input": InputReadout, "multi_layer": MultiLayerReadout, "tokens": TokenReadout}
 
 
 def get(identifier: str | Readout) -> Readout:
     """Returns a new readout.
 
     Args:
-        identifier: str, "input" or "multi_layer"; or a `Readout`, whose configuration is copied.
+        identifier: str, "input", "multi_layer" or "tokens"; or a `Readout`, whose configuration is copied.
 
     Returns:
         A `Readout` that is not built.
