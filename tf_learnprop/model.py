@@ -156,6 +156,8 @@ class PropagationModel(keras.Model):
                 f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
                 "metrics come from `objective`."
             )
+        if keras.backend.is_int_dtype(self.graph.inputs[self.input_index].dtype):
+            raise ValueError("Training masks the explained input, which must be of a float dtype, not integers.")
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):
             raise TypeError(

@@ -78,7 +78,8 @@ def wrap_model(
     checks.warn_of_preprocessor(model)
     output = _position(graph.output_names, output, "output")
     explained_input = _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input")
-    _check_ends(graph.inputs[explained_input], graph.outputs[output])
+    is_embedded = probing.is_embedded(graph, output, explained_input)
+    _check_ends(graph.inputs[explained_input], graph.outputs[output], is_embedded)
     ends = {"output": output, "explained_input": explained_input}
     path = saving.rule_file_of(rule)
     if path:
@@ -112,21 +113,21 @@ def _read(model, inputs):
     return graph
 
 
-def _check_ends(image, output):
+def _check_ends(image, output, is_embedded):
     if len(output.shape) != 2 or output.shape[-1] is None:
         raise ValueError(
             "The explained output must have shape [n, classes]. "
             f"Received: output '{output.name}' of shape {tuple(output.shape)}"
         )
-    if len(image.shape) < 2 or image.shape[-1] is None:
+    if len(image.shape) < 2 or image.shape[-1] is None and not is_embedded:
         raise ValueError(
             "The explained input must have shape [n, ..., channels] or [n, features]. "
             f"Received: input '{image.name}' of shape {tuple(image.shape)}"
         )
-    if not image.dtype.startswith(("float", "bfloat")):
+    if not keras.backend.is_float_dtype(image.dtype) and not is_embedded:
         raise ValueError(
-            f"The explained input must be of a float dtype. Received: input '{image.name}' of dtype "
-            f"{image.dtype}"
+            "The explained input must be of a float dtype, or integers [n, tokens] that are embedded. "
+            f"Received: input '{image.name}' of dtype {image.dtype} and shape {tuple(image.shape)}"
         )
 
 
@@ -243,15 +244,24 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
     kind_of = {site.path: site.kind for site, _ in chosen}
     at_activations = [(k, s) for k, (path, s) in enumerate(shapes) if kind_of[path] == "activation"]
     readable = [(readouts.INPUT, image_shape), *at_activations]
-    feature_map = probing.last_feature_map(graph, output, explained_input)
     learned = any(isinstance(rule, (rules.GatedRule, rules.SplitRule)) for _, rule in chosen)
-    by_tokens = feature_map is not None and bool(graph.attention_outputs)
-    readout, falls_back = _choose_readout(readout, learned, readable, feature_map is not None, by_tokens)
-    read = [position for position, shape in readable if readout.reads(shape, image_shape)]
+    feature_map = probing.last_feature_map(graph, output, explained_input)
+    if feature_map is not None:
+        readable.append((readouts.FEATURE_MAP, tuple(graph.tensors[feature_map].shape)))
+    attends = bool(graph.attention_outputs)
+    is_embedded = probing.is_embedded(graph, output, explained_input)
+    readout, falls_back = _choose_readout(readout, learned, readable, attends, is_embedded)
+    if is_embedded and not readout.reads_feature_map:
+        raise ValueError(
+            "An input of integers has no gradient, so `readout` must be 'tokens', which reads their "
+            f"embedding. Received: {type(readout).__name__}"
+        )
+    positions = dict(readable)
     if readout.reads_feature_map:
-        read = [readouts.FEATURE_MAP]
-        shape_at_map = tuple(graph.tensors[feature_map].shape)
-        readable.append((readouts.FEATURE_MAP, shape_at_map))
+        read = [position for position in positions if position == readouts.FEATURE_MAP]
+    else:
+        positions.pop(readouts.FEATURE_MAP, None)
+        read = [position for position, shape in positions.items() if readout.reads(shape, image_shape)]
     if not read and not readout.reads_input:
         raise ValueError(
             f"{type(readout).__name__} finds no activation to read in this model: none has the rank of the "
@@ -287,23 +297,27 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
     return rule_set
 
 
-def _choose_readout(readout, learned, readable, has_feature_map, attends):
+def _choose_readout(readout, learned, readable, attends, is_embedded):
     """A new readout, and whether it is the input's because nothing else can be read.
 
     Args:
         readout: as in `wrap_model`.
         learned: bool, whether any rule is learned.
         readable: list of (position, shape) of what could be read, the input first.
+        attends: bool, whether the model has attention.
+        is_embedded: bool, whether the input is integers, which have no gradient.
     """
     if readout is not None:
         return readouts.get(readout), False
-    if not learned:
-        return readouts.InputReadout(), False
-    if attends:
+    (_, image_shape), *others = readable
+    if is_embedded:
         return readouts.TokenReadout(), False
+    if not learned or len(image_shape) == 2:
+        return readouts.InputReadout(), False
     multi_layer = readouts.MultiLayerReadout()
-    (_, image_shape), *activations = readable
-    if any(multi_layer.reads(shape, image_shape) for _, shape in activations):
+    maps = [shape for position, shape in others if position != readouts.FEATURE_MAP]
+    has_feature_map = len(maps) < len(others)
+    if any(multi_layer.reads(shape, image_shape) for shape in maps) and not (attends and has_feature_map):
         return multi_layer, False
     return (readouts.TokenReadout(), False) if has_feature_map else (readouts.InputReadout(), True)
 

@@ -165,7 +165,7 @@ class Attributor:
         return class_weights - tf.reduce_sum(class_weights, -1, keepdims=True) * tf.nn.softmax(others)
 
     def _explained(self, inputs):
-        """The explained input in float32, and a function that gives all inputs with another in its place."""
+        """The explained input, in float32 unless it is integers, and a function that gives all inputs with another in its place."""
         flat = [tf.convert_to_tensor(tensor) for tensor in keras.tree.flatten(inputs)]
 
         def with_image(images, repeats=1):
@@ -176,7 +176,8 @@ class Attributor:
             ]
             return keras.tree.pack_sequence_as(inputs, tiled)
 
-        return tf.cast(flat[self.input_index], tf.float32), with_image
+        image = flat[self.input_index]
+        return image if image.dtype.is_integer else tf.cast(image, tf.float32), with_image
 
 
 def _tile(tensor, repeats):

@@ -97,16 +97,29 @@ def last_feature_map(graph, output=0, explained_input=0):
     Returns:
         int, its number in `graph.tensors`; None if there is none but the input itself.
     """
-    rank = len(graph.inputs[explained_input].shape)
+    rank = len(graph.inputs[explained_input].shape) + _is_integer(graph, explained_input)
     target = keras.tree.flatten(graph.output_structure)[output]
     mixed = _descendants(graph, graph.attention_outputs)
-    for call in reversed(graph.calls):
+    embeds = _is_integer(graph, explained_input)  # then it is the embedding itself
+    for call in graph.calls if embeds else reversed(graph.calls):
         for number in set(call.outputs) - mixed:
             sides = graph.tensors[number].shape[1:-1]
-            if len(sides) + 2 == rank > 2 and 1 not in sides and not call.enters:
+            is_float = keras.backend.is_float_dtype(graph.tensors[number].dtype)
+            if len(sides) + 2 == rank > 2 and 1 not in sides and is_float and not call.enters:
                 if target not in _descendants(graph, {explained_input}, without=number):
                     return number
     return None
+
+
+def is_embedded(graph, output=0, explained_input=0):
+    """Whether the explained input is integers `[n, tokens]` that become vectors `[n, tokens, c]`."""
+    if not _is_integer(graph, explained_input) or len(graph.inputs[explained_input].shape) != 2:
+        return False
+    return last_feature_map(graph, output, explained_input) is not None
+
+
+def _is_integer(graph, explained_input):
+    return keras.backend.is_int_dtype(graph.inputs[explained_input].dtype)
 
 
 def _descendants(graph, numbers, without=None):

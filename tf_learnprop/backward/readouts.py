@@ -302,34 +302,36 @@ class MultiLayerReadout(Readout):
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
-class TokenReadout(MultiLayerReadout):
-    """Reads a transformer, or another model of tokens, where its evidence enters.
+class TokenReadout(Readout):
+    """Reads a transformer, or another model of tokens, where its evidence enters: A = Σ_c (y − ȳ)·dy, resized.
 
-    Attention carries evidence from token to token, so relevance deep in the model does not say where in the
-    image it came from. This readout reads the last feature map before attention, which in a vision
-    transformer is the embedding of the patches, and activations before that. Classes compete in the score:
-    the backward pass starts at the logit of the class that is asked for less those of its rivals.
+    y is the last feature map before attention. In a vision transformer it is the embedding of the patches, in
+    a text classifier that of the words. ȳ is its mean over all places, which carries no evidence of where
+    something is. Deeper in the model, attention has carried evidence from token to token, so relevance there
+    does not say where in the input it came from.
 
-    A = Σ_l w_l·(P_l − β_l·N_l)/rms(P_l + N_l), resized, as in `MultiLayerReadout` without a focus.
+    Classes compete in the score: the backward pass starts at the logit of the class that is asked for less
+    those of its rivals. So A is positive where a place speaks for the class more than for its rivals. With
+    the rules of `LibraRule`, Σ A is their difference, but for the model's biases and the part of ȳ.
 
     Args:
-        blur: float from 0 to 1; see `Readout`.
-        max_size: int >= 2 or None, largest side of an activation that is read; see `MultiLayerReadout`.
+        blur: float from 0 to 1; see `Readout`. Not used for an input of tokens, `[n, tokens]`.
     """
 
     reads_feature_map = True
     contrast = True
 
-    def __init__(self, blur: float = 1 / 32, max_size: int | None = 64, **kwargs: Any):
-        super().__init__(blur, max_size, focus=0.0, rivals=0, **kwargs)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {name: value for name, value in config.items() if name not in ("focus", "rivals", "signed")}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "TokenReadout":
-        return cls(**config)
+    def call(
+        self,
+        image: tf.Tensor,
+        image_signal: tf.Tensor | None,
+        activations: list[tf.Tensor],
+        signals: list[tf.Tensor],
+    ) -> tf.Tensor:
+        (y,), (dy,) = activations, signals
+        places = list(range(1, y.shape.rank - 1))
+        relevance = tf.reduce_sum((y - tf.reduce_mean(y, places, keepdims=True)) * dy, -1)
+        return relevance if image.shape.rank == 2 else self.to_image(relevance, image)
 
 
 @tracing.for_any_shape
