@@ -60,7 +60,8 @@ class Coverage(abc.Sequence):
         for site in graph.activations:
             rule = rule_of.get(site.path)
             if rule is None:
-                fate = {"swapped": False, "reason": site.skip_reason or "not selected"}
+                default = "not selected" if site.kind == "activation" else "keeps its gradient"
+                fate = {"swapped": False, "reason": site.skip_reason or default}
             else:
                 fate = {"swapped": True, "rule": rules.name_of(rule), "learned": bool(rule.weights)}
                 # Without anything to train, the gradient is what was asked for.

@@ -157,7 +157,9 @@ class PropagationModel(keras.Model):
                 "metrics come from `objective`."
             )
         if keras.backend.is_int_dtype(self.graph.inputs[self.input_index].dtype):
-            raise ValueError("Training masks the explained input, which must be of a float dtype, not integers.")
+            raise ValueError(
+                "Training masks the explained input, which must be of a float dtype, not integers."
+            )
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):
             raise TypeError(
@@ -343,7 +345,7 @@ class PropagationModel(keras.Model):
     @property
     def read_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
-        return probing.read_shapes(self.graph, self.rule_set, self.output_index, self.input_index)
+        return probing.read_shapes(self.graph, self.rule_set, self.input_index, self.output_index)
 
     @property
     def class_count(self) -> int:

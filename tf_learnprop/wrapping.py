@@ -3,16 +3,14 @@
 import fnmatch
 import functools
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from tf_learnprop import saving
-from tf_learnprop.backward import activations, keras_internals, probing, readouts, rules, universal
+from tf_learnprop.backward import activations, assembly, keras_internals, probing, readouts, rules
 from tf_learnprop.backward.graph import ModelGraph
-from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.inputs import checks
 from tf_learnprop.model import PropagationModel
 
@@ -85,8 +83,11 @@ def wrap_model(
     if path:
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
         return PropagationModel(model, saving.load_rules_for(path, graph), graph=graph, **ends)
-    chosen = _choose(graph.activations, rule, include, exclude)
-    return PropagationModel(model, _make_rule_set(graph, chosen, readout, **ends), graph=graph, **ends)
+    of_tokens = probing.is_of_tokens(graph, output, explained_input)
+    chosen = _choose(graph.activations, rule, include, exclude, of_tokens)
+    return PropagationModel(
+        model, assembly.make_rule_set(graph, chosen, readout, **ends), graph=graph, **ends
+    )
 
 
 def _read(model, inputs):
@@ -153,7 +154,7 @@ def _check_file_arguments(**arguments):
             )
 
 
-def _choose(sites, rule, include, exclude):
+def _choose(sites, rule, include, exclude, of_tokens):
     """The sites to swap with a new rule for each, list of (site, rule)."""
     included = _matching(sites, include, "include") if include is not None else None
     excluded = _matching(sites, exclude, "exclude") if exclude is not None else set()
@@ -162,7 +163,10 @@ def _choose(sites, rule, include, exclude):
         if site.path in excluded or included is not None and site.path not in included:
             continue
         new_rule = rule_of(site, len(chosen))
-        if new_rule is None:
+        # Elsewhere, learned rules are trained with the gradient of these operations.
+        is_learned = isinstance(new_rule, (rules.BlendedRule, rules.LearnedSplitRule))
+        keeps_gradient = is_learned and site.kind != "activation" and not of_tokens and included is None
+        if new_rule is None or keeps_gradient:
             continue
         forced = included is not None and site.reachable
         if forced or not site.skip_reason:
@@ -231,99 +235,3 @@ def _rule_name(number):
     # Keras counts names up, and TensorFlow keeps a kernel for each name that a variable ever had: about 2 MB
     # for each wrapped model.
     return f"rule_{number}"
-
-
-def _make_rule_set(graph, chosen, readout, output, explained_input):
-    """The rules, built for their layers, and the readout.
-
-    Rules with weights that the backward pass never comes to, since nothing before them is read,
-    become the gradient.
-    """
-    image_shape = tuple(graph.inputs[explained_input].shape)
-    shapes = probing.activation_shapes(graph, [site.path for site, _ in chosen])
-    kind_of = {site.path: site.kind for site, _ in chosen}
-    at_activations = [(k, s) for k, (path, s) in enumerate(shapes) if kind_of[path] == "activation"]
-    readable = [(readouts.INPUT, image_shape), *at_activations]
-    learned = any(isinstance(rule, (rules.GatedRule, rules.SplitRule)) for _, rule in chosen)
-    feature_map = probing.last_feature_map(graph, output, explained_input)
-    if feature_map is not None:
-        readable.append((readouts.FEATURE_MAP, tuple(graph.tensors[feature_map].shape)))
-    attends = bool(graph.attention_outputs)
-    is_embedded = probing.is_embedded(graph, output, explained_input)
-    readout, falls_back = _choose_readout(readout, learned, readable, attends, is_embedded)
-    if is_embedded and not readout.reads_feature_map:
-        raise ValueError(
-            "An input of integers has no gradient, so `readout` must be 'tokens', which reads their "
-            f"embedding. Received: {type(readout).__name__}"
-        )
-    positions = dict(readable)
-    if readout.reads_feature_map:
-        read = [position for position in positions if position == readouts.FEATURE_MAP]
-    else:
-        positions.pop(readouts.FEATURE_MAP, None)
-        read = [position for position, shape in positions.items() if readout.reads(shape, image_shape)]
-    if not read and not readout.reads_input:
-        raise ValueError(
-            f"{type(readout).__name__} finds no activation to read in this model: none has the rank of the "
-            f"input {image_shape} and a size that it reads. Use readout='input'."
-        )
-    if len(image_shape) > 2 and (falls_back or read == [readouts.INPUT]):
-        warnings.warn(
-            f"No activation of model '{graph.model.name}' can be read as a map: none has the rank of the "
-            f"input {image_shape} and a size that the multi-layer readout reads. The map is read from the "
-            "input alone, as gradient times input, which is often noisy.",
-            stacklevel=3,  # where `wrap_model` is called
-        )
-    shape_of = {}
-    for path, shape in shapes:
-        shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
-    chosen = {site.path: rule for site, rule in chosen if site.path in shape_of}
-    reached = probing.reached_paths(graph, chosen, read, output, explained_input, readout.reads_input)
-    entries = []
-    for path, rule in chosen.items():
-        shape = shape_of[path]
-        if shape[-1] is None and isinstance(rule, rules.ChannelMixingRule):
-            raise ValueError(
-                f"Layer '{path}' is used on different numbers of channels, and the rule "
-                "'channel_mixing' has weights for each channel. Use rule='universal' there."
-            )
-        rule.build(shape)
-        idle = rule.weights and path not in reached
-        entries.append((path, rules.GradientRule() if idle else rule, shape))
-    rule_set = RuleSet(entries, readout, read, graph.structure)
-    if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
-        shape_at = dict(readable)
-        universal.initialise(rule_set, [shape_at[position] for position in read])
-    return rule_set
-
-
-def _choose_readout(readout, learned, readable, attends, is_embedded):
-    """A new readout, and whether it is the input's because nothing else can be read.
-
-    Args:
-        readout: as in `wrap_model`.
-        learned: bool, whether any rule is learned.
-        readable: list of (position, shape) of what could be read, the input first.
-        attends: bool, whether the model has attention.
-        is_embedded: bool, whether the input is integers, which have no gradient.
-    """
-    if readout is not None:
-        return readouts.get(readout), False
-    (_, image_shape), *others = readable
-    if is_embedded:
-        return readouts.TokenReadout(), False
-    if not learned or len(image_shape) == 2:
-        return readouts.InputReadout(), False
-    multi_layer = readouts.MultiLayerReadout()
-    maps = [shape for position, shape in others if position != readouts.FEATURE_MAP]
-    has_feature_map = len(maps) < len(others)
-    if any(multi_layer.reads(shape, image_shape) for shape in maps) and not (attends and has_feature_map):
-        return multi_layer, False
-    return (readouts.TokenReadout(), False) if has_feature_map else (readouts.InputReadout(), True)
-
-
-def _common_shape(first, second):
-    """What two shapes have in common, None where they differ; of two ranks, batch and channels."""
-    if len(first) != len(second):
-        first, second = (first[0], first[-1]), (second[0], second[-1])
-    return tuple(a if a == b else None for a, b in zip(first, second, strict=True))

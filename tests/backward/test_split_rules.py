@@ -79,8 +79,12 @@ NORMALIZATIONS = {
     "layer": (layers.LayerNormalization(), lambda layer: layer_norm(layer, [-1])),
     "layer_without_weights": (
         layers.LayerNormalization(center=False, scale=False),
-        lambda layer: lambda x: (x - tf.reduce_mean(x, -1, keepdims=True))
-        * fixed(tf.math.rsqrt(tf.math.reduce_variance(x, -1, keepdims=True) + layer.epsilon)),
+        lambda layer: (
+            lambda x: (
+                (x - tf.reduce_mean(x, -1, keepdims=True))
+                * fixed(tf.math.rsqrt(tf.math.reduce_variance(x, -1, keepdims=True) + layer.epsilon))
+            )
+        ),
     ),
     "layer_two_axes": (layers.LayerNormalization(axis=(-2, -1)), lambda layer: layer_norm(layer, [2, 3])),
     "group": (layers.GroupNormalization(3), group_norm),

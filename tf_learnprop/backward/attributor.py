@@ -63,8 +63,13 @@ class Attributor:
         """
         readout, read = self.rule_set.readout, self.rule_set.read
         image, image_signal, activations, signals, evidence, logits = self._backward(
-            inputs, class_weights, readout.reads_input, frozenset(read), select_target, self.rivals,
-            readout.contrast
+            inputs,
+            class_weights,
+            readout.reads_input,
+            frozenset(read),
+            select_target,
+            self.rivals,
+            readout.contrast,
         )
         extra = {"evidence": evidence} if readout.rivals else {}
         return readout(image, image_signal, activations, signals, **extra), logits
@@ -98,7 +103,9 @@ class Attributor:
         original = self.head.log_probabilities(logits, labels)
         return objective(image, maps, original, classify=classify, training=training)
 
-    def _backward(self, inputs, class_weights, reads_input, read, select_target=None, rivals=0, contrast=False):
+    def _backward(
+        self, inputs, class_weights, reads_input, read, select_target=None, rivals=0, contrast=False
+    ):
         image, with_image = self._explained(inputs)
         activations = [image] if readouts.INPUT in read else []
         feature_map = []
@@ -165,7 +172,10 @@ class Attributor:
         return class_weights - tf.reduce_sum(class_weights, -1, keepdims=True) * tf.nn.softmax(others)
 
     def _explained(self, inputs):
-        """The explained input, in float32 unless it is integers, and a function that gives all inputs with another in its place."""
+        """The explained input, and a function that gives all inputs with another in its place.
+
+        The input is in float32, unless it is integers.
+        """
         flat = [tf.convert_to_tensor(tensor) for tensor in keras.tree.flatten(inputs)]
 
         def with_image(images, repeats=1):

@@ -191,7 +191,9 @@ class ModelGraph:
             for end in self.ends
             if end.call is not None and (end.activation or not end.has_consumers)
         }
-        inputs = [number for number, tensor in enumerate(self.tensors) if any(tensor is t for t in self.inputs)]
+        inputs = [
+            number for number, tensor in enumerate(self.tensors) if any(tensor is t for t in self.inputs)
+        ]
         kinds = operation_kinds(self.calls, inputs)
         sites, seen = [], set()
         for path, operation in self.operations:

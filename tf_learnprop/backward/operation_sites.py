@@ -25,7 +25,7 @@ def operation_kinds(calls, inputs):
 
     Args:
         calls: list of `Call`, all those of the model.
-        inputs: list of ints, the tensors that are the model's inputs.
+        inputs: iterable of ints, the tensors that are the model's inputs.
 
     Returns:
         dict {id of an operation: "attention", "normalization" or "product"}.

@@ -37,7 +37,7 @@ def activation_shapes(graph, paths):
     return [(path, (None, *shape[1:])) for path, shape in found]
 
 
-def read_shapes(graph, rule_set, output=0, explained_input=0):
+def read_shapes(graph, rule_set, explained_input=0, output=0):
     """Shapes `(None, ..., c)` of what the readout of a `RuleSet` reads, in the order in which it does."""
     shapes = dict(enumerate(shape for _, shape in activation_shapes(graph, rule_set.paths)))
     shapes[readouts.INPUT] = tuple(graph.inputs[explained_input].shape)
@@ -109,6 +109,21 @@ def last_feature_map(graph, output=0, explained_input=0):
                 if target not in _descendants(graph, {explained_input}, without=number):
                     return number
     return None
+
+
+def is_of_tokens(graph, output=0, explained_input=0):
+    """Whether the places of the input become tokens, so that only the last feature map can be read as a map.
+
+    That is so in a model with attention, and in one whose activations don't have the rank of the input.
+    """
+    rank = len(graph.inputs[explained_input].shape)
+    if graph.attention_outputs or _is_integer(graph, explained_input):
+        return True
+    if last_feature_map(graph, output, explained_input) is None:
+        return False
+    sites = [site.path for site in graph.activations if site.kind == "activation" and site.reachable]
+    shapes = [shape for _, shape in activation_shapes(graph, sites)]
+    return not any(len(shape) == rank > 2 and 1 not in shape[1:-1] for shape in shapes)
 
 
 def is_embedded(graph, output=0, explained_input=0):

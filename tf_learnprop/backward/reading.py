@@ -7,8 +7,8 @@ import keras
 
 from tf_learnprop.backward import keras_internals, opening
 from tf_learnprop.backward.activations import SWAPPABLE, activation_name, is_opaque, runs_a_function
-from tf_learnprop.backward.operation_sites import ATTENTION_LAYERS
 from tf_learnprop.backward.opened import BatchSize, CannotOpen, Constants, WithAttributes
+from tf_learnprop.backward.operation_sites import ATTENTION_LAYERS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -303,7 +303,7 @@ class MultiLayerReadout(Readout):
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class TokenReadout(Readout):
-    """Reads a transformer, or another model of tokens, where its evidence enters: A = Σ_c (y − ȳ)·dy, resized.
+    """Reads a model of tokens, such as a transformer, where its evidence enters: A = Σ_c (y − ȳ)·dy, resized.
 
     y is the last feature map before attention. In a vision transformer it is the embedding of the patches, in
     a text classifier that of the words. ȳ is its mean over all places, which carries no evidence of where

@@ -51,12 +51,18 @@ class RuleOperation:
                 y32, dy = tf.cast(y, tf.float32), tf.cast(dy, tf.float32)
                 signals = self.rule.combine(y32, dy, kept, rest)
                 pairs = zip(signals, sources, strict=True)
-                cast = [tf.zeros_like(x) if signal is None else tf.cast(signal, x.dtype) for signal, x in pairs]
+                cast = [
+                    tf.zeros_like(x) if signal is None else tf.cast(signal, x.dtype) for signal, x in pairs
+                ]
                 return [None, *cast]
 
             return tf.identity(output), backward
 
         return route(y, *inputs)
+
+
+def _signal_at(x, signal):
+    return tf.zeros_like(x) if signal is None else tf.cast(signal, x.dtype)
 
 
 def _copy(leaf):

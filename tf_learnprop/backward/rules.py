@@ -38,6 +38,7 @@ __all__ = [
     "relevance_features",
 ]
 
+
 @register
 class GradientRule(PropagationRule):
     """The true gradient, σ'(x)·dy (Simonyan et al. 2013, arXiv 1312.6034)."""
@@ -66,11 +67,11 @@ _BY_NAME = {
     "gradient": GradientRule,
     "deconvnet": DeconvNetRule,
     "guided_backprop": GuidedBackpropRule,
-    "libra": LibraRule,
     "learned": RelevanceRule,
     "relevance": RelevanceRule,
     "channel_mixing": ChannelMixingRule,
     "universal": UniversalRule,
+    "libra": LibraRule,
 }
 
 
@@ -79,8 +80,8 @@ def get(identifier: str | PropagationRule, name: str | None = None) -> Propagati
 
     Args:
         identifier: str, one of "universal", "learned", "channel_mixing", "gradient", "deconvnet",
-            "guided_backprop" and "libra"; or a `PropagationRule`, whose configuration is copied. "relevance" is another
-            name of "learned".
+            "guided_backprop" and "libra"; or a `PropagationRule`, whose configuration is copied. "relevance"
+            is another name of "learned".
         name: str or None, name of the new layer. None gives a new name, or the one of the rule.
 
     Returns:
