@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop.backward import readouts, rules
+from tf_learnprop.backward.opened import BatchSize
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
 
 
@@ -138,12 +139,14 @@ def _is_integer(graph, explained_input):
 
 
 def _descendants(graph, numbers, without=None):
-    """Numbers of the tensors that depend on some tensors, themselves included.
+    """Numbers of the tensors that depend on the values of some tensors, themselves included.
 
     With `without`, by a path that does not pass that tensor.
     """
     found = set(numbers)
     for call in graph.calls:
+        if isinstance(call.operation, BatchSize):
+            continue
         found.update(k for k in call.outputs if k != without and found & set(call.sources(k)))
     return found
 
