@@ -158,7 +158,7 @@ class PropagationModel(keras.Model):
             )
         if keras.backend.is_int_dtype(self.graph.inputs[self.input_index].dtype):
             raise ValueError(
-                "Training masks the explained input, which must be of a float dtype, not integers."
+                "Training masks the explained input, so it must be of a float dtype. Received: integers"
             )
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):

@@ -141,13 +141,15 @@ def _is_integer(graph, explained_input):
 def _descendants(graph, numbers, without=None):
     """Numbers of the tensors that depend on the values of some tensors, themselves included.
 
-    With `without`, by a path that does not pass that tensor.
+    A mask, which says where values count, is no such tensor. With `without`, by a path that does not pass
+    that tensor.
     """
     found = set(numbers)
     for call in graph.calls:
         if isinstance(call.operation, BatchSize):
             continue
-        found.update(k for k in call.outputs if k != without and found & set(call.sources(k)))
+        carriers = {k for k in call.outputs if k != without and graph.tensors[k].dtype != "bool"}
+        found.update(k for k in carriers if found & set(call.sources(k)))
     return found
 
 
