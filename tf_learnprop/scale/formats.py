@@ -1,0 +1,141 @@
+"""Encoded images in Parquet and TFRecord files."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from tf_learnprop.scale import extras
+
+#: Names that are tried in turn where none is given: those of Hugging Face, of ours and of tf.train.Example.
+_IMAGE = ("image", "image/encoded", "encoded", "content", "bytes", "img")
+_NAME = ("path", "image/filename", "filename", "file_name", "name")
+_TARGET = ("label", "target", "image/class/label")
+_ROWS = 64
+
+
+class BrokenFile(Exception):
+    """A file can't be read further."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a Parquet file, or of the features of TFRecord files.
+
+    Attributes:
+        image: Encoded images: bytes, or a struct with the field "bytes". None tries "image", "image/encoded",
+            "encoded", "content", "bytes" and "img".
+        name: Names of the images. None tries "path", "image/filename", "filename", "file_name" and "name".
+        target: Labels, ints. None tries "label", "target" and "image/class/label".
+    """
+
+    image: str | None = None
+    name: str | None = None
+    target: str | None = None
+
+    def chosen(self, available: list[str]) -> tuple[str, str | None, str | None]:
+        """The columns for images, names and labels among those that are there.
+
+        Raises:
+            ValueError: If there are no images, or if a name that was given is missing.
+        """
+        given = {"image_column": self.image, "name_column": self.name, "target_column": self.target}
+        for option, column in given.items():
+            if column is not None and column not in available:
+                raise ValueError(f"`{option}` must be one of {available}. Received: {option}='{column}'")
+        image, name, target = (
+            column or next((known for known in names if known in available), None)
+            for column, names in zip(given.values(), (_IMAGE, _NAME, _TARGET), strict=True)
+        )
+        if image is None:
+            raise ValueError(f"`image_column` must name the images, one of {available}. Received: None")
+        return image, name, target
+
+
+def count(kind: str, path: str, columns: Columns) -> int | None:
+    """Number of images in a file. None if only reading it can tell, or if it is broken.
+
+    Raises:
+        ValueError: If a Parquet file does not have the columns.
+    """
+    if kind != "parquet":
+        return None
+    try:
+        with _parquet(path) as file:
+            names, rows = file.schema_arrow.names, file.metadata.num_rows
+    except BrokenFile:
+        return None
+    try:
+        columns.chosen(names)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return rows
+
+
+def read(kind: str, path: str, columns: Columns) -> Iterator[tuple[bytes | None, str | None, int | None]]:
+    """Yields the content, name and label of each image in a file.
+
+    Raises:
+        BrokenFile: Where the file can't be read further.
+    """
+    return (_read_parquet if kind == "parquet" else _read_tfrecord)(path, columns)
+
+
+def _parquet(path):
+    parquet, arrow = extras.require("pyarrow.parquet"), extras.require("pyarrow")
+    try:
+        return parquet.ParquetFile(path)
+    except (OSError, arrow.ArrowException) as error:
+        raise BrokenFile(_line(error)) from error
+
+
+def _read_parquet(path, columns):
+    arrow = extras.require("pyarrow")
+    with _parquet(path) as file:
+        try:
+            chosen = columns.chosen(file.schema_arrow.names)
+            wanted = [column for column in chosen if column]
+            for batch in file.iter_batches(_ROWS, columns=wanted):
+                lists = [
+                    batch.column(column).to_pylist() if column else [None] * len(batch) for column in chosen
+                ]
+                yield from (_row(*values) for values in zip(*lists, strict=True))
+        except (OSError, ValueError, arrow.ArrowException) as error:
+            raise BrokenFile(_line(error)) from error
+
+
+def _row(image: Any, name: Any, target: Any) -> tuple[bytes | None, str | None, int | None]:
+    if isinstance(image, dict):  # the images of Hugging Face's datasets
+        image, name = image.get("bytes"), name or image.get("path")
+    return (
+        image if isinstance(image, bytes) else None,
+        None if name is None else str(name),
+        target if isinstance(target, int) else None,
+    )
+
+
+def _read_tfrecord(path, columns):
+    import tensorflow as tf
+
+    chosen = None
+    try:
+        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            features = tf.train.Example.FromString(record).features.feature
+            chosen = chosen or columns.chosen(sorted(features))
+            image, name, target = (_value(features, column) for column in chosen)
+            yield _row(image, name.decode(errors="replace") if isinstance(name, bytes) else name, target)
+    except Exception as error:  # of TensorFlow, or of protobuf for a record that is no Example
+        raise BrokenFile(_line(error)) from error
+
+
+def _value(features: Any, column: str | None) -> Any:
+    """The first value of a feature, or None."""
+    if column is None or column not in features:
+        return None
+    feature = features[column]
+    kind = feature.WhichOneof("kind")
+    values = getattr(feature, kind).value if kind else ()
+    return values[0] if values else None
+
+
+def _line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
