@@ -23,8 +23,21 @@ BENCH = [*ZOO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 # TensorFlow Text, which KerasHub imports, must fit the installed TensorFlow.
 KERAS_HUB = ["keras-hub"]
+SCALE = ["pyarrow>=16"]
+RAY = [*SCALE, "ray[data]>=2.30"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
-TEST = [*ZOO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+TEST = [
+    *ZOO,
+    *SERVING,
+    *NOTEBOOK,
+    *RAY,
+    "hypothesis",
+    "mypy",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+    "tensorboard",
+]
 # The oldest releases that are supported.
 OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]
 
@@ -65,6 +78,8 @@ setup(
         "zoo": ZOO,
         "bench": BENCH,
         "serving": SERVING,
+        "scale": SCALE,
+        "ray": RAY,
         "keras-hub": KERAS_HUB,
         "test": TEST,
         "oldest": OLDEST,
