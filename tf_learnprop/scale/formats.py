@@ -55,32 +55,50 @@ def count(kind: str, path: str, columns: Columns) -> int | None:
     """Number of images in a file. None if only reading it can tell, or if it is broken.
 
     Raises:
-        ValueError: If a Parquet file does not have the columns.
+        ValueError: If the file does not have the columns.
     """
-    if kind != "parquet":
-        return None
     try:
-        with _parquet(path) as file:
-            names, rows = file.schema_arrow.names, file.metadata.num_rows
+        if kind == "parquet":
+            with _parquet(path) as file:
+                names, rows = file.schema_arrow.names, file.metadata.num_rows
+        else:
+            names, rows = next((sorted(features) for features in _records(path)), None), None
     except BrokenFile:
         return None
     try:
-        columns.chosen(names)
+        if names is not None:
+            columns.chosen(names)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return rows
 
 
 def read(kind: str, path: str, columns: Columns) -> Iterator[tuple[bytes | None, str | None, int | None]]:
-    """Yields the content, name and label of each image in a file.
+    """Yields the content, name and label of each image in a file; None for what is missing.
 
     Raises:
         BrokenFile: Where the file can't be read further.
     """
-    return (_read_parquet if kind == "parquet" else _read_tfrecord)(path, columns)
+    rows = _rows(path, columns) if kind == "parquet" else _records(path)
+    chosen = None
+    for row in rows:
+        try:
+            chosen = chosen or columns.chosen(sorted(row))
+        except ValueError as error:
+            raise BrokenFile(str(error)) from error
+        image, name, target = (row.get(column) for column in chosen)
+        if isinstance(image, dict):  # the images of Hugging Face's datasets
+            image, name = image.get("bytes"), name or image.get("path")
+        if isinstance(name, bytes):
+            name = name.decode(errors="replace")
+        yield (
+            image if isinstance(image, bytes) else None,
+            None if name is None else str(name),
+            target if isinstance(target, int) else None,
+        )
 
 
-def _parquet(path):
+def _parquet(path: str) -> Any:
     parquet, arrow = extras.require("pyarrow.parquet"), extras.require("pyarrow")
     try:
         return parquet.ParquetFile(path)
@@ -88,54 +106,36 @@ def _parquet(path):
         raise BrokenFile(_line(error)) from error
 
 
-def _read_parquet(path, columns):
+def _rows(path: str, columns: Columns) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, without columns that are not needed."""
     arrow = extras.require("pyarrow")
     with _parquet(path) as file:
         try:
-            chosen = columns.chosen(file.schema_arrow.names)
-            wanted = [column for column in chosen if column]
+            wanted = [column for column in columns.chosen(file.schema_arrow.names) if column]
             for batch in file.iter_batches(_ROWS, columns=wanted):
-                lists = [
-                    batch.column(column).to_pylist() if column else [None] * len(batch) for column in chosen
-                ]
-                yield from (_row(*values) for values in zip(*lists, strict=True))
+                yield from batch.to_pylist()
         except (OSError, ValueError, arrow.ArrowException) as error:
             raise BrokenFile(_line(error)) from error
 
 
-def _row(image: Any, name: Any, target: Any) -> tuple[bytes | None, str | None, int | None]:
-    if isinstance(image, dict):  # the images of Hugging Face's datasets
-        image, name = image.get("bytes"), name or image.get("path")
-    return (
-        image if isinstance(image, bytes) else None,
-        None if name is None else str(name),
-        target if isinstance(target, int) else None,
-    )
-
-
-def _read_tfrecord(path, columns):
+def _records(path: str) -> Iterator[dict[str, Any]]:
+    """The first value of each feature of the records of a TFRecord file."""
+    import google.protobuf.message as message
     import tensorflow as tf
 
-    chosen = None
     try:
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
             features = tf.train.Example.FromString(record).features.feature
-            chosen = chosen or columns.chosen(sorted(features))
-            image, name, target = (_value(features, column) for column in chosen)
-            yield _row(image, name.decode(errors="replace") if isinstance(name, bytes) else name, target)
-    except Exception as error:  # of TensorFlow, or of protobuf for a record that is no Example
+            yield {name: _first(feature) for name, feature in features.items()}
+    except (tf.errors.OpError, message.DecodeError) as error:
         raise BrokenFile(_line(error)) from error
 
 
-def _value(features: Any, column: str | None) -> Any:
-    """The first value of a feature, or None."""
-    if column is None or column not in features:
-        return None
-    feature = features[column]
+def _first(feature: Any) -> Any:
     kind = feature.WhichOneof("kind")
     values = getattr(feature, kind).value if kind else ()
     return values[0] if values else None
 
 
-def _line(error):
+def _line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

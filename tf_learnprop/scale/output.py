@@ -140,7 +140,7 @@ class Manifest:
         for what, old, new in pairs:
             if old != new:
                 raise ValueError(
-                    f"`out` holds maps of {what}: choose another folder. Received: out='{folder}'"
+                    f"`out` must not hold maps of {what}: choose another folder. Received: out='{folder}'"
                 )
 
 

@@ -91,7 +91,7 @@ def find(
     if len(kinds) != 1:
         found = ", ".join(f"{len(names)} {kind}" for kind, names in sorted(kinds.items()))
         raise ValueError(
-            "`images` must be a folder, a pattern or a file with images, or Parquet files, or TFRecord files. "
+            "`images` must be a folder, a pattern or a file, with images, Parquet files or TFRecord files. "
             f"Received: images='{source}', where there are {found or 'none'}"
         )
     ((kind, files),) = kinds.items()
@@ -118,7 +118,7 @@ def read(shard: Shard) -> Iterator[Item]:
     try:
         for content, name, target in formats.read(shard.kind, os.path.join(shard.root, file), shard.columns):
             path = name or f"{file}#{number}"
-            yield Item(path, content, target, None if content else "The image is empty")
+            yield Item(path, content, target, None if content else "The image is missing")
             number += 1
     except formats.BrokenFile as error:
         yield Item(f"{file}#{number}", None, None, f"The {shard.kind} file is broken from here on: {error}")
