@@ -86,7 +86,8 @@ def read(kind: str, path: str, columns: Columns) -> Iterator[tuple[bytes | None,
             chosen = chosen or columns.chosen(sorted(row))
         except ValueError as error:
             raise BrokenFile(str(error)) from error
-        image, name, target = (row.get(column) for column in chosen)
+        values: list[Any] = [row.get(column) if column else None for column in chosen]
+        image, name, target = values
         if isinstance(image, dict):  # the images of Hugging Face's datasets
             image, name = image.get("bytes"), name or image.get("path")
         if isinstance(name, bytes):
