@@ -89,7 +89,8 @@ def read(kind: str, path: str, columns: Columns) -> Iterator[tuple[bytes | None,
         values: list[Any] = [row.get(column) if column else None for column in chosen]
         image, name, target = values
         if isinstance(image, dict):  # the images of Hugging Face's datasets
-            image, name = image.get("bytes"), name or image.get("path")
+            name = name or image.get("path")
+            image = image.get("bytes")
         if isinstance(name, bytes):
             name = name.decode(errors="replace")
         yield (
