@@ -19,6 +19,8 @@ _MOST = 8
 FEWEST = 30
 #: Weight between all pairs, so that the graph of neighbours is connected (Amini et al., 2013).
 _EVERYWHERE = 1e-3
+#: Added to the eigenvalues: below it, they differ by chance.
+_LEAST = 0.03
 
 
 class Cluster(NamedTuple):
@@ -39,7 +41,8 @@ def find(weights: np.ndarray, seed: int = 0) -> list[Cluster]:
     """Divides maps into clusters.
 
     The graph connects each map with its nearest neighbours. The number of clusters, at most eight, is where
-    the eigenvalues of its Laplacian have the widest gap.
+    the eigenvalues of its Laplacian have the widest gap. Gaps are those of logarithms: in maps that differ
+    little by little, such as by the place of an object, wider gaps follow further up.
 
     Args:
         weights: float `[n, h, w]`; each map sums to 1.
@@ -71,7 +74,7 @@ def _labels(weights: np.ndarray, seed: int) -> np.ndarray:
     graph = neighbors.kneighbors_graph(roots, min(_NEIGHBOURS, len(roots) - 1)).toarray()
     affinity = (graph + graph.T) / 2 + _EVERYWHERE / len(roots)
     eigenvalues = np.linalg.eigvalsh(csgraph.laplacian(affinity, normed=True))[: _MOST + 1]
-    count = int(np.argmax(np.diff(eigenvalues))) + 1
+    count = int(np.argmax(np.diff(np.log(np.maximum(eigenvalues, 0) + _LEAST)))) + 1
     if count == 1:
         return np.zeros(len(roots), int)
     model = cluster.SpectralClustering(

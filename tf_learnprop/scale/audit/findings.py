@@ -12,6 +12,8 @@ from tf_learnprop.scale.audit.clusters import Cluster
 from tf_learnprop.scale.audit.regions import CORNERS, NAMES
 from tf_learnprop.scale.audit.statistics import ClassStatistics, Moments
 
+#: Where weight is no surprise.
+_EXPECTED = "centre"
 #: Smallest difference of shares, and how many times the other share a share must be.
 _DIFFERENCE, _TIMES = 0.1, 2.0
 #: Largest probability of such a difference by chance, over all comparisons (Bonferroni).
@@ -33,6 +35,7 @@ class Finding(NamedTuple):
             finding that concerns all classes, the region's share of the area.
         images: Number of maps that it is about.
         text: One sentence.
+        cluster: Place of the cluster among those of the class; None for a finding about the whole class.
     """
 
     class_id: int | None
@@ -41,6 +44,7 @@ class Finding(NamedTuple):
     reference: float
     images: int
     text: str
+    cluster: int | None = None
 
 
 def find(
@@ -63,15 +67,11 @@ def find(
         The findings about all classes, then those about classes, then those about clusters. The border is
         left out where a corner tells more.
     """
-    of_classes = list(_of_classes(classes, total, (*NAMES, *masks)))
-    known = {(finding.class_id, finding.region) for finding in of_classes}
-    of_clusters = [
-        finding
-        for number, found in clusters.items()
-        for finding in _of_clusters(number, classes[number].name, found)
-        if (number, finding.region) not in known
-    ]
-    groups = (list(_of_all(classes, areas)), of_classes, of_clusters)
+    groups = (
+        list(_of_all(classes, areas)),
+        list(_of_classes(classes, total, (*NAMES, *masks))),
+        [f for number, found in clusters.items() for f in _of_clusters(number, classes[number].name, found)],
+    )
     ordered = [f for group in groups for f in sorted(group, key=lambda f: -abs(f.share - f.reference))]
     in_corners = {finding.class_id for finding in ordered if finding.region in CORNERS}
     return [f for f in ordered if f.region != "border" or f.class_id not in in_corners]
@@ -79,11 +79,12 @@ def find(
 
 def _of_all(classes: Mapping[int, ClassStatistics], areas: np.ndarray) -> Iterator[Finding]:
     """Corners and borders that take more weight than their area, whatever the class."""
-    shares = np.median([one.moments.mean[: len(NAMES)] for one in classes.values()], axis=0)
+    means = [one.moments.mean[: len(NAMES)] for one in classes.values()]
+    shares = np.quantile(means, 0.5, axis=0, method="lower")  # of two classes, that of the lesser
     images = sum(one.images for one in classes.values())
     for place, name in enumerate(NAMES):
         share, area = float(shares[place]), float(areas[place])
-        if name != "centre" and share - area >= _DIFFERENCE and share >= _TIMES * area:
+        if name != _EXPECTED and share - area >= _DIFFERENCE and share >= _TIMES * area:
             text = (
                 f"All classes: {share:.0%} of the weight lies in the {name} (median of the classes), which "
                 f"has {area:.0%} of the area."
@@ -98,6 +99,8 @@ def _of_classes(
     for number, one in classes.items():
         rest = total - one.moments
         for place in np.flatnonzero(_chance(one.moments, rest) * tests < _CHANCE):
+            if names[place] == _EXPECTED:
+                continue
             share, other, is_mask = one.moments.mean[place], rest.mean[place], place >= len(NAMES)
             low, high = sorted((share, other))
             if high - low < _DIFFERENCE or high < _TIMES * low or (share < other and not is_mask):
@@ -117,14 +120,14 @@ def _of_clusters(number: int, name: str, clusters: Sequence[Cluster]) -> Iterato
         others = np.arange(len(clusters)) != row
         rest = np.average(shares[others], axis=0, weights=sizes[others])
         for place in np.flatnonzero((shares[row] >= _HALF) & (shares[row] >= _TIMES * rest)):
-            if sizes[row] < _FEWEST or NAMES[place] == "centre":
+            if sizes[row] < _FEWEST or NAMES[place] == _EXPECTED:
                 continue
             share, other, part = shares[row, place], rest[place], sizes[row] / sizes.sum()
             text = (
                 f"{name}: in a cluster of {part:.0%} of its maps, {share:.0%} of the weight lies in the "
                 f"{NAMES[place]}, against {other:.0%} in the rest of the class."
             )
-            yield Finding(number, NAMES[place], float(share), float(other), int(sizes[row]), text)
+            yield Finding(number, NAMES[place], float(share), float(other), int(sizes[row]), text, row)
 
 
 def _chance(one: Moments, rest: Moments) -> np.ndarray:

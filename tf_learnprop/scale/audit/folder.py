@@ -135,7 +135,13 @@ class MapFolder:
 def _mask(value: Any, height: int, width: int) -> np.ndarray:
     if isinstance(value, bytes):
         return photos.read(value).any(-1).astype(np.float32)
-    return np.asarray(value, np.float32).reshape(height, width)
+    mask = np.asarray(value)
+    if mask.dtype.kind not in "biuf" or mask.size != height * width or not ((mask >= 0) & (mask <= 1)).all():
+        raise ValueError(
+            f"`masks` must name columns of image files, or of lists of {height} × {width} numbers in 0..1. "
+            f"Received: {str(value)[:60]}"
+        )
+    return mask.astype(np.float32).reshape(height, width)
 
 
 def _lists(column: pyarrow.Array, height: int, width: int) -> np.ndarray:

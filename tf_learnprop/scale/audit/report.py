@@ -114,6 +114,9 @@ def _single_maps(maps, samples, found, typical, progress):
         for number, sampled in samples.items()
         if len(sampled.paths) >= clusters.FEWEST
     }
+    # In a class of nearly equal maps, small deviations are not unusual.
+    least = np.median(list(usual.values())) if usual else 0
+    usual = {number: max(distance, least) for number, distance in usual.items()}
     unusual: dict[int, list[Example]] = {number: [] for number in samples}
     shown: dict[str, Example] = {}
     for part in _counted(maps, maps.rows, progress):

@@ -97,7 +97,7 @@ class ClassStatistics:
     ) -> None:
         """Adds the maps of a part."""
         self.images += len(paths)
-        self._probabilities += probabilities.sum()
+        self._probabilities += float(probabilities.sum())
         self._weights += weights.sum(0)
         self.moments.add(shares)
         small = small_maps(weights).astype(np.float16)

@@ -18,7 +18,8 @@ class Example:
         path: Path of the image.
         map: float16 `[h, w]`. Its weights.
         unusual: How unusual the map is: its distance to the nearest cluster of its class, divided by the
-            median distance in the class.
+            median distance in the class or, if that is larger, by the median over classes. 0 in a class with
+            few maps.
     """
 
     path: str
@@ -78,7 +79,7 @@ class Audit:
         findings: Regions with conspicuously much weight.
         shares: Dict from regions to the mean share of weight over all maps.
         areas: Dict from regions, masks aside, to their part of an image's area.
-        classes: The classes, those with most maps first.
+        classes: The classes: those with findings first, then those with most maps.
     """
 
     images: int
