@@ -93,10 +93,10 @@ def _with_options(message: str) -> str:
 
 def _explained_folder(maps: str) -> pathlib.Path | None:
     """The folder that the maps' manifest names, if it is still there."""
-    from tf_learnprop.scale import output
+    from tf_learnprop.scale import manifest
 
     try:
-        source = output.read_manifest(maps)["images"]["source"]
+        source = manifest.read(maps)["images"]["source"]
     except (ValueError, KeyError):
         return None
     return pathlib.Path(source) if os.path.isdir(source) else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from tf_learnprop_explainer import Explainer
 
+#: How files begin that Pillow decodes and TensorFlow does not, or not all of them: TIFF, WebP and BMP.
+_PILLOW = re.compile(rb"II\*\0|MM\0\*|RIFF....WEBP|BM", re.DOTALL)
 #: The signature of an exported model that takes the contents of image files.
 SIGNATURE = "explain_encoded"
 
@@ -59,11 +63,11 @@ def explain_shard(explainer: Explainer, shard: shards.Shard, options: Options) -
 def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: Options) -> pa.Table:
     """Explains one batch of images; see `explain_shard`."""
     arrow = extras.require("pyarrow")
-    errors = {row: item.error for row, item in enumerate(items) if item.content is None}
-    good = [row for row in range(len(items)) if row not in errors]
+    contents, errors = _decodable(items)
+    good = sorted(contents)
     maps, class_ids, probabilities = {}, {}, {}
     if good:
-        found = explainer([items[row].content for row in good])
+        found = explainer([contents[row] for row in good])
         for place, row in enumerate(good):
             if place in found.errors:
                 errors[row] = found.errors[place]
@@ -72,6 +76,8 @@ def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: O
                 class_ids[row] = int(found.class_ids[place])
                 probabilities[row] = found.probabilities[place]
     names = options.class_names
+    if names and len(names) <= max(class_ids.values(), default=0):
+        raise ValueError(f"`class_names` must name every class of the model. Received: {len(names)} names")
     rows = range(len(items))
     columns = {
         "path": [item.path for item in items],
@@ -85,6 +91,29 @@ def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: O
         "error": [errors.get(row) for row in rows],
     }
     return arrow.table(columns, output.schema())
+
+
+def _decodable(items: Sequence[shards.Item]) -> tuple[dict[int, bytes], dict[int, str]]:
+    """Files that an exported model can decode, and the errors of the others, by row."""
+    contents, errors = {}, {}
+    for row, item in enumerate(items):
+        try:
+            if item.content is None:
+                raise ValueError(item.error)
+            contents[row] = _png(item.content) if _PILLOW.match(item.content) else item.content
+        except ValueError as error:
+            errors[row] = str(error)
+    return contents, errors
+
+
+def _png(content: bytes) -> bytes:
+    from PIL import Image
+
+    from tf_learnprop.inputs import photos
+
+    stream = io.BytesIO()
+    Image.fromarray(photos.read(content)).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
 
 
 def process(

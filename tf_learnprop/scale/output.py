@@ -1,4 +1,4 @@
-"""Output: a Parquet file for each input shard, and a manifest that says what they were made from.
+"""Output: a Parquet file for each input shard.
 
 A file appears under its name only when it is complete. So whatever is there need not be made again, whether
 the run that made it was finished, interrupted or killed.
@@ -9,23 +9,20 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
-import json
 import os
 import pathlib
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from tf_learnprop.scale import extras
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MANIFEST = "manifest.json"
-_FORMAT = 1
+#: The files of a folder.
+PARTS = "part-*.parquet"
 _TEMPORARY = ".writing-*"
 #: A row group is written once its rows take so many bytes.
 _ROW_GROUP = 2**25
@@ -70,7 +67,7 @@ def write(folder: str | os.PathLike[str], name: str, tables: Iterable[pa.Table])
     """
     parquet = extras.require("pyarrow.parquet")
     rows = 0
-    with _replacing(file_of(folder, name)) as path:
+    with replacing(file_of(folder, name)) as path:
         # A dictionary of values helps only where they repeat.
         options = {"compression": "zstd", "use_dictionary": ["class_name", "error"]}
         with parquet.ParquetWriter(path, schema(), **options) as writer:
@@ -84,106 +81,6 @@ def clean(folder: str | os.PathLike[str]) -> None:
     """Removes what killed workers left half written."""
     for path in pathlib.Path(folder).glob(_TEMPORARY):
         path.unlink(missing_ok=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What the maps in a folder were made from.
-
-    Attributes:
-        model: dict: `path`, `signature` and `checksum` of the exported model.
-        images: dict: `source`, `kind`, `shards`, `count` (None if unknown) and `digest` of the data set.
-        options: dict of the options that change the output.
-    """
-
-    model: Mapping[str, Any]
-    images: Mapping[str, Any]
-    options: Mapping[str, Any]
-
-    def begin(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Writes the manifest to a folder, or checks that the one that is there is the same.
-
-        Args:
-            folder: The folder.
-            overwrite: Whether to remove the maps of another run, with their manifest.
-
-        Raises:
-            ValueError: If the folder holds maps of another model, other images or other options.
-        """
-        folder = pathlib.Path(folder)
-        if overwrite:
-            (folder / MANIFEST).unlink(missing_ok=True)
-            for path in folder.glob("part-*.parquet"):
-                path.unlink()
-        clean(folder)
-        if (folder / MANIFEST).exists():
-            self._check(folder)
-            return
-        if any(folder.glob("part-*.parquet")):
-            raise ValueError(f"`out` must hold no other files part-*.parquet. Received: out='{folder}'")
-        versions = {name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "tensorflow")}
-        content = {"format": _FORMAT, "versions": versions, **dataclasses.asdict(self)}
-        with _replacing(folder / MANIFEST) as path:
-            path.write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-    def _check(self, folder: pathlib.Path) -> None:
-        before = read_manifest(folder)
-        pairs = [
-            ("another model", before["model"]["checksum"], self.model["checksum"]),
-            ("another signature", before["model"]["signature"], self.model["signature"]),
-            *(
-                (f"another {name} ({before['options'].get(name)!r:.60})", before["options"].get(name), value)
-                for name, value in self.options.items()
-            ),
-            ("other images", before["images"]["digest"], self.images["digest"]),
-        ]
-        for what, old, new in pairs:
-            if old != new:
-                raise ValueError(
-                    f"`out` must not hold maps of {what}: choose another folder. Received: out='{folder}'"
-                )
-
-
-def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The content of the manifest of a folder.
-
-    Raises:
-        ValueError: If there is none, or if it can't be read.
-    """
-    path = pathlib.Path(folder) / MANIFEST
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"The folder must hold maps, with {MANIFEST}. Received: '{folder}' ({error})"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(f"{path} must be a manifest of format {_FORMAT}")
-    return content
-
-
-def checksum(model: str | os.PathLike[str]) -> str:
-    """SHA-256 of the files of a SavedModel.
-
-    Raises:
-        ValueError: If there is no SavedModel.
-    """
-    import tensorflow as tf
-
-    model = os.fspath(model)
-    files = sorted(os.path.join(place, name) for place, _, names in tf.io.gfile.walk(model) for name in names)
-    if os.path.join(model, "saved_model.pb") not in files:
-        raise ValueError(
-            "`model` must be the folder of an exported model, such as 'served/my_model/1'. "
-            f"Received: model='{model}'"
-        )
-    found = hashlib.sha256()
-    for file in files:
-        with tf.io.gfile.GFile(file, "rb") as stream:
-            content = stream.read()
-        found.update(f"{os.path.relpath(file, model)} {len(content)}\n".encode())
-        found.update(content)
-    return found.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,7 +121,7 @@ def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 @contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside `path`; renamed to it at the end, or removed if the block fails."""
     # Two workers may write the same shard, if one of them only seemed to be lost.
     temporary = path.with_name(f"{_TEMPORARY[:-1]}{uuid.uuid4().hex}")
