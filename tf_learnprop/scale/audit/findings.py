@@ -15,7 +15,7 @@ from tf_learnprop.scale.audit.statistics import ClassStatistics, Moments
 #: Where weight is no surprise.
 _EXPECTED = "centre"
 #: Smallest difference of shares, and how many times the other share a share must be.
-_DIFFERENCE, _TIMES = 0.1, 2.0
+_DIFFERENCE, _TIMES = 0.15, 2.0
 #: Largest probability of such a difference by chance, over all comparisons (Bonferroni).
 _CHANCE = 0.01
 #: A cluster is selected for being different, so it must have half of its weight in a region.
