@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from tf_learnprop._version import __version__
 from tf_learnprop.scale import output
 
 #: Name of the file.
@@ -77,6 +78,7 @@ class Manifest:
             (folder / FILE).unlink(missing_ok=True)
         if not (folder / FILE).exists():
             versions = {name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "tensorflow")}
+            versions = {"tf_learnprop": __version__, **versions}
             content = {"format": _FORMAT, "versions": versions, **dataclasses.asdict(self)}
             with output.replacing(folder / FILE) as path:
                 path.write_text(json.dumps(content, indent=1), encoding="utf-8")

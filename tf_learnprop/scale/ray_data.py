@@ -59,7 +59,10 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ours = not ray.is_initialized()
     if ours:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConnectionError(f"No Ray cluster can be reached at {address} ({error})") from error
     try:
         yield functools.partial(_run, ray, data, workers)
     finally:

@@ -34,7 +34,7 @@ class Result:
 
 
 def explain_dataset(
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Explainer,
     images: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
@@ -54,8 +54,8 @@ def explain_dataset(
     the same, byte for byte, whatever the engine and whether a run was interrupted or not.
 
     Args:
-        model: Folder of the exported model, such as "served/lite0/1". It must have the signature
-            "explain_encoded".
+        model: Folder of the exported model, such as "served/lite0/1", or an `Explainer` of it. The model must
+            have the signature "explain_encoded".
         images: A folder with images, searched with all its subfolders; or Parquet or TFRecord files with
             encoded images: a folder of them, a file, or a glob pattern.
         out: Folder for the maps.
@@ -91,7 +91,7 @@ def explain_dataset(
         raise ValueError(f"`workers` must be at least 1. Received: workers={workers}")
     columns = columns or formats.Columns()
     options = explaining.Options(batch_size, tuple(class_names) if class_names else None)
-    explainer = Explainer(model, explaining.SIGNATURE)
+    explainer = model if isinstance(model, Explainer) else Explainer(model, explaining.SIGNATURE)
     saved_model.check(explainer.path, explainer.signature)
     found = shards.find(images, shard_size, columns)
     manifest = _manifest(explainer, images, found, options, shard_size, columns)
