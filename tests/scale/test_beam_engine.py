@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from scale_toys import OPTIONS, contents, pixels, png, preprocess
+from scale_toys import OPTIONS, contents, pixels, png, preprocess, write
 
 import tf_learnprop as tlp
 from tf_learnprop import scale
@@ -18,7 +18,7 @@ beam = pytest.importorskip("apache_beam")
 from apache_beam.ml.inference.base import KeyedModelHandler, RunInference  # noqa: E402
 from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
 
-from tf_learnprop.scale import output  # noqa: E402
+from tf_learnprop.scale import beam_engine, output  # noqa: E402
 from tf_learnprop.scale.beam import ExplainerHandler, ExplainImages  # noqa: E402
 
 #: What `keep` was called with: Beam pickles functions, and finds those of a module by their names.
@@ -53,7 +53,11 @@ class TestEngine:
         assert contents(tmp_path) == once
 
     @pytest.mark.slow
-    def test_a_run_with_a_killed_worker_can_be_resumed(self, explainer, photos, once, tmp_path):
+    def test_a_run_with_a_killed_worker_can_be_resumed(self, explainer, tmp_path, monkeypatch):
+        monkeypatch.setattr(beam_engine, "_SECONDS", 0.01)
+        for number in range(600):
+            write(tmp_path / "photos" / f"{number:03}.png", png(number))
+        scale.explain_dataset(explainer, tmp_path / "photos", tmp_path / "once", **OPTIONS)
         killed = []
 
         def progress(done, total):
@@ -61,11 +65,12 @@ class TestEngine:
                 killed.append(worker_processes()[0])
                 os.kill(killed[0], signal.SIGKILL)
 
-        with pytest.raises(RuntimeError):
-            explain(explainer, photos, tmp_path, progress=progress)
-        assert killed and set(contents(tmp_path).items()) < set(once.items())
-        explain(explainer, photos, tmp_path)
-        assert contents(tmp_path) == once
+        with pytest.raises(RuntimeError, match="was killed"):
+            explain(explainer, tmp_path / "photos", tmp_path / "maps", progress=progress)
+        once = contents(tmp_path / "once")
+        assert contents(tmp_path / "maps").items() < once.items()
+        explain(explainer, tmp_path / "photos", tmp_path / "maps", pipeline_options=IN_THIS_PROCESS)
+        assert contents(tmp_path / "maps") == once
 
     @pytest.mark.parametrize("options", [IN_THIS_PROCESS, pytest.param([], marks=pytest.mark.slow)])
     def test_an_error_of_a_worker(self, explainer, photos, tmp_path, options):
@@ -160,14 +165,19 @@ def keep(pair):
 
 
 def worker_processes():
-    """Ids of the processes that Beam has started from this one."""
+    """Ids of the Python processes that Beam has started from this one, each in a shell."""
     found = []
     for entry in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            command, status = (entry / "cmdline").read_bytes(), (entry / "stat").read_text()
+            command = (entry / "cmdline").read_bytes()
+            ours = os.getpid() in (parent(entry.name), parent(parent(entry.name)))
         except OSError:  # it has ended
             continue
-        parent = int(status.rpartition(")")[2].split()[1])
-        if b"sdk_worker_main" in command and parent == os.getpid():
+        if command.startswith(sys.executable.encode()) and b"sdk_worker_main" in command and ours:
             found.append(int(entry.name))
     return found
+
+
+def parent(process):
+    status = pathlib.Path(f"/proc/{process}/stat").read_text()
+    return int(status.rpartition(")")[2].split()[1])

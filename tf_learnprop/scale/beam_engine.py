@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -84,7 +85,7 @@ def _run(
     folder: str | os.PathLike[str],
     report: Callable[[int], None],
 ) -> None:
-    with _quiet(), _reported(todo, folder, report):
+    with _quiet(), _reported(todo, folder, report), _ended_if_a_worker_is_killed():
         import apache_beam as beam
 
         from tf_learnprop.scale.beam import ExplainShards
@@ -127,12 +128,44 @@ def _reported(
 
 
 @contextlib.contextmanager
+def _ended_if_a_worker_is_killed() -> Iterator[None]:
+    """Ends a block if a process that the direct runner has started dies: the runner would wait forever.
+
+    The other processes finish their part first. Works in the main thread only.
+    """
+    killed = []
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        died = arguments.thread is not None and arguments.thread.name == "run_worker"
+        if not (died and in_main_thread or killed):  # its connections fail as well
+            before(arguments)
+        elif not killed:
+            killed.append(arguments.exc_value)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    threading.excepthook = hook
+    try:
+        yield
+    except KeyboardInterrupt:
+        if killed:
+            raise RuntimeError(
+                "A process that Beam had started was killed, perhaps for want of memory. What was finished "
+                f"is kept. ({killed[0]})"
+            ) from None
+        raise
+    finally:
+        threading.excepthook = before
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Beam's log off the console, but for errors, and its import from changing the root logger."""
+    """Keeps Beam's log off the console: errors are raised. Its import must not change the root logger."""
     root, ours = logging.getLogger(), logging.getLogger("apache_beam")
     handlers, level = root.handlers[:], ours.level
     root.addHandler(silent := logging.NullHandler())
-    ours.setLevel(logging.ERROR)
+    ours.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
