@@ -33,10 +33,17 @@ class Worker:
         self._explainer = explainer
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Explains the shard of a row, and writes its output."""
+        """Explains the shard of a row, and writes its output.
+
+        Returns:
+            dict: `count`, the number of images; `error`, an exception that ends the run as bytes, or b"".
+        """
         shard = pickle.loads(row["shard"])
         # If the node of an actor is lost, its shards go to another. What was finished is not made again.
-        return {"count": explaining.process(self._explainer, shard, *self._arguments)}
+        try:
+            return {"count": explaining.process(self._explainer, shard, *self._arguments), "error": b""}
+        except (OSError, ValueError) as error:  # Ray would turn it into a page of text
+            return {"count": 0, "error": pickle.dumps(error)}
 
 
 @contextlib.contextmanager
@@ -54,6 +61,8 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
         ImportError: If Ray is not installed.
         ConnectionError: If the cluster can't be reached.
     """
+    # Ray's C++ code logs on standard error what concerns only its developers.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray, data = extras.require("ray", "ray"), extras.require("ray.data", "ray")
     _check_reachable(address)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -91,11 +100,10 @@ def _run(
         compute=data.ActorPoolStrategy(size=min(actors, len(rows))),
         **{device: 1},
     )
-    try:
-        for row in done.iter_rows():
-            report(row["count"])
-    except ray.exceptions.RayTaskError as error:
-        raise _cause(error) from error
+    for row in done.iter_rows():
+        if row["error"]:
+            raise pickle.loads(row["error"])
+        report(row["count"])
 
 
 def _check_reachable(address: str | None) -> None:
@@ -107,10 +115,3 @@ def _check_reachable(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
     except (OSError, ValueError) as error:
         raise ConnectionError(f"No Ray cluster can be reached at {address} ({error})") from error
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error that was raised in a worker."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
