@@ -1,7 +1,7 @@
 """Whole data sets: constant memory, and the rate of each engine against explaining batches in a loop.
 
-JPEG-encoded CIFAR images, and a wrapped ResNet-20, which is exported. Each side runs in a fresh process, or two
-that are compared take turns in one. Each part is written to RESULTS/scale/PART.json:
+JPEG-encoded CIFAR images, and a wrapped ResNet-20, which is exported. Each side runs in a fresh process, or
+two that are compared take turns in one. Each part is written to RESULTS/scale/PART.json:
 
 memory      peak memory of `explain_batches` over a `tf.data` stream, for few images and for many; a small CNN
 stream      images a second of `explain_batches` over a `tf.data` stream, against `explain` in a loop
