@@ -42,8 +42,8 @@ class Worker:
         # If the node of an actor is lost, its shards go to another. What was finished is not made again.
         try:
             return {"count": explaining.process(self._explainer, shard, *self._arguments), "error": b""}
-        except (OSError, ValueError) as error:  # Ray would turn it into a page of text
-            return {"count": 0, "error": pickle.dumps(error)}
+        except Exception as error:  # of any kind; Ray would turn it into a page of text
+            return {"count": 0, "error": _pickled(error)}
 
 
 @contextlib.contextmanager
@@ -71,9 +71,14 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConnectionError(f"No Ray cluster can be reached at {address} ({error})") from error
+            place = address or os.environ.get("RAY_ADDRESS")
+            raise ConnectionError(f"No Ray cluster can be reached at {place} ({error})") from error
     try:
-        yield functools.partial(_run, ray, data, workers)
+        available = ray.cluster_resources()
+        device = "GPU" if available.get("GPU") else "CPU"
+        if not available.get(device):
+            raise ConnectionError("The Ray cluster must have a CPU or a GPU for the work")
+        yield functools.partial(_run, ray, data, device, workers or int(available[device]))
     finally:
         if ours:
             ray.shutdown()
@@ -82,28 +87,37 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
 def _run(
     ray: Any,
     data: Any,
-    workers: int | None,
+    device: str,
+    workers: int,
     explainer: Explainer,
     todo: Sequence[shards.Shard],
     options: explaining.Options,
     folder: str | os.PathLike[str],
     report: Callable[[int], None],
 ) -> None:
-    available = ray.cluster_resources()
-    device = "num_gpus" if available.get("GPU") else "num_cpus"
-    actors = workers or int(available.get("GPU") or available.get("CPU") or 1)
     data.DataContext.get_current().enable_progress_bars = False
     rows = [{"shard": pickle.dumps(shard)} for shard in todo]
     done = data.from_items(rows, override_num_blocks=len(rows)).map(
         Worker,
         fn_constructor_args=(explainer, options, os.path.abspath(folder)),
-        compute=data.ActorPoolStrategy(size=min(actors, len(rows))),
-        **{device: 1},
+        compute=data.ActorPoolStrategy(size=min(workers, len(rows))),
+        **{f"num_{device.lower()}s": 1},
     )
-    for row in done.iter_rows():
-        if row["error"]:
-            raise pickle.loads(row["error"])
-        report(row["count"])
+    try:
+        for row in done.iter_rows():
+            if row["error"]:
+                raise pickle.loads(row["error"])
+            report(row["count"])
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"Ray's workers have failed: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _pickled(error: Exception) -> bytes:
+    try:
+        pickle.loads(pickle.dumps(error))
+        return pickle.dumps(error)
+    except Exception:  # of any kind: its class can't be sent
+        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _check_reachable(address: str | None) -> None:
