@@ -18,15 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def command(served, photos, tmp_path):
     """Starts the command in a process of its own."""
-    arguments = [
-        sys.executable,
-        "-m",
-        "tf_learnprop",
-        "explain-dataset",
-        str(served),
-        "--images",
-        str(photos),
-    ]
+    arguments = [sys.executable, "-m", "tf_learnprop", "explain-dataset", served, "--images", photos]
     for name, value in OPTIONS.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
     place = {**os.environ, "PYTHONPATH": str(ROOT)}

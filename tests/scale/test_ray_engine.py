@@ -29,7 +29,6 @@ def cluster():
     cluster.shutdown()
 
 
-@pytest.mark.slow
 def test_the_bytes_are_those_of_the_local_engine(explainer, photos, once, tmp_path):
     calls = []
     result = scale.explain_dataset(
@@ -70,9 +69,7 @@ def test_every_image_has_one_map_if_a_node_is_killed(explainer, photos, once, cl
 
 @pytest.mark.slow
 def test_an_error_of_a_worker(explainer, photos, tmp_path):
-    with pytest.raises(
-        ValueError, match="`class_names` must name every class of the model. Received: 1 names"
-    ):
+    with pytest.raises(ValueError, match="`class_names` must name every class of the model"):
         scale.explain_dataset(explainer, photos, tmp_path, engine="ray", workers=1, class_names=["a"])
     assert not ray.is_initialized()
 

@@ -1,5 +1,6 @@
 """How a data set is cut into shards, and what reading them gives."""
 
+import os
 import pickle
 
 import pyarrow as pa
@@ -42,6 +43,17 @@ class TestImages:
         (shard,) = shards.find(tmp_path)
         (tmp_path / "1.png").unlink()
         assert list(shards.read(shard)) == [shards.Item("1.png", None, None, "No such file or directory")]
+
+    def test_a_name_that_is_no_text(self, tmp_path):
+        path = os.fsencode(tmp_path) + b"/caf\xe9.png"
+        try:
+            with open(path, "wb") as file:
+                file.write(b"content")
+        except OSError:
+            pytest.skip("this file system has only names in UTF-8")
+        (shard,) = shards.find(tmp_path)
+        assert list(shards.read(shard)) == [("caf\ufffd.png", b"content", None, None)]
+        assert len(shards.digest([shard])) == 16
 
 
 class TestParquet:

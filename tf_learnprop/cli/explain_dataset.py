@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -92,6 +93,8 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         dict: `out`, the folder; `explained`, `kept` and `skipped`, numbers of images; `reasons`, dict from a
         reason to the number of images skipped for it.
     """
+    if not arguments.debug:
+        logging.getLogger("absl").setLevel(logging.ERROR)  # loading an exported model warns about gradients
     names = None
     with _errors_name_options():
         if arguments.class_names is not None:
@@ -116,7 +119,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         )
     skipped = sum(result.failed.values())
     kept = f", {result.kept} of them by an earlier run" if result.kept else ""
-    console.print(f"{result.explained} maps and {skipped} errors{kept} written to {out}")
+    console.print(f"{result.explained} maps and {skipped} errors{kept} written to {out}", soft_wrap=True)
     for reason, count in result.failed.items():
         print(f"skipped: {count} × {reason}", file=sys.stderr)
     return {
@@ -130,7 +133,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
 
 @contextlib.contextmanager
 def _progress(console: rich.console.Console) -> Iterator[Callable[[int, int | None], None]]:
-    """Shows images a second and the time left."""
+    """Shows images a second and the time left, once the work has begun."""
     bar = rich.progress.Progress(
         rich.progress.TextColumn("explaining"),
         rich.progress.BarColumn(),
@@ -140,14 +143,19 @@ def _progress(console: rich.console.Console) -> Iterator[Callable[[int, int | No
         console=console,
         disable=console.quiet,
     )
-    with bar:
-        task = bar.add_task("explaining", total=None, rate="")
+    task = bar.add_task("explaining", total=None, rate="")
 
-        def progress(done: int, total: int | None) -> None:
-            speed = bar.tasks[task].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.0f} images/s" if speed else "")
+    def progress(done: int, total: int | None) -> None:
+        if not done:
+            bar.start()
+        speed = bar.tasks[task].speed
+        bar.update(task, completed=done, total=total, rate=f"{speed:.0f} images/s" if speed else "")
 
+    try:
         yield progress
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 @contextlib.contextmanager
@@ -159,6 +167,4 @@ def _errors_name_options() -> Iterator[None]:
         message = _ARGUMENT.sub(lambda name: f"--{name[1].replace('_', '-')}", str(error))
         raise UsageError(message.replace("--model", "MODEL")) from error
     except OSError as error:
-        raise CommandError(
-            f"--out: {error.strerror or error}; what was finished is kept, and the same command continues"
-        ) from error
+        raise CommandError(f"{error}; what was finished is kept, and the same command continues") from error

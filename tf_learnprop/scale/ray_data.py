@@ -33,10 +33,17 @@ class Worker:
         self._explainer = explainer
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Explains the shard of a row, and writes its output."""
+        """Explains the shard of a row, and writes its output.
+
+        Returns:
+            dict: `count`, the number of images; `error`, an exception that ends the run as bytes, or b"".
+        """
         shard = pickle.loads(row["shard"])
         # If the node of an actor is lost, its shards go to another. What was finished is not made again.
-        return {"count": explaining.process(self._explainer, shard, *self._arguments)}
+        try:
+            return {"count": explaining.process(self._explainer, shard, *self._arguments), "error": b""}
+        except Exception as error:  # of any kind; Ray would turn it into a page of text
+            return {"count": 0, "error": _pickled(error)}
 
 
 @contextlib.contextmanager
@@ -54,6 +61,8 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
         ImportError: If Ray is not installed.
         ConnectionError: If the cluster can't be reached.
     """
+    # Ray's C++ code logs on standard error what concerns only its developers.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray, data = extras.require("ray", "ray"), extras.require("ray.data", "ray")
     _check_reachable(address)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -62,9 +71,14 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConnectionError(f"No Ray cluster can be reached at {address} ({error})") from error
+            place = address or os.environ.get("RAY_ADDRESS")
+            raise ConnectionError(f"No Ray cluster can be reached at {place} ({error})") from error
     try:
-        yield functools.partial(_run, ray, data, workers)
+        available = ray.cluster_resources()
+        device = "GPU" if available.get("GPU") else "CPU"
+        if not available.get(device):
+            raise ConnectionError("The Ray cluster must have a CPU or a GPU for the work")
+        yield functools.partial(_run, ray, data, device, workers or int(available[device]))
     finally:
         if ours:
             ray.shutdown()
@@ -73,29 +87,37 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
 def _run(
     ray: Any,
     data: Any,
-    workers: int | None,
+    device: str,
+    workers: int,
     explainer: Explainer,
     todo: Sequence[shards.Shard],
     options: explaining.Options,
     folder: str | os.PathLike[str],
     report: Callable[[int], None],
 ) -> None:
-    available = ray.cluster_resources()
-    device = "num_gpus" if available.get("GPU") else "num_cpus"
-    actors = workers or int(available.get("GPU") or available.get("CPU") or 1)
     data.DataContext.get_current().enable_progress_bars = False
     rows = [{"shard": pickle.dumps(shard)} for shard in todo]
     done = data.from_items(rows, override_num_blocks=len(rows)).map(
         Worker,
         fn_constructor_args=(explainer, options, os.path.abspath(folder)),
-        compute=data.ActorPoolStrategy(size=min(actors, len(rows))),
-        **{device: 1},
+        compute=data.ActorPoolStrategy(size=min(workers, len(rows))),
+        **{f"num_{device.lower()}s": 1},
     )
     try:
         for row in done.iter_rows():
+            if row["error"]:
+                raise pickle.loads(row["error"])
             report(row["count"])
-    except ray.exceptions.RayTaskError as error:
-        raise _cause(error) from error
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"Ray's workers have failed: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _pickled(error: Exception) -> bytes:
+    try:
+        pickle.loads(pickle.dumps(error))
+        return pickle.dumps(error)
+    except Exception:  # of any kind: its class can't be sent
+        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _check_reachable(address: str | None) -> None:
@@ -107,10 +129,3 @@ def _check_reachable(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
     except (OSError, ValueError) as error:
         raise ConnectionError(f"No Ray cluster can be reached at {address} ({error})") from error
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error that was raised in a worker."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tf_learnprop.scale import explaining, formats, output, saved_model, shards
+from tf_learnprop.scale import explaining, extras, formats, output, saved_model, shards
 from tf_learnprop.scale.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def explain_dataset(
     """
     from tf_learnprop_explainer import Explainer  # loads TensorFlow
 
+    extras.require("pyarrow")
     if engine not in ENGINES:
         raise ValueError(f"`engine` must be one of {sorted(ENGINES)}. Received: engine='{engine}'")
     if workers is not None and workers < 1:

@@ -130,10 +130,11 @@ def digest(shards: Sequence[Shard]) -> str:
 
 
 def _image(root, file):
+    path = os.fsencode(file).decode(errors="replace")  # a name may be no text
     try:
-        return Item(file, pathlib.Path(root, file).read_bytes())
+        return Item(path, pathlib.Path(root, file).read_bytes())
     except OSError as error:
-        return Item(file, None, None, error.strerror or type(error).__name__)
+        return Item(path, None, None, error.strerror or type(error).__name__)
 
 
 def _files(source):
@@ -166,4 +167,4 @@ def _digest(root, files):
 
 
 def _hash(*parts):
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()[:16]
