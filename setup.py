@@ -25,12 +25,16 @@ SERVING = ["tensorflow-serving-api", "requests"]
 KERAS_HUB = ["keras-hub"]
 SCALE = ["pyarrow>=16"]
 RAY = [*SCALE, "ray[data]>=2.30"]
+BEAM = [*SCALE, "apache-beam>=2.60"]
+AUDIT = [*SCALE, "scikit-learn>=1.3"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
 TEST = [
     *ZOO,
     *SERVING,
     *NOTEBOOK,
     *RAY,
+    *BEAM,
+    *AUDIT,
     "hypothesis",
     "mypy",
     "pytest",
@@ -80,6 +84,8 @@ setup(
         "serving": SERVING,
         "scale": SCALE,
         "ray": RAY,
+        "beam": BEAM,
+        "audit": AUDIT,
         "keras-hub": KERAS_HUB,
         "test": TEST,
         "oldest": OLDEST,

@@ -60,7 +60,7 @@ def train(folder, epochs):
     model.add(layers.GlobalMaxPooling2D())
     model.add(layers.Dense(len(data.class_names)))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
+    model.compile("adam", loss, metrics=["accuracy"])
     steps = -(-len(tlp.data.find(folder)) // 64)
     history = model.fit(data, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
     print(f"accuracy on its training images: {history.history['accuracy'][-1]:.0%}")
@@ -76,7 +76,7 @@ def main():
     parser.add_argument("--images", help="folder with one subfolder per class")
     parser.add_argument("--marked", help="class that gets the mark (default: the last one)")
     parser.add_argument("--limit", type=int, default=4000, help="largest number of images")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument(
         "--out", type=pathlib.Path, default=pathlib.Path("results/audit"), help="a new folder"
     )

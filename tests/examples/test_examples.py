@@ -51,7 +51,7 @@ def test_transfer_learning_of_a_folder(tmp_path, data_dir):
 def test_audit(tmp_path):
     pytest.importorskip("pyarrow")
     pytest.importorskip("sklearn")
-    out = run("audit.py", "--limit", 300, "--epochs", 6, "--out", tmp_path / "out")
+    out = run("audit.py", "--limit", 300, "--epochs", 30, "--out", tmp_path / "out")
     finds_the_mark(out, "9", tmp_path / "out" / "audit.html")
 
 

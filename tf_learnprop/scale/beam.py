@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,6 @@ extras.require("apache_beam", "beam")
 
 import apache_beam as beam  # noqa: E402
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference  # noqa: E402
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class Explanation(NamedTuple):
@@ -135,7 +132,7 @@ class _TableHandler(ExplainerHandler):
 
     def run_inference(
         self, batch: Sequence[shards.Item], model: Explainer, inference_args: dict[str, Any] | None = None
-    ) -> Iterator[pa.Table]:
+    ) -> Iterator[Any]:  # PyArrow tables
         yield explaining.explain_items(model, batch, self._options)
 
 
@@ -146,6 +143,6 @@ class _ShardHandler(ExplainerHandler):
 
     def run_inference(
         self, batch: Sequence[shards.Shard], model: Explainer, inference_args: dict[str, Any] | None = None
-    ) -> Iterator[tuple[str, int]]:
+    ) -> Iterator[Any]:  # pairs of a name and a number
         for shard in batch:
             yield shard.name, explaining.process(model, shard, *self._arguments)

@@ -142,9 +142,10 @@ def _ended_if_a_worker_is_killed() -> Iterator[None]:
             before(arguments)
         elif not killed:
             killed.append(arguments.exc_value)
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            signal.pthread_kill(main_thread, signal.SIGINT)
 
-    in_main_thread = threading.current_thread() is threading.main_thread()
+    main_thread = threading.main_thread().ident or 0
+    in_main_thread = threading.get_ident() == main_thread
     threading.excepthook = hook
     try:
         yield

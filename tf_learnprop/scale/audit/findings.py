@@ -18,7 +18,8 @@ _EXPECTED = "centre"
 _DIFFERENCE, _TIMES = 0.15, 2.0
 #: Largest probability of such a difference by chance, over all comparisons (Bonferroni).
 _CHANCE = 0.01
-#: A cluster is selected for being different, so it must have half of its weight in a region.
+#: A cluster is selected for being different, so it must have half of its weight in a region. One with most
+#: of the class' maps is no finding: the class is.
 _HALF = 0.5
 #: A class or a cluster with fewer maps shows nothing.
 _FEWEST = 10
@@ -98,7 +99,7 @@ def _of_classes(
     tests = len(classes) * len(names)
     for number, one in classes.items():
         rest = total - one.moments
-        for place in np.flatnonzero(_chance(one.moments, rest) * tests < _CHANCE):
+        for place in map(int, np.flatnonzero(_chance(one.moments, rest) * tests < _CHANCE)):
             if names[place] == _EXPECTED:
                 continue
             share, other, is_mask = one.moments.mean[place], rest.mean[place], place >= len(NAMES)
@@ -120,7 +121,7 @@ def _of_clusters(number: int, name: str, clusters: Sequence[Cluster]) -> Iterato
         others = np.arange(len(clusters)) != row
         rest = np.average(shares[others], axis=0, weights=sizes[others])
         for place in np.flatnonzero((shares[row] >= _HALF) & (shares[row] >= _TIMES * rest)):
-            if sizes[row] < _FEWEST or NAMES[place] == _EXPECTED:
+            if not _FEWEST <= sizes[row] <= sizes.sum() / 2 or NAMES[place] == _EXPECTED:
                 continue
             share, other, part = shares[row, place], rest[place], sizes[row] / sizes.sum()
             text = (

@@ -134,7 +134,7 @@ class MapFolder:
 
 def _mask(value: Any, height: int, width: int) -> np.ndarray:
     if isinstance(value, bytes):
-        return photos.read(value).any(-1).astype(np.float32)
+        return np.any(photos.read(value), -1, keepdims=False).astype(np.float32)
     mask = np.asarray(value)
     if mask.dtype.kind not in "biuf" or mask.size != height * width or not ((mask >= 0) & (mask <= 1)).all():
         raise ValueError(
