@@ -17,7 +17,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
     "docs/index.md",
     "docs/evaluation.md",
-    *(f"docs/guides/{name}.md" for name in ("choosing", "own_rule", "scale", "training", "your_model")),
+    *(
+        f"docs/guides/{name}.md"
+        for name in ("audit", "choosing", "own_rule", "scale", "training", "your_model")
+    ),
 ]
 
 
