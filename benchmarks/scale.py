@@ -4,10 +4,12 @@ JPEG-encoded CIFAR images, and a wrapped ResNet-20, which is exported. Each side
 two that are compared take turns in one. Each part is written to RESULTS/scale/PART.json:
 
 memory      peak memory of `explain_batches` over a `tf.data` stream, for few images and for many; a small CNN
-stream      images a second of `explain_batches` over a `tf.data` stream, against `explain` in a loop
-local       images a second of `explain_dataset` in one process, against an `Explainer` in a loop; one core
-ray         images a second and a core of `explain_dataset` on Ray, two nodes of one core each on this
-            machine, against the local engine; the start of the cluster and of its workers is not counted
+stream      rate of `explain_batches` over a `tf.data` stream, against `explain` in a loop; one core
+local       rate of `explain_dataset` in one process, against an `Explainer` in a loop; one core
+ray         rate of `explain_dataset` for each core on Ray, two nodes of one core each on this machine, against
+            the local engine on one core; the start of the cluster and of its actors is not counted
+
+Rates are images a second, and images a CPU second, which other work on the machine changes less.
 """
 
 import contextlib
@@ -20,11 +22,11 @@ import time
 
 import keras
 import numpy as np
+import psutil
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import clock, fresh, options, subjects
-from tf_learnprop import scale
+from benchmarks.evaluation import fresh, options, subjects
 
 _BATCH = 32
 _ENCODED = "explain_encoded"
@@ -50,10 +52,11 @@ def _peaks(few, many):
 
 def stream(arguments):
     """The part `stream`: images a second of both sides, and their ratio."""
-    return _shown("explain_batches", fresh.call(_stream_rates, arguments.chunk, arguments.rounds))
+    return _shown(fresh.call(_stream_rates, arguments.chunk, arguments.rounds))
 
 
 def _stream_rates(count, rounds):
+    _pin()
     wrapped = tlp.wrap_model(_resnet())
     data = _stream(count)
     batches = [batch.numpy() for batch in data]
@@ -71,11 +74,11 @@ def _stream_rates(count, rounds):
 
 def local(arguments):
     """The part `local`: images a second of both sides, and their ratio."""
-    return _shown("explain_dataset", fresh.call(_local_rates, arguments.chunk, arguments.rounds))
+    return _shown(fresh.call(_local_rates, arguments.chunk, arguments.rounds))
 
 
 def _local_rates(count, rounds):
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    _pin()
     with _data_set(count) as (model, images, out):
         explainer = tlp.serving.Explainer(model, _ENCODED)
         contents = [path.read_bytes() for path in sorted(images.iterdir())]
@@ -85,26 +88,32 @@ def _local_rates(count, rounds):
                 explainer(contents[start : start + _BATCH])
 
         def run():
-            scale.explain_dataset(explainer, images, out, overwrite=True, batch_size=_BATCH)
+            tlp.scale.explain_dataset(explainer, images, out, overwrite=True, batch_size=_BATCH)
 
         return _rates({"loop": loop, "explain_dataset": run}, count, rounds)
 
 
 def ray(arguments):
-    """The part `ray`: images a second and a core of both engines, and their ratio."""
-    rates = {"local, one core": [], "ray, a core": []}
+    """The part `ray`: images a second and a core of both engines, and their ratio; the same of CPU time."""
+    turns = {"local": [], "ray": []}
     for _ in range(arguments.ray_rounds):
-        rates["local, one core"].append(fresh.call(_local_rate, arguments.ray_images // 2))
-        rates["ray, a core"].append(fresh.call(_ray_rate, arguments.ray_images) / 2)
-    middle = {name: float(np.median(values)) for name, values in rates.items()}
-    ratio = middle["ray, a core"] / middle["local, one core"]
-    return _shown("ray, a core", {"images/s": middle, "all": rates, "ratio": ratio})
+        turns["local"].append(fresh.call(_local_rate, arguments.ray_images // 2))
+        turns["ray"].append(fresh.call(_ray_rate, arguments.ray_images))
+    (wall, cpu, _), (ray_wall, ray_cpu, ray_workers) = (np.median(rates, 0) for rates in turns.values())
+    found = {
+        "images/s": {"local, one core": wall, "ray, a core": ray_wall / 2},
+        "images/CPU s": {"local": cpu, "ray": ray_cpu, "ray's actors alone": ray_workers},
+        "turns": turns,
+        "ratio": ray_wall / 2 / wall,
+        "CPU ratio": ray_cpu / cpu,
+    }
+    return _shown(found)
 
 
 def _local_rate(count):
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    _pin()
     with _data_set(count) as (model, images, out):
-        return _steady_rate(model, images, out)
+        return _steady_rates(model, images, out)
 
 
 def _ray_rate(count):
@@ -119,33 +128,68 @@ def _ray_rate(count):
             cluster.add_node(num_cpus=1)
         os.sched_setaffinity(0, cores)
         with _data_set(count) as (model, images, out):
-            return _steady_rate(model, images, out, engine="ray", address=cluster.address)
+            return _steady_rates(model, images, out, engine="ray", address=cluster.address)
     finally:
         package.shutdown()
         cluster.shutdown()
 
 
-def _steady_rate(model, images, out, **engine):
-    """Images a second, after a twentieth of the images are done."""
-    moments = []
-    scale.explain_dataset(
-        model, images, out, progress=lambda done, total: moments.append((time.perf_counter(), done)), **engine
-    )
-    moments = [moment for moment in moments if moment[1] >= moments[-1][1] / 20]
-    (start, before), (end, after) = moments[0], moments[-1]
-    return (after - before) / (end - start)
+def _steady_rates(model, images, out, **engine):
+    """Images a second, a CPU second of all processes, and a CPU second of Ray's actors.
+
+    A first twentieth of the images is not counted: the model is loaded then.
+    """
+    marks = []
+
+    def progress(done, total):
+        if not marks and done >= total / 20 or done == total:
+            marks.append(np.array([done, time.perf_counter(), *_cpu_seconds()]))
+
+    tlp.scale.explain_dataset(model, images, out, progress=progress, **engine)
+    count, *seconds = marks[-1] - marks[0]
+    return [count / value if value else 0.0 for value in seconds]
+
+
+def _cpu_seconds():
+    """CPU seconds of this process and all that it has started, and of Ray's actors among them."""
+    this = psutil.Process()
+    everyone, actors = 0.0, 0.0
+    for process in [this, *this.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):  # it has ended
+            times = process.cpu_times()
+            everyone += times.user + times.system
+            actors += (times.user + times.system) * process.cmdline()[0].startswith("ray::MapWorker")
+    return everyone, actors
+
+
+def _pin():
+    """Keeps this process on one core."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def _rates(sides, count, rounds):
-    times = clock.seconds(sides, rounds)
-    loop, ours = times
-    rates = {name: count / value for name, value in times.items()}
-    return {"images/s": rates, "ratio": times[loop] / times[ours]}
+    """Medians of images a second and a CPU second, and their ratios; a first round is not counted."""
+    clocks = {"s": time.perf_counter, "CPU s": time.process_time}
+    times = {name: [] for name in sides}
+    for _ in range(rounds + 1):
+        for name, function in sides.items():
+            before = [clock() for clock in clocks.values()]
+            function()
+            times[name].append(
+                [clock() - start for clock, start in zip(clocks.values(), before, strict=True)]
+            )
+    middle = {name: count / np.median(values[1:], 0) for name, values in times.items()}
+    loop, ours = middle.values()
+    rates = {
+        f"images/{clock}": {name: rate[k] for name, rate in middle.items()} for k, clock in enumerate(clocks)
+    }
+    return {**rates, "ratio": ours[0] / loop[0], "CPU ratio": ours[1] / loop[1]}
 
 
-def _shown(name, found):
-    rates = ", ".join(f"{side} {rate:.0f}" for side, rate in found["images/s"].items())
-    print(f"\nimages a second: {rates}; ratio {found['ratio']:.3f}", flush=True)
+def _shown(found):
+    for unit in ("images/s", "images/CPU s"):
+        print(f"{unit}: " + ", ".join(f"{side} {rate:.0f}" for side, rate in found[unit].items()))
+    print(f"ratio {found['ratio']:.3f}, of CPU time {found['CPU ratio']:.3f}", flush=True)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import io
 import itertools
@@ -56,8 +57,15 @@ def explain_shard(explainer: Explainer, shard: shards.Shard, options: Options) -
         Tables of the columns of `output.schema`, one for each batch. Images have their order in the shard.
     """
     items = shards.read(shard)
-    while batch := list(itertools.islice(items, options.batch_size)):
-        yield explain_items(explainer, batch, options)
+    with concurrent.futures.ThreadPoolExecutor(1) as reader:
+
+        def read() -> concurrent.futures.Future[list[shards.Item]]:
+            return reader.submit(lambda: list(itertools.islice(items, options.batch_size)))
+
+        waiting = read()
+        while batch := waiting.result():
+            waiting = read()  # while the model computes
+            yield explain_items(explainer, batch, options)
 
 
 def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: Options) -> pa.Table:

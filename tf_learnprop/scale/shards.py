@@ -147,8 +147,8 @@ def _files(source):
         found = [source] if os.path.isfile(source) else glob.glob(source, recursive=True)
         found = [os.path.abspath(path) for path in found]
         root = os.path.commonpath([os.path.dirname(path) for path in found]) if found else ""
-    paths = (os.path.relpath(path, root) for path in found if os.path.isfile(path))
-    return root, sorted(path.replace(os.sep, "/") for path in paths)
+    start = len(os.path.join(root, ""))
+    return root, sorted(path[start:].replace(os.sep, "/") for path in found if os.path.isfile(path))
 
 
 def _kind(file):
