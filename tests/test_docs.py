@@ -17,7 +17,20 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
     "docs/index.md",
     "docs/evaluation.md",
-    *(f"docs/guides/{name}.md" for name in ("choosing", "own_rule", "scale", "training", "transformers", "your_model")),
+    *(
+        f"docs/guides/{name}.md"
+        for name in (
+            "again",
+            "audit",
+            "choosing",
+            "own_rule",
+            "scale",
+            "training",
+            "transformers",
+            "wrapped",
+            "your_model",
+        )
+    ),
 ]
 
 

@@ -1,10 +1,10 @@
 import json
 import pathlib
 import shutil
-import subprocess
 
 import keras
 import numpy as np
+import page_browser
 import pytest
 
 import tf_learnprop as tlp
@@ -37,30 +37,9 @@ def test_table_json_and_page(evaluated, work, images_of):
 
 
 def test_the_page_in_a_browser(evaluated, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("needs Chromium on the path")
-    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking".split()
-    flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-    # The document knows the pictures' sizes once they are decoded.
-    probe = tmp_path / "probe.html"
-    page = (evaluated[0] / "report.html").read_text()
-    script = (
-        "<script>onload=()=>{document.title='widths '+[...document.images].map(i=>i.naturalWidth).join()}"
-        "</script></body>"
-    )
-    probe.write_text(page.replace("</body>", script))
-    found = subprocess.run(
-        [browser, *flags, "--enable-logging=stderr", "--dump-dom", probe.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    title = found.stdout.split("<title>")[1].split("</title>")[0]
-    widths = [int(width) for width in title.removeprefix("widths ").split(",")]
+    text, widths = page_browser.opened(evaluated[0] / "report.html", tmp_path)
     assert len(widths) == 2 and min(widths) > 200
-    assert found.stdout.count("<tr>") == 7  # a head, five fills, their mean
-    assert "CONSOLE" not in found.stderr
+    assert text.count("<tr>") == 7  # a head, five fills, their mean
 
 
 def test_unreadable_images_are_named(run, model, photo, tmp_path):

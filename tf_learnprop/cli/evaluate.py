@@ -14,7 +14,7 @@ import numpy as np
 import rich.console
 
 import tf_learnprop as tlp
-from tf_learnprop.cli import files, html, options, settings
+from tf_learnprop.cli import evaluation_page, files, options, settings
 from tf_learnprop.cli.errors import UsageError
 
 _SHOWN = 8
@@ -107,7 +107,7 @@ def _page(
         name: wrapped.explain(images, ranked[:, place])
         for place, name in enumerate(("predicted class", "second choice"))
     }
-    return html.page(
+    return evaluation_page.page(
         title=f"Attribution maps of {spec.name}",
         rules=options.choose_rules(arguments, spec),
         report=report,
