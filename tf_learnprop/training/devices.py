@@ -5,13 +5,11 @@ import re
 from collections.abc import Callable, Iterator
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tf_learnprop.training import replicas
 
 #: TensorFlow's error of `replicas.with_samples_each`.
-
 _NO_SAMPLES = re.compile(re.escape(replicas.NO_SAMPLES) + r"[^\[]*\[([\d ]+)\]")
 
 #: TensorFlow's error on all other workers when one of them has stopped, with its reason.
@@ -65,39 +63,6 @@ def plain_errors() -> Iterator[None]:
                 f"TensorFlow's reason: {found[1]}"
             ) from None
         raise
-
-
-def several_workers(strategy: tf.distribute.Strategy) -> bool:
-    """Whether a strategy has replicas in several processes."""
-    several = strategy.num_replicas_in_sync > 1
-    return several and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
-
-class SameStart(keras.callbacks.Callback):
-    """Checks that all workers of a `MultiWorkerMirroredStrategy` start with the same state.
-
-    They would not if only some of them found a backup, and nothing would ever bring them together.
-    """
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        strategy = self.model.distribute_strategy
-
-        @tf.function(autograph=False)
-        def gather():
-            def state():
-                sums = [tf.reduce_sum(tf.abs(weight)) for weight in self.model.trainable_variables]
-                own = tf.stack([tf.cast(self.model.optimizer.iterations, tf.float32), tf.add_n(sums)])
-                return tf.distribute.get_replica_context().all_gather(own[None], axis=0)
-
-            return strategy.run(state)
-
-        states = strategy.experimental_local_results(gather())[0].numpy()
-        if not np.allclose(states, states[0]):
-            steps, sums = (", ".join(f"{value:g}" for value in column) for column in states.T)
-            raise RuntimeError(
-                "All workers must start from the same state: keep a backup where all of them can read it. "
-                f"Received: workers after {steps} steps, with rules whose weights sum to {sums}"
-            )
 
 
 def run_steps(model: keras.Model, step: Callable, function: Callable) -> Callable:

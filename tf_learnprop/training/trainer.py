@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tf_learnprop.backward import tracing
@@ -14,7 +13,7 @@ from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.inputs import checks
-from tf_learnprop.training import devices, objectives, replicas, step
+from tf_learnprop.training import devices, guards, objectives, replicas, step
 
 
 def _over_data(method: Callable) -> Callable:
@@ -167,16 +166,14 @@ class RuleTrainer(keras.Model):
             )
         if self.objective is None:
             raise RuntimeError("Call `compile()` before `fit()`.")
-        guards = [_StopAtNaN()]
-        if devices.several_workers(self.distribute_strategy):
-            guards.append(devices.SameStart())
+        added = guards.for_model(self)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             params = callbacks.params or {}
             callbacks = keras.callbacks.CallbackList(
-                [*callbacks.callbacks, *guards], add_history=True, model=self, **params
+                [*callbacks.callbacks, *added], add_history=True, model=self, **params
             )
         else:
-            callbacks = [*keras.tree.flatten(callbacks or []), *guards]
+            callbacks = [*keras.tree.flatten(callbacks or []), *added]
         return super().fit(
             x,
             y,
@@ -250,25 +247,3 @@ class RuleTrainer(keras.Model):
         for name, tracker in self._trackers.items():
             tracker.update_state(losses[name])
         return {name: tracker.result() for name, tracker in self._trackers.items()}
-
-
-class _StopAtNaN(keras.callbacks.Callback):
-    """Stops training at the first step whose loss is not finite, unless an earlier callback has done so."""
-
-    def __init__(self):
-        super().__init__()
-        self._steps = self._steps_before_epoch = 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._steps_before_epoch = self._steps
-
-    def on_train_batch_end(self, batch, logs=None):
-        last = self._steps
-        self._steps = self._steps_before_epoch + batch + 1
-        if not np.isfinite((logs or {}).get("loss", 0.0)) and not self.model.stop_training:
-            one = self._steps == last + 1
-            where = f"step {self._steps}" if one else f"one of steps {last + 1} to {self._steps}"
-            raise FloatingPointError(
-                f"Training stopped at {where}: the loss or a gradient is not finite. The rules are "
-                "those of the step before. Check the images, or lower the learning rate."
-            )
