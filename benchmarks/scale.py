@@ -6,7 +6,7 @@ two that are compared take turns in one. Each part is written to RESULTS/scale/P
 memory      peak memory of `explain_batches` over a `tf.data` stream, for few images and for many; a small CNN
 stream      rate of `explain_batches` over a `tf.data` stream, against `explain` in a loop; one core
 local       rate of `explain_dataset` in one process, against an `Explainer` in a loop; one core
-ray         rate of `explain_dataset` for each core on Ray, two nodes of one core each on this machine, against
+ray         rate of `explain_dataset` for each core on Ray, two nodes of one core each here, against
             the local engine on one core; the start of the cluster and of its actors is not counted
 
 Rates are images a second, and images a CPU second, which other work on the machine changes less.
