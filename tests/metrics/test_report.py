@@ -12,7 +12,6 @@ from known_models import SIDE, quadrant, quadrant_map
 
 import tf_learnprop as tlp
 from tf_learnprop import metrics
-from tf_learnprop.metrics.report import _blob
 
 FILLS = ("mean", "noise", "image")
 
@@ -179,7 +178,8 @@ class TestVerdict:
 
         images = images_of_both_classes(30)
         images[:, 2:6, 2:6] += np.where(np.arange(30) % 2, 0.3, -0.3)[:, None, None, None]
-        subject = Subject(lambda x, ids: np.broadcast_to(_blob(SIDE, SIDE), x.shape[:3]), central)
+        y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+        subject = Subject(lambda images, ids: np.broadcast_to(-(x**2) - y**2, images.shape[:3]), central)
         verdict = metrics.report(subject, images, fills=FILLS, steps=8).verdict
         assert "not shown to be better than a blob at the centre" in verdict
 
