@@ -13,6 +13,8 @@ from tf_learnprop import plotting
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
 from tf_learnprop.metrics.insertion_deletion import InsertionDeletion
 
+#: Fewer images than this are few.
+ENOUGH_IMAGES = 30
 #: From this rank correlation on, the maps of two classes are called alike.
 MOST_ALIKE = 0.9
 

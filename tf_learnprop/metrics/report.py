@@ -12,13 +12,10 @@ from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
 from tf_learnprop.metrics._imputation import NAMES, Fills
 from tf_learnprop.metrics._inputs import Arrays
-from tf_learnprop.metrics._report import MOST_ALIKE, Report, Row, weak_fills, with_bounds
+from tf_learnprop.metrics._report import ENOUGH_IMAGES, MOST_ALIKE, Report, Row, weak_fills, with_bounds
 from tf_learnprop.metrics.evaluation import Evaluation
 from tf_learnprop.metrics.insertion_deletion import insertion_deletion
 from tf_learnprop.metrics.sanity import class_sensitivity
-
-#: Fewer images than this get a note.
-_ENOUGH_IMAGES = 30
 
 
 def report(
@@ -111,10 +108,10 @@ def _blob(height: int, width: int) -> np.ndarray:
 
 def _notes(count: int, rows: list[Row], correlation: Interval, constant: int) -> list[str]:
     notes, total = [], rows[-1]
-    if count < _ENOUGH_IMAGES:
+    if count < ENOUGH_IMAGES:
         notes.append(
             f"{count} images are few: the intervals are wide, and still narrower than they should be. "
-            f"Take {_ENOUGH_IMAGES} or more."
+            f"Take {ENOUGH_IMAGES} or more."
         )
     if constant:
         notes.append(
