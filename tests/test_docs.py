@@ -18,7 +18,7 @@ PAGES = [
     "docs/index.md",
     "docs/evaluation.md",
     "docs/migrating.md",
-    *(f"docs/guides/{name}.md" for name in ("choosing", "own_rule", "scale", "training", "your_model")),
+    *(f"docs/guides/{name}.md" for name in ("choosing", "overview", "own_rule", "scale", "training", "your_model")),
 ]
 
 
