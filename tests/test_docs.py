@@ -18,7 +18,11 @@ PAGES = [
     "docs/index.md",
     "docs/evaluation.md",
     "docs/migrating.md",
-    *(f"docs/guides/{name}.md" for name in ("choosing", "overview", "own_rule", "scale", "training", "your_model")),
+    *(f"docs/reference/{name}.md" for name in ("adapters", "data", "metrics", "model", "rules", "serving")),
+    *(
+        f"docs/guides/{name}.md"
+        for name in ("choosing", "overview", "own_rule", "scale", "training", "your_model")
+    ),
 ]
 
 
