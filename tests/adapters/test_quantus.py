@@ -44,11 +44,15 @@ class TestExplainFunc:
 
     def test_another_model_or_rule_is_wrapped_anew(self, model, images):
         other = keras.models.clone_model(model)
-        for given in (model, other, model):
-            for rule in ("universal", "gradient"):
-                maps = tlp.quantus.explain_func(given, images, TARGETS, rule=rule, readout="multi_layer")
-                expected = tlp.wrap_model(given, rule=rule, readout="multi_layer").explain(images, TARGETS)
-                np.testing.assert_array_equal(maps[:, 0], expected)
+        for given, rule in (
+            (model, "universal"),
+            (model, "gradient"),
+            (other, "gradient"),
+            (model, "gradient"),
+        ):
+            maps = tlp.quantus.explain_func(given, images, TARGETS, rule=rule, readout="multi_layer")
+            expected = tlp.wrap_model(given, rule=rule, readout="multi_layer").explain(images, TARGETS)
+            np.testing.assert_array_equal(maps[:, 0], expected)
 
     def test_changed_weights_count(self, model, images):
         other = keras.models.clone_model(model)
