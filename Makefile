@@ -33,9 +33,9 @@ bench-quick: $(BENCH_STAMP)
 bench: $(BENCH_STAMP)
 	.venv-bench/bin/python -m benchmarks quality
 
-# With the tests that need xplique, which 'make test' skips.
+# With the tests that need xplique and Quantus, which 'make test' skips.
 test-bench: $(BENCH_STAMP)
-	.venv-bench/bin/python -m pytest -m "slow or not slow" tests/benchmarks
+	.venv-bench/bin/python -m pytest -m "slow or not slow" tests/benchmarks tests/adapters
 
 # With the oldest TensorFlow and Keras that are supported.
 test-oldest: $(OLDEST_STAMP)

@@ -19,7 +19,7 @@ ZOO = [
     "scikit-image",
 ]
 # For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
-BENCH = [*ZOO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
+BENCH = [*ZOO, "xplique>=2", "quantus>=0.6", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 # TensorFlow Text, which KerasHub imports, must fit the installed TensorFlow.
 KERAS_HUB = ["keras-hub"]

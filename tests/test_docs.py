@@ -18,12 +18,15 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
     "docs/index.md",
     "docs/evaluation.md",
+    "docs/migrating.md",
+    *(f"docs/reference/{name}.md" for name in ("adapters", "data", "metrics", "model", "rules", "serving")),
     *(
         f"docs/guides/{name}.md"
         for name in (
             "audit",
             "choosing",
             "devices",
+            "overview",
             "own_rule",
             "scale",
             "training",

@@ -61,7 +61,7 @@ def wrap_model(
             `inputs` for a model that needs none; an unknown rule; a pattern that matches nothing; an
             output of another shape; a rule file that is missing, damaged, or of another model.
 
-    Example:
+    Examples:
         >>> image = keras.Input((8, 8, 1))
         >>> x = keras.layers.Conv2D(4, 3, activation="relu")(image)
         >>> x = keras.layers.GlobalAveragePooling2D()(x)
