@@ -1,8 +1,8 @@
 """Images whose evidence is known by construction: a box on a photo decides the class, and its mask is given.
 
 A box of `BOX` pixels a side is pasted anywhere on a photo. It has one of three colours or one of three
-textures; each is a class. Two more boxes are distractors: they have a dull colour or noise. An image with distractors alone is a class of its own, "none", so that no class can be
-told by the absence of the others.
+textures; each is a class. Two more boxes are distractors: they have a dull colour or noise. An image with
+distractors alone is a class of its own, "none", so that no class can be told by the absence of the others.
 """
 
 from typing import NamedTuple
@@ -13,8 +13,6 @@ CLASSES = ("none", "magenta", "lime", "orange", "rows", "columns", "checks")
 #: Classes of each kind of evidence.
 KINDS = {"colour": (1, 2, 3), "texture": (4, 5, 6)}
 BOX = 8
-#: Mean and standard deviation of the channels that photos are normalised with.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _COLOURS = np.array([[0.9, 0.1, 0.9], [0.5, 1.0, 0.1], [1.0, 0.5, 0.0]])
 _DISTRACTORS = 2
 
@@ -49,8 +47,12 @@ def make(photos: np.ndarray, labels: np.ndarray, seed: int) -> KnownImages:
         places = _places(corner)
         pictures[places] = _boxes(shown, generator)
         masks[places] |= (shown > 0)[:, None, None]
-    normalised = (pictures - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-    return KnownImages(normalised, labels, masks)
+    return KnownImages(normalised(pictures), labels, masks)
+
+
+def normalised(photos: np.ndarray) -> np.ndarray:
+    """Photos in 0..1 as models of CIFAR expect them, float32."""
+    return ((photos - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).astype(np.float32)
 
 
 def _places(corners):

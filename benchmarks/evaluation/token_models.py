@@ -1,4 +1,4 @@
-"""Token models of the benchmark: a vision transformer with three kinds of head, and an MLP-Mixer."""
+"""Token models of the benchmark: a vision transformer with three kinds of head, an MLP-Mixer, and Swin."""
 
 import keras
 from keras import layers, ops
@@ -76,7 +76,9 @@ def vit(shape, classes, head, *, patch=4, width=64, blocks=3, heads=4, dropout=0
     x = layers.Dropout(dropout)(x)
     for number in range(blocks):
         y = layers.LayerNormalization(epsilon=1e-6)(x)
-        y = layers.MultiHeadAttention(heads, width // heads, dropout=dropout, name=f"attention_{number}")(y, y)
+        y = layers.MultiHeadAttention(heads, width // heads, dropout=dropout, name=f"attention_{number}")(
+            y, y
+        )
         x = layers.Add()([x, y])
         y = layers.LayerNormalization(epsilon=1e-6)(x)
         y = layers.Dense(2 * width, activation="gelu")(y)
@@ -144,15 +146,3 @@ def swin(shape, classes, *, patch=2, width=32, depths=(2, 2), heads=(2, 4), wind
         drop_path=0.0,
     )
     return keras_hub.models.SwinTransformerImageClassifier(backbone, num_classes=classes)
-
-
-def conv_net(shape, classes):
-    """Five convolutions with ReLUs and a pooled head."""
-    x = inputs = keras.Input(shape)
-    for filters in (16, 32):
-        for _ in range(2):
-            x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-            x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
-        x = layers.MaxPooling2D()(x)
-    x = layers.Conv2D(64, 3, padding="same", activation="relu")(x)
-    return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)), name="conv_net")

@@ -57,7 +57,9 @@ def test_known_maps():
 def test_a_constant_map_is_at_chance():
     masks = np.zeros((60, 10, 10), bool)
     masks[:, :3] = True
-    assert metrics.mask_rank_accuracy(np.ones(masks.shape), masks, seed=1).mean() == pytest.approx(0.3, abs=0.03)
+    assert metrics.mask_rank_accuracy(np.ones(masks.shape), masks, seed=1).mean() == pytest.approx(
+        0.3, abs=0.03
+    )
 
 
 @pytest.mark.parametrize(
