@@ -88,9 +88,9 @@ def resnet(shape, classes):
     import keras_hub
 
     backbone = keras_hub.models.ResNetBackbone(
-        input_conv_filters=[32],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
-        stackwise_num_filters=[64, 128, 128],
+        stackwise_num_filters=[64, 128, 256],
         stackwise_num_blocks=[1, 1, 1],
         stackwise_num_strides=[1, 2, 1],
         block_type="basic_block",

@@ -110,9 +110,9 @@ def _recorded(attentions, found):
     """Layers whose attention is appended to `found` when they are called."""
 
     def recording(compute):
-        def compute_and_record(*arguments, **keywords):
-            # With scores asked for, Keras takes no fused kernel, which would keep them to itself.
-            output, scores = compute(*arguments, **{**keywords, "return_attention_scores": True})
+        def compute_and_record(query, key, value, mask=None, training=None, wanted=False, **others):
+            # With scores wanted, Keras takes no fused kernel, which would keep them to itself.
+            output, scores = compute(query, key, value, mask, training, True, **others)
             found.append(scores)
             return output, scores
 

@@ -26,7 +26,7 @@ def grey_photos(count, side=32):
 class TestImages:
     labels = np.arange(70) % len(known_images.CLASSES)
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def shown(self):
         return known_images.make(grey_photos(70), self.labels, seed=1)
 
@@ -212,6 +212,7 @@ class TestMeasures:
         aligned = known_answer.patch_oracle(np.kron(np.eye(4, dtype=bool), np.ones((8, 8), bool))[None])
         assert scores.mean() > 0.6 and aligned.max() == 1 and set(aligned.ravel()) == {0, 1}
 
+    @pytest.mark.slow
     def test_rows_explain_and_train(self, context):
         rows = known_answer.ROWS
         before = known_answer.explained(context, rows["universal rule"], 1)
