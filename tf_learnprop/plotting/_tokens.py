@@ -66,7 +66,10 @@ def tokens(
         letters = TextPath((left, base), " ".join(token.splitlines()), size=1, prop=_FONT)
         ax.add_patch(PathPatch(letters, color=_ink(background), linewidth=0, gid=token))
     ax.set(
-        xlim=(-_CHARACTER, (width + 1) * _CHARACTER), ylim=((1 - lines) * _LEADING - 0.7, 1.3), aspect="equal"
+        xlim=(-_CHARACTER, (width + 1) * _CHARACTER),
+        ylim=((1 - lines) * _LEADING - 0.7, 1.3),
+        aspect="equal",
+        anchor="W",
     )
     _figures.bare(ax)
     return ax
