@@ -1,13 +1,12 @@
 """Classifiers trained on all train images of CIFAR: a ViT, and a Mix Transformer and a ResNet of KerasHub."""
 
 import functools
-import importlib.util
 import shutil
 
 import keras
 import tensorflow as tf
 
-from benchmarks.evaluation import images, token_models
+from benchmarks.evaluation import hub, token_models
 
 _BATCH = 50
 #: Pixels by which images are shifted at most.
@@ -25,13 +24,8 @@ def trained(name, photos, labels, checkpoint):
 
     Returns:
         `keras.Model` that gives logits.
-
-    Raises:
-        images.MissingData: KerasHub, which the model is from, is not installed.
     """
     build, epochs = _MODELS[name]
-    if name in _OF_KERAS_HUB and importlib.util.find_spec("keras_hub") is None:
-        raise images.MissingData("the model is from KerasHub; install tf-learnprop[keras-hub]")
     keras.utils.set_random_seed(0)
     classes = int(labels.max()) + 1
     model = build(photos.shape[1:], classes)
@@ -67,9 +61,8 @@ def _batches(photos, labels):
 
 def mit(shape, classes):
     """KerasHub's Mix Transformer in two stages: Xie et al., "SegFormer", NeurIPS 2021."""
-    import keras_hub
-
-    backbone = keras_hub.models.MiTBackbone(
+    models = hub.keras_hub().models
+    backbone = models.MiTBackbone(
         layerwise_depths=[2, 2],
         num_layers=2,
         layerwise_num_heads=[2, 4],
@@ -80,14 +73,13 @@ def mit(shape, classes):
         image_shape=shape,
         hidden_dims=[48, 96],
     )
-    return keras_hub.models.MiTImageClassifier(backbone, num_classes=classes)
+    return models.MiTImageClassifier(backbone, num_classes=classes)
 
 
 def resnet(shape, classes):
     """KerasHub's ResNet with three basic blocks."""
-    import keras_hub
-
-    backbone = keras_hub.models.ResNetBackbone(
+    models = hub.keras_hub().models
+    backbone = models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
         stackwise_num_filters=[64, 128, 256],
@@ -96,7 +88,7 @@ def resnet(shape, classes):
         block_type="basic_block",
         image_shape=shape,
     )
-    return keras_hub.models.ResNetImageClassifier(backbone, num_classes=classes)
+    return models.ResNetImageClassifier(backbone, num_classes=classes)
 
 
 _MODELS = {
@@ -106,4 +98,3 @@ _MODELS = {
     "cifar_hub_resnet": (resnet, 20),
 }
 NAMES = tuple(_MODELS)
-_OF_KERAS_HUB = ("cifar_mit", "cifar_hub_resnet")

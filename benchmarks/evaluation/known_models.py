@@ -1,13 +1,12 @@
 """Small models for images with known evidence, trained until hardly any image is taken for another class."""
 
 import functools
-import importlib.util
 
 import keras
 import numpy as np
 from keras import layers
 
-from benchmarks.evaluation import images, known_images, token_models
+from benchmarks.evaluation import known_images, token_models
 
 _BATCH = 50
 
@@ -21,13 +20,8 @@ def trained(name, photos):
 
     Returns:
         `keras.Model` that gives logits.
-
-    Raises:
-        images.MissingData: KerasHub, which the model is from, is not installed.
     """
     build, epochs = _MODELS[name]
-    if name in _OF_KERAS_HUB and importlib.util.find_spec("keras_hub") is None:
-        raise images.MissingData("the model is from KerasHub; install tf-learnprop[keras-hub]")
     keras.utils.set_random_seed(0)
     classes = len(known_images.CLASSES)
     model = build(photos.shape[1:], classes)
@@ -66,4 +60,3 @@ _MODELS = {
     "known_swin": (token_models.swin, 4),
 }
 NAMES = tuple(_MODELS)
-_OF_KERAS_HUB = ("known_swin",)

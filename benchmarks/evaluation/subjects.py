@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.evaluation import cifar_models, images, known_models, results, small_models
+from benchmarks.evaluation import cifar_models, hub, images, known_models, results, small_models
 from tf_learnprop import zoo
 
 
@@ -57,6 +57,8 @@ def load(name, cache):
     """
     build, images_of = _SUBJECTS[name]
     data = images_of()
+    if name in hub.SUBJECTS:
+        hub.keras_hub()  # a kept model needs its layers
     model, enlarged = build(name, data, cache)
     function = forward(model)
     predicted = logits(function, data["test"]).argmax(1)

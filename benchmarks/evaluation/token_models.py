@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from benchmarks.evaluation import hub
+
 
 @keras.saving.register_keras_serializable("benchmarks")
 class Patches(layers.Layer):
@@ -130,12 +132,9 @@ def swin(shape, classes, *, patch=2, width=32, depths=(2, 2), heads=(2, 4), wind
         heads: tuple of ints, of the attention in each stage.
         window: int, tokens of a window's side.
 
-    Raises:
-        ImportError: KerasHub is not installed.
     """
-    import keras_hub
-
-    backbone = keras_hub.models.SwinTransformerBackbone(
+    models = hub.keras_hub().models
+    backbone = models.SwinTransformerBackbone(
         image_shape=shape,
         embed_dim=width,
         depths=depths,
@@ -145,4 +144,4 @@ def swin(shape, classes, *, patch=2, width=32, depths=(2, 2), heads=(2, 4), wind
         mlp_ratio=2.0,
         drop_path=0.0,
     )
-    return keras_hub.models.SwinTransformerImageClassifier(backbone, num_classes=classes)
+    return models.SwinTransformerImageClassifier(backbone, num_classes=classes)

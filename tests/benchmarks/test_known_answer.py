@@ -1,15 +1,15 @@
 """Images with known evidence, models for them, and the methods and measures of `known_answer`."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
 
 from benchmarks import known_answer
 from benchmarks.evaluation import (
-    cifar_models,
     images,
     known_images,
-    known_models,
     measures,
     subjects,
     token_methods,
@@ -107,12 +107,11 @@ class TestModels:
             np.testing.assert_allclose(found[:, number], expected)
 
     def test_models_of_keras_hub_say_that_it_is_missing(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(known_models.importlib.util, "find_spec", lambda name: None)
-        photos = np.zeros((4, 32, 32, 3), np.uint8)
-        with pytest.raises(images.MissingData, match=r"tf-learnprop\[keras-hub\]"):
-            known_models.trained("known_swin", photos)
-        with pytest.raises(images.MissingData, match=r"tf-learnprop\[keras-hub\]"):
-            cifar_models.trained("cifar_mit", photos.astype("float32"), np.arange(4), tmp_path / "state")
+        monkeypatch.setitem(sys.modules, "keras_hub", None)
+        data = {name: np.zeros((4, 32, 32, 3)) for name in ("train", "tune", "test")}
+        monkeypatch.setitem(subjects._SUBJECTS, "known_swin", (None, lambda: data))
+        with pytest.raises(images.MissingData, match=r"can't be imported.*tf-learnprop\[keras-hub\]"):
+            subjects.load("known_swin", tmp_path)
 
     def test_swin_classifier_is_flat_with_the_operation_between(self):
         pytest.importorskip("keras_hub", reason="install tf-learnprop[keras-hub] to run this test")

@@ -140,7 +140,8 @@ def grid_pointing_game(maps: Arrays, cells: npt.ArrayLike, grid: int = 2) -> np.
         ValueError: if the maps are empty, not finite, do not have three axes or have sides that `grid` does
             not divide, or the cells have another length or are out of range.
     """
-    return ground_truth.mask_mass_accuracy(*_with_masks(maps, cells, grid))
+    maps, masks = _with_masks(maps, cells, grid)
+    return ground_truth.mask_mass_accuracy(maps, masks)
 
 
 def relevance_rank_accuracy(maps: Arrays, cells: npt.ArrayLike, grid: int = 2, seed: int = 0) -> np.ndarray:
@@ -163,7 +164,8 @@ def relevance_rank_accuracy(maps: Arrays, cells: npt.ArrayLike, grid: int = 2, s
     Raises:
         ValueError: as `grid_pointing_game`.
     """
-    return ground_truth.mask_rank_accuracy(*_with_masks(maps, cells, grid), seed)
+    maps, masks = _with_masks(maps, cells, grid)
+    return ground_truth.mask_rank_accuracy(maps, masks, seed)
 
 
 def _with_masks(maps, cells, grid):
