@@ -171,7 +171,7 @@ def _kept(path, train):
     """The model in a file; if there is none, it is trained and kept there."""
     if not path.exists():
         train().save(path)
-    return keras.models.load_model(path)
+    return keras.models.load_model(path, compile=False)
 
 
 _SUBJECTS = {

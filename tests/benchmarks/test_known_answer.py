@@ -10,7 +10,9 @@ from benchmarks import known_answer
 from benchmarks.evaluation import (
     images,
     known_images,
+    known_models,
     measures,
+    methods,
     subjects,
     token_methods,
     token_models,
@@ -168,6 +170,11 @@ class TestTokenMethods:
             assert maps.shape == (3, 16, 16) and np.isfinite(maps).all() and maps.std() > 0
         np.testing.assert_array_equal(model(x), before)
         assert "_compute_attention" not in vars(model.get_layer("attention_0"))
+
+    def test_grad_cam_needs_feature_maps(self):
+        assert methods.feature_maps(token_models.mixer(SHAPE, 5, width=16, blocks=1)) == []
+        model = known_models.conv_net(SHAPE, 5)
+        assert model.get_layer(methods.feature_maps(model)[-1]) is model.layers[-3]
 
     def test_a_model_without_attention_has_none(self):
         assert token_methods.methods(token_models.mixer(SHAPE, 5, width=16, blocks=1)) == []
