@@ -1,6 +1,6 @@
 """Figures, drawn with matplotlib on a new figure or on the figure or axes that you pass.
 
-`overlay`, `compare` and `curves` draw arrays of any attribution method. `rule_response` and
+`overlay`, `compare`, `curves` and `tokens` draw arrays of any attribution method. `rule_response` and
 `layer_contributions` show what a wrapped model has learned. Nothing is shown or saved, and pyplot's state
 does not change: call `figure.savefig(path)`, or end a notebook cell with the figure (`ax.figure` for axes).
 """
@@ -8,5 +8,6 @@ does not change: call `figure.savefig(path)`, or end a notebook cell with the fi
 from tf_learnprop.plotting._curves import curves
 from tf_learnprop.plotting._learned import layer_contributions, rule_response
 from tf_learnprop.plotting._pictures import compare, overlay
+from tf_learnprop.plotting._tokens import tokens
 
-__all__ = ["compare", "curves", "layer_contributions", "overlay", "rule_response"]
+__all__ = ["compare", "curves", "layer_contributions", "overlay", "rule_response", "tokens"]
