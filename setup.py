@@ -23,6 +23,7 @@ BENCH = [*ZOO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 # TensorFlow Text, which KerasHub imports, must fit the installed TensorFlow.
 KERAS_HUB = ["keras-hub"]
+APP = ["gradio>=6", "requests"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
 TEST = [*ZOO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 # The oldest releases that are supported.
@@ -65,6 +66,7 @@ setup(
         "zoo": ZOO,
         "bench": BENCH,
         "serving": SERVING,
+        "app": APP,
         "keras-hub": KERAS_HUB,
         "test": TEST,
         "oldest": OLDEST,

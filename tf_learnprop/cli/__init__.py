@@ -1,4 +1,4 @@
-"""The command line: `tf-learnprop train | explain | evaluate | export | coverage | demo`."""
+"""The command line: `tf-learnprop train | explain | evaluate | export | app | coverage | demo`."""
 
 import argparse
 import contextlib
@@ -13,7 +13,7 @@ import rich.console
 
 from tf_learnprop import _start
 from tf_learnprop._version import __version__
-from tf_learnprop.cli import coverage, demo, evaluate, explain, export, train
+from tf_learnprop.cli import app, coverage, demo, evaluate, explain, export, train
 from tf_learnprop.cli.errors import CommandError
 
 _COMMANDS = {
@@ -21,6 +21,7 @@ _COMMANDS = {
     "explain": explain,
     "evaluate": evaluate,
     "export": export,
+    "app": app,
     "coverage": coverage,
     "demo": demo,
 }

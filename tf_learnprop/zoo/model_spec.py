@@ -145,7 +145,7 @@ def load_model(
     spec = ModelSpec(name, model, chosen, own_names)
     if class_names is None:
         return spec
-    names = _read_names(class_names)
+    names = read_class_names(class_names)
     if len(names) != spec.class_count:
         raise ValueError(f"`class_names` must hold {spec.class_count} names. Received: {len(names)}")
     return dataclasses.replace(spec, class_names=names)
@@ -203,7 +203,12 @@ def _from_applications(name):
         ) from error
 
 
-def _read_names(class_names):
+def read_class_names(class_names: str | os.PathLike | Sequence[str]) -> list[str]:
+    """Returns the names that the argument `class_names` of `load_model` stands for.
+
+    Raises:
+        ValueError: If the file can't be read.
+    """
     if not isinstance(class_names, str | os.PathLike):
         return [str(name) for name in class_names]
     path = pathlib.Path(class_names)

@@ -1,0 +1,116 @@
+"""What happens on the page: functions from the values of its parts to new values."""
+
+import html
+import pathlib
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from tf_learnprop.app import view
+from tf_learnprop.app.backends import Backend
+from tf_learnprop.app.view import Explained, Photo
+
+
+class Handlers:
+    """Answers the events of the page.
+
+    Args:
+        backend: What answers for the model.
+        folder: Folder for the files that can be downloaded.
+    """
+
+    def __init__(self, backend: Backend, folder: pathlib.Path):
+        self._backend, self._folder = backend, folder
+
+    def open(self, path: str | None) -> tuple[Photo | None, int | None, gr.Radio, Any]:
+        """Opens a photo: the photo, its predicted class, its top classes, and no change of the file.
+
+        A file that can't be read is taken away, so that another one can be dropped.
+        """
+        nothing = None, None, gr.Radio(choices=[], value=None), None
+        if path is None:
+            return nothing
+        try:
+            photo = view.open_photo(path, self._backend)
+        except ValueError:
+            gr.Warning(
+                f"{pathlib.Path(path).name} can't be read as an image: open a JPEG, PNG, GIF, BMP, WebP or "
+                "TIFF file."
+            )
+            return nothing
+        best = photo.top_classes()
+        choices = [(f"{self._backend.class_name(k)}  {photo.probabilities[k]:.1%}", k) for k in best]
+        return photo, best[0], gr.Radio(choices=choices, value=best[0]), gr.skip()
+
+    def explain(
+        self, photo: Photo | None, class_id: int | None, method: str
+    ) -> tuple[Explained | None, gr.DownloadButton, gr.Gallery]:
+        """The map of a class, the button that downloads it, and no comparison any more."""
+        nothing = gr.Gallery(value=None, visible=False)
+        if photo is None or class_id is None:
+            return None, gr.DownloadButton(interactive=False), nothing
+        explained = view.explain(photo, class_id, method, self._backend)
+        path = self._new_file(photo, explained, method, "npy")
+        np.save(path, explained.attribution)
+        return explained, gr.DownloadButton(value=path, interactive=True), nothing
+
+    def draw(
+        self, photo: Photo | None, explained: Explained | None, method: str, opacity: float
+    ) -> tuple[pathlib.Path | None, gr.DownloadButton]:
+        """The map over the photo, for an opacity in percent, and the button that downloads this picture."""
+        if photo is None or explained is None:
+            return None, gr.DownloadButton(interactive=False)
+        path = self._new_file(photo, explained, method, "png")
+        Image.fromarray(view.overlay(photo, explained, opacity / 100)).save(path)
+        return path, gr.DownloadButton(value=path, interactive=True)
+
+    def split(
+        self, photo: Photo | None, explained: Explained | None, share: float
+    ) -> tuple[str, np.ndarray | None, str, np.ndarray | None]:
+        """Text and picture of what is kept, and of what is left without it, for a share in percent."""
+        if photo is None or explained is None:
+            return "", None, "", None
+        both = view.parts(photo, explained, share / 100)
+        kept, removed = view.part_probabilities(both, explained.class_id, self._backend)
+        name = self._backend.class_name(explained.class_id)
+        whole = f"{name}: {photo.probabilities[explained.class_id]:.1%} on the whole photo"
+        pictures = both[..., 0] if both.shape[-1] == 1 else both
+        return (
+            _says(kept, f"with the top {share:g}% alone", whole),
+            pictures[0],
+            _says(removed, f"without the top {share:g}%", whole),
+            pictures[1],
+        )
+
+    def compare(self, photo: Photo | None, explained: Explained | None, share: float) -> gr.Gallery:
+        """The maps of all methods for the class, each with what the model says to both parts."""
+        if photo is None or explained is None:
+            return gr.Gallery(value=None, visible=False)
+        pictures = []
+        for method in self._backend.methods:
+            one = view.explain(photo, explained.class_id, method, self._backend)
+            both = view.parts(photo, one, share / 100)
+            kept, removed = view.part_probabilities(both, one.class_id, self._backend)
+            pictures.append(
+                (view.overlay(photo, one, 0.85), f"{method}: kept {kept:.1%}, removed {removed:.1%}")
+            )
+        return gr.Gallery(value=pictures, visible=True, columns=len(pictures))
+
+    def classes(self) -> Sequence[tuple[str, int]]:
+        """Names and ids of all classes."""
+        return [(self._backend.class_name(k), k) for k in range(self._backend.class_count)]
+
+    def _new_file(self, photo, explained, method, ending):
+        place = pathlib.Path(tempfile.mkdtemp(dir=self._folder))
+        return (
+            place / f"{view.file_name(photo, explained, self._backend)}.{method.replace(' ', '_')}.{ending}"
+        )
+
+
+def _says(probability, what, whole):
+    what, whole = html.escape(what), html.escape(whole)
+    return f"<div class='part'><b>{probability:.1%}</b> {what}<br><small>{whole}</small></div>"

@@ -1,0 +1,107 @@
+"""The page, in Gradio: its parts, and which handler answers which event."""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from tf_learnprop.app.backends import Backend
+from tf_learnprop.app.handlers import Handlers
+
+CSS = """
+footer { display: none !important; }
+.part b { font-size: 1.6rem; font-variant-numeric: tabular-nums; }
+"""
+#: Fonts that every system has, so that none is loaded.
+THEME = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
+
+
+def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
+    """Makes the page.
+
+    Args:
+        backend: What answers for the model.
+        title: Name of the model.
+        folder: Folder for the files that can be downloaded.
+    """
+    handlers, methods = Handlers(backend, folder), list(backend.methods)
+    # Each place of a slider leaves a picture in Gradio's cache; old ones are deleted.
+    with gr.Blocks(title=f"tf-learnprop: {title}", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.Markdown(f"## What does {title} look at?")
+        photo, class_id, explained = gr.State(), gr.State(), gr.State()
+        with gr.Row():
+            with gr.Column():
+                file = gr.Image(
+                    label="Photo",
+                    type="filepath",
+                    sources=["upload", "clipboard"],
+                    height=340,
+                    elem_id="photo",
+                )
+                # Gradio would open the file itself, and report one that can't be read with a traceback.
+                file.preprocess = lambda payload: payload and payload.path  # type: ignore
+                top = gr.Radio(label="Top classes", choices=[], elem_id="top")
+                other = gr.Dropdown(handlers.classes(), value=None, label="Another class", elem_id="other")
+            with gr.Column():
+                picture = gr.Image(label="Map", interactive=False, height=340, buttons=[], elem_id="map")
+                opacity = gr.Slider(0, 100, 85, step=1, label="Opacity (%)", elem_id="opacity")
+                method = gr.Radio(
+                    methods, value=methods[0], label="Method", visible=len(methods) > 1, elem_id="method"
+                )
+                with gr.Row():
+                    save_picture = gr.DownloadButton("Download picture", interactive=False, elem_id="png")
+                    save_map = gr.DownloadButton("Download map (.npy)", interactive=False, elem_id="npy")
+        share = gr.Slider(1, 99, 20, step=1, label="Top pixels (%)", elem_id="share")
+        with gr.Row():
+            with gr.Column():
+                kept_text = gr.HTML(elem_id="kept")
+                kept = gr.Image(label="Kept", interactive=False, height=280, buttons=[])
+            with gr.Column():
+                removed_text = gr.HTML(elem_id="removed")
+                removed = gr.Image(label="Removed", interactive=False, height=280, buttons=[])
+        compare = gr.Button("Compare the methods", visible=len(methods) > 1, elem_id="compare")
+        compared = gr.Gallery(label="Methods", visible=False, elem_id="compared")
+
+        def draw_after(event: Callable, **options: Any) -> None:
+            outputs = [picture, save_picture]
+            event(_told(handlers.draw), [photo, explained, method, opacity], outputs, **_PRIVATE, **options)
+
+        def split_after(event: Callable, **options: Any) -> None:
+            outputs = [kept_text, kept, removed_text, removed]
+            event(_told(handlers.split), [photo, explained, share], outputs, **_PRIVATE, **options)
+
+        for event in (
+            file.change(_told(handlers.open), file, [photo, class_id, top, file], **_PRIVATE),
+            top.input(lambda k: (k, None), top, [class_id, other], **_PRIVATE),
+            other.input(lambda k: (k, None), other, [class_id, top], **_PRIVATE),
+            method.input(lambda: None, **_PRIVATE),
+        ):
+            inputs, outputs = [photo, class_id, method], [explained, save_map, compared]
+            done = event.success(_told(handlers.explain), inputs, outputs, **_PRIVATE)
+            draw_after(done.success)
+            split_after(done.success)
+        draw_after(opacity.change, **_LIVE)
+        split_after(share.change, **_LIVE)
+        compare.click(_told(handlers.compare), [photo, explained, share], compared, **_PRIVATE)
+    return page
+
+
+#: No event is an interface for programs.
+_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+#: While the slider moves, the newest place is answered next, and nothing flickers.
+_LIVE: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
+
+
+def _told(handler: Callable) -> Callable:
+    """The handler, whose errors are shown on the page in one line."""
+
+    @functools.wraps(handler)
+    def run(*values):
+        try:
+            return handler(*values)
+        except (ValueError, RuntimeError) as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return run
