@@ -25,7 +25,9 @@ SERVING = ["tensorflow-serving-api", "requests"]
 KERAS_HUB = ["keras-hub"]
 APP = ["gradio>=6", "requests"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
-TEST = [*ZOO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+# Playwright opens the pages in the system's Chromium.
+TESTERS = ["hypothesis", "mypy", "playwright", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+TEST = [*ZOO, *SERVING, *APP, *NOTEBOOK, *TESTERS]
 # The oldest releases that are supported.
 OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]
 

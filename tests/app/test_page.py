@@ -30,6 +30,7 @@ def browser():
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if not program:
         pytest.skip("needs Chromium on the path")
+    sync_api.expect.set_options(timeout=60_000)
     with sync_api.sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
 
@@ -144,6 +145,24 @@ def test_drop_click_slide_and_download(open_page, in_process, wrapped, photo_fil
     both = view.parts(photo, explained, 0.27)
     kept, removed = view.part_probabilities(both, best[2], in_process)
     sync_api.expect(captions.nth(1)).to_have_text(f"gradient: kept {kept:.1%}, removed {removed:.1%}")
+
+
+def test_paste_and_another_class(open_page, in_process, wrapped, photo_file):
+    page = open_page(in_process)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """async content => {
+            const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
+            const image = new Blob([bytes], { type: "image/png" });
+            await navigator.clipboard.write([new ClipboardItem({ "image/png": image })]);
+        }""",
+        base64.b64encode(photo_file.read_bytes()).decode(),
+    )
+    page.get_by_label("Paste from clipboard").click()
+    sync_api.expect(page.locator("#top label")).to_have_count(4)
+    page.get_by_label("Another class").fill("bird")
+    page.get_by_role("option", name="<b>bird</b>").click()
+    assert_numbers(page, in_process, wrapped, photo_file, 2, 20)
 
 
 def test_bad_files_give_a_message(open_page, in_process, wrapped, photo_file, tmp_path, capfd):

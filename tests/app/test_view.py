@@ -88,4 +88,4 @@ class TestOverlay:
 
 
 def test_file_name(photo, explained, in_process):
-    assert view.file_name(photo, explained, in_process) == "my photo.b_bird_b"
+    assert view.file_name(photo, explained, in_process) == "my photo.b_bird_b.learned_rules"

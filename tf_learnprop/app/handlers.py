@@ -54,17 +54,17 @@ class Handlers:
         if photo is None or class_id is None:
             return None, gr.DownloadButton(interactive=False), nothing
         explained = view.explain(photo, class_id, method, self._backend)
-        path = self._new_file(photo, explained, method, "npy")
+        path = self._new_file(photo, explained, "npy")
         np.save(path, explained.attribution)
         return explained, gr.DownloadButton(value=path, interactive=True), nothing
 
     def draw(
-        self, photo: Photo | None, explained: Explained | None, method: str, opacity: float
+        self, photo: Photo | None, explained: Explained | None, opacity: float
     ) -> tuple[pathlib.Path | None, gr.DownloadButton]:
         """The map over the photo, for an opacity in percent, and the button that downloads this picture."""
         if photo is None or explained is None:
             return None, gr.DownloadButton(interactive=False)
-        path = self._new_file(photo, explained, method, "png")
+        path = self._new_file(photo, explained, "png")
         Image.fromarray(view.overlay(photo, explained, opacity / 100)).save(path)
         return path, gr.DownloadButton(value=path, interactive=True)
 
@@ -104,11 +104,9 @@ class Handlers:
         """Names and ids of all classes."""
         return [(self._backend.class_name(k), k) for k in range(self._backend.class_count)]
 
-    def _new_file(self, photo, explained, method, ending):
+    def _new_file(self, photo, explained, ending):
         place = pathlib.Path(tempfile.mkdtemp(dir=self._folder))
-        return (
-            place / f"{view.file_name(photo, explained, self._backend)}.{method.replace(' ', '_')}.{ending}"
-        )
+        return place / f"{view.file_name(photo, explained, self._backend)}.{ending}"
 
 
 def _says(probability, what, whole):

@@ -12,10 +12,14 @@ from tf_learnprop.app.handlers import Handlers
 
 CSS = """
 footer { display: none !important; }
-.part b { font-size: 1.6rem; font-variant-numeric: tabular-nums; }
+.part b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; }
 """
 #: Fonts that every system has, so that none is loaded.
 THEME = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
+
+#: Of each event: it is no interface for programs; and if it comes again while it is answered, as from a
+#: slider that moves, the newest is answered next.
+_EVENT: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
 
 
 def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
@@ -27,6 +31,7 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
         folder: Folder for the files that can be downloaded.
     """
     handlers, methods = Handlers(backend, folder), list(backend.methods)
+    several = len(methods) > 1
     # Each place of a slider leaves a picture in Gradio's cache; old ones are deleted.
     with gr.Blocks(title=f"tf-learnprop: {title}", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(f"## What does {title} look at?")
@@ -37,7 +42,7 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
                     label="Photo",
                     type="filepath",
                     sources=["upload", "clipboard"],
-                    height=340,
+                    height=320,
                     elem_id="photo",
                 )
                 # Gradio would open the file itself, and report one that can't be read with a traceback.
@@ -45,53 +50,49 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
                 top = gr.Radio(label="Top classes", choices=[], elem_id="top")
                 other = gr.Dropdown(handlers.classes(), value=None, label="Another class", elem_id="other")
             with gr.Column():
-                picture = gr.Image(label="Map", interactive=False, height=340, buttons=[], elem_id="map")
+                picture = gr.Image(label="Map", interactive=False, height=320, buttons=[], elem_id="map")
                 opacity = gr.Slider(0, 100, 85, step=1, label="Opacity (%)", elem_id="opacity")
                 method = gr.Radio(
-                    methods, value=methods[0], label="Method", visible=len(methods) > 1, elem_id="method"
+                    methods, value=methods[0], label="Method", visible=several, elem_id="method"
                 )
+            with gr.Column():
+                share = gr.Slider(1, 99, 20, step=1, label="Keep or remove the top (%)", elem_id="share")
                 with gr.Row():
-                    save_picture = gr.DownloadButton("Download picture", interactive=False, elem_id="png")
-                    save_map = gr.DownloadButton("Download map (.npy)", interactive=False, elem_id="npy")
-        share = gr.Slider(1, 99, 20, step=1, label="Top pixels (%)", elem_id="share")
-        with gr.Row():
-            with gr.Column():
-                kept_text = gr.HTML(elem_id="kept")
-                kept = gr.Image(label="Kept", interactive=False, height=280, buttons=[])
-            with gr.Column():
-                removed_text = gr.HTML(elem_id="removed")
-                removed = gr.Image(label="Removed", interactive=False, height=280, buttons=[])
-        compare = gr.Button("Compare the methods", visible=len(methods) > 1, elem_id="compare")
-        compared = gr.Gallery(label="Methods", visible=False, elem_id="compared")
+                    with gr.Column(min_width=150):
+                        kept = gr.Image(label="Kept", interactive=False, height=230, buttons=[])
+                        kept_text = gr.HTML(elem_id="kept")
+                    with gr.Column(min_width=150):
+                        removed = gr.Image(label="Removed", interactive=False, height=230, buttons=[])
+                        removed_text = gr.HTML(elem_id="removed")
+                compare = gr.Button("Compare the methods", size="md", visible=several, elem_id="compare")
+                with gr.Row():
+                    small: dict[str, Any] = {"interactive": False, "size": "md", "min_width": 150}
+                    save_picture = gr.DownloadButton("Save picture", elem_id="png", **small)
+                    save_map = gr.DownloadButton("Save map", elem_id="npy", **small)
+        compared = gr.Gallery(label="Methods", visible=False, buttons=[], elem_id="compared")
 
         def draw_after(event: Callable, **options: Any) -> None:
             outputs = [picture, save_picture]
-            event(_told(handlers.draw), [photo, explained, method, opacity], outputs, **_PRIVATE, **options)
+            event(_told(handlers.draw), [photo, explained, opacity], outputs, **_EVENT, **options)
 
         def split_after(event: Callable, **options: Any) -> None:
             outputs = [kept_text, kept, removed_text, removed]
-            event(_told(handlers.split), [photo, explained, share], outputs, **_PRIVATE, **options)
+            event(_told(handlers.split), [photo, explained, share], outputs, **_EVENT, **options)
 
         for event in (
-            file.change(_told(handlers.open), file, [photo, class_id, top, file], **_PRIVATE),
-            top.input(lambda k: (k, None), top, [class_id, other], **_PRIVATE),
-            other.input(lambda k: (k, None), other, [class_id, top], **_PRIVATE),
-            method.input(lambda: None, **_PRIVATE),
+            file.change(_told(handlers.open), file, [photo, class_id, top, file], **_EVENT),
+            top.input(lambda k: (k, None), top, [class_id, other], **_EVENT),
+            other.input(lambda k: (k, None), other, [class_id, top], **_EVENT),
+            method.input(lambda: None, **_EVENT),
         ):
             inputs, outputs = [photo, class_id, method], [explained, save_map, compared]
-            done = event.success(_told(handlers.explain), inputs, outputs, **_PRIVATE)
+            done = event.success(_told(handlers.explain), inputs, outputs, **_EVENT)
             draw_after(done.success)
             split_after(done.success)
-        draw_after(opacity.change, **_LIVE)
-        split_after(share.change, **_LIVE)
-        compare.click(_told(handlers.compare), [photo, explained, share], compared, **_PRIVATE)
+        draw_after(opacity.change, show_progress="hidden")
+        split_after(share.change, show_progress="hidden")
+        compare.click(_told(handlers.compare), [photo, explained, share], compared, **_EVENT)
     return page
-
-
-#: No event is an interface for programs.
-_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-#: While the slider moves, the newest place is answered next, and nothing flickers.
-_LIVE: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
 
 
 def _told(handler: Callable) -> Callable:

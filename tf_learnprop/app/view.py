@@ -50,11 +50,13 @@ class Explained:
 
     Args:
         class_id: The class.
+        method: The method that made the map.
         attribution: float32 `[h, w]`.
         ranks: int `[h, w]`, 0 for the pixel that matters most; ties in random order, as in `tlp.metrics`.
     """
 
     class_id: int
+    method: str
     attribution: np.ndarray
     ranks: np.ndarray
 
@@ -83,7 +85,7 @@ def explain(photo: Photo, class_id: int, method: str, backend: Backend) -> Expla
     """Computes the map of a class."""
     attribution = backend.explain(photo.pixels, class_id, method)
     ranks = _ranking.descending_ranks(attribution.reshape(1, -1), seed=0)
-    return Explained(class_id, attribution, ranks.reshape(attribution.shape))
+    return Explained(class_id, method, attribution, ranks.reshape(attribution.shape))
 
 
 def overlay(photo: Photo, explained: Explained, opacity: float) -> np.ndarray:
@@ -125,6 +127,9 @@ def part_probabilities(both: np.ndarray, class_id: int, backend: Backend) -> tup
 
 
 def file_name(photo: Photo, explained: Explained, backend: Backend) -> str:
-    """Name for the files of a map: that of the photo, and the class."""
-    name = re.sub(r"\W+", "_", backend.class_name(explained.class_id)).strip("_")
-    return f"{photo.name}.{name or explained.class_id}"
+    """Name for the files of a map: that of the photo, the class and the method."""
+    name, method = (
+        re.sub(r"\W+", "_", text).strip("_")
+        for text in (backend.class_name(explained.class_id), explained.method)
+    )
+    return f"{photo.name}.{name or explained.class_id}.{method}"

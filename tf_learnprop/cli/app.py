@@ -49,16 +49,18 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """
     if (arguments.model is None) == (arguments.served is None):
         raise UsageError("either --model or --served must be given")
+    if arguments.port is not None and not 1 <= arguments.port <= 65535:
+        raise UsageError(f"--port must be in 1..65535. Received: {arguments.port}")
     try:
         from tf_learnprop.app import server
     except ImportError as error:
         raise UsageError(f"the app needs Gradio: pip install 'tf-learnprop[app]' ({error})") from error
     try:
         port = server.free_port(arguments.host, arguments.port)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UsageError(
             f"--host and --port must be free to listen on. Received: {arguments.host}, "
-            f"{arguments.port or 'any port'} ({getattr(error, 'strerror', None) or error})"
+            f"{arguments.port or 'any port'} ({error.strerror or error})"
         ) from error
     with console.status("preparing the model"):
         backend = _served(arguments) if arguments.served else _wrapped(arguments)
