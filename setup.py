@@ -25,6 +25,8 @@ SERVING = ["tensorflow-serving-api", "requests"]
 KERAS_HUB = ["keras-hub"]
 APP = ["gradio>=6", "requests"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
+# For an environment of its own: KServe and the newest IPython, which the notebook needs, share no psutil.
+KSERVE = ["kserve>=0.15"]
 # Playwright opens the pages in the system's Chromium.
 TESTERS = ["hypothesis", "mypy", "playwright", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 TEST = [*ZOO, *SERVING, *APP, *NOTEBOOK, *TESTERS]
@@ -70,6 +72,7 @@ setup(
         "serving": SERVING,
         "app": APP,
         "keras-hub": KERAS_HUB,
+        "kserve": KSERVE,
         "test": TEST,
         "oldest": OLDEST,
     },
