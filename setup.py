@@ -23,7 +23,7 @@ BENCH = [*ZOO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 # TensorFlow Text, which KerasHub imports, must fit the installed TensorFlow.
 KERAS_HUB = ["keras-hub"]
-APP = ["gradio>=6", "requests"]
+APP = ["gradio>=6.31", "requests"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
 # For an environment of its own: KServe and the newest IPython, which the notebook needs, share no psutil.
 KSERVE = ["kserve>=0.15"]

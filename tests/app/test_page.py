@@ -6,11 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import serving_standin
 import toys
 from PIL import Image
 
 from tf_learnprop import data
 from tf_learnprop.app import view
+from tf_learnprop.app.served import ServedBackend
 
 pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -137,12 +139,12 @@ def test_drop_click_slide_and_download(open_page, in_process, wrapped, photo_fil
     assert download.value.suggested_filename.endswith("gradient.png")
     download.value.save_as(tmp_path / "map.png")
     found = np.asarray(Image.open(tmp_path / "map.png"))
-    np.testing.assert_array_equal(found, view.overlay(photo, explained, 0.4))
+    np.testing.assert_array_equal(found, view.overlay(explained, 0.4))
 
     page.locator("#compare").click()
     captions = page.locator("#compared .caption-label")
     sync_api.expect(captions).to_have_count(len(in_process.methods))
-    both = view.parts(photo, explained, 0.27)
+    both = view.parts(explained, 0.27)
     kept, removed = view.part_probabilities(both, best[2], in_process)
     sync_api.expect(captions.nth(1)).to_have_text(f"gradient: kept {kept:.1%}, removed {removed:.1%}")
 
@@ -178,8 +180,16 @@ def test_bad_files_give_a_message(open_page, in_process, wrapped, photo_file, tm
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_served_model(open_page, served, wrapped, photo_file):
-    page = open_page(served)
+def test_a_served_model(open_page, saved_model, wrapped, photo_file):
+    with serving_standin.rest_server(saved_model, "toy") as address:
+        served = ServedBackend(f"{address}/v1/models/toy")
+        page = open_page(served)
+        check_served(page, served, wrapped, photo_file)
+    page.locator("#top label").nth(0).click()
+    sync_api.expect(page.get_by_text(f"no server answers at {address}")).to_be_visible()
+
+
+def check_served(page, served, wrapped, photo_file):
     drop(page, photo_file)
     pixels = data.read_image(photo_file, SIDE, SIDE)
     best = view.open_photo(photo_file, served).top_classes()

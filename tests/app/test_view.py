@@ -48,7 +48,7 @@ class TestOpenPhoto:
 
 class TestParts:
     def test_keeps_the_largest_values(self, photo, explained):
-        kept, removed = view.parts(photo, explained, 0.25)
+        kept, removed = view.parts(explained, 0.25)
         order = np.argsort(-explained.attribution.ravel())
         top = np.zeros(SIDE * SIDE, bool)
         top[order[: SIDE * SIDE // 4]] = True
@@ -62,12 +62,12 @@ class TestParts:
 
     @pytest.mark.parametrize(("share", "kept", "removed"), [(0, "fill", "pixels"), (1, "pixels", "fill")])
     def test_nothing_and_everything(self, photo, explained, share, kept, removed):
-        both = view.parts(photo, explained, share)
+        both = view.parts(explained, share)
         np.testing.assert_array_equal(both[0], getattr(photo, kept))
         np.testing.assert_array_equal(both[1], getattr(photo, removed))
 
     def test_probabilities(self, photo, explained, in_process, wrapped):
-        both = view.parts(photo, explained, 0.3)
+        both = view.parts(explained, 0.3)
         expected = wrapped.source(both / 64.0 - 2.0).numpy()[:, 2]
         found = view.part_probabilities(both, 2, in_process)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -75,7 +75,7 @@ class TestParts:
 
 class TestOverlay:
     def test_is_the_heat_over_the_grey_photo(self, photo, explained):
-        found = view.overlay(photo, explained, 0.6)
+        found = view.overlay(explained, 0.6)
         zoomed = tf.image.resize(explained.attribution[..., None], (2 * SIDE, 2 * SIDE))[..., 0].numpy()
         heat = np.clip(zoomed / np.percentile(np.maximum(zoomed, 0), 99), 0, 1)[..., None]
         colours = 255 * matplotlib.colormaps["inferno"](np.round(255 * heat[..., 0]).astype(int))[..., :3]
@@ -84,8 +84,8 @@ class TestOverlay:
         assert np.abs(found - np.float32(photo.shown)).mean() > 3
 
     def test_opacity_of_zero_is_the_photo(self, photo, explained):
-        np.testing.assert_array_equal(view.overlay(photo, explained, 0.0), np.repeat(photo.shown, 3, -1))
+        np.testing.assert_array_equal(view.overlay(explained, 0.0), np.repeat(photo.shown, 3, -1))
 
 
-def test_file_name(photo, explained, in_process):
-    assert view.file_name(photo, explained, in_process) == "my photo.b_bird_b.learned_rules"
+def test_file_name(explained, in_process):
+    assert view.file_name(explained, in_process) == "my photo.b_bird_b.learned_rules"

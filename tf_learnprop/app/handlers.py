@@ -14,6 +14,9 @@ from tf_learnprop.app import view
 from tf_learnprop.app.backends import Backend
 from tf_learnprop.app.view import Explained, Photo
 
+#: A photo and the class to explain.
+Asked = tuple[Photo, int] | None
+
 
 class Handlers:
     """Answers the events of the page.
@@ -26,12 +29,12 @@ class Handlers:
     def __init__(self, backend: Backend, folder: pathlib.Path):
         self._backend, self._folder = backend, folder
 
-    def open(self, path: str | None) -> tuple[Photo | None, int | None, gr.Radio, Any]:
-        """Opens a photo: the photo, its predicted class, its top classes, and no change of the file.
+    def open(self, path: str | None) -> tuple[Asked, gr.Radio, Any]:
+        """Opens a photo: what to explain first, the top classes to choose from, and no change of the file.
 
         A file that can't be read is taken away, so that another one can be dropped.
         """
-        nothing = None, None, gr.Radio(choices=[], value=None), None
+        nothing = None, gr.Radio(choices=[], value=None), None
         if path is None:
             return nothing
         try:
@@ -44,40 +47,42 @@ class Handlers:
             return nothing
         best = photo.top_classes()
         choices = [(f"{self._backend.class_name(k)}  {photo.probabilities[k]:.1%}", k) for k in best]
-        return photo, best[0], gr.Radio(choices=choices, value=best[0]), gr.skip()
+        return (photo, best[0]), gr.Radio(choices=choices, value=best[0]), gr.skip()
 
-    def explain(
-        self, photo: Photo | None, class_id: int | None, method: str
-    ) -> tuple[Explained | None, gr.DownloadButton, gr.Gallery]:
-        """The map of a class, the button that downloads it, and no comparison any more."""
+    def choose(self, asked: Asked, class_id: int | None) -> tuple[Asked, None]:
+        """Another class of the same photo, and no choice in the other list."""
+        return (None if asked is None or class_id is None else (asked[0], class_id)), None
+
+    def explain(self, asked: Asked, method: str) -> tuple[Explained | None, gr.DownloadButton, gr.Gallery]:
+        """The map, the button that downloads it, and no comparison any more."""
         nothing = gr.Gallery(value=None, visible=False)
-        if photo is None or class_id is None:
+        if asked is None:
             return None, gr.DownloadButton(interactive=False), nothing
-        explained = view.explain(photo, class_id, method, self._backend)
-        path = self._new_file(photo, explained, "npy")
+        explained = view.explain(*asked, method, self._backend)
+        path = self._new_file(explained, "npy")
         np.save(path, explained.attribution)
         return explained, gr.DownloadButton(value=path, interactive=True), nothing
 
     def draw(
-        self, photo: Photo | None, explained: Explained | None, opacity: float
+        self, explained: Explained | None, opacity: float
     ) -> tuple[pathlib.Path | None, gr.DownloadButton]:
         """The map over the photo, for an opacity in percent, and the button that downloads this picture."""
-        if photo is None or explained is None:
+        if explained is None:
             return None, gr.DownloadButton(interactive=False)
-        path = self._new_file(photo, explained, "png")
-        Image.fromarray(view.overlay(photo, explained, opacity / 100)).save(path)
+        path = self._new_file(explained, "png")
+        Image.fromarray(view.overlay(explained, opacity / 100)).save(path)
         return path, gr.DownloadButton(value=path, interactive=True)
 
     def split(
-        self, photo: Photo | None, explained: Explained | None, share: float
+        self, explained: Explained | None, share: float
     ) -> tuple[str, np.ndarray | None, str, np.ndarray | None]:
         """Text and picture of what is kept, and of what is left without it, for a share in percent."""
-        if photo is None or explained is None:
+        if explained is None:
             return "", None, "", None
-        both = view.parts(photo, explained, share / 100)
+        both = view.parts(explained, share / 100)
         kept, removed = view.part_probabilities(both, explained.class_id, self._backend)
         name = self._backend.class_name(explained.class_id)
-        whole = f"{name}: {photo.probabilities[explained.class_id]:.1%} on the whole photo"
+        whole = f"{name}: {explained.photo.probabilities[explained.class_id]:.1%} on the whole photo"
         pictures = both[..., 0] if both.shape[-1] == 1 else both
         return (
             _says(kept, f"with the top {share:g}% alone", whole),
@@ -86,27 +91,25 @@ class Handlers:
             pictures[1],
         )
 
-    def compare(self, photo: Photo | None, explained: Explained | None, share: float) -> gr.Gallery:
+    def compare(self, explained: Explained | None, share: float) -> gr.Gallery:
         """The maps of all methods for the class, each with what the model says to both parts."""
-        if photo is None or explained is None:
+        if explained is None:
             return gr.Gallery(value=None, visible=False)
         pictures = []
         for method in self._backend.methods:
-            one = view.explain(photo, explained.class_id, method, self._backend)
-            both = view.parts(photo, one, share / 100)
+            one = view.explain(explained.photo, explained.class_id, method, self._backend)
+            both = view.parts(one, share / 100)
             kept, removed = view.part_probabilities(both, one.class_id, self._backend)
-            pictures.append(
-                (view.overlay(photo, one, 0.85), f"{method}: kept {kept:.1%}, removed {removed:.1%}")
-            )
+            pictures.append((view.overlay(one, 0.85), f"{method}: kept {kept:.1%}, removed {removed:.1%}"))
         return gr.Gallery(value=pictures, visible=True, columns=len(pictures))
 
     def classes(self) -> Sequence[tuple[str, int]]:
         """Names and ids of all classes."""
         return [(self._backend.class_name(k), k) for k in range(self._backend.class_count)]
 
-    def _new_file(self, photo, explained, ending):
+    def _new_file(self, explained, ending):
         place = pathlib.Path(tempfile.mkdtemp(dir=self._folder))
-        return place / f"{view.file_name(photo, explained, self._backend)}.{ending}"
+        return place / f"{view.file_name(explained, self._backend)}.{ending}"
 
 
 def _says(probability, what, whole):

@@ -35,7 +35,7 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
     # Each place of a slider leaves a picture in Gradio's cache; old ones are deleted.
     with gr.Blocks(title=f"tf-learnprop: {title}", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(f"## What does {title} look at?")
-        photo, class_id, explained = gr.State(), gr.State(), gr.State()
+        asked, explained = gr.State(), gr.State()
         with gr.Row():
             with gr.Column():
                 file = gr.Image(
@@ -71,27 +71,24 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
                     save_map = gr.DownloadButton("Save map", elem_id="npy", **small)
         compared = gr.Gallery(label="Methods", visible=False, buttons=[], elem_id="compared")
 
-        def draw_after(event: Callable, **options: Any) -> None:
-            outputs = [picture, save_picture]
-            event(_told(handlers.draw), [photo, explained, opacity], outputs, **_EVENT, **options)
-
-        def split_after(event: Callable, **options: Any) -> None:
-            outputs = [kept_text, kept, removed_text, removed]
-            event(_told(handlers.split), [photo, explained, share], outputs, **_EVENT, **options)
-
-        for event in (
-            file.change(_told(handlers.open), file, [photo, class_id, top, file], **_EVENT),
-            top.input(lambda k: (k, None), top, [class_id, other], **_EVENT),
-            other.input(lambda k: (k, None), other, [class_id, top], **_EVENT),
-            method.input(lambda: None, **_EVENT),
-        ):
-            inputs, outputs = [photo, class_id, method], [explained, save_map, compared]
-            done = event.success(_told(handlers.explain), inputs, outputs, **_EVENT)
-            draw_after(done.success)
-            split_after(done.success)
-        draw_after(opacity.change, show_progress="hidden")
-        split_after(share.change, show_progress="hidden")
-        compare.click(_told(handlers.compare), [photo, explained, share], compared, **_EVENT)
+        file.change(_told(handlers.open), file, [asked, top, file], **_EVENT)
+        top.input(handlers.choose, [asked, top], [asked, other], **_EVENT)
+        other.input(handlers.choose, [asked, other], [asked, top], **_EVENT)
+        # One listener for each result, whatever it follows from: so the newest question is answered last.
+        on = functools.partial(gr.on, **_EVENT)
+        results = [explained, save_map, compared]
+        on(
+            [asked.change, method.input],
+            _told(handlers.explain),
+            [asked, method],
+            results,
+            show_progress_on=picture,
+        )
+        live = functools.partial(on, show_progress="hidden")
+        drawn, halves = [picture, save_picture], [kept_text, kept, removed_text, removed]
+        live([explained.change, opacity.change], _told(handlers.draw), [explained, opacity], drawn)
+        live([explained.change, share.change], _told(handlers.split), [explained, share], halves)
+        compare.click(_told(handlers.compare), [explained, share], compared, **_EVENT)
     return page
 
 

@@ -48,6 +48,7 @@ def serve(backend: Backend, title: str, host: str, port: int) -> Iterator[str]:
                 quiet=True,
                 share=False,
                 ssr_mode=False,
+                run_history=False,  # would keep photos in the browser
                 footer_links=[],
                 theme=page.THEME,
                 css=page.CSS,

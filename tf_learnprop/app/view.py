@@ -20,7 +20,7 @@ from tf_learnprop.training import baselines
 _SHOWN = 512
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Photo:
     """An opened photo.
 
@@ -44,17 +44,19 @@ class Photo:
         return np.argsort(-self.probabilities, kind="stable")[:count].tolist()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Explained:
     """The map of one class of a photo.
 
     Args:
+        photo: The photo.
         class_id: The class.
         method: The method that made the map.
         attribution: float32 `[h, w]`.
         ranks: int `[h, w]`, 0 for the pixel that matters most; ties in random order, as in `tlp.metrics`.
     """
 
+    photo: Photo
     class_id: int
     method: str
     attribution: np.ndarray
@@ -85,37 +87,37 @@ def explain(photo: Photo, class_id: int, method: str, backend: Backend) -> Expla
     """Computes the map of a class."""
     attribution = backend.explain(photo.pixels, class_id, method)
     ranks = _ranking.descending_ranks(attribution.reshape(1, -1), seed=0)
-    return Explained(class_id, method, attribution, ranks.reshape(attribution.shape))
+    return Explained(photo, class_id, method, attribution, ranks.reshape(attribution.shape))
 
 
-def overlay(photo: Photo, explained: Explained, opacity: float) -> np.ndarray:
-    """Draws the map over the grey photo, with the colours of exported models.
+def overlay(explained: Explained, opacity: float) -> np.ndarray:
+    """Draws a map over its grey photo, with the colours of exported models.
 
     Args:
-        photo: The photo.
-        explained: Its map.
+        explained: The map.
         opacity: Opacity of the full colour, in 0..1.
 
     Returns:
-        uint8 `[height, width, 3]`, of the size of `photo.shown`.
+        uint8 `[height, width, 3]`, of the size of `explained.photo.shown`.
     """
+    photo = explained.photo
     maps = tf.image.resize(explained.attribution[None, ..., None], photo.shown.shape[:2])[..., 0]
     images = photo.shown[None].astype(np.float32)
     (png,) = pictures.overlays(images, maps, pictures.colour_table("inferno"), opacity)
     return tf.io.decode_png(png).numpy()
 
 
-def parts(photo: Photo, explained: Explained, share: float) -> np.ndarray:
+def parts(explained: Explained, share: float) -> np.ndarray:
     """Keeps the pixels that matter most, or removes them; the blurred photo takes the others' place.
 
     Args:
-        photo: The photo.
-        explained: Its map.
+        explained: The map.
         share: Share of the pixels that is kept or removed, in 0..1.
 
     Returns:
         uint8 `[2, h, w, c]`: what is kept, and what is left without it.
     """
+    photo = explained.photo
     top = (explained.ranks < round(share * explained.ranks.size))[..., None]
     return np.stack([np.where(top, photo.pixels, photo.fill), np.where(top, photo.fill, photo.pixels)])
 
@@ -126,10 +128,10 @@ def part_probabilities(both: np.ndarray, class_id: int, backend: Backend) -> tup
     return kept, removed
 
 
-def file_name(photo: Photo, explained: Explained, backend: Backend) -> str:
+def file_name(explained: Explained, backend: Backend) -> str:
     """Name for the files of a map: that of the photo, the class and the method."""
     name, method = (
         re.sub(r"\W+", "_", text).strip("_")
         for text in (backend.class_name(explained.class_id), explained.method)
     )
-    return f"{photo.name}.{name or explained.class_id}.{method}"
+    return f"{explained.photo.name}.{name or explained.class_id}.{method}"
