@@ -2,7 +2,6 @@
 
 import html
 import pathlib
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,7 +58,7 @@ class Handlers:
         if asked is None:
             return None, gr.DownloadButton(interactive=False), nothing
         explained = view.explain(*asked, method, self._backend)
-        path = self._new_file(explained, "npy")
+        path = self._file(explained, "npy")
         np.save(path, explained.attribution)
         return explained, gr.DownloadButton(value=path, interactive=True), nothing
 
@@ -69,7 +68,7 @@ class Handlers:
         """The map over the photo, for an opacity in percent, and the button that downloads this picture."""
         if explained is None:
             return None, gr.DownloadButton(interactive=False)
-        path = self._new_file(explained, "png")
+        path = self._file(explained, "png")
         Image.fromarray(view.overlay(explained, opacity / 100)).save(path)
         return path, gr.DownloadButton(value=path, interactive=True)
 
@@ -107,8 +106,10 @@ class Handlers:
         """Names and ids of all classes."""
         return [(self._backend.class_name(k), k) for k in range(self._backend.class_count)]
 
-    def _new_file(self, explained, ending):
-        place = pathlib.Path(tempfile.mkdtemp(dir=self._folder))
+    def _file(self, explained, ending):
+        """A file for the map, which Gradio copies; the next place of a slider overwrites it."""
+        place = self._folder / str(id(explained))
+        place.mkdir(exist_ok=True)
         return place / f"{view.file_name(explained, self._backend)}.{ending}"
 
 
