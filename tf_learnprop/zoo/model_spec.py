@@ -151,6 +151,25 @@ def load_model(
     return dataclasses.replace(spec, class_names=names)
 
 
+def read_class_names(class_names: str | os.PathLike | Sequence[str]) -> list[str]:
+    """Reads the names of classes, ordered by class id; see `load_model`.
+
+    Raises:
+        ValueError: If the file can't be read.
+    """
+    if not isinstance(class_names, str | os.PathLike):
+        return [str(name) for name in class_names]
+    path = pathlib.Path(class_names)
+    try:
+        text = path.read_text(encoding="utf-8")
+        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        if isinstance(names, dict):
+            names = [names[key] for key in sorted(names, key=int)]
+        return [str(name) for name in names]
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"`class_names`: {path} can't be read ({_first_line(error)})") from error
+
+
 def _find_preprocess(preprocess):
     """The function for a name; a function itself is returned as it is."""
     if callable(preprocess):
@@ -201,25 +220,6 @@ def _from_applications(name):
             f"the ImageNet weights of {name} can't be downloaded ({_first_line(error)}); a model saved to a "
             ".keras file, or efficientnet_lite0, needs no download"
         ) from error
-
-
-def read_class_names(class_names: str | os.PathLike | Sequence[str]) -> list[str]:
-    """Returns the names that the argument `class_names` of `load_model` stands for.
-
-    Raises:
-        ValueError: If the file can't be read.
-    """
-    if not isinstance(class_names, str | os.PathLike):
-        return [str(name) for name in class_names]
-    path = pathlib.Path(class_names)
-    try:
-        text = path.read_text(encoding="utf-8")
-        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
-        if isinstance(names, dict):
-            names = [names[key] for key in sorted(names, key=int)]
-        return [str(name) for name in names]
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"`class_names`: {path} can't be read ({_first_line(error)})") from error
 
 
 def _first_line(error):
