@@ -52,8 +52,15 @@ class Coverage(abc.Sequence):
         read = {calls[position][0] for position in rule_set.read if position != readouts.INPUT}
         self.reads_input = rule_set.readout.reads_input or readouts.INPUT in rule_set.read
         rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
+        self.reads_feature_map = rule_set.readout.reads_feature_map
         reached = probing.reached_paths(
-            graph, rule_set.paths, rule_set.read, output, explained_input, rule_set.readout.reads_input
+            graph,
+            rule_set.paths,
+            rule_set.read,
+            output,
+            explained_input,
+            rule_set.readout.reads_input,
+            self.reads_feature_map,
         )
         self._rows = []
         for site in graph.activations:
@@ -104,6 +111,7 @@ class Coverage(abc.Sequence):
         sources = ["the input"] * self.reads_input
         if self.read:
             sources.append(f"{len(self.read)} activations" if len(self.read) > 1 else "1 activation")
+        sources += ["the last feature map"] * self.reads_feature_map
         return f"The map is read from {' and '.join(sources)}" + (
             " alone" if sources == ["the input"] else ""
         )

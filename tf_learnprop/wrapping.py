@@ -46,8 +46,8 @@ def wrap_model(
             ("backbone"). Only these are swapped, gates too. None: all but gates, attention and the output's
             own activation.
         exclude: pattern or list of them, not swapped.
-        readout: "input", "multi_layer" or a `Readout`. None: "multi_layer" for learned rules on a
-            model with pixels, else "input".
+        readout: "input", "multi_layer", "grad_cam" or a `Readout`. None: "multi_layer" for learned rules on
+            a model with pixels, else "input".
         output: int or str, number or name of the output that is explained.
         explained_input: int or str, number or name of the input that is explained.
         inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
@@ -236,7 +236,12 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
     learned = any(isinstance(rule, rules.GatedRule) for _, rule in chosen)
     readout, falls_back = _choose_readout(readout, learned, readable)
     read = [position for position, shape in readable if readout.reads(shape, image_shape)]
-    if not read and not readout.reads_input:
+    if readout.reads_feature_map and probing.last_feature_map(graph, output, explained_input) is None:
+        raise ValueError(
+            f"{type(readout).__name__} finds no feature map to read in this model: no tensor that all paths "
+            f"to the output pass has the rank of the input {image_shape}. Use readout='input'."
+        )
+    if not (read or readout.reads_input or readout.reads_feature_map):
         raise ValueError(
             f"{type(readout).__name__} finds no activation to read in this model: none has the rank of the "
             f"input {image_shape} and a size that it reads. Use readout='input'."
@@ -252,7 +257,9 @@ def _make_rule_set(graph, chosen, readout, output, explained_input):
     for path, shape in shapes:
         shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
     chosen = {site.path: rule for site, rule in chosen if site.path in shape_of}
-    reached = probing.reached_paths(graph, chosen, read, output, explained_input, readout.reads_input)
+    reached = probing.reached_paths(
+        graph, chosen, read, output, explained_input, readout.reads_input, readout.reads_feature_map
+    )
     entries = []
     for path, rule in chosen.items():
         shape = shape_of[path]

@@ -29,7 +29,8 @@ class Attributor:
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         self.head = graph.head(output)
         self.rivals = min(rule_set.readout.rivals, self.head.class_count - 1)
-        feature_map = probing.last_feature_map(graph, output, explained_input) if self.rivals else None
+        needed = self.rivals or rule_set.readout.reads_feature_map
+        feature_map = probing.last_feature_map(graph, output, explained_input) if needed else None
         if feature_map is None:
             self.rivals = 0  # there is no place where classes could compete
         self.runner = GraphRunner(graph, rule_layers(graph, rules), output, feature_map)
@@ -61,6 +62,7 @@ class Attributor:
         explained; then those are returned.
         """
         readout, read = self.rule_set.readout, self.rule_set.read
+        read = read + [GraphRunner.FEATURE_MAP] * readout.reads_feature_map
         image, image_signal, activations, signals, evidence, logits = self._backward(
             inputs, class_weights, readout.reads_input, frozenset(read), select_target, self.rivals
         )
@@ -110,7 +112,7 @@ class Attributor:
                 if position in read:
                     tape.watch(tensor)
                     activations.append(tensor)
-                elif position == GraphRunner.FEATURE_MAP and rivals:
+                if position == GraphRunner.FEATURE_MAP and rivals:
                     head_tape.watch(tensor)
                     feature_map.append(tensor)
 

@@ -44,7 +44,9 @@ def read_shapes(graph, rule_set, explained_input=0):
     return [shapes[position] for position in rule_set.read]
 
 
-def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=False):
+def reached_paths(
+    graph, paths, read, output=0, explained_input=0, reads_input=False, reads_feature_map=False
+):
     """Layer paths whose rules a backward pass comes through.
 
     The pass starts at the explained logit and ends at the tensors that are read. A rule takes part if its
@@ -57,6 +59,7 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
         output: int, the output that is explained.
         explained_input: int, the input that is explained.
         reads_input: bool, whether the readout needs the signal at the input.
+        reads_feature_map: bool, whether the readout reads the last feature map.
 
     Returns:
         set of str.
@@ -67,6 +70,8 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
     before = _ancestors(graph, output)
     # Numbers of the tensors that depend on something that is read.
     followed = {explained_input} if reads_input or readouts.INPUT in read else set()
+    if reads_feature_map:
+        followed.add(last_feature_map(graph, output, explained_input))
     reached = set()
     for call in graph.calls:
         dependent = {k for k in call.outputs if followed & set(call.sources(k))}

@@ -38,6 +38,8 @@ class Readout(keras.layers.Layer):
             argument, `evidence`; see `MultiLayerReadout.focused`.
         reads_input: bool, whether the signal at the input is needed. If not, the backward pass ends at the
             first activation that is read.
+        reads_feature_map: bool, whether the last feature map is read, after the activations. It is the last
+            tensor in which places are still apart, and which all paths to the output pass.
 
     Args:
         blur: float from 0 to 1, standard deviation of the final Gaussian blur, as a fraction of the input's
@@ -45,6 +47,7 @@ class Readout(keras.layers.Layer):
     """
 
     reads_input = False
+    reads_feature_map = False
     rivals = 0
 
     def __init__(self, blur: float = 1 / 32, **kwargs: Any):
@@ -310,14 +313,16 @@ def _inverse_rms(maps):
     return tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
 
 
-_BY_NAME = {"input": InputReadout, "multi_layer": MultiLayerReadout}
+from tf_learnprop.backward.grad_cam import GradCAMReadout  # noqa: E402, a `Readout` itself
+
+_BY_NAME = {"grad_cam": GradCAMReadout, "input": InputReadout, "multi_layer": MultiLayerReadout}
 
 
 def get(identifier: str | Readout) -> Readout:
     """Returns a new readout.
 
     Args:
-        identifier: str, "input" or "multi_layer"; or a `Readout`, whose configuration is copied.
+        identifier: str, "grad_cam", "input" or "multi_layer"; or a `Readout`, whose configuration is copied.
 
     Returns:
         A `Readout` that is not built.
