@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
     "docs/index.md",
     "docs/evaluation.md",
+    "docs/guides/pictures.md",
     *(f"docs/guides/{name}.md" for name in ("choosing", "own_rule", "scale", "training", "your_model")),
 ]
 

@@ -67,4 +67,4 @@ def test_a_class_that_the_model_does_not_see(probability, said):
     found = cautions.of_probability(probability)
     assert bool(found) == said
     if probability == 0.0001:
-        assert found == ["The model's probability of this class is low: < 0.1 %."]
+        assert found == ["The model's probability of this class is low: <\u00a00.1\u00a0%."]

@@ -15,6 +15,7 @@ from PIL import Image
 
 import tf_learnprop as tlp
 from tf_learnprop import data
+from tf_learnprop.cli import map_files
 
 
 class TestMaps:
@@ -152,6 +153,24 @@ class TestEarlierResults:
         assert json.loads(out)["resumed"] == 5
         np.testing.assert_allclose(np.load(array), before, rtol=1e-3, atol=1e-4)
         assert [row["class_id"] for row in json.loads(out)["images"]] == [row["class_id"] for row in rows]
+
+    def test_of_an_interrupted_run_are_kept(self, run, work, model, tmp_path, monkeypatch):
+        write = map_files.Place.write
+
+        def interrupted(place, *arguments):
+            if len(list(tmp_path.rglob("*.npy"))) == 2:
+                raise KeyboardInterrupt
+            return write(place, *arguments)
+
+        arguments = ["explain", *model, work / "photos", "--out", tmp_path, "--no-check", "--json"]
+        monkeypatch.setattr(map_files.Place, "write", interrupted)
+        status, _, err = run(*arguments)
+        assert status == 130 and "interrupted" in err
+        assert (tmp_path / "index.html").read_text(encoding="utf-8").count("<article") == 2
+        monkeypatch.undo()
+        status, out, _ = run(*arguments)
+        assert status == 0 and json.loads(out)["resumed"] == 2 and len(json.loads(out)["images"]) == 6
+        assert (tmp_path / "index.html").read_text(encoding="utf-8").count("<article") == 6
 
     @pytest.mark.parametrize(
         ("options", "expected"),
@@ -291,7 +310,7 @@ class TestGallery:
         other = ["--model", tmp_path / "labels.keras", "--preprocess", "tf"]
         status, out, err = run("explain", *other, "--class", 2, photo, "--out", tmp_path / "b", "--no-check")
         assert status == 0, err
-        said = html.escape("The model's probability of this class is low: 2.9 %.")
+        said = html.escape("The model's probability of this class is low: 2.9\u00a0%.")
         assert said in (tmp_path / "b" / "index.html").read_text(encoding="utf-8")
 
     def test_names_of_any_bytes(self, run, model, photo, tmp_path):

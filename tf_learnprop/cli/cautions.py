@@ -23,7 +23,8 @@ def of_probability(probability: float) -> list[str]:
     """The caution about a class with a small probability, if it is small."""
     if probability >= LEAST_PROBABILITY:
         return []
-    return [f"The model's probability of this class is low: {shown_probability(probability)}."]
+    shown = shown_probability(probability).replace(" ", "\u00a0")  # one line holds all of it
+    return [f"The model's probability of this class is low: {shown}."]
 
 
 def of_gains(gains: np.ndarray) -> list[list[str]]:

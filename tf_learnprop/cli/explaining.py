@@ -79,9 +79,13 @@ class Work:
         """What is known of each map of a photo."""
         pairs = list(itertools.product(class_ids.tolist(), self.methods))
         notes = [cautions.of_probability(float(probabilities[class_id])) for class_id, _ in pairs]
-        if not self.arguments.no_check:
-            gains = cautions.gains_over_centre(self.wrapped, image, maps, [class_id for class_id, _ in pairs])
-            notes = [a + b for a, b in zip(notes, cautions.of_gains(gains), strict=True)]
+        # Where the probability is low already, taking pixels away can't tell one map from another.
+        probable = [] if self.arguments.no_check else [n for n, note in enumerate(notes) if not note]
+        if probable:
+            ids = [pairs[number][0] for number in probable]
+            gains = cautions.gains_over_centre(self.wrapped, image, maps[probable], ids)
+            for number, note in zip(probable, cautions.of_gains(gains), strict=True):
+                notes[number] = note
         shown = {"rules": "learned rules" if len(self.methods) > 1 else "", **methods.NAMES}
         return [
             {

@@ -23,7 +23,7 @@ header label { margin-right: 1.2rem; white-space: nowrap; display: inline-block;
 select, input[type=search] { font: inherit; padding: .15rem .3rem; }
 main { display: flex; flex-wrap: wrap; gap: 1rem; padding: 1.2rem; align-items: flex-start; }
 article { background: #fff; border: 1px solid #ddd; border-radius: 6px; overflow: hidden; max-width: 100%; }
-article img { display: block; height: 200px; max-width: 100%; object-fit: contain; }
+article img { display: block; max-height: 200px; max-width: 100%; }
 article div { padding: .5rem .8rem .7rem; contain: inline-size; overflow-wrap: anywhere; }
 article small { color: #666; display: block; }
 p { margin: 0; } b + span, i + b { margin-left: .4em; } i { color: #666; }
