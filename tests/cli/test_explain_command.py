@@ -15,7 +15,7 @@ from PIL import Image
 
 import tf_learnprop as tlp
 from tf_learnprop import data
-from tf_learnprop.cli import map_files
+from tf_learnprop.cli import picture_files
 
 
 class TestMaps:
@@ -155,7 +155,7 @@ class TestEarlierResults:
         assert [row["class_id"] for row in json.loads(out)["images"]] == [row["class_id"] for row in rows]
 
     def test_of_an_interrupted_run_are_kept(self, run, work, model, tmp_path, monkeypatch):
-        write = map_files.Place.write
+        write = picture_files.Place.write
 
         def interrupted(place, *arguments):
             if len(list(tmp_path.rglob("*.npy"))) == 2:
@@ -163,7 +163,7 @@ class TestEarlierResults:
             return write(place, *arguments)
 
         arguments = ["explain", *model, work / "photos", "--out", tmp_path, "--no-check", "--json"]
-        monkeypatch.setattr(map_files.Place, "write", interrupted)
+        monkeypatch.setattr(picture_files.Place, "write", interrupted)
         status, _, err = run(*arguments)
         assert status == 130 and "interrupted" in err
         assert (tmp_path / "index.html").read_text(encoding="utf-8").count("<article") == 2

@@ -3,7 +3,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
 
-from tf_learnprop.cli import errors, map_files
+from tf_learnprop.cli import errors, map_files, picture_files
 from tf_learnprop.zoo import ModelSpec
 
 NOTE = {"model": "m.keras", "target": None, "top": None, "rate": 0.1}
@@ -41,7 +41,7 @@ class TestWrite:
         np.testing.assert_array_equal(np.load(written / "maps" / "a.cat.npy"), MAPS[0])
         files = [str(path.relative_to(written / "maps")) for path in (written / "maps").rglob("*.*")]
         assert sorted(files) == ["a.cat.npy", "a.cat.png", "thumbnails/a.cat.jpg"]
-        (picture,) = map_files.pictures({written / "maps"})
+        (picture,) = picture_files.pictures({written / "maps"})
         assert picture.note["rows"] == [{"class": "cat"}] and picture.note["photo"] == str(written / "a.jpg")
 
     @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ class TestPlan:
 
 def test_results_are_no_photos(written):
     Image.new("RGB", (3, 2)).save(written / "maps" / "photo.png")
-    found = map_files.without_results(sorted(written.rglob("*.[jp][pn]g")), written / "maps")
+    found = picture_files.without_results(sorted(written.rglob("*.[jp][pn]g")), written / "maps")
     expected = ["a.jpg", "a.png", "b.jpg", "c.jpg", "maps/photo.png"]
     assert [str(path.relative_to(written)) for path in found] == expected
 

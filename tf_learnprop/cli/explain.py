@@ -13,7 +13,7 @@ import rich.console
 import rich.progress
 import rich.table
 
-from tf_learnprop.cli import files, map_files, methods, options, settings
+from tf_learnprop.cli import files, map_files, methods, options, picture_files, settings
 from tf_learnprop.cli.errors import UsageError
 
 _MOST_CLASSES = 10
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     compared = _check(arguments)
     photos = files.images(arguments.images)
     with files.folder(arguments.out) as out:
-        photos = map_files.without_results(photos, out)
+        photos = picture_files.without_results(photos, out)
         if not photos:
             raise UsageError(f"there are no photos but the pictures that are in {out}")
         index_page.check(out, arguments.overwrite)
@@ -105,10 +105,10 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
                         pictures[photo] = result
         finally:
             # Also after Ctrl-C, for what is there.
-            folders = {picture.path.parent for picture in pictures.values()}
-            page = index_page.NAME
             if pictures:
-                page = index_page.write(out, f"Attribution maps of {spec.name}", map_files.pictures(folders))
+                folders = {picture.path.parent for picture in pictures.values()}
+                title = f"Attribution maps of {spec.name}"
+                page = index_page.write(out, title, picture_files.pictures(folders))
     files.say_skipped(skipped)
     if not pictures:
         raise UsageError(f"none of the {len(photos)} images can be read")
@@ -135,7 +135,7 @@ def _check(arguments: argparse.Namespace) -> list[str]:
     return methods.chosen(arguments.compare)
 
 
-def _rows(photo: pathlib.Path, picture: map_files.Picture) -> Iterator[dict]:
+def _rows(photo: pathlib.Path, picture: picture_files.Picture) -> Iterator[dict]:
     """The rows of a photo's result."""
     for number, row in enumerate(picture.note["rows"]):
         yield {

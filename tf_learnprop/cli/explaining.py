@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 import tf_learnprop as tlp
-from tf_learnprop.cli import cautions, map_files, methods, options
+from tf_learnprop.cli import cautions, methods, options, picture_files
 from tf_learnprop.inputs import photos
 
 _BATCH = 16
@@ -43,8 +43,8 @@ class Work:
         self.methods = {"rules": self._own, **methods.make(spec.model, compared)}
 
     def over(
-        self, places: Mapping[pathlib.Path, map_files.Place]
-    ) -> Iterator[tuple[pathlib.Path, map_files.Picture | str]]:
+        self, places: Mapping[pathlib.Path, picture_files.Place]
+    ) -> Iterator[tuple[pathlib.Path, picture_files.Picture | str]]:
         """Yields each photo with its picture, or with the reason why it can't be read."""
         queue = iter(places)
         while paths := list(itertools.islice(queue, _BATCH)):

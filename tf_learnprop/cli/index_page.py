@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Iterable
 
 from tf_learnprop.cli.errors import UsageError
-from tf_learnprop.cli.map_files import Picture
+from tf_learnprop.cli.picture_files import Picture
 from tf_learnprop.plotting import _gallery_page
 
 NAME = "index.html"

@@ -140,7 +140,9 @@ class Explanation:
 
     def draw_photo(self, axis: Axes) -> None:
         """Draws the photo, dimmed outside the region that the maps are of."""
-        axis.imshow(self.photo, cmap="gray", vmin=0, vmax=1, extent=_pictures.whole(self.photo.shape))
+        # As bytes, which matplotlib draws several times faster than floats.
+        photo = np.rint(self.photo * 255).astype(np.uint8)
+        axis.imshow(photo, cmap="gray", vmin=0, vmax=255, extent=_pictures.whole(photo.shape))
         _figures.bare(axis)
         self._dim(axis)
 
