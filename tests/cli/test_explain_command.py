@@ -280,6 +280,19 @@ class TestPicture:
         (picture,) = (tmp_path / "few").glob("*.png")
         assert max(Image.open(picture).size) < 1200
 
+    def test_signed_rules_have_a_diverging_scale(self, run, work, model, photo, tmp_path):
+        source = keras.models.load_model(work / "model.keras")
+        ends = [(5, 48, 97), (103, 0, 31)]  # of the colour bar, blue and red
+        for signed in (False, True):
+            readout = tlp.readouts.MultiLayerReadout(signed=signed)
+            rules, out = tmp_path / f"{signed}.keras", tmp_path / str(signed)
+            tlp.wrap_model(source, "universal", readout=readout).save_rules(rules)
+            status, _, err = run("explain", *model, "--rules", rules, photo, "--out", out, "--no-check")
+            assert status == 0, err
+            drawn = np.asarray(Image.open(*out.glob("*.png")).convert("RGB")).astype(int)
+            found = [bool((np.abs(drawn - colour).max(-1) <= 3).any()) for colour in ends]
+            assert found == [signed, signed]
+
 
 class TestGallery:
     def test_shows_all_pictures(self, explained, tmp_path):
