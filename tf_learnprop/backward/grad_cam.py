@@ -1,5 +1,7 @@
 """Grad-CAM as a readout of the same backward pass."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -20,7 +22,7 @@ class GradCAMReadout(Readout):
 
     reads_feature_map = True
 
-    def __init__(self, blur: float = 0.0, **kwargs):
+    def __init__(self, blur: float = 0.0, **kwargs: Any):
         super().__init__(blur, **kwargs)
 
     def call(
