@@ -20,11 +20,11 @@ _OPTIONS = {
 }
 
 
-def add_model(parser: argparse.ArgumentParser, rules: bool = True) -> None:
+def add_model(parser: argparse.ArgumentParser, rules: bool = True, required: bool = True) -> None:
     """Adds --model, --preprocess, --class-names and, unless `rules` is False, --rules."""
     parser.add_argument(
         "--model",
-        required=True,
+        required=required,
         help=".keras or .h5 file, or name of a zoo or keras.applications model",
     )
     parser.add_argument(

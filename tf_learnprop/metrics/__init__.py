@@ -40,6 +40,7 @@ from tf_learnprop.metrics.complexity import gini, high_frequency_energy, total_v
 from tf_learnprop.metrics.degradation import Degradation, degradation
 from tf_learnprop.metrics.evaluation import Evaluation
 from tf_learnprop.metrics.fills import fill_from_neighbours, gaussian_blur
+from tf_learnprop.metrics.ground_truth import mask_mass_accuracy, mask_rank_accuracy
 from tf_learnprop.metrics.insertion_deletion import (
     Curve,
     InsertionDeletion,
@@ -78,6 +79,8 @@ __all__ = [
     "infidelity",
     "insertion",
     "insertion_deletion",
+    "mask_mass_accuracy",
+    "mask_rank_accuracy",
     "max_sensitivity",
     "mosaics",
     "mu_fidelity",
