@@ -50,7 +50,7 @@ from tf_learnprop.metrics.insertion_deletion import (
 )
 from tf_learnprop.metrics.localisation import Mosaics, grid_pointing_game, mosaics, relevance_rank_accuracy
 from tf_learnprop.metrics.randomisation import Randomisation, randomisation
-from tf_learnprop.metrics.report import report
+from tf_learnprop.metrics.report import centre_blob, report
 from tf_learnprop.metrics.robustness import max_sensitivity
 from tf_learnprop.metrics.sanity import class_sensitivity, cosine_similarity_convergence
 from tf_learnprop.metrics.similarity import Similarity, similarity
@@ -66,6 +66,7 @@ __all__ = [
     "Report",
     "Similarity",
     "bootstrap_interval",
+    "centre_blob",
     "class_sensitivity",
     "cosine_similarity_convergence",
     "degradation",
