@@ -33,6 +33,7 @@ TEST = [
     *RAY,
     "hypothesis",
     "mypy",
+    "psutil",
     "pytest",
     "pytest-xdist",
     "ruff",
