@@ -37,6 +37,7 @@ TEST = [
     *AUDIT,
     "hypothesis",
     "mypy",
+    "psutil",
     "pytest",
     "pytest-xdist",
     "ruff",
