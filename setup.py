@@ -32,7 +32,7 @@ NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
 # For an environment of its own: KServe and the newest IPython, which the notebook needs, share no psutil.
 KSERVE = ["kserve>=0.15"]
 # Playwright opens the pages in the system's Chromium.
-TESTERS = ["hypothesis", "mypy", "playwright", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+TESTERS = ["hypothesis", "mypy", "playwright", "psutil", "pytest", "pytest-xdist", "ruff", "tensorboard"]
 TEST = [*ZOO, *SERVING, *APP, *RAY, *BEAM, *AUDIT, *NOTEBOOK, *TESTERS]
 # The oldest releases that are supported.
 OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]

@@ -17,7 +17,6 @@ import json
 import os
 import pathlib
 import platform
-import tempfile
 import time
 
 import keras
@@ -26,11 +25,9 @@ import psutil
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import fresh, options, subjects
+from benchmarks.evaluation import encoded_cifar, fresh, options
 
-_BATCH = 32
 _ENCODED = "explain_encoded"
-_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def memory(arguments):
@@ -41,10 +38,10 @@ def memory(arguments):
 
 
 def _peaks(few, many):
-    wrapped = tlp.wrap_model(_quick_model())
+    wrapped = tlp.wrap_model(encoded_cifar.quick_model())
     peaks = []
     for count in (few, many):
-        for _ in wrapped.explain_batches(_stream(count)):
+        for _ in wrapped.explain_batches(encoded_cifar.stream(count)):
             pass
         peaks.append(fresh.peak_mb())
     return *peaks, peaks[1] - peaks[0]
@@ -57,8 +54,8 @@ def stream(arguments):
 
 def _stream_rates(count, rounds):
     _pin()
-    wrapped = tlp.wrap_model(_resnet())
-    data = _stream(count)
+    wrapped = tlp.wrap_model(encoded_cifar.resnet())
+    data = encoded_cifar.stream(count)
     batches = [batch.numpy() for batch in data]
 
     def run():
@@ -67,7 +64,7 @@ def _stream_rates(count, rounds):
 
     def loop():
         for batch in batches:
-            wrapped.explain(batch, batch_size=_BATCH)
+            wrapped.explain(batch, batch_size=encoded_cifar.BATCH)
 
     return _rates({"loop": loop, "explain_batches": run}, count, rounds)
 
@@ -79,16 +76,16 @@ def local(arguments):
 
 def _local_rates(count, rounds):
     _pin()
-    with _data_set(count) as (model, images, out):
+    with encoded_cifar.data_set(count) as (model, images, out):
         explainer = tlp.serving.Explainer(model, _ENCODED)
         contents = [path.read_bytes() for path in sorted(images.iterdir())]
 
         def loop():
-            for start in range(0, count, _BATCH):
-                explainer(contents[start : start + _BATCH])
+            for start in range(0, count, encoded_cifar.BATCH):
+                explainer(contents[start : start + encoded_cifar.BATCH])
 
         def run():
-            tlp.scale.explain_dataset(explainer, images, out, overwrite=True, batch_size=_BATCH)
+            tlp.scale.explain_dataset(explainer, images, out, overwrite=True, batch_size=encoded_cifar.BATCH)
 
         return _rates({"loop": loop, "explain_dataset": run}, count, rounds)
 
@@ -112,7 +109,7 @@ def ray(arguments):
 
 def _local_rate(count):
     _pin()
-    with _data_set(count) as (model, images, out):
+    with encoded_cifar.data_set(count) as (model, images, out):
         return _steady_rates(model, images, out)
 
 
@@ -127,7 +124,7 @@ def _ray_rate(count):
             os.sched_setaffinity(0, {core})  # the processes of a node inherit it
             cluster.add_node(num_cpus=1)
         os.sched_setaffinity(0, cores)
-        with _data_set(count) as (model, images, out):
+        with encoded_cifar.data_set(count) as (model, images, out):
             return _steady_rates(model, images, out, engine="ray", address=cluster.address)
     finally:
         package.shutdown()
@@ -191,57 +188,6 @@ def _shown(found):
         print(f"{unit}: " + ", ".join(f"{side} {rate:.0f}" for side, rate in found[unit].items()))
     print(f"ratio {found['ratio']:.3f}, of CPU time {found['CPU ratio']:.3f}", flush=True)
     return found
-
-
-def _resnet():
-    return keras.models.load_model(subjects._folder("cifar10", "resnet20.keras"))
-
-
-def _quick_model():
-    keras.utils.set_random_seed(0)
-    layers = [
-        keras.Input((32, 32, 3)),
-        keras.layers.Conv2D(8, 3, strides=2, activation="relu"),
-        keras.layers.Conv2D(16, 3, strides=2, activation="relu"),
-        keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(10),
-    ]
-    return keras.Sequential(layers)
-
-
-def _jpegs(count):
-    """Encoded images, from the start again after the last."""
-    with np.load(subjects._folder("cifar10", "train_10k_jpeg.npz")) as archive:
-        joined, offsets = archive["jpeg"], archive["offsets"]
-    for number in range(count):
-        k = number % (len(offsets) - 1)
-        yield joined[offsets[k] : offsets[k + 1]].tobytes()
-
-
-def _stream(count):
-    """A dataset of `count` decoded images, a few thousand again and again."""
-    data = tf.data.Dataset.from_tensor_slices(list(_jpegs(min(count, 5000)))).repeat().take(count)
-    return data.map(_decoded, tf.data.AUTOTUNE).batch(_BATCH).prefetch(2)
-
-
-def _decoded(encoded):
-    return _preprocess(tf.cast(tf.io.decode_jpeg(encoded, 3), tf.float32))
-
-
-def _preprocess(photos):
-    return (tf.ensure_shape(photos, [*photos.shape[:-3], 32, 32, 3]) / 255 - _MEAN) / _STD
-
-
-@contextlib.contextmanager
-def _data_set(count):
-    """Yields an exported ResNet-20, a folder of images, and a folder for their maps."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        model = tlp.wrap_model(_resnet()).export(folder / "served" / "1", preprocess=_preprocess)
-        (folder / "images").mkdir()
-        for number, content in enumerate(_jpegs(count)):
-            (folder / "images" / f"{number:06}.jpg").write_bytes(content)
-        yield model, folder / "images", folder / "maps"
 
 
 PARTS = {"memory": memory, "stream": stream, "local": local, "ray": ray}

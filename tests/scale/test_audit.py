@@ -1,4 +1,5 @@
 import itertools
+import sys
 
 import map_shards
 import numpy as np
@@ -209,7 +210,16 @@ def test_bad_input(generator, tmp_path):
         audit(folder, masks=["mask"])
     with pytest.raises(ValueError, match="16 × 16 numbers"):
         audit(folder, masks=["note"])
+    with pytest.raises(ValueError, match=r"named like other regions. Received: \['border'\]"):
+        audit(folder, masks=["border"])
     with pytest.raises(ValueError, match="`sample` must be"):
         audit(folder, sample=0)
     with pytest.raises(ValueError, match="at least one map"):
         audit(map_shards.write(tmp_path / "empty", [None], [0]))
+
+
+def test_without_scikit_learn(generator, tmp_path, monkeypatch):
+    folder = map_shards.write(tmp_path / "maps", map_shards.blobs(generator, 2), [0, 0])
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ImportError, match=r"pip install 'tf-learnprop\[audit\]'"):
+        audit(folder)

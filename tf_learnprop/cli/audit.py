@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
                 seed=arguments.seed,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
-        except ValueError as error:
+        except (ValueError, ImportError) as error:
             raise UsageError(_with_options(str(error))) from error
         images = arguments.images or _explained_folder(arguments.maps)
         page = audit_page.page(found, str(arguments.maps), images, arguments.details)

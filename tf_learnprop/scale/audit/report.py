@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from tf_learnprop.inputs import checks
+from tf_learnprop.scale import extras
 from tf_learnprop.scale.audit import clusters, findings
 from tf_learnprop.scale.audit.folder import MapFolder, Part
 from tf_learnprop.scale.audit.regions import NAMES, Regions
@@ -52,6 +53,10 @@ def audit(
     """
     for name, value in {"sample": sample, "details": details, "seed": seed}.items():
         checks.whole_number(name, value, 0 if name != "sample" else 1)
+    taken = sorted(set(masks) & set(NAMES))
+    if taken:
+        raise ValueError(f"`masks` must not be named like other regions. Received: {taken}")
+    extras.require("sklearn", "audit")
     maps = MapFolder(folder, masks)
     regions = Regions(maps.shape)
     classes, total = _statistics(maps, regions, sample, seed, progress)
