@@ -12,7 +12,7 @@ OLDEST_STAMP := .venv-oldest/.installed
 DOCS_STAMP := .venv-docs/.installed
 WHEEL_BIN := .venv-wheel/bin
 
-.PHONY: demo test test-all test-bench test-oldest test-wheel bench bench-quick docs lint clean
+.PHONY: demo test test-all test-bench test-oldest test-scale test-wheel bench bench-quick docs lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -22,6 +22,10 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "not wheel" $(PYTEST_ARGS)
+
+# Runs that are killed and resumed, and clusters of several nodes.
+test-scale: $(STAMP)
+	$(BIN)/python -m pytest -m "slow or not slow" tests/scale
 
 bench-quick: $(BENCH_STAMP)
 	.venv-bench/bin/python -m benchmarks quality --quick

@@ -23,8 +23,25 @@ BENCH = [*ZOO, "xplique>=2", "quantus>=0.6", "mlxtend", "scikit-learn", "pytest"
 SERVING = ["tensorflow-serving-api", "requests"]
 # TensorFlow Text, which KerasHub imports, must fit the installed TensorFlow.
 KERAS_HUB = ["keras-hub"]
+SCALE = ["pyarrow>=16"]
+RAY = [*SCALE, "ray[data]>=2.30"]
+BEAM = [*SCALE, "apache-beam>=2.60"]
+AUDIT = [*SCALE, "scikit-learn>=1.3"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
-TEST = [*ZOO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+TEST = [
+    *ZOO,
+    *SERVING,
+    *NOTEBOOK,
+    *RAY,
+    *BEAM,
+    *AUDIT,
+    "hypothesis",
+    "mypy",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+    "tensorboard",
+]
 # The oldest releases that are supported.
 OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]
 
@@ -65,6 +82,10 @@ setup(
         "zoo": ZOO,
         "bench": BENCH,
         "serving": SERVING,
+        "scale": SCALE,
+        "ray": RAY,
+        "beam": BEAM,
+        "audit": AUDIT,
         "keras-hub": KERAS_HUB,
         "test": TEST,
         "oldest": OLDEST,

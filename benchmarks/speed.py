@@ -8,8 +8,13 @@ training    a training step against a forward pass of the same batch
 peak        peak memory of building and running VGG16, wrapped and not, in fresh processes
 first_call  wrapping and the first `explain` against the gradient's first call, in fresh processes
 memory      growth of a process that wraps a model of 12 convolutions and explains, again and again
+precision   `explain` and a training step against the plain gradient, on a GPU if there is one, else the
+            CPU: by precision, with and without XLA, and by batch size
+throughput  images a second from `tf.data`, with larger and larger batches until that gains nothing
+replicas    a step of `fit` on two logical CPUs against one device, with the same batch
 """
 
+import itertools
 import json
 import pathlib
 import platform
@@ -19,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import clock, first_call, fresh, options, wrap_memory
+from benchmarks.evaluation import clock, device_speed, first_call, fresh, options, wrap_memory
 from tf_learnprop import zoo
 
 MODELS = {
@@ -122,6 +127,45 @@ def memory(arguments):
     return report
 
 
+def precision(arguments):
+    """The part `precision`: dict from a model and its settings to `device_speed.precision`."""
+    report = {}
+    for settings in itertools.product(_small_models(arguments), arguments.precisions, arguments.xla):
+        for batch in arguments.batches:
+            name, policy, jit = settings
+            title = f"{name}, {policy}{', XLA' if jit == 'on' else ''}, batch {batch}"
+            rows = device_speed.precision(name, policy, jit == "on", batch, max(3, arguments.rounds // 3))
+            report[title] = rows
+            _print_rows(title, rows, "plain gradient")
+    return report
+
+
+def throughput(arguments):
+    """The part `throughput`: dict from a model to `device_speed.throughput`."""
+    report = {}
+    for name in _small_models(arguments):
+        report[name] = device_speed.throughput(name, arguments.seconds)
+        print(f"\n{name}, images a second")
+        for batch, rows in report[name].items():
+            cells = "".join(f"  {side} {rate:.1f}" for side, rate in rows.items())
+            print(f"batch {batch:4}{cells}", flush=True)
+    return report
+
+
+def replicas(arguments):
+    """The part `replicas`: dict from a model to `device_speed.replicas`."""
+    report = {}
+    for name in _small_models(arguments):
+        found = report[name] = fresh.call(device_speed.replicas, name, 2, 32, 3, arguments.rounds)
+        one, two, ratio = found.values()
+        print(f"\n{name}, fit: {one:.2f} s a step, with 2 replicas {two:.2f} s ({ratio:.2f}x)", flush=True)
+    return report
+
+
+def _small_models(arguments):
+    return [name for name in device_speed.MODELS if name in arguments.models]
+
+
 def _models(arguments):
     for name, build in MODELS.items():
         if name in arguments.models:
@@ -135,17 +179,30 @@ def _print_rows(title, rows, against):
         print(f"{name:42}{1e3 * value:10.1f}{ratio:18.2f}", flush=True)
 
 
-PARTS = {"explain": explain, "training": training, "peak": peak, "first_call": first_calls, "memory": memory}
+PARTS = {
+    "explain": explain,
+    "training": training,
+    "peak": peak,
+    "first_call": first_calls,
+    "memory": memory,
+    "precision": precision,
+    "throughput": throughput,
+    "replicas": replicas,
+}
 
 
 def add_options(parser):
-    every = list(dict.fromkeys([*MODELS, *first_call.MODELS]))
+    every = list(dict.fromkeys([*MODELS, *first_call.MODELS, *device_speed.MODELS]))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="+", choices=every, default=every, metavar="MODEL", help=str(every))
     whole = options.at_least(1)
-    parser.add_argument("--batches", nargs="+", type=whole, default=[1, 32], help="batch sizes of explain")
+    parser.add_argument("--batches", nargs="+", type=whole, default=[1, 32], help="batch sizes")
     parser.add_argument("--rounds", type=whole, default=9, help="of explain at batch 1; a third at larger")
     parser.add_argument("--processes", type=whole, default=3, help="of each side of first_call")
+    known = device_speed.PRECISIONS
+    parser.add_argument("--precisions", nargs="+", choices=known, default=list(known), help="of precision")
+    parser.add_argument("--xla", nargs="+", choices=["off", "on"], default=["off", "on"], help="of precision")
+    parser.add_argument("--seconds", type=whole, default=5, help="of each row of throughput")
     parser.add_argument("--wraps", type=whole, default=30, help="of memory")
 
 
@@ -156,7 +213,9 @@ def run(arguments):
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "processor": platform.processor() or platform.machine(),
+        "device": device_speed.device(),
     }
+    print(f"device: {machine['device']}")
     for name in arguments.parts:
         path = folder / f"{name}.json"
         path.write_text(json.dumps({**machine, name: PARTS[name](arguments)}, indent=1))

@@ -7,6 +7,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import toys
 from PIL import Image
 
@@ -21,7 +22,17 @@ PAGES = [
     *(f"docs/reference/{name}.md" for name in ("adapters", "data", "metrics", "model", "rules", "serving")),
     *(
         f"docs/guides/{name}.md"
-        for name in ("choosing", "overview", "own_rule", "scale", "training", "your_model")
+        for name in (
+            "audit",
+            "choosing",
+            "devices",
+            "overview",
+            "own_rule",
+            "scale",
+            "training",
+            "transformers",
+            "your_model",
+        )
     ),
 ]
 
@@ -58,7 +69,7 @@ def test_blocks_run_in_order(page, tmp_path, monkeypatch):
     for number in range(8):
         pixels = toys.rng(number).integers(0, 256, (20, 20, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
-    names = {"model": toys.small_cnn(), "images": toys.images(4), "keras": keras, "tlp": tlp}
+    names = {"model": toys.small_cnn(), "images": toys.images(4), "keras": keras, "tf": tf, "tlp": tlp}
     names |= {"preprocess": lambda x: x / 127.5 - 1, "__name__": "docs"}
     found = blocks(page)
     assert found

@@ -3,8 +3,7 @@
 import functools
 import os
 import pathlib
-import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -19,23 +18,12 @@ from tf_learnprop.backward.graph import ModelGraph, input_from_config
 from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.inputs import batches, checks
-from tf_learnprop.training import objectives, refinement, replicas, step
-
-
-def _over_data(method: Callable) -> Callable:
-    """A method of Keras that follows the source first and has a plain error for a batch of a wrong shape."""
-
-    @functools.wraps(method)
-    def run(self, *args, **kwargs):
-        self._follow_source()
-        with checks.plain_shape_errors(self.graph):
-            return method(self, *args, **kwargs)
-
-    return run
+from tf_learnprop.training import refinement
+from tf_learnprop.training.trainer import RuleTrainer
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
-class PropagationModel(keras.Model):
+class PropagationModel(RuleTrainer):
     """A model whose activations follow propagation rules in the backward pass. Use `wrap_model` to make one.
 
     Calling it returns the outputs of the source model. `fit` trains the rules and the readout from images
@@ -70,8 +58,6 @@ class PropagationModel(keras.Model):
         self.rule_set = rule_set
         self.output_index = output
         self.input_index = explained_input
-        self.objective: Any = None
-        self._trackers = types.MappingProxyType({})  # a plain view: Keras would save a dict of metrics
         self._bind(graph or ModelGraph(source))
         self.built = True
 
@@ -106,203 +92,10 @@ class PropagationModel(keras.Model):
         self.built = True
 
     @property
-    def trainable_variables(self) -> list[keras.Variable]:
-        """Weights of the rules and the readout. Those of the source model are not trained."""
-        return self.rule_set.trainable_variables
-
-    @property
-    def trainable_weights(self) -> list[keras.Variable]:
-        """The same as `trainable_variables`."""
-        return self.rule_set.trainable_weights
-
-    @property
     def non_trainable_weights(self) -> list[keras.Variable]:
         """All other weights, including those of the source model."""
         trained = {id(weight) for weight in self.trainable_weights}
         return [weight for weight in self.weights if id(weight) not in trained]
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Means over the epoch of the loss and of what the objective reports."""
-        return list(self._trackers.values())
-
-    def compile(
-        self,
-        optimizer: keras.optimizers.Optimizer | str | None = None,
-        objective: objectives.Objective | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Configures the model for `fit` and `evaluate`.
-
-        Args:
-            optimizer: Keras optimizer or its name. Default: Adam(5e-3, global_clipnorm=1).
-            objective: `tf_learnprop.objectives.Objective`. Default: `AreaGuidance()`.
-            **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss` and `jit_compile`, as in
-                `keras.Model.compile`. `jit_compile` is False by default, because XLA makes the gradients
-                of convolutions many times slower on a CPU.
-
-        Raises:
-            TypeError: `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
-                meaning for the training of rules.
-        """
-        unknown = kwargs.keys() - {
-            "run_eagerly",
-            "steps_per_execution",
-            "auto_scale_loss",
-            "jit_compile",
-        }
-        if unknown:
-            raise TypeError(
-                f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
-                "metrics come from `objective`."
-            )
-        objective = objectives.AreaGuidance() if objective is None else objective
-        if not isinstance(objective, objectives.Objective):
-            raise TypeError(
-                "`objective` must be a `tf_learnprop.objectives.Objective`. "
-                f"Received: objective={objective!r}"
-            )
-        if optimizer is None:
-            optimizer = keras.optimizers.Adam(5e-3, global_clipnorm=1.0)
-        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
-        self.objective = objective
-        self._refiner = None
-        self._trackers = types.MappingProxyType(
-            {name: keras.metrics.Mean(name) for name in ("loss", *objective.reported)}
-        )
-        if self.trainable_variables:
-            self.optimizer.build(self.trainable_variables)
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        if self.objective is None:
-            return None
-        parts = {"optimizer": self.optimizer, "objective": self.objective}
-        return {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
-
-    @_over_data
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: int | str = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        class_weight: dict | None = None,
-        sample_weight: Any = None,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
-        validation_steps: int | None = None,
-        validation_batch_size: int | None = None,
-        validation_freq: int | Sequence[int] = 1,
-    ) -> keras.callbacks.History:
-        """Trains the rules and the readout.
-
-        The arguments are those of `keras.Model.fit`. Images are all that training needs: labels, class
-        weights and sample weights are accepted and ignored.
-
-        Returns:
-            `keras.callbacks.History`.
-
-        Raises:
-            RuntimeError: The model has nothing to train, or `compile` was not called.
-            ValueError: A batch does not fit the model's inputs.
-            FloatingPointError: The loss or a gradient was not finite. The message names the step, and the
-                rules are those of the step before.
-        """
-        if not self.trainable_variables:
-            raise RuntimeError(
-                "`fit` trains learned rules and readouts, and this model has none: wrap it with "
-                "rule='universal'."
-            )
-        if self.objective is None:
-            raise RuntimeError("Call `compile()` before `fit()`.")
-        guard = _StopAtNaN()
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            params = callbacks.params or {}
-            callbacks = keras.callbacks.CallbackList(
-                [*callbacks.callbacks, guard], add_history=True, model=self, **params
-            )
-        else:
-            callbacks = [*keras.tree.flatten(callbacks or []), guard]
-        return super().fit(
-            x,
-            y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            validation_split=validation_split,
-            validation_data=validation_data,
-            shuffle=shuffle,
-            class_weight=class_weight,
-            sample_weight=sample_weight,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            validation_steps=validation_steps,
-            validation_batch_size=validation_batch_size,
-            validation_freq=validation_freq,
-        )
-
-    evaluate = _over_data(keras.Model.evaluate)
-    predict = _over_data(keras.Model.predict)
-
-    def make_train_function(self, force: bool = False) -> Callable:
-        if self.train_function is None or force:
-            super().make_train_function(force)
-            made: Any = self.train_function
-            self.train_function = replicas.one_step_at_a_time(self, made)
-        return self.train_function
-
-    def make_test_function(self, force: bool = False) -> Callable:
-        if self.test_function is None or force:
-            super().make_test_function(force)
-            made: Any = self.test_function
-            self.test_function = replicas.one_step_at_a_time(self, made)
-        return self.test_function
-
-    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        inputs = self._inputs_of(data)
-        losses = step.apply_if_finite(
-            self.optimizer,
-            self.trainable_variables,
-            lambda: self.attributor.guidance(inputs, self.objective, training=True),
-            # After a failed step, the remaining steps of the same execution must not be taken.
-            enabled=tf.math.is_finite(self._trackers["loss"].result()),
-        )
-        return self._report(losses)
-
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        inputs = self._inputs_of(data)
-        losses = self.attributor.guidance(inputs, self.objective, training=False)
-        tracing.release_custom_gradients()
-        return self._report(losses)
-
-    def predict_step(self, data: Any) -> Any:
-        outputs = self(self._inputs_of(data))
-        tracing.release_custom_gradients()
-        return outputs
-
-    def _inputs_of(self, data):
-        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return checks.tensors(inputs, self.graph)
-
-    def _report(self, losses):
-        missing = self._trackers.keys() - losses.keys()
-        if missing:
-            raise ValueError(
-                f"`{type(self.objective).__name__}.call` must return 'loss' and everything that `reported` "
-                f"names. Received: no {', '.join(map(repr, sorted(missing)))}"
-            )
-        for name, tracker in self._trackers.items():
-            tracker.update_state(losses[name])
-        return {name: tracker.result() for name, tracker in self._trackers.items()}
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -341,7 +134,7 @@ class PropagationModel(keras.Model):
     @property
     def read_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
-        return probing.read_shapes(self.graph, self.rule_set, self.input_index)
+        return probing.read_shapes(self.graph, self.rule_set, self.input_index, self.output_index)
 
     @property
     def class_count(self) -> int:
@@ -455,7 +248,7 @@ class PropagationModel(keras.Model):
         self._follow_source()
         refine = None
         if refine_steps:
-            if self._refiner is None:
+            if self._refiner is None or self._refiner.compiled is not self.objective:
                 self._refiner = refinement.Refiner(self)
             refine = self._refiner.begin(refine_steps, refine_rate, batch_size)
         count, stream = batches.stream(data, targets, self.graph, self.class_count, batch_size, on_error)
@@ -583,25 +376,3 @@ def _joined(results, count, verbose=0):
         arrays.append(result)
         progress.update(len(arrays))
     return np.concatenate(arrays)
-
-
-class _StopAtNaN(keras.callbacks.Callback):
-    """Stops training at the first step whose loss is not finite, unless an earlier callback has done so."""
-
-    def __init__(self):
-        super().__init__()
-        self._steps = self._steps_before_epoch = 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._steps_before_epoch = self._steps
-
-    def on_train_batch_end(self, batch, logs=None):
-        last = self._steps
-        self._steps = self._steps_before_epoch + batch + 1
-        if not np.isfinite((logs or {}).get("loss", 0.0)) and not self.model.stop_training:
-            one = self._steps == last + 1
-            where = f"step {self._steps}" if one else f"one of steps {last + 1} to {self._steps}"
-            raise FloatingPointError(
-                f"Training stopped at {where}: the loss or a gradient is not finite. The rules are "
-                "those of the step before. Check the images, or lower the learning rate."
-            )

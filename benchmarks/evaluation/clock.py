@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 
-def plain_gradient(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+def plain_gradient(model: keras.Model, jit_compile: bool = False) -> Callable[[np.ndarray], np.ndarray]:
     """Function from images to ∂(highest logit)/∂x, a `tf.function` of its own."""
 
-    @tf.function
+    @tf.function(jit_compile=jit_compile)
     def gradient(images):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)

@@ -2,10 +2,10 @@ import html
 import json
 import pathlib
 import shutil
-import subprocess
 
 import keras
 import numpy as np
+import page_browser
 import pytest
 
 import tf_learnprop as tlp
@@ -65,33 +65,11 @@ def test_more_steps(run, model, work, tmp_path):
 
 
 def test_the_page_in_a_browser(evaluated, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("needs Chromium on the path")
-    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking".split()
-    flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-    # The document knows the pictures' sizes once they are decoded.
-    probe = tmp_path / "probe.html"
-    page = (evaluated[0] / "report.html").read_text()
-    script = (
-        "<script>onload=()=>{document.title='widths '+[...document.images].map(i=>i.naturalWidth).join()"
-        "+' page '+(document.documentElement.scrollWidth-innerWidth)}</script></body>"
-    )
-    probe.write_text(page.replace("</body>", script))
-    found = subprocess.run(
-        [browser, *flags, "--window-size=600,800", "--enable-logging=stderr", "--dump-dom", probe.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    title = found.stdout.split("<title>")[1].split("</title>")[0]
-    widths, wider = title.removeprefix("widths ").split(" page ")
+    text, widths = page_browser.opened(evaluated[0] / "report.html", tmp_path, width=600)
     # The fills beside the photo, insertion, deletion; the curves; a photo and two maps a row.
-    widths = [int(width) for width in widths.split(",")]
     assert len(widths) == 6 + 5 + 5 + 1 + 6 * 3 and min(widths) > 0
-    assert int(wider) <= 0  # wide tables scroll by themselves
-    assert found.stdout.count("<tr>") == 7 + 7  # two heads, five fills, their mean, six photos
-    assert "CONSOLE" not in found.stderr
+    assert 'data-wider="false"' in text  # wide tables scroll by themselves
+    assert text.count("<tr>") == 7 + 7  # two heads, five fills, their mean, six photos
 
 
 def test_unreadable_images_are_named(run, model, photo, tmp_path):

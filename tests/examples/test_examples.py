@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 import tf_learnprop as tlp
@@ -45,6 +46,36 @@ def test_transfer_learning_of_a_folder(tmp_path, data_dir):
     arguments = ["--images", data_dir / "animals", "--limit", 60, "--steps", 2]
     out = run("transfer_learning.py", *arguments, "--out", tmp_path / "maps.png")
     assert int(re.search(r"training images: (\d+)%", out)[1]) >= 90
+
+
+def test_audit(tmp_path):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("sklearn")
+    out = run("audit.py", "--limit", 300, "--epochs", 30, "--out", tmp_path / "out")
+    finds_the_mark(out, "9", tmp_path / "out" / "audit.html")
+
+
+@pytest.mark.slow
+def test_audit_of_cifar(tmp_path, data_dir):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("sklearn")
+    data = np.load(data_dir / "cifar10" / "train_10k_jpeg.npz")
+    jpeg, offsets, labels, names = (data[key] for key in ("jpeg", "offsets", "labels", "class_names"))
+    for number, label in enumerate(labels[:4000]):
+        path = tmp_path / "photos" / names[label] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg[offsets[number] : offsets[number + 1]].tobytes())
+    out = run("audit.py", "--images", tmp_path / "photos", "--marked", "horse", "--out", tmp_path / "out")
+    finds_the_mark(out, "horse", tmp_path / "out" / "audit.html")
+
+
+def finds_the_mark(out, name, page):
+    """Asserts that the first finding is the mark in the corner of a class, and on top of the page."""
+    first = re.search(r"^.*of the weight lies in .*$", out, re.M)[0]
+    share, other = map(int, re.findall(r"(\d+)%", first))
+    assert first.startswith(f"{name}: ") and "in the lower right corner" in first
+    assert share > 70 and other < 25
+    assert page.read_text().index(first) < page.read_text().index("<table>")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import serving_client
 import tensorflow as tf
+import token_models
 import toys
 from serving_client import ask, strings
 from serving_toys import assert_same_maps, photo, png, preprocess, trained
@@ -69,6 +70,23 @@ class TestMaps:
         signature, inputs = requests[3]
         answer = serving_client.ask_command_line(small, signature, inputs, tmp_path)
         self.check([answer], [requests[3]], wrapped)
+
+
+@pytest.mark.parametrize("name", ["vit_with_class_token", "text"])
+def test_models_of_tokens_through_the_c_api(name, tmp_path):
+    rng = np.random.default_rng(2)
+    build, _ = token_models.MODELS[name]
+    wrapped = tlp.wrap_model(build())
+    path = wrapped.export(tmp_path / "1")
+    if name == "text":
+        ids = rng.integers(0, 20, (5, 6)).astype("int32")
+        requests = [("serving_default", {"inputs": ids}), ("serving_default", {"inputs": ids[:1, :4]})]
+    else:
+        images = rng.normal(size=(5, 12, 16, 3)).astype("float32")
+        requests = [("serving_default", {"images": images}), ("serving_default", {"images": images[:1]})]
+    for (_, inputs), answer in zip(requests, ask(path, requests), strict=True):
+        (given,) = inputs.values()
+        assert_same_maps(answer["attributions"], wrapped, given)
 
 
 @pytest.mark.slow

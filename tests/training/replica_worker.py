@@ -1,9 +1,12 @@
 """Trains small models on several logical CPUs. TensorFlow divides the CPU only once in a process.
 
 Takes the number of replicas (0 for no strategy) and the file to write: weights, optimizer variables, losses.
+With TF_CONFIG in the environment, this process is one of several workers, each of which is a replica.
 """
 
+import json
 import os
+import socket
 import sys
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -19,7 +22,7 @@ SIDE = 8
 #: Of batches of 8, 8 and 7 samples in turn; the last divides into unequal parts.
 STEPS = 20
 #: Exponent of the first scale of the loss, by precision: some of the first steps overflow.
-SCALES = {"float32": 127, "mixed_float16": 24}
+SCALES = {"float32": 127, "mixed_float16": 24, "mixed_bfloat16": 127}
 
 
 def images(count):
@@ -47,14 +50,24 @@ def state(wrapped):
     return [*wrapped.rule_set.trainable_variables, *wrapped.optimizer.variables]
 
 
+def cluster(count):
+    """The environments that make processes the workers of one cluster on this machine."""
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    workers = [f"localhost:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    tasks = [{"type": "worker", "index": index} for index in range(count)]
+    return [{"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": task})} for task in tasks]
+
+
 class Recorder:
     def __init__(self):
         self.arrays = {}
 
     def record(self, name, wrapped, history=None):
         for number, variable in enumerate(state(wrapped)):
-            copies = getattr(variable.value, "values", [variable.value])
-            for copy in copies:  # all replicas hold the same
+            copies = getattr(variable.value, "values", [variable.value])  # of the replicas in this process
+            for copy in copies:  # all hold the same
                 np.testing.assert_array_equal(copy.numpy(), copies[0].numpy())
             self.arrays[f"{name}/{number}"] = copies[0].numpy()
         if history is not None:
@@ -70,6 +83,12 @@ def run(strategy, path):
     assert wrapped.optimizer.iterations.numpy() == STEPS
     recorder.arrays["evaluate"] = wrapped.evaluate(batches(images(23)), verbose=0)
 
+    # The last batch leaves nothing for the last replica.
+    try:
+        wrapped.fit(batches(images(8 + strategy.num_replicas_in_sync - 1)), verbose=0)
+    except ValueError as error:
+        recorder.arrays["small"] = str(error)
+
     # A bad sample of the last replica stops all of them, at the second step.
     x = images(24)
     x[15] = np.nan
@@ -80,6 +99,13 @@ def run(strategy, path):
     except FloatingPointError as error:
         recorder.arrays["message"] = str(error)
     recorder.record("stopped", wrapped)
+
+    if strategy.num_replicas_in_sync > 1:
+        wrapped.compile(jit_compile=True)
+        try:
+            wrapped.fit(batches(images(8)), verbose=0)
+        except ValueError as error:
+            recorder.arrays["jit"] = str(error)
 
     if strategy.num_replicas_in_sync < 4:
         for policy in SCALES:
@@ -96,9 +122,12 @@ def scaled(strategy, policy, recorder):
     history = wrapped.fit(batches(images(24)), epochs=4, verbose=0)
     recorder.record(policy, wrapped, history)
     recorder.arrays[f"scale_{policy}"] = optimizer.dynamic_scale.numpy()
+    recorder.arrays[f"{policy}/evaluate"] = wrapped.evaluate(batches(images(24)), verbose=0)
 
 
 def main(replicas, path):
+    if "TF_CONFIG" in os.environ:
+        return run(tf.distribute.MultiWorkerMirroredStrategy(), path)
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration() for _ in range(max(replicas, 1))]
     tf.config.set_logical_device_configuration(cpu, devices)

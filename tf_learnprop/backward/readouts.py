@@ -12,8 +12,10 @@ from tf_learnprop.backward import resampling, tracing
 _PACKAGE = "tf_learnprop"
 _EPSILON = 1e-12
 
-#: Position of the explained input in what a readout reads; activations count from 0.
+#: Positions of the explained input, and of the last feature map that all paths pass before attention mixes
+#: its places, in what a readout reads; activations count from 0.
 INPUT = -1
+FEATURE_MAP = -2
 
 _MAX_RIVALS = 64
 _MAX_FOCUS = 1000.0
@@ -38,6 +40,9 @@ class Readout(keras.layers.Layer):
             argument, `evidence`; see `MultiLayerReadout.focused`.
         reads_input: bool, whether the signal at the input is needed. If not, the backward pass ends at the
             first activation that is read.
+        reads_feature_map: bool, whether the last feature map is read as well.
+        contrast: bool, whether the backward pass starts at the logit of the class that is asked for less the
+            mean of the other logits, weighted by their softmax.
 
     Args:
         blur: float from 0 to 1, standard deviation of the final Gaussian blur, as a fraction of the input's
@@ -46,6 +51,8 @@ class Readout(keras.layers.Layer):
 
     reads_input = False
     rivals = 0
+    reads_feature_map = False
+    contrast = False
 
     def __init__(self, blur: float = 1 / 32, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -294,6 +301,39 @@ class MultiLayerReadout(Readout):
         return cls(**{"focus": 0.0, "rivals": 0, **config})  # what files from before them don't have
 
 
+@keras.saving.register_keras_serializable(_PACKAGE)
+class TokenReadout(Readout):
+    """Reads a model of tokens, such as a transformer, where its evidence enters: A = Σ_c (y − ȳ)·dy, resized.
+
+    y is the last feature map before attention. In a vision transformer it is the embedding of the patches, in
+    a text classifier that of the words. ȳ is its mean over all places, which carries no evidence of where
+    something is. Deeper in the model, attention has carried evidence from token to token, so relevance there
+    does not say where in the input it came from.
+
+    Classes compete in the score: the backward pass starts at the logit of the class that is asked for less
+    those of its rivals. So A is positive where a place speaks for the class more than for its rivals. With
+    the rules of `LibraRule`, Σ A is their difference, but for the model's biases and the part of ȳ.
+
+    Args:
+        blur: float from 0 to 1; see `Readout`. Not used for an input of tokens, `[n, tokens]`.
+    """
+
+    reads_feature_map = True
+    contrast = True
+
+    def call(
+        self,
+        image: tf.Tensor,
+        image_signal: tf.Tensor | None,
+        activations: list[tf.Tensor],
+        signals: list[tf.Tensor],
+    ) -> tf.Tensor:
+        (y,), (dy,) = activations, signals
+        places = list(range(1, y.shape.rank - 1))
+        relevance = tf.reduce_sum((y - tf.reduce_mean(y, places, keepdims=True)) * dy, -1)
+        return relevance if image.shape.rank == 2 else self.to_image(relevance, image)
+
+
 @tracing.for_any_shape
 def _term(y, dy, weight, beta):
     """One layer's w·(P − β·N)/rms(P + N), and P − N, float32 `[n, ...]`; y and dy `[n, ..., c]`."""
@@ -310,14 +350,14 @@ def _inverse_rms(maps):
     return tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
 
 
-_BY_NAME = {"input": InputReadout, "multi_layer": MultiLayerReadout}
+_BY_NAME = {"input": InputReadout, "multi_layer": MultiLayerReadout, "tokens": TokenReadout}
 
 
 def get(identifier: str | Readout) -> Readout:
     """Returns a new readout.
 
     Args:
-        identifier: str, "input" or "multi_layer"; or a `Readout`, whose configuration is copied.
+        identifier: str, "input", "multi_layer" or "tokens"; or a `Readout`, whose configuration is copied.
 
     Returns:
         A `Readout` that is not built.

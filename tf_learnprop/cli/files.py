@@ -38,6 +38,12 @@ def images(patterns: Iterable[str]) -> list[pathlib.Path]:
     return list(found)
 
 
+def say_unsupported(folder: str) -> None:
+    """Lists the images in a folder whose format is not supported in one line on standard error."""
+    if os.path.isdir(folder):
+        _say_ignored(_unsupported(pathlib.Path(folder)))
+
+
 def say_skipped(paths: Iterable[pathlib.Path | str]) -> None:
     """Names files that can't be read, one per line, on standard error."""
     for path in paths:

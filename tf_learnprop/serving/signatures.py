@@ -137,14 +137,15 @@ def input_specs(model: "PropagationModel") -> list[tf.TensorSpec]:
     """Specifications of the model's inputs, with the names that requests use.
 
     A single input is called "images", or "inputs" if it is not an image. Several inputs keep their own names.
-    The explained input is float32, whatever the model's precision.
+    The explained input is float32, whatever the model's precision, unless it is integers.
     """
     tensors = model.graph.inputs
     names = [tensor.name for tensor in tensors]
     if len(tensors) == 1:
         names = ["images" if len(tensors[0].shape) == 4 else "inputs"]
     dtypes = [tensor.dtype for tensor in tensors]
-    dtypes[model.input_index] = "float32"
+    if keras.backend.is_float_dtype(dtypes[model.input_index]):
+        dtypes[model.input_index] = "float32"
     return [
         tf.TensorSpec([None, *tensor.shape[1:]], dtype, name)
         for tensor, dtype, name in zip(tensors, dtypes, names, strict=True)

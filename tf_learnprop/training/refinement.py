@@ -26,6 +26,9 @@ class Refiner:
     Args:
         model: `PropagationModel`.
 
+    Attributes:
+        compiled: The objective that the model was compiled with, or None.
+
     Raises:
         ValueError: the explained input has no pixels.
     """
@@ -37,6 +40,7 @@ class Refiner:
 
     def __init__(self, model: keras.Model) -> None:
         self.attributor = model.attributor
+        self.compiled = model.objective
         objective = model.objective or objectives.AreaGuidance()
         # A copy starts from its seed, however far the training has moved the model's own objective.
         self.objective = type(objective).from_config(objective.get_config())

@@ -3,7 +3,7 @@
 Without a strategy there is one replica, and these functions add nothing to the graph.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,11 +11,14 @@ import tensorflow as tf
 
 from tf_learnprop.backward import tracing
 
+#: Begins the error of `with_samples_each`, which ends in the numbers of samples.
+NO_SAMPLES = "Each replica must have at least one sample of each batch"
+
 
 def total(tensors: Any) -> Any:
     """Sums of tensors over all replicas, in the structure of `tensors`."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
+    context = _several()
+    if context is None:
         return tensors
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
@@ -29,12 +32,32 @@ def position(count: tf.Tensor) -> tuple[tf.Tensor | int, tf.Tensor]:
     Returns:
         Number of samples of the replicas before this one, and of all replicas; ints.
     """
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
+    context = _several()
+    if context is None:
         return 0, count
-    replica = context.replica_id_in_sync_group
-    counts = total(count * tf.one_hot(replica, context.num_replicas_in_sync, dtype=tf.int32))
-    return tf.reduce_sum(counts[:replica]), tf.reduce_sum(counts)
+    counts = _counts(context, count)
+    return tf.reduce_sum(counts[: context.replica_id_in_sync_group]), tf.reduce_sum(counts)
+
+
+def with_samples_each(inputs: Any) -> Any:
+    """Checks that no replica is left without samples; TensorFlow's kernels fail on an empty batch.
+
+    Args:
+        inputs: Tensors `[n, ...]` of this replica, in any structure.
+
+    Returns:
+        The same tensors.
+
+    Raises:
+        InvalidArgumentError: A replica has no samples. All replicas raise it, when the step runs.
+    """
+    context = _several()
+    if context is None:
+        return inputs
+    counts = _counts(context, tf.shape(keras.tree.flatten(inputs)[0])[0])
+    check = tf.debugging.Assert(tf.reduce_all(counts > 0), [NO_SAMPLES, counts], summarize=2**31 - 1)
+    with tf.control_dependencies([] if check is None else [check]):
+        return keras.tree.map_structure(tf.identity, inputs)
 
 
 def uniform(rows: int, count: tf.Tensor, seed: keras.random.SeedGenerator | None) -> tf.Tensor:
@@ -68,10 +91,14 @@ def apply_if(
     """
     context = tf.distribute.get_replica_context()
     # An optimizer clips the gradient of each replica and then adds them up. So that it clips their sum, one
-    # replica passes this sum on, and the others nothing.
+    # replica passes this sum on, and the others nothing. What is not finite all of them pass on: an optimizer
+    # that scales the loss must come to the same decision everywhere.
     if context.num_replicas_in_sync > 1:
-        first = tf.equal(context.replica_id_in_sync_group, 0)
-        gradients = [tf.where(first, gradient, tf.zeros_like(gradient)) for gradient in gradients]
+        others = context.replica_id_in_sync_group > 0
+        gradients = [
+            tf.where(tf.logical_and(others, tf.math.is_finite(gradient)), tf.zeros_like(gradient), gradient)
+            for gradient in gradients
+        ]
 
     def apply(gradients):
         optimizer.apply(gradients, variables)
@@ -93,33 +120,13 @@ def apply_if(
     context.merge_call(apply_together, args=(condition, gradients))
 
 
-def one_step_at_a_time(model: keras.Model, function: Callable) -> Callable:
-    """The function of `fit` or `evaluate`, with a Python loop over the steps of an execution.
+def _several():
+    """The context of this replica if there are others, else None."""
+    context = tf.distribute.get_replica_context()
+    return None if context is None or context.num_replicas_in_sync == 1 else context
 
-    Under a strategy with several replicas, the loop of Keras fails inside TensorFlow: "You must feed a value
-    for placeholder tensor".
 
-    Args:
-        model: The model that has made the function.
-        function: Takes an iterator over batches and returns the logs.
-    """
-    steps = model.steps_per_execution
-    if steps == 1 or model.distribute_strategy.num_replicas_in_sync == 1:
-        return function
-
-    def run(iterator):
-        logs = None
-        model.steps_per_execution = 1  # of what Keras traces
-        try:
-            for _ in range(steps):
-                try:
-                    logs = function(iterator)
-                except tf.errors.OutOfRangeError:
-                    if logs is None:
-                        raise
-                    break
-        finally:
-            model.steps_per_execution = steps
-        return logs
-
-    return run
+def _counts(context, count):
+    """Numbers of samples of all replicas, int32 `[replicas]`."""
+    replica = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync, dtype=tf.int32)
+    return total(count * replica)

@@ -1,0 +1,123 @@
+"""Speed on the device at hand, by precision, XLA and batch size, and of several replicas."""
+
+import itertools
+import statistics
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tf_learnprop as tlp
+from benchmarks.evaluation import clock
+
+#: MobileNetV2 and ResNet50 of random weights at a small size, so that the largest batches fit in memory.
+SIDE = 96
+MODELS = {"MobileNetV2": keras.applications.MobileNetV2, "ResNet50": keras.applications.ResNet50}
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def device():
+    """The GPUs in use, or that none could be used."""
+    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    names = ", ".join(details.get("device_name", "a GPU") for details in gpus)
+    return names or "CPU; no GPU could be used"
+
+
+def precision(name, policy, jit_compile, batch, rounds):
+    """Dict from a side to (seconds an image, ratio to the plain gradient of the same precision)."""
+    model = _model(name, policy)
+    images = _images(batch)
+    wrapped = tlp.wrap_model(model)
+    attribute = tf.function(lambda x: wrapped.attribute(x).maps, jit_compile=jit_compile)
+    trained = tlp.wrap_model(model, rule="learned")
+    trained.compile(jit_compile=jit_compile)
+    sides = {
+        "plain gradient": clock.plain_gradient(model, jit_compile),
+        "explain": lambda x: attribute(tf.constant(x)).numpy(),
+        "training step": trained.train_on_batch,
+    }
+    times = clock.seconds({side: lambda f=f: f(images) for side, f in sides.items()}, rounds)
+    return {side: (value / batch, value / times["plain gradient"]) for side, value in times.items()}
+
+
+def throughput(name, seconds, gain=1.05):
+    """Images a second through `explain_batches` from `tf.data`, and through the plain gradient.
+
+    The batch is doubled until that makes `explain_batches` less than `gain` times as fast.
+
+    Returns:
+        Dict from a batch size to a dict from a side to images a second.
+    """
+    model = _model(name, "float32")
+    wrapped, gradient = tlp.wrap_model(model), clock.plain_gradient(model)
+    data = tf.data.Dataset.from_tensor_slices(_images(256)).repeat()
+    found, last = {}, 0.0
+    for batch in (2**power for power in range(9)):
+        batches = data.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        rows = {
+            "plain gradient": _rate((gradient(x) for x in batches), batch, seconds),
+            "explain_batches": _rate(wrapped.explain_batches(batches), batch, seconds),
+        }
+        found[batch] = rows
+        if rows["explain_batches"] < gain * last:
+            break
+        last = rows["explain_batches"]
+    return found
+
+
+def replicas(name, count, batch, steps, rounds):
+    """Seconds of a step of `fit` on one device and on some logical CPUs with the same batch, taking turns.
+
+    Call it in a fresh process: TensorFlow divides the CPU only once.
+
+    Returns:
+        Dict from a side to the median seconds of a step, and "ratio", the median ratio of the turns.
+    """
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+    tf.config.set_logical_device_configuration(cpu, parts)
+    several = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(count)])
+    data = tf.data.Dataset.from_tensor_slices(_images(batch)).batch(batch).repeat()
+    sides = {"one device": tf.distribute.get_strategy(), f"{count} replicas": several}
+    fits = {}
+    for side, strategy in sides.items():
+        with strategy.scope():
+            wrapped = tlp.wrap_model(_model(name, "float32"), rule="learned")
+            wrapped.compile()
+        fits[side] = wrapped.fit
+    times = {side: [] for side in fits}
+    for turn, (side, fit) in itertools.product(range(rounds + 1), fits.items()):
+        start = time.perf_counter()
+        fit(data, steps_per_epoch=steps, verbose=0)
+        if turn:
+            times[side].append((time.perf_counter() - start) / steps)
+    one, more = times.values()
+    ratios = [part / whole for whole, part in zip(one, more, strict=True)]
+    return {side: statistics.median(values) for side, values in times.items()} | {
+        "ratio": statistics.median(ratios)
+    }
+
+
+def _model(name, policy):
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(policy)
+    try:
+        return MODELS[name](weights=None, input_shape=(SIDE, SIDE, 3), classifier_activation=None)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def _images(count):
+    return np.random.default_rng(0).normal(size=(count, SIDE, SIDE, 3)).astype("float32")
+
+
+def _rate(results, batch, seconds):
+    """Images a second, after the first batch, over some seconds and at least two batches."""
+    next(results)
+    start = time.perf_counter()
+    for done in itertools.count(1):
+        next(results)
+        spent = time.perf_counter() - start
+        if done > 1 and spent > seconds:
+            return done * batch / spent

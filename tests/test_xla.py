@@ -1,0 +1,67 @@
+"""`attribute` in functions that XLA compiles gives the maps of `explain`."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_learnprop as tlp
+
+IMAGES = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype(np.float32)
+
+
+def model(policy="float32"):
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(policy)
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    x = keras.layers.MaxPooling2D()(x)
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="silu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(10, dtype="float32")(x))
+
+
+@pytest.fixture(autouse=True)
+def usual_precision():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("rule", ["gradient", "learned", "universal"])
+@pytest.mark.parametrize("targets", [None, 3])
+def test_maps(rule, targets):
+    wrapped = tlp.wrap_model(model(), rule=rule)
+    maps = tf.function(lambda x: wrapped.attribute(x, targets).maps, jit_compile=True)(IMAGES)
+    expected = wrapped.explain(IMAGES, targets)
+    np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_batches_of_any_length():
+    wrapped = tlp.wrap_model(model())
+    spec = tf.TensorSpec([None, *IMAGES.shape[1:]])
+    compiled = tf.function(wrapped.attribute, input_signature=[spec], jit_compile=True)
+    for count in (4, 3):
+        expected = wrapped.explain(IMAGES[:count])
+        maps = compiled(IMAGES[:count]).maps
+        np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+# XLA rounds in other places. Half precision has 11 and 8 bits.
+@pytest.mark.parametrize(("policy", "tolerance"), [("mixed_float16", 1e-2), ("mixed_bfloat16", 5e-2)])
+def test_half_precision(policy, tolerance):
+    wrapped = tlp.wrap_model(model(policy))
+    maps = tf.function(wrapped.attribute, jit_compile=True)(IMAGES).maps
+    expected = wrapped.explain(IMAGES)
+    np.testing.assert_allclose(maps, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def test_training():
+    weights = []
+    for jit_compile in (True, False):
+        wrapped = tlp.wrap_model(model())
+        # Deterministic but for the areas, whose random draws XLA makes alike.
+        wrapped.compile(objective=tlp.objectives.AreaGuidance(fills=("blur",)), jit_compile=jit_compile)
+        wrapped.fit(IMAGES, batch_size=4, epochs=3, shuffle=False, verbose=0)
+        weights.append([variable.numpy() for variable in wrapped.trainable_variables])
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)

@@ -1,0 +1,34 @@
+import keras
+import numpy as np
+import pytest
+
+import tf_learnprop as tlp
+from tf_learnprop.training import objectives
+
+
+class Counted(objectives.AreaGuidance):
+    """Counts how often it is traced."""
+
+    traces = 0
+
+    def call(self, *args, **kwargs):
+        self.traces += 1
+        return super().call(*args, **kwargs)
+
+
+def traces(samples, **kwargs):
+    """Of `fit` and `evaluate`, with validation and with batches of 4."""
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(2, 3, activation="relu")(image)
+    source = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+    wrapped = tlp.wrap_model(source)
+    wrapped.compile(objective=Counted(), **kwargs)
+    images = np.random.default_rng(0).normal(size=(samples, 8, 8, 3)).astype(np.float32)
+    wrapped.fit(images, validation_data=(images,), batch_size=4, epochs=2, verbose=0)
+    wrapped.evaluate(images, batch_size=4, verbose=0)
+    return wrapped.objective.traces
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_shorter_last_batch_is_not_traced_again(steps):
+    assert traces(10, steps_per_execution=steps) == traces(8, steps_per_execution=steps) <= 4
