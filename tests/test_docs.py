@@ -28,6 +28,7 @@ PAGES = [
             "devices",
             "overview",
             "own_rule",
+            "pictures",
             "scale",
             "training",
             "transformers",

@@ -35,7 +35,8 @@ class TestEveryModel:
         wrapped = tlp.wrap_model(model)
         np.testing.assert_allclose(wrapped(x), model(x), atol=1e-5)
         assert wrapped.read_shapes == [token_models.MODELS[name][1]]
-        assert wrapped.coverage.reading() == "The map is read from the last feature map before attention"
+        source = "the last feature map" + " before attention" * (name != "mixer")
+        assert wrapped.coverage.reading() == f"The map is read from {source}"
         maps = wrapped.explain(x, verbose=0)
         assert maps.shape == (x.shape if x.ndim == 2 else x.shape[:-1])
         assert np.isfinite(maps).all() and (maps.std(tuple(range(1, maps.ndim))) > 0).all()

@@ -51,6 +51,7 @@ class Coverage(abc.Sequence):
         calls = probing.activation_calls(graph, rule_set.paths)
         read = {calls[position][0] for position in rule_set.read if position >= 0}
         self.reads_feature_map = readouts.FEATURE_MAP in rule_set.read
+        self._attends = bool(graph.attention_outputs)
         self.reads_input = rule_set.readout.reads_input or readouts.INPUT in rule_set.read
         rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         reached = probing.reached_paths(
@@ -104,7 +105,8 @@ class Coverage(abc.Sequence):
     def reading(self) -> str:
         """One line: what the map is made from."""
         sources = ["the input"] * self.reads_input
-        sources += ["the last feature map before attention"] * self.reads_feature_map
+        if self.reads_feature_map:
+            sources.append("the last feature map" + " before attention" * self._attends)
         if self.read:
             sources.append(f"{len(self.read)} activations" if len(self.read) > 1 else "1 activation")
         return f"The map is read from {' and '.join(sources)}" + (

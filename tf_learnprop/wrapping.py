@@ -45,8 +45,8 @@ def wrap_model(
             ("backbone"). Only these are swapped, gates too. None: all but gates, attention and the output's
             own activation.
         exclude: pattern or list of them, not swapped.
-        readout: "input", "multi_layer" or a `Readout`. None: "multi_layer" for learned rules on a
-            model with pixels, else "input".
+        readout: "input", "multi_layer", "grad_cam" or a `Readout`. None: "multi_layer" for learned rules on
+            a model with pixels, else "input".
         output: int or str, number or name of the output that is explained.
         explained_input: int or str, number or name of the input that is explained.
         inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed

@@ -136,6 +136,29 @@ def test_a_model_of_keras_applications(name, arguments, tmp_path, monkeypatch, d
     assert is_png(tmp_path / "maps.png") if "maps.png" in arguments else (tmp_path / "rules.keras").exists()
 
 
+def areas_of_deletion(out):
+    """Areas under the deletion curves that an example prints, by order of deletion."""
+    found = re.findall(r"^(.+?) +area under the deletion curve (\d\.\d+)", out, re.M)
+    return {name: float(area) for name, area in found}
+
+
+def test_tabular(tmp_path):
+    out = run("tabular.py", "--out", tmp_path / "curves.png")
+    assert float(re.search(r"accuracy on test rows: ([\d.]+)%", out)[1]) > 95
+    areas = areas_of_deletion(out)
+    assert areas["highest values first"] < areas["random order"] - 0.2
+    assert is_png(tmp_path / "curves.png")
+
+
+@pytest.mark.slow
+def test_text(tmp_path):
+    out = run("text.py", "--out", tmp_path / "words.png")
+    assert float(re.search(r"accuracy on test texts: ([\d.]+)%", out)[1]) > 70
+    areas = areas_of_deletion(out)
+    assert areas["highest values first"] < areas["random order"] - 0.2
+    assert is_png(tmp_path / "words.png")
+
+
 def code_of(file):
     """The syntax tree of a script, or of the code cells of a notebook."""
     text = file.read_text()

@@ -33,6 +33,11 @@ def make_rule_set(graph, chosen, readout, output, explained_input):
     if readout.reads_feature_map:
         feature_map = probing.last_feature_map(graph, output, explained_input)
         read = [readouts.INPUT if feature_map is None else readouts.FEATURE_MAP]
+        if feature_map is None and not isinstance(readout, readouts.TokenReadout):
+            raise ValueError(
+                f"{type(readout).__name__} finds no feature map to read in this model: no tensor that all "
+                f"paths to the output pass has the rank of the input {image_shape}. Use readout='input'."
+            )
         if feature_map is not None:
             readable[readouts.FEATURE_MAP] = tuple(graph.tensors[feature_map].shape)
     if not read and not readout.reads_input:

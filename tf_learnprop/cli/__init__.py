@@ -13,7 +13,7 @@ import rich.console
 
 from tf_learnprop import _start
 from tf_learnprop._version import __version__
-from tf_learnprop.cli import audit, coverage, demo, evaluate, explain, explain_dataset, export, train
+from tf_learnprop.cli import app, audit, coverage, demo, evaluate, explain, explain_dataset, export, train
 from tf_learnprop.cli.errors import CommandError
 
 _COMMANDS = {
@@ -23,6 +23,7 @@ _COMMANDS = {
     "evaluate": evaluate,
     "export": export,
     "audit": audit,
+    "app": app,
     "coverage": coverage,
     "demo": demo,
 }

@@ -83,7 +83,7 @@ def report(
     )
     candidates = {
         "map": evaluation.maps(wrapped.explain, evaluation.targets),
-        "centre": np.broadcast_to(_blob(*images.shape[1:3]), images.shape[:3]),
+        "centre": np.broadcast_to(centre_blob(*images.shape[1:3]), images.shape[:3]),
         # Not from the draws of `seed` alone, which order the ties of a constant map.
         "random": np.random.default_rng((seed, 1)).random(images.shape[:3]),
     }
@@ -100,8 +100,18 @@ def report(
     return Report(len(images), confidence, rows, correlation, notes, results)
 
 
-def _blob(height: int, width: int) -> np.ndarray:
-    """A Gaussian at the centre; only the order of its pixels counts, so its width does not matter."""
+def centre_blob(height: int, width: int) -> np.ndarray:
+    """A map that knows nothing of the model: a Gaussian at the centre, where photographers put things.
+
+    Only the order of its pixels counts, so its width does not matter.
+
+    Args:
+        height: Height of the map.
+        width: Width of the map.
+
+    Returns:
+        float64 `[height, width]`.
+    """
     y, x = (np.linspace(-1, 1, side) if side > 1 else np.zeros(1) for side in (height, width))
     return np.exp(-(y[:, None] ** 2) - x**2)
 
