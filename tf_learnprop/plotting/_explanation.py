@@ -25,7 +25,7 @@ _CAUTION = "#a33b00"
 class ClassMap(NamedTuple):
     """A map with what is known about the class that it is of.
 
-    Args:
+    Attributes:
         attribution: The map, float `[rows, columns]`.
         class_name: Name of the explained class.
         probability: The model's probability of the class, from 0 to 1; None if it is not known.
