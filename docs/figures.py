@@ -1,10 +1,16 @@
-"""Draws the pictures of the docs: python docs/figures.py writes docs/idea.jpg and docs/plots/*.jpg."""
+"""Draws the pictures of the docs: python docs/figures.py writes docs/idea.jpg and docs/plots/*.jpg.
+
+Needs Chromium on the path.
+"""
 
 import pathlib
+import subprocess
+import tempfile
 
 import keras
 import numpy as np
 import skimage.data
+from PIL import Image
 
 import tf_learnprop as tlp
 from tf_learnprop import zoo
@@ -58,6 +64,24 @@ def plots(wrapped, photos, images):
     titles = [names[class_id] for class_id in wrapped.logits(images).argmax(1)]
     save(tlp.plotting.overlay(photos[0], maps[0], title=titles[0]).figure, PLOTS / "overlay.jpg")
 
+    axes = tlp.plotting.contour(photos[0], maps[0], title=titles[0])
+    axes.legend(fontsize=7)
+    save(axes.figure, PLOTS / "contour.jpg")
+
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(wrapped.logits(images)))
+    best = np.argsort(-probabilities[1])[:2]
+    shown = [
+        tlp.plotting.ClassMap(
+            wrapped.explain(images[1:2], class_id)[0], names[class_id], probabilities[1, class_id]
+        )
+        for class_id in best
+    ]
+    # At its own resolution, which its letters fit.
+    explanation = tlp.plotting.Explanation(photos[1], shown).figure()
+    explanation.savefig(PLOTS / "explanation.jpg", pil_kwargs={"quality": 85})
+    gallery = tlp.plotting.gallery(photos, maps, class_names=titles, probabilities=probabilities.max(1))
+    screenshot(gallery.html(), PLOTS / "gallery.jpg")
+
     readout = tlp.readouts.MultiLayerReadout(signed=True)
     signed = tlp.wrap_model(wrapped.source, rule="universal", readout=readout).explain(images[:1])[0]
     axes = tlp.plotting.overlay(photos[0], signed, signed=True, title=titles[0])
@@ -70,6 +94,17 @@ def plots(wrapped, photos, images):
     save(tlp.metrics.report(wrapped, images, steps=7).figure(), PLOTS / "curves.jpg")
     save(tlp.plotting.rule_response(wrapped).figure, PLOTS / "rule_response.jpg")
     save(tlp.plotting.layer_contributions(wrapped, images[0]), PLOTS / "layer_contributions.jpg")
+
+
+def screenshot(page, path):
+    """Saves a page as a browser shows it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, picture = pathlib.Path(folder, "page.html"), pathlib.Path(folder, "page.png")
+        file.write_text(page, encoding="utf-8")
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=900,830"]
+        subprocess.run(["chromium", *flags, f"--screenshot={picture}", file.as_uri()], check=True)
+        with Image.open(picture) as pixels:
+            pixels.convert("RGB").save(path, quality=85)
 
 
 def save(figure, path):

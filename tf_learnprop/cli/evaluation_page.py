@@ -1,8 +1,7 @@
-"""The page that `evaluate` writes: one file with its pictures inside, which loads nothing else."""
+"""The page that `evaluate` writes."""
 
 from __future__ import annotations
 
-import base64
 import io
 import pathlib
 import string
@@ -14,34 +13,28 @@ import numpy as np
 from PIL import Image
 
 import tf_learnprop as tlp
+from tf_learnprop.cli import html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tf_learnprop.cli.evaluation_examples import Example, Examples, Explained
 
-_PAGE = string.Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>$title</title>
-<link rel="icon" href="data:,">
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto;
-  padding: 0 1rem; overflow-wrap: break-word; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+_STYLE = """\
+body { overflow-wrap: break-word; }
 .verdict { padding: .8rem 1.2rem; border-left: .4rem solid #2e7d32; background: #f1f8f1; }
 .verdict.doubt { border-color: #c77700; background: #fff8ec; }
 .verdict strong { font-size: 1.15rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top; }
-th:first-child, td:first-child, .left { text-align: left; }
+th, td { vertical-align: top; }
+.left { text-align: left; }
 .scores tr:last-child td { font-weight: 600; }
 .strip { display: flex; gap: .6rem; overflow-x: auto; margin: .4rem 0 1.2rem; }
 figure { margin: 0; flex: none; width: 10rem; text-align: center; font-size: .85rem; }
-img { max-width: 100%; height: auto; } figure img, td img { width: 10rem; }
-small { color: #666; } td small { display: block; font-weight: 400; }
-</style></head><body>
-<h1>$title</h1>
+img { height: auto; } figure img, td img { width: 10rem; }
+td small { font-weight: 400; }
+"""
+_BODY = string.Template("""\
 <div class="verdict$doubt"><strong>$verdict</strong>$notes</div>
 <p>$images images; rules: $rules. The model's mean probability of the explained classes is $confidence. The
 rank correlation between the maps of the predicted and of the least likely class is $correlation: near 1, a
@@ -69,9 +62,7 @@ has $steps steps.</small></p>
 <h2>Photos, the lowest scores first</h2>
 <div class="scroll"><table class="photos"><thead><tr><th>photo</th><th class="left">predicted class</th>
 <th class="left">second choice</th><th>score</th><th>blob at the centre</th></tr></thead>
-<tbody>$photos</tbody></table></div>
-</body></html>
-""")
+<tbody>$photos</tbody></table></div>""")
 
 
 class Photo(NamedTuple):
@@ -118,8 +109,7 @@ def page(
         HTML text.
     """
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
-    return _PAGE.substitute(
-        title=escape(title),
+    body = _BODY.substitute(
         verdict=escape(report.verdict),
         doubt=" doubt" if report.notes else "",
         notes=f"<ul>{notes}</ul>" if notes else "<p>No check found a reason for doubt.</p>",
@@ -136,6 +126,7 @@ def page(
         curves=_figure(report.figure()),
         photos="".join(_row(_photo(photo)) for photo in sorted(photos, key=lambda photo: photo.score)),
     )
+    return html.document(title, body, _STYLE)
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -196,14 +187,10 @@ def _img(pixels: np.ndarray) -> str:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     file = io.BytesIO()
     image.save(file, format="JPEG", quality=85)
-    return f'<img alt="" src="{_inline(file, "jpeg")}">'
+    return f'<img alt="" src="{html.inline(file.getvalue(), "jpeg")}">'
 
 
 def _figure(figure: Figure) -> str:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
-    return _inline(file, "png")
-
-
-def _inline(file: io.BytesIO, kind: str) -> str:
-    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
+    return html.inline(file.getvalue())

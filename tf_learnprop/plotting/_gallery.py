@@ -92,7 +92,7 @@ def gallery(
         ValueError: If the arguments differ in length; and as `Explanation`.
         TypeError: If an array does not hold numbers.
 
-    Example:
+    Examples:
         >>> photos = np.zeros((2, 8, 8, 3))
         >>> shown = gallery(photos, photos[..., 0], class_names=["cat", "dog"], probabilities=[0.9, 0.6])
         >>> shown[1].maps[0].heading
