@@ -12,7 +12,7 @@ OLDEST_STAMP := .venv-oldest/.installed
 DOCS_STAMP := .venv-docs/.installed
 WHEEL_BIN := .venv-wheel/bin
 
-.PHONY: demo test test-all test-bench test-oldest test-wheel bench bench-quick docs lint clean
+.PHONY: demo test test-all test-bench test-oldest test-scale test-wheel bench bench-quick docs lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -23,15 +23,19 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "not wheel" $(PYTEST_ARGS)
 
+# Runs that are killed and resumed, and clusters of several nodes.
+test-scale: $(STAMP)
+	$(BIN)/python -m pytest -m "slow or not slow" tests/scale
+
 bench-quick: $(BENCH_STAMP)
 	.venv-bench/bin/python -m benchmarks quality --quick
 
 bench: $(BENCH_STAMP)
 	.venv-bench/bin/python -m benchmarks quality
 
-# With the tests that need xplique, which 'make test' skips.
+# With the tests that need xplique and Quantus, which 'make test' skips.
 test-bench: $(BENCH_STAMP)
-	.venv-bench/bin/python -m pytest -m "slow or not slow" tests/benchmarks
+	.venv-bench/bin/python -m pytest -m "slow or not slow" tests/benchmarks tests/adapters
 
 # With the oldest TensorFlow and Keras that are supported.
 test-oldest: $(OLDEST_STAMP)

@@ -19,12 +19,21 @@ ZOO = [
     "scikit-image",
 ]
 # For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
-BENCH = [*ZOO, "xplique>=2", "mlxtend", "scikit-learn", "pytest"]
+BENCH = [*ZOO, "xplique>=2", "quantus>=0.6", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 # TensorFlow Text, which KerasHub imports, must fit the installed TensorFlow.
 KERAS_HUB = ["keras-hub"]
+APP = ["gradio>=6.31", "requests"]
+SCALE = ["pyarrow>=16"]
+RAY = [*SCALE, "ray[data]>=2.30"]
+BEAM = [*SCALE, "apache-beam>=2.60"]
+AUDIT = [*SCALE, "scikit-learn>=1.3"]
 NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
-TEST = [*ZOO, *SERVING, *NOTEBOOK, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+# For an environment of its own: KServe and the newest IPython, which the notebook needs, share no psutil.
+KSERVE = ["kserve>=0.15"]
+# Playwright opens the pages in the system's Chromium.
+TESTERS = ["hypothesis", "mypy", "playwright", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+TEST = [*ZOO, *SERVING, *APP, *RAY, *BEAM, *AUDIT, *NOTEBOOK, *TESTERS]
 # The oldest releases that are supported.
 OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]
 
@@ -65,7 +74,13 @@ setup(
         "zoo": ZOO,
         "bench": BENCH,
         "serving": SERVING,
+        "scale": SCALE,
+        "ray": RAY,
+        "beam": BEAM,
+        "audit": AUDIT,
+        "app": APP,
         "keras-hub": KERAS_HUB,
+        "kserve": KSERVE,
         "test": TEST,
         "oldest": OLDEST,
     },

@@ -50,7 +50,7 @@ class Explainer:
     Args:
         path: Folder of the SavedModel, such as "served/lite0/1", or a URL that TensorFlow can read.
         signature: Name of the signature: "serving_default" or "explain_class" for arrays, "explain_encoded"
-            for the contents of image files.
+            or "explain_encoded_class" for the contents of image files.
     """
 
     def __init__(self, path: str | os.PathLike[str], signature: str = "serving_default") -> None:
@@ -73,8 +73,8 @@ class Explainer:
         Args:
             items: Preprocessed images, an array `[n, h, w, c]` or a sequence of arrays `[h, w, c]`; a dict of
                 such for a model with several inputs; or a sequence of bytes, the contents of image files, for
-                "explain_encoded".
-            class_ids: Classes to explain, an int or ints `[n]`, for "explain_class".
+                "explain_encoded" and "explain_encoded_class".
+            class_ids: Classes to explain, an int or ints `[n]`, for the signatures of a given class.
 
         Returns:
             `Explanations`. An item that is broken, not finite or of the wrong size, or whose class does not

@@ -20,6 +20,7 @@ import tensorflow as tf
 import xplique.metrics as xplique
 
 import tf_learnprop as tlp
+from benchmarks.evaluation import images as data
 from benchmarks.evaluation import methods, options, subjects
 from tf_learnprop import metrics
 
@@ -150,5 +151,5 @@ def run(arguments):
     for name in arguments.subjects:
         try:
             compare(name, arguments.results / "cache", arguments.samples, arguments.seeds)
-        except subjects.MissingData as reason:
+        except data.MissingData as reason:
             print(f"{name} is left out: {reason}.")

@@ -1,9 +1,9 @@
-"""Compares the learned maps with other methods' on nine models and five data sets.
+"""Compares the learned maps with other methods' on eighteen models and six data sets.
 
 All takes hours on two cores; --quick, two models and few images, 14 CPU minutes. Each (model, method) is kept
 in RESULTS/quality.jsonl with one value an image for every measure: an interrupted run goes on, and results
 whose settings or code have changed are measured anew. The tables are written to RESULTS/quality/full.md or
-quick.md. The split of images is that of `evaluation/subjects.py`; data sets that the folder
+quick.md. The split of images is that of `evaluation/images.py`; data sets that the folder
 TF_LEARNPROP_DATA does not have are left out, and the tables say so.
 """
 
@@ -13,7 +13,7 @@ import time
 import keras
 import numpy as np
 
-from benchmarks.evaluation import comparison, options, results, subjects, tables
+from benchmarks.evaluation import comparison, images, options, results, subjects, tables
 
 QUICK = ("digits_swish", "cifar_resnet20")
 SUMMARIES = {"fidelity": "five fills", "fidelity_unseen": "fills unseen in training"}
@@ -59,7 +59,7 @@ def run(arguments):
     for name, count in counts.items():
         try:
             subject = subjects.load(name, cache)
-        except subjects.MissingData as reason:
+        except images.MissingData as reason:
             chapters.append(f"## {name}\n\nLeft out: {reason}.")
             continue
         compared = comparison.Comparison(

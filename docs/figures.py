@@ -1,4 +1,4 @@
-"""Draws the picture of `docs/idea.md`: python docs/figures.py writes docs/idea.jpg."""
+"""Draws the pictures of the docs: python docs/figures.py writes docs/idea.jpg and docs/plots/*.jpg."""
 
 import pathlib
 
@@ -11,15 +11,24 @@ from tf_learnprop import zoo
 from tf_learnprop.training import objectives
 
 HERE = pathlib.Path(__file__).parent
+PLOTS = HERE / "plots"
 PHOTOS = ("chelsea", "coffee", "rocket")
 AREA = 0.2
 
 
 def main():
+    PLOTS.mkdir(exist_ok=True)
     model = zoo.efficientnet_lite0()
-    wrapped = tlp.wrap_model(model, rule=str(HERE.parent / "saved_rules" / "efficientnet_lite0.keras"))
+    wrapped = tlp.wrap_model(model, rule="efficientnet_lite0")
     photos = np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
-    images = keras.ops.convert_to_tensor(zoo.preprocess(photos))
+    images = zoo.preprocess(photos)
+    idea(wrapped, photos, images)
+    plots(wrapped, photos, images)
+
+
+def idea(wrapped, photos, images):
+    """What a map keeps and leaves of a photo."""
+    images = keras.ops.convert_to_tensor(images)
     maps = wrapped.explain(images)
     masks = objectives.soft_mask(maps, np.full(len(maps), AREA, np.float32))
     blurred = tlp.fills.blur(images)
@@ -39,7 +48,32 @@ def main():
             axis.set(xticks=[], yticks=[])
             title = {0: zoo.class_names()[classes[row]], 2: "keeps", 3: "leaves"}[column]
             axis.set_title(f"{title}: {probabilities[row, classes[row]]:.0%}", fontsize=9)
-    figure.savefig(HERE / "idea.jpg", dpi=100, pil_kwargs={"quality": 85})
+    save(figure, HERE / "idea.jpg")
+
+
+def plots(wrapped, photos, images):
+    """One picture for each function of `tlp.plotting`."""
+    names = zoo.class_names()
+    maps = wrapped.explain(images)
+    titles = [names[class_id] for class_id in wrapped.logits(images).argmax(1)]
+    save(tlp.plotting.overlay(photos[0], maps[0], title=titles[0]).figure, PLOTS / "overlay.jpg")
+
+    readout = tlp.readouts.MultiLayerReadout(signed=True)
+    signed = tlp.wrap_model(wrapped.source, rule="universal", readout=readout).explain(images[:1])[0]
+    axes = tlp.plotting.overlay(photos[0], signed, signed=True, title=titles[0])
+    save(axes.figure, PLOTS / "overlay_signed.jpg")
+
+    saliency = np.abs(tlp.wrap_model(wrapped.source, rule="gradient").input_signal(images)).max(-1)
+    columns = {"plain gradient": saliency, "learned rules": maps}
+    save(tlp.plotting.compare(photos, columns, titles=titles), PLOTS / "compare.jpg")
+
+    save(tlp.metrics.report(wrapped, images, steps=7).figure(), PLOTS / "curves.jpg")
+    save(tlp.plotting.rule_response(wrapped).figure, PLOTS / "rule_response.jpg")
+    save(tlp.plotting.layer_contributions(wrapped, images[0]), PLOTS / "layer_contributions.jpg")
+
+
+def save(figure, path):
+    figure.savefig(path, dpi=100, pil_kwargs={"quality": 85})
 
 
 if __name__ == "__main__":

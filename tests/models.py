@@ -450,7 +450,7 @@ def squeeze_excite(head):
     return keras.Model(inputs, dense_head(layers.multiply([x, gate]), head))
 
 
-@case("gelu", "softmax softmax softmax")
+@case("gelu")
 def attention(head):
     inputs = keras.Input((9, 4))
     x = layers.LayerNormalization()(inputs)

@@ -189,19 +189,22 @@ class TestTable:
         keras.utils.clear_session()
         model = CASES["squeeze_excite"].build("softmax")
         coverage = tlp.wrap_model(model, rule="learned").coverage
-        assert len(coverage) == 4 and coverage.swapped == ["conv2d", "squeeze"]
-        conv, squeeze, excite, head = coverage
+        assert len(coverage) == 5 and coverage.swapped == ["conv2d", "squeeze"]
+        conv, squeeze, excite, product, head = coverage
+        assert (product.activation, product.reason) == ("product", "keeps its gradient")
         assert (conv.layer, conv.activation, conv.swapped) == ("Conv2D", "silu", True)
         assert (excite.layer, excite.rule, excite.reason) == ("Conv2D", "", "a gate")
         lines = str(coverage).splitlines()
         assert lines[0].split() == ["layer", "class", "activation", "swapped", "rule", "/", "reason"]
         assert lines[3].split() == ["excite", "Conv2D", "sigmoid", "no", "a", "gate"]
         assert lines[-1] == (
-            "2 of 4 activations swapped (1 left alone: a gate; 1 left alone: the output's own activation)"
+            "2 of 5 activations swapped (1 left alone: a gate; 1 left alone: keeps its gradient; "
+            "1 left alone: the output's own activation)"
         )
         assert repr(coverage) == str(coverage)
         starts = {
-            line.index(word) for line, word in zip(lines, ("class", *["Conv2D"] * 3, "Dense"), strict=False)
+            line.index(word)
+            for line, word in zip(lines, ("class", *["Conv2D"] * 3, "Multiply", "Dense"), strict=False)
         }
         assert len(starts) == 1  # the columns are aligned
 
@@ -218,11 +221,20 @@ class TestTable:
 
     def test_attention(self):
         coverage = tlp.wrap_model(CASES["attention"].build(None), rule="learned").coverage
-        rows = {row.layer: (row.activation, row.reason) for row in coverage if not row.swapped}
-        assert rows == {
-            "MultiHeadAttention": ("softmax", "attention weights"),
-            "Attention": ("softmax", "attention weights"),
-        }
+        assert [(row.layer, row.activation, row.rule) for row in coverage] == [
+            ("LayerNormalization", "normalization", "BlendedRule"),
+            ("DotProductAttention", "attention", "LearnedSplitRule"),
+            ("Softmax", "attention", "LearnedSplitRule"),
+            ("LayerNormalization", "normalization", "BlendedRule"),
+            ("Dense", "gelu", "learned"),
+        ]
+        # Nothing but the input itself comes before all attention.
+        assert coverage.reading() == "The map is read from the input alone"
+
+    def test_attention_keeps_its_gradient_under_rules_for_activations(self):
+        coverage = tlp.wrap_model(CASES["attention"].build(None), rule="guided_backprop").coverage
+        assert coverage.swapped == [coverage[-1].path]
+        assert [row.reason for row in coverage] == ["keeps its gradient"] * 4 + [""]
 
     def test_custom_layer_is_reported(self):
         class Scale(layers.Layer):

@@ -15,13 +15,25 @@ import tf_learnprop as tlp
 from tf_learnprop import wrapping
 
 ROOT = pathlib.Path(__file__).parents[1]
-GUIDES = ["choosing", "devices", "own_rule", "scale", "training", "your_model"]
 PAGES = [
     "docs/index.md",
     "docs/evaluation.md",
+    "docs/migrating.md",
+    *(f"docs/reference/{name}.md" for name in ("adapters", "data", "metrics", "model", "rules", "serving")),
     *(
         f"docs/guides/{name}.md"
-        for name in ("choosing", "devices", "own_rule", "scale", "training", "your_model")
+        for name in (
+            "audit",
+            "choosing",
+            "devices",
+            "overview",
+            "own_rule",
+            "pictures",
+            "scale",
+            "training",
+            "transformers",
+            "your_model",
+        )
     ),
 ]
 

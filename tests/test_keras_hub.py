@@ -1,5 +1,7 @@
 """Every family of image classifiers in KerasHub, with a tiny backbone and random weights."""
 
+import collections
+
 import keras
 import numpy as np
 import pytest
@@ -11,23 +13,22 @@ pytest.importorskip("keras_hub", reason="install tf-learnprop[keras-hub] to run 
 
 import hub_models  # noqa: E402
 
-#: Numbers of swapped activations and of attentions by family.
+#: Numbers of activations, attentions and normalisations with rules by family.
 EXPECTED = {
-    "CSPNet": (9, 0),
-    "DeiT": (2, 2),
-    "DenseNet": (9, 0),
-    "EfficientNet": (5, 0),
-    "HGNetV2": (12, 0),
-    "MiT": (2, 2),
-    "MobileNet": (10, 0),
-    "MobileNetV5": (7, 0),
-    "ResNet": (5, 0),
-    "SwinTransformer": (3, 3),
-    "VGG": (5, 0),
-    "ViT": (2, 2),
-    "Xception": (4, 0),
+    "CSPNet": (9, 0, 0),
+    "DeiT": (2, 2, 5),
+    "DenseNet": (9, 0, 0),
+    "EfficientNet": (5, 0, 0),
+    "HGNetV2": (12, 0, 0),
+    "MiT": (2, 2, 9),
+    "MobileNet": (10, 0, 0),
+    "MobileNetV5": (7, 0, 0),
+    "ResNet": (5, 0, 0),
+    "SwinTransformer": (3, 3, 9),
+    "VGG": (5, 0, 0),
+    "ViT": (2, 2, 5),
+    "Xception": (4, 0, 0),
 }
-pytestmark = pytest.mark.filterwarnings("ignore:No activation of model:UserWarning")
 
 
 def classifier(family, **settings):
@@ -60,8 +61,10 @@ def test_family(family, images):
     outputs = {layer.name: layer.output for layer in model.layers}
     wrapped = tlp.wrap_model(model, "universal")
     coverage = wrapped.coverage
-    attentions = sum(row.reason == "attention weights" for row in coverage)
-    assert (len(coverage.swapped), attentions) == EXPECTED[family]
+    kinds = collections.Counter(row.activation for row in coverage if row.swapped)
+    attentions, norms = kinds["attention"], kinds["normalization"]
+    assert (kinds.total() - attentions - norms, attentions, norms) == EXPECTED[family]
+    assert ("before attention" in coverage.reading()) == bool(attentions)
     assert not any("can't be opened" in row.reason for row in coverage)
     expected = np.asarray(model(images))
     np.testing.assert_allclose(wrapped(images), expected, atol=1e-6 * abs(expected).max())

@@ -86,6 +86,9 @@ class TestEveryKindOfModel:
     def test_coverage(self, subject):
         names = {True: collections.Counter(), False: collections.Counter()}
         for row in subject.wrapped.coverage:
+            if row.activation in ("attention", "normalization", "product"):
+                assert not row.swapped and row.reason == "keeps its gradient"
+                continue
             names[row.swapped][row.activation] += 1
             assert bool(row.reason) != row.swapped
             assert row.rule == ("gradient" if row.swapped else "")
@@ -612,15 +615,14 @@ ERRORS = {
         lambda: keras.Sequential(
             [
                 keras.Input((4,), dtype="int32"),
-                layers.Embedding(9, 2),
-                layers.Flatten(),
+                layers.Rescaling(0.1),
                 layers.Dense(2, "relu"),
                 layers.Dense(2),
             ]
         ),
         {},
         ValueError,
-        "must be of a float dtype. Received: input .* of dtype int32",
+        r"must be of a float dtype, or integers \[n, tokens\] that are embedded. Received: input .* int32",
     ),
     "input of a scalar": (
         lambda: keras.Sequential(

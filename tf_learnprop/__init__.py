@@ -16,7 +16,7 @@ if not _start.is_command() or "tensorflow" in sys.modules:
             f"'tensorflow' before Keras is imported. Received: backend '{keras.backend.backend()}'."
         )
 
-    from tf_learnprop import callbacks, data, metrics, plotting, serving, zoo
+    from tf_learnprop import callbacks, data, metrics, plotting, quantus, scale, serving, xplique, zoo
     from tf_learnprop.backward import layers, readouts, rules, universal
     from tf_learnprop.backward.rule_set import RuleSet
     from tf_learnprop.coverage import Coverage
@@ -51,12 +51,15 @@ __all__ = [
     "metrics",
     "objectives",
     "plotting",
+    "quantus",
     "readouts",
     "rules",
     "save_rules",
+    "scale",
     "serving",
     "train_universal_rule",
     "universal",
     "wrap_model",
+    "xplique",
     "zoo",
 ]

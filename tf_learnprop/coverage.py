@@ -49,7 +49,9 @@ class Coverage(abc.Sequence):
 
     def __init__(self, graph: ModelGraph, rule_set: RuleSet, output: int = 0, explained_input: int = 0):
         calls = probing.activation_calls(graph, rule_set.paths)
-        read = {calls[position][0] for position in rule_set.read if position != readouts.INPUT}
+        read = {calls[position][0] for position in rule_set.read if position >= 0}
+        self.reads_feature_map = readouts.FEATURE_MAP in rule_set.read
+        self._attends = bool(graph.attention_outputs)
         self.reads_input = rule_set.readout.reads_input or readouts.INPUT in rule_set.read
         rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         reached = probing.reached_paths(
@@ -59,7 +61,8 @@ class Coverage(abc.Sequence):
         for site in graph.activations:
             rule = rule_of.get(site.path)
             if rule is None:
-                fate = {"swapped": False, "reason": site.skip_reason or "not selected"}
+                default = "not selected" if site.kind == "activation" else "keeps its gradient"
+                fate = {"swapped": False, "reason": site.skip_reason or default}
             else:
                 fate = {"swapped": True, "rule": rules.name_of(rule), "learned": bool(rule.weights)}
                 # Without anything to train, the gradient is what was asked for.
@@ -102,6 +105,8 @@ class Coverage(abc.Sequence):
     def reading(self) -> str:
         """One line: what the map is made from."""
         sources = ["the input"] * self.reads_input
+        if self.reads_feature_map:
+            sources.append("the last feature map" + " before attention" * self._attends)
         if self.read:
             sources.append(f"{len(self.read)} activations" if len(self.read) > 1 else "1 activation")
         return f"The map is read from {' and '.join(sources)}" + (

@@ -1,5 +1,7 @@
 """Images for training, explaining and measuring: from folders or tensorflow-datasets, as `tf.data`.
 
+`read_maps` reads the maps of a whole data set, see `tf_learnprop.scale`.
+
 Files may be JPEG, PNG, GIF, BMP, WebP or TIFF. All are decoded to 8-bit RGB: the EXIF orientation is applied,
 of 16-bit values the high byte is kept, CMYK is converted without a colour profile, transparent pixels become
 black, and of an animation the first image is read. Resizing is bilinear with antialiasing. A model that was
@@ -21,6 +23,9 @@ from PIL import Image
 from tf_learnprop.inputs import checks, image_stream, photos
 from tf_learnprop.inputs.image_stream import Options
 from tf_learnprop.model import PropagationModel
+from tf_learnprop.scale.reading import Maps, read_maps
+
+__all__ = ["Maps", "find", "from_folder", "from_tfds", "image_shape", "read_image", "read_maps"]
 
 
 def from_folder(

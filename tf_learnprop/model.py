@@ -134,7 +134,7 @@ class PropagationModel(RuleTrainer):
     @property
     def read_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
-        return probing.read_shapes(self.graph, self.rule_set, self.input_index)
+        return probing.read_shapes(self.graph, self.rule_set, self.input_index, self.output_index)
 
     @property
     def class_count(self) -> int:

@@ -50,7 +50,7 @@ def train_universal_rule(
         FloatingPointError: A loss or a gradient is not finite. The hypernetwork keeps the weights of the
             step before.
 
-    Example:
+    Examples:
         ```python
         hypernetwork = tlp.train_universal_rule([(first, photos), (second, digits)], steps=250)
         hypernetwork.save("universal.keras")

@@ -1,17 +1,16 @@
 """`wrap_model`: chooses the activations, puts rules behind them, and makes a `PropagationModel`."""
 
 import fnmatch
+import functools
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from tf_learnprop import saving
-from tf_learnprop.backward import activations, keras_internals, probing, readouts, rules, universal
+from tf_learnprop.backward import activations, assembly, keras_internals, probing, readouts, rules
 from tf_learnprop.backward.graph import ModelGraph
-from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.inputs import checks
 from tf_learnprop.model import PropagationModel
 
@@ -46,8 +45,8 @@ def wrap_model(
             ("backbone"). Only these are swapped, gates too. None: all but gates, attention and the output's
             own activation.
         exclude: pattern or list of them, not swapped.
-        readout: "input", "multi_layer" or a `Readout`. None: "multi_layer" for learned rules on a
-            model with pixels, else "input".
+        readout: "input", "multi_layer", "grad_cam" or a `Readout`. None: "multi_layer" for learned rules on
+            a model with pixels, else "input".
         output: int or str, number or name of the output that is explained.
         explained_input: int or str, number or name of the input that is explained.
         inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
@@ -62,7 +61,7 @@ def wrap_model(
             `inputs` for a model that needs none; an unknown rule; a pattern that matches nothing; an
             output of another shape; a rule file that is missing, damaged, or of another model.
 
-    Example:
+    Examples:
         >>> image = keras.Input((8, 8, 1))
         >>> x = keras.layers.Conv2D(4, 3, activation="relu")(image)
         >>> x = keras.layers.GlobalAveragePooling2D()(x)
@@ -77,14 +76,18 @@ def wrap_model(
     checks.warn_of_preprocessor(model)
     output = _position(graph.output_names, output, "output")
     explained_input = _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input")
-    _check_ends(graph.inputs[explained_input], graph.outputs[output])
+    is_embedded = probing.is_embedded(graph, output, explained_input)
+    _check_ends(graph.inputs[explained_input], graph.outputs[output], is_embedded)
     ends = {"output": output, "explained_input": explained_input}
     path = saving.rule_file_of(rule)
     if path:
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
         return PropagationModel(model, saving.load_rules_for(path, graph), graph=graph, **ends)
-    chosen = _choose(graph.activations, rule, include, exclude)
-    return PropagationModel(model, _make_rule_set(graph, chosen, readout, **ends), graph=graph, **ends)
+    of_tokens = probing.is_of_tokens(graph, output, explained_input)
+    chosen = _choose(graph.activations, rule, include, exclude, of_tokens)
+    return PropagationModel(
+        model, assembly.make_rule_set(graph, chosen, readout, **ends), graph=graph, **ends
+    )
 
 
 def _read(model, inputs):
@@ -111,21 +114,21 @@ def _read(model, inputs):
     return graph
 
 
-def _check_ends(image, output):
+def _check_ends(image, output, is_embedded):
     if len(output.shape) != 2 or output.shape[-1] is None:
         raise ValueError(
             "The explained output must have shape [n, classes]. "
             f"Received: output '{output.name}' of shape {tuple(output.shape)}"
         )
-    if len(image.shape) < 2 or image.shape[-1] is None:
+    if len(image.shape) < 2 or image.shape[-1] is None and not is_embedded:
         raise ValueError(
             "The explained input must have shape [n, ..., channels] or [n, features]. "
             f"Received: input '{image.name}' of shape {tuple(image.shape)}"
         )
-    if not image.dtype.startswith(("float", "bfloat")):
+    if not keras.backend.is_float_dtype(image.dtype) and not is_embedded:
         raise ValueError(
-            f"The explained input must be of a float dtype. Received: input '{image.name}' of dtype "
-            f"{image.dtype}"
+            "The explained input must be of a float dtype, or integers [n, tokens] that are embedded. "
+            f"Received: input '{image.name}' of dtype {image.dtype} and shape {tuple(image.shape)}"
         )
 
 
@@ -151,7 +154,7 @@ def _check_file_arguments(**arguments):
             )
 
 
-def _choose(sites, rule, include, exclude):
+def _choose(sites, rule, include, exclude, of_tokens):
     """The sites to swap with a new rule for each, list of (site, rule)."""
     included = _matching(sites, include, "include") if include is not None else None
     excluded = _matching(sites, exclude, "exclude") if exclude is not None else set()
@@ -160,7 +163,10 @@ def _choose(sites, rule, include, exclude):
         if site.path in excluded or included is not None and site.path not in included:
             continue
         new_rule = rule_of(site, len(chosen))
-        if new_rule is None:
+        # Elsewhere, learned rules are trained with the gradient of these operations.
+        is_learned = isinstance(new_rule, (rules.BlendedRule, rules.LearnedSplitRule))
+        keeps_gradient = is_learned and site.kind != "activation" and not of_tokens and included is None
+        if new_rule is None or keeps_gradient:
             continue
         forced = included is not None and site.reachable
         if forced or not site.skip_reason:
@@ -205,15 +211,22 @@ def _matching(sites, patterns, argument):
 
 def _rule_chooser(sites, rule):
     """Function from a site and a number to a new rule, or None where a dict has no rule for it."""
+
+    def new_rule(identifier, site, number):
+        if site.kind == "activation":
+            return rules.get(identifier, _rule_name(number))
+        return rules.at_operation(identifier, site.kind, _rule_name(number))
+
     if not isinstance(rule, dict):
         rules.get(rule)
-        return lambda _, number: rules.get(rule, _rule_name(number))
+        return functools.partial(new_rule, rule)
     for pattern in rule:
         _matching(sites, pattern, "rule")
 
     def choose(site, number):
-        found = (rules.get(r, _rule_name(number)) for pattern, r in rule.items() if _matches(site, pattern))
-        return next(found, None)
+        found = (r for pattern, r in rule.items() if _matches(site, pattern))
+        identifier = next(found, None)
+        return None if identifier is None else new_rule(identifier, site, number)
 
     return choose
 
@@ -222,76 +235,3 @@ def _rule_name(number):
     # Keras counts names up, and TensorFlow keeps a kernel for each name that a variable ever had: about 2 MB
     # for each wrapped model.
     return f"rule_{number}"
-
-
-def _make_rule_set(graph, chosen, readout, output, explained_input):
-    """The rules, built for their layers, and the readout.
-
-    Rules with weights that the backward pass never comes to, since nothing before them is read,
-    become the gradient.
-    """
-    image_shape = tuple(graph.inputs[explained_input].shape)
-    shapes = probing.activation_shapes(graph, [site.path for site, _ in chosen])
-    readable = [(readouts.INPUT, image_shape), *((k, shape) for k, (_, shape) in enumerate(shapes))]
-    learned = any(isinstance(rule, rules.GatedRule) for _, rule in chosen)
-    readout, falls_back = _choose_readout(readout, learned, readable)
-    read = [position for position, shape in readable if readout.reads(shape, image_shape)]
-    if not read and not readout.reads_input:
-        raise ValueError(
-            f"{type(readout).__name__} finds no activation to read in this model: none has the rank of the "
-            f"input {image_shape} and a size that it reads. Use readout='input'."
-        )
-    if len(image_shape) > 2 and (falls_back or read == [readouts.INPUT]):
-        warnings.warn(
-            f"No activation of model '{graph.model.name}' can be read as a map: none has the rank of the "
-            f"input {image_shape} and a size that the multi-layer readout reads. The map is read from the "
-            "input alone, as gradient times input, which is often noisy.",
-            stacklevel=3,  # where `wrap_model` is called
-        )
-    shape_of = {}
-    for path, shape in shapes:
-        shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
-    chosen = {site.path: rule for site, rule in chosen if site.path in shape_of}
-    reached = probing.reached_paths(graph, chosen, read, output, explained_input, readout.reads_input)
-    entries = []
-    for path, rule in chosen.items():
-        shape = shape_of[path]
-        if shape[-1] is None and isinstance(rule, rules.ChannelMixingRule):
-            raise ValueError(
-                f"Layer '{path}' is used on different numbers of channels, and the rule "
-                "'channel_mixing' has weights for each channel. Use rule='universal' there."
-            )
-        rule.build(shape)
-        idle = rule.weights and path not in reached
-        entries.append((path, rules.GradientRule() if idle else rule, shape))
-    rule_set = RuleSet(entries, readout, read, graph.structure)
-    if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
-        shape_at = dict(readable)
-        universal.initialise(rule_set, [shape_at[position] for position in read])
-    return rule_set
-
-
-def _choose_readout(readout, learned, readable):
-    """A new readout, and whether it is the input's because nothing else can be read.
-
-    Args:
-        readout: as in `wrap_model`.
-        learned: bool, whether any rule is learned.
-        readable: list of (position, shape) of what could be read, the input first.
-    """
-    if readout is not None:
-        return readouts.get(readout), False
-    if not learned:
-        return readouts.InputReadout(), False
-    multi_layer = readouts.MultiLayerReadout()
-    (_, image_shape), *activations = readable
-    if any(multi_layer.reads(shape, image_shape) for _, shape in activations):
-        return multi_layer, False
-    return readouts.InputReadout(), True
-
-
-def _common_shape(first, second):
-    """What two shapes have in common, None where they differ; of two ranks, batch and channels."""
-    if len(first) != len(second):
-        first, second = (first[0], first[-1]), (second[0], second[-1])
-    return tuple(a if a == b else None for a, b in zip(first, second, strict=True))

@@ -119,6 +119,7 @@ class Comparison:
             **measures.degradation(context, maps),
             **measures.correlation(context, maps),
             **measures.complexity(context, maps),
+            **measures.known_answer(context, maps),
         }
         cheap = method.passes <= CHEAP
         if cheap:
@@ -168,7 +169,9 @@ class Comparison:
         return universal_rule.wrapped(model, hypernetwork)
 
     def _make_mosaics(self):
-        """Mosaics of test images, or None where too few classes have confident images."""
+        """Mosaics of test images, or None without a larger model or enough confident images."""
+        if self.subject.enlarged is None:
+            return None
         test = self.subject.test
         probabilities = keras.ops.softmax(subjects.logits(self.subject.forward, test)).numpy()
         try:

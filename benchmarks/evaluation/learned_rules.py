@@ -15,6 +15,7 @@ _SCHEDULES = {
     "cifar": (500, 32),
     "animals": (200, 16),
     "imagenet": (300, 8),
+    "known": (300, 32),
 }
 #: A quick training has fewer steps, by this factor.
 _QUICK = 8

@@ -31,6 +31,7 @@ class Context:
         self.subject, self.seed = subject, seed
         self.steps, self.samples, self.mosaics = steps, samples, mosaics
         self.images, self.labels = subject.test[:count], subject.labels[:count]
+        self.masks = None if subject.masks is None else subject.masks[:count]
 
     @functools.cached_property
     def evaluation(self):
@@ -109,6 +110,16 @@ def max_sensitivity(context, explain):
     """How much a map changes when its image hardly changes, on a few images."""
     images, labels = context.images[:SENSITIVITY_COUNT], context.labels[:SENSITIVITY_COUNT]
     return {"max_sensitivity": metrics.max_sensitivity(explain, images, labels, samples=3, seed=context.seed)}
+
+
+def known_answer(context, maps):
+    """Shares of the highest ranks, and of the positive values, that lie on the evidence if it is known."""
+    if context.masks is None:
+        return {}
+    return {
+        "known_ranks": metrics.mask_rank_accuracy(maps, context.masks),
+        "known_mass": metrics.mask_mass_accuracy(maps, context.masks),
+    }
 
 
 def pointing(explain, mosaics):

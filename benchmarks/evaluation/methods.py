@@ -9,46 +9,14 @@ grid has 7 cells a side and Sobol's 8, or fewer, so that no cell of RISE is smal
 of Sobol is smaller than one.
 """
 
-from typing import Any, NamedTuple
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 import tf_learnprop as tlp
+from benchmarks.evaluation import token_methods
+from benchmarks.evaluation.method import Method, Variant
 from tf_learnprop.backward import resampling
-
-
-class Variant(NamedTuple):
-    """A form in which a method's raw attributions can be judged.
-
-    Attributes:
-        name: str.
-        form: function from (raw attributions, images `[n, h, w, c]`) to maps `[n, h, w]`.
-    """
-
-    name: str
-    form: Any
-
-
-class Method(NamedTuple):
-    """A method, ready for one model.
-
-    Attributes:
-        name: str.
-        passes: int, runs of the model for an image, a forward one and a backward one counted once each.
-        explain: function from (images float32 `[n, h, w, c]`, targets int `[n]`) to raw attributions.
-        variants: `Variant`s; the best one is used.
-        note: str, what a reader must know.
-        source: str, the package that the method comes from; "" for one of the baselines here.
-    """
-
-    name: str
-    passes: int
-    explain: Any
-    variants: tuple = (Variant("", lambda raw, images: np.asarray(raw)),)
-    note: str = ""
-    source: str = ""
 
 
 def methods(model, *, spread, rise_masks=1000, sobol_designs=32, seed=0):
@@ -71,7 +39,11 @@ def methods(model, *, spread, rise_masks=1000, sobol_designs=32, seed=0):
     nested = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
     if nested:
         raise ValueError(f"`model` must hold no models, see `subjects.flat`. Received: {', '.join(nested)}")
-    return [*baselines(seed), *peers(model, spread, rise_masks, sobol_designs, seed)]
+    return [
+        *baselines(seed),
+        *peers(model, spread, rise_masks, sobol_designs, seed),
+        *token_methods.methods(model),
+    ]
 
 
 def baselines(seed):
@@ -96,13 +68,16 @@ def baselines(seed):
 
 
 def peers(model, spread, rise_masks, sobol_designs, seed):
-    """The methods of xplique; those of raw gradients in several variants."""
+    """The methods of xplique; those of raw gradients in several variants.
+
+    Models without feature maps get neither Grad-CAM nor Guided Backprop, which xplique has for ReLU alone.
+    """
     import xplique.attributions as xplique
 
     side = model.input_shape[1]
     patch, stride = max(side // 7, 2), max(side // 14, 1)
     grid = min(side, 8)
-    last = _last_spatial(model)
+    maps = feature_maps(model)
     probability = keras.Model(model.input, keras.ops.softmax(model.outputs[0]))
     gradient = dict(batch_size=16, reducer=None)
     forward = dict(batch_size=64)
@@ -121,9 +96,7 @@ def peers(model, spread, rise_masks, sobol_designs, seed):
             xplique.SmoothGrad(model, nb_samples=25, noise=0.15 * spread, **gradient),
             times_input,
         ),
-        ("Guided Backprop", 2, xplique.GuidedBackprop(model, **gradient), times_input),
-        _grad_cam(model),
-        ("Grad-CAM++", 2, xplique.GradCAMPP(model, conv_layer=last, batch_size=16), _PLAIN),
+        *(_on_feature_maps(model, maps[-1], gradient, times_input) if maps else []),
         (
             "Occlusion",
             ((side - patch) // stride + 1) ** 2 + 1,
@@ -143,7 +116,7 @@ def peers(model, spread, rise_masks, sobol_designs, seed):
             _PLAIN,
         ),
     ]
-    notes = {"Guided Backprop": _guided_note(model)}
+    notes = {"Guided Backprop": _guided_note(model)} if maps else {}
     # Seeded only where something is drawn: seeding empties TensorFlow's caches, so that a gradient takes ten
     # times as long.
     seeds = {"SmoothGrad": seed, "RISE": seed}
@@ -157,14 +130,24 @@ def peers(model, spread, rise_masks, sobol_designs, seed):
 
 def grad_cam(model):
     """Grad-CAM alone, a `Method`."""
-    name, passes, explainer, variants = _grad_cam(model)
+    name, passes, explainer, variants = _grad_cam(model, feature_maps(model)[-1])
     return Method(name, passes, _with_classes(explainer, model, None), variants, source="xplique")
 
 
-def _grad_cam(model):
+def _grad_cam(model, last):
     from xplique.attributions import GradCAM
 
-    return "Grad-CAM", 2, GradCAM(model, conv_layer=_last_spatial(model), batch_size=16), _PLAIN
+    return "Grad-CAM", 2, GradCAM(model, conv_layer=last, batch_size=16), _PLAIN
+
+
+def _on_feature_maps(model, last, gradient, variants):
+    import xplique.attributions as xplique
+
+    return [
+        ("Guided Backprop", 2, xplique.GuidedBackprop(model, **gradient), variants),
+        _grad_cam(model, last),
+        ("Grad-CAM++", 2, xplique.GradCAMPP(model, conv_layer=last, batch_size=16), _PLAIN),
+    ]
 
 
 def _with_classes(explainer, model, seed):
@@ -180,9 +163,10 @@ def _with_classes(explainer, model, seed):
     return explain
 
 
-def _last_spatial(model):
-    """Name of the last layer with feature maps: the last activation before the pooling."""
-    return [layer.name for layer in model.layers if len(layer.output.shape) == 4][-1]
+def feature_maps(model):
+    """Names of the layers with feature maps; the last is the last activation before the pooling."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    return [layer.name for layer in layers if len(layer.output.shape) == 4]
 
 
 def _guided_note(model):

@@ -28,12 +28,21 @@ RULES = (
     "benchmarks/evaluation/learned_rules.py",
     "benchmarks/evaluation/universal_rule.py",
 )
-#: Code that decides the models and images.
+#: Code that decides the models and images. Results also depend on the weights of the models.
 SUBJECTS = (
     "tf_learnprop/zoo",
+    "benchmarks/evaluation/images.py",
+    "benchmarks/evaluation/known_images.py",
     "benchmarks/evaluation/small_models.py",
     "benchmarks/evaluation/subjects.py",
 )
+#: Code that decides the models of known evidence, and the classifiers that are trained on all of CIFAR.
+KNOWN_MODELS = (
+    "benchmarks/evaluation/known_images.py",
+    "benchmarks/evaluation/known_models.py",
+    "benchmarks/evaluation/token_models.py",
+)
+CIFAR_MODELS = ("benchmarks/evaluation/cifar_models.py", "benchmarks/evaluation/token_models.py")
 #: Code that decides what is measured of given maps.
 MEASURES = (
     *SUBJECTS,
@@ -44,7 +53,11 @@ MEASURES = (
     "benchmarks/evaluation/measures.py",
 )
 #: Code that decides the maps of the methods that ours are compared with.
-PEERS = ("benchmarks/evaluation/methods.py",)
+PEERS = (
+    "benchmarks/evaluation/method.py",
+    "benchmarks/evaluation/methods.py",
+    "benchmarks/evaluation/token_methods.py",
+)
 _PACKAGES = ("tensorflow", "keras", "numpy")
 
 Code = Iterable[str | Callable]

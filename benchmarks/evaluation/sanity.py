@@ -47,6 +47,8 @@ def randomisation(subject, rules, layers, schedule, seed, wrap):
     }
     if schedule is None:
         del tests["cascading, rules retrained"]
+    if not methods.feature_maps(subjects.flat(subject.model)):
+        del tests["cascading, Grad-CAM"]
     results = {}
     for name, (explain, mode) in tests.items():
         found = metrics.randomisation(subject.model, images, explain, mode=mode, layers=layers, seed=seed)

@@ -14,13 +14,24 @@ COLUMNS = (
     ("infidelity", "infidelity", False),
     ("pointing", "pointing", True),
     ("pointing, ranks", "pointing_ranks", True),
+    ("known, ranks", "known_ranks", True),
+    ("known, mass", "known_mass", True),
     ("class corr.", "class_sensitivity", False),
     ("max-sens.", "max_sensitivity", False),
     ("Gini", "gini", None),
     ("TV", "total_variation", None),
     ("high freq.", "high_frequency", None),
 )
-PAIRED = ("fidelity", "fidelity_unseen", "degradation/8", "mu_fidelity", "pointing", "pointing_ranks")
+PAIRED = (
+    "fidelity",
+    "fidelity_unseen",
+    "degradation/8",
+    "mu_fidelity",
+    "pointing",
+    "pointing_ranks",
+    "known_ranks",
+    "known_mass",
+)
 
 
 def markdown(name, heading, results, ours, sanity):

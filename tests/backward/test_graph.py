@@ -39,8 +39,10 @@ class TestCalls:
         for operation in {id(o): o for o in operations}.values():
             monkeypatch.setattr(operation, "call", recorded(operation))
         model(x)
-        calls = [call for call in ModelGraph(model).calls if not call.enters]
-        assert [call.operation for call in calls] == ran
+        calls = [call.operation for call in ModelGraph(model).calls if not call.enters]
+        opened = (layers.MultiHeadAttention, layers.Attention)  # their parts run in their place
+        ran = [operation for operation in ran if not isinstance(operation, opened)]
+        assert [operation for operation in calls if operation in operations] == ran
         assert len(calls) >= len(operations)
 
     def test_by_hand(self):

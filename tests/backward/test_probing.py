@@ -40,7 +40,7 @@ def ends_of(case, graph):
 
 
 def sites_of(graph):
-    return [site.path for site in graph.activations if not site.skip_reason]
+    return [site.path for site in graph.activations if not site.skip_reason and site.kind == "activation"]
 
 
 def slowly_reached(graph, paths, read, output, explained_input, reads_input):

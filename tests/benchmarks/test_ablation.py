@@ -9,6 +9,7 @@ import tf_learnprop as tlp
 from benchmarks import __main__ as command
 from benchmarks import ablation, distillation
 from benchmarks.evaluation import measures, results, subjects
+from benchmarks.evaluation.images import SET_ASIDE
 
 
 @pytest.fixture
@@ -23,15 +24,15 @@ def subject():
 
 def test_images_set_aside_are_not_measured(monkeypatch, tmp_path):
     model = toys.small_cnn(activation=None)
-    images = toys.images(subjects.SET_ASIDE + 8)
+    images = toys.images(SET_ASIDE + 8)
     labels = np.asarray(model(images)).argmax(1)
     wrong = labels.copy()
     wrong[[0, -1]] = (labels[[0, -1]] + 1) % 4
     data = {"train": images, "tune": images[:4], "test": images, "test_labels": wrong}
     monkeypatch.setitem(subjects._SUBJECTS, "toy", (lambda *_: (model, None), lambda: data))
     found = subjects.load("toy", tmp_path)
-    np.testing.assert_array_equal(found.test, images[subjects.SET_ASIDE + 1 : -1])
-    np.testing.assert_array_equal(found.labels, labels[subjects.SET_ASIDE + 1 : -1])
+    np.testing.assert_array_equal(found.test, images[SET_ASIDE + 1 : -1])
+    np.testing.assert_array_equal(found.labels, labels[SET_ASIDE + 1 : -1])
 
 
 UNTRAINED, PLAIN = "untrained, input readout", "… masked output guidance (the paper's, plainly read)"

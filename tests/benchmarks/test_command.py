@@ -10,7 +10,8 @@ from benchmarks import quality, speed
 from benchmarks.evaluation import fresh, options
 
 NAMES = (
-    "ablation against_xplique distillation dozen_photos quality serving speed training_time universal".split()
+    "ablation against_xplique distillation dozen_photos known_answer quality scale serving speed "
+    "training_time universal".split()
 )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import toys
 
-from benchmarks.evaluation import comparison, learned_rules, methods, results, subjects
+from benchmarks.evaluation import comparison, learned_rules, measures, methods, results, subjects
 
 MINE = "benchmarks/evaluation/tables.py"  # stands for the code of the rules, which the test changes
 
@@ -59,6 +59,15 @@ def test_results_are_kept_by_the_code_that_decides_them(run, monkeypatch):
     monkeypatch.setattr(results, "MEASURES", (*results.MEASURES, MINE))
     assert run(*names)[1] == names
     assert run("centre Gaussian", count=4)[1] == ["centre Gaussian"]
+
+
+def test_known_evidence_is_measured_where_it_is_given(subject, tmp_path):
+    masks = np.zeros(subject.test.shape[:3], bool)
+    masks[:, 2:5, 3:6] = True
+    context = measures.Context(subject._replace(masks=masks), 3, 4, 0, 0, 0)
+    found = measures.known_answer(context, masks[:3].astype(float))
+    np.testing.assert_array_equal(found["known_ranks"], np.ones(3))
+    assert measures.known_answer(measures.Context(subject, 3, 4, 0, 0, 0), masks[:3].astype(float)) == {}
 
 
 def test_trained_rules_are_kept_by_their_settings_and_code(subject, monkeypatch, tmp_path):

@@ -2,14 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks.evaluation import methods, small_models, subjects, tables, universal_rule
+from benchmarks.evaluation import images, methods, small_models, subjects, tables, universal_rule
 from tf_learnprop.backward import universal
 
 
 class TestSplit:
     def test_parts_are_disjoint_and_labels_go_with_images(self):
         places = np.arange(200, dtype="float32")
-        parts = subjects._by_place(places.reshape(-1, 1, 1, 1), places.astype(int) * 7)
+        parts = images.by_place(places.reshape(-1, 1, 1, 1), places.astype(int) * 7)
         found = {name: parts[name].ravel().astype(int) for name in ("train", "tune", "test")}
         assert set(found["train"] % 10) == set(range(7))
         assert set(found["tune"] % 10) == {7}
@@ -20,18 +20,18 @@ class TestSplit:
 
     def test_of_photos(self, data_dir, monkeypatch):
         monkeypatch.setenv("TF_LEARNPROP_DATA", str(data_dir))
-        parts = subjects._imagenet(32)
+        parts = images.imagenet(32)
         assert set(parts["train_labels"] % 10) <= set(range(7))
         assert set(parts["test_labels"] % 10) <= {7, 8, 9}
         assert len(parts["train"]) + len(parts["test"]) == 700
 
     def test_a_missing_folder_is_named(self, monkeypatch, tmp_path):
         monkeypatch.delenv("TF_LEARNPROP_DATA", raising=False)
-        with pytest.raises(subjects.MissingData, match="TF_LEARNPROP_DATA does not name"):
-            subjects._folder("cifar10")
+        with pytest.raises(images.MissingData, match="TF_LEARNPROP_DATA does not name"):
+            images.folder("cifar10")
         monkeypatch.setenv("TF_LEARNPROP_DATA", str(tmp_path))
-        with pytest.raises(subjects.MissingData, match="cifar10 does not exist"):
-            subjects._folder("cifar10")
+        with pytest.raises(images.MissingData, match="cifar10 does not exist"):
+            images.folder("cifar10")
 
 
 def nested():

@@ -30,6 +30,19 @@ BAD = {
         [*MODEL, "--class-names", "{names}", "--class", "fox", "{photo}"],
         "red fox (0), arctic fox (1)",
     ),
+    "top of none": ([*MODEL, "--top", "0", "{photo}"], "--top must be from 1 to 10. Received: 0"),
+    "more than there are": ([*MODEL, "--top", "5", "{photo}"], "--top must be at most 4"),
+    "top and a class": ([*MODEL, "--top", "2", "--class", "1", "{photo}"], "can't be used together"),
+    "second class": (
+        [*MODEL, "--class-names", "{names}", "--class", "cat", "--class", "fox", "{photo}"],
+        "--class must match one class name. Received: fox, which matches red fox (0), arctic fox (1)",
+    ),
+    "unknown method": (
+        [*MODEL, "--compare", "gradient,lime", "{photo}"],
+        "--compare must name methods among gradient, deconvnet, guided_backprop, grad_cam. Received: lime",
+    ),
+    "unknown style": ([*MODEL, "--style", "dots", "{photo}"], "--style"),
+    "tiny pictures": ([*MODEL, "--max-side", "1", "{photo}"], "--max-side must be at least 16. Received: 1"),
     "no place to write": ([*MODEL, "--out", "{names}/maps", "{photo}"], "can't be made"),
 }
 

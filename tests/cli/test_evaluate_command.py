@@ -1,20 +1,24 @@
+import html
 import json
 import pathlib
 import shutil
-import subprocess
 
 import keras
 import numpy as np
+import page_browser
 import pytest
 
 import tf_learnprop as tlp
+from tf_learnprop import data
+from tf_learnprop.cli import evaluation_examples
 
 
 @pytest.fixture(scope="module")
 def evaluated(run, work, model, tmp_path_factory):
     """The folder of an evaluation, and its result."""
     folder = tmp_path_factory.mktemp("evaluated")
-    status, out, _ = run("evaluate", *model, "--images", work / "photos", "--out", folder, "--json")
+    names = ["--class-names", work / "names.txt"]
+    status, out, _ = run("evaluate", *model, *names, "--images", work / "photos", "--out", folder, "--json")
     assert status == 0
     return folder, json.loads(out)
 
@@ -23,44 +27,48 @@ def test_table_json_and_page(evaluated, work, images_of):
     folder, found = evaluated
     wrapped = tlp.wrap_model(keras.models.load_model(work / "model.keras"), "universal")
     images = np.concatenate(list(images_of(work / "photos", wrapped)))
-    expected = tlp.metrics.report(wrapped, images)
+    expected = tlp.metrics.report(wrapped, images, steps=7)
     found = dict(found)
     page = pathlib.Path(found.pop("page"))
     assert found.pop("skipped") == []
     assert json.loads((folder / "report.json").read_text()) == found
     assert found["images"] == 6
-    first_line = (folder / "report.txt").read_text().splitlines()[0]
-    assert first_line.split() == str(expected).split("\n")[0].split()
+    assert (folder / "report.txt").read_text().splitlines()[0] == expected.verdict == found["verdict"]
     text = page.read_text()
-    assert f"{expected.rows[-1].score.mean:.2f}" in text
+    assert f"<strong>{html.escape(expected.verdict)}</strong>" in text
+    assert all(html.escape(note) in text for note in expected.notes)
+    assert f"{expected.rows[-1].score.mean:.2f}".replace("-", "−") in text
     assert "http://" not in text and "https://" not in text
 
 
+def test_each_photo_has_its_class_and_scores(evaluated, work, images_of):
+    _, found = evaluated
+    wrapped = tlp.wrap_model(keras.models.load_model(work / "model.keras"), "universal")
+    images = np.concatenate(list(images_of(work / "photos", wrapped)))
+    expected = tlp.metrics.report(wrapped, images, steps=7)
+    probabilities = np.asarray(keras.ops.softmax(wrapped.logits(images)))
+    names = (work / "names.txt").read_text().splitlines()
+    assert [photo["image"] for photo in found["photos"]] == [str(path) for path in data.find(work / "photos")]
+    for row, photo in enumerate(found["photos"]):
+        best = probabilities[row].argmax()
+        assert photo["class_id"] == best and photo["class"] == names[best]
+        np.testing.assert_allclose(photo["probability"], probabilities[row, best], atol=1e-5)
+        for name, key in (("map", "score"), ("centre", "centre")):
+            np.testing.assert_allclose(photo[key], expected.results[name].scores[row], atol=1e-5)
+
+
+def test_more_steps(run, model, work, tmp_path):
+    arguments = ["evaluate", *model, "--images", work / "photos", "--limit", 2, "--steps", 3]
+    status, out, _ = run(*arguments, "--out", tmp_path)
+    assert status == 0 and "measuring the maps of 2 images" in out and "100%" in out
+    assert "A curve has 3 steps" in " ".join((tmp_path / "report.html").read_text().split())
+
+
 def test_the_page_in_a_browser(evaluated, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("needs Chromium on the path")
-    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking".split()
-    flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-    # The document knows the pictures' sizes once they are decoded.
-    probe = tmp_path / "probe.html"
-    page = (evaluated[0] / "report.html").read_text()
-    script = (
-        "<script>onload=()=>{document.title='widths '+[...document.images].map(i=>i.naturalWidth).join()}"
-        "</script></body>"
-    )
-    probe.write_text(page.replace("</body>", script))
-    found = subprocess.run(
-        [browser, *flags, "--enable-logging=stderr", "--dump-dom", probe.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    title = found.stdout.split("<title>")[1].split("</title>")[0]
-    widths = [int(width) for width in title.removeprefix("widths ").split(",")]
-    assert len(widths) == 2 and min(widths) > 200
-    assert found.stdout.count("<tr>") == 7  # a head, five fills, their mean
-    assert "CONSOLE" not in found.stderr
+    text, widths = page_browser.opened(evaluated[0] / "report.html", tmp_path, width=600)
+    # The fills beside the photo, insertion, deletion; the curves; a photo and two maps a row.
+    assert len(widths) == 6 + 5 + 5 + 1 + 6 * 3 and min(widths) > 0
+    assert text.count("<tr>") == 7 + 7  # two heads, five fills, their mean, six photos
 
 
 def test_unreadable_images_are_named(run, model, photo, tmp_path):
@@ -80,7 +88,8 @@ class TestPlaceToWrite:
     def test_another_evaluation_is_kept(self, run, evaluated, work, model):
         folder, _ = evaluated
         before = (folder / "report.json").read_bytes()
-        arguments = ["evaluate", *model, "--images", work / "photos", "--out", folder]
+        names = ["--class-names", work / "names.txt"]
+        arguments = ["evaluate", *model, *names, "--images", work / "photos", "--out", folder]
         status, _, err = run(*arguments, "--rules", "other.keras")
         assert status == 2 and "holds a report with another --rules (None); --overwrite replaces it" in err
         assert (folder / "report.json").read_bytes() == before
@@ -92,7 +101,41 @@ class TestPlaceToWrite:
         assert (tmp_path / "report.txt").read_text() == "precious"
 
 
+def test_examples_replace_the_best_pixels(model, work, images_of):
+    wrapped = tlp.wrap_model(keras.models.load_model(work / "model.keras"), "universal")
+    images = np.concatenate(list(images_of(work / "photos", wrapped)))[:3]
+    photos = np.round((images + 1) * 127.5).astype(np.uint8)
+    attribution = wrapped.explain(images[:1], 2)[0]
+    explained = evaluation_examples.Explained(2, "cat", 0.5, attribution)
+    examples = evaluation_examples.Examples(wrapped, photos, images, explained, seed=0)
+    mean = np.round(photos.mean((0, 1, 2)))
+    for shares, keeps_best in ((examples.insertion(), True), (examples.deletion(), False)):
+        for share, example in zip(evaluation_examples.SHARES, shares, strict=True):
+            count = int(np.ceil(share * attribution.size))
+            best = np.zeros(attribution.size, bool)
+            best[np.argsort(-attribution.ravel(), kind="stable")[:count]] = True
+            keep = (best.reshape(attribution.shape) == keeps_best)[..., None]
+            np.testing.assert_array_equal(example.picture, np.where(keep, photos[0], mean))
+            filled = np.where(keep, images[0], images.mean((0, 1, 2)))[None].astype(np.float32)
+            expected = keras.ops.softmax(wrapped.logits(filled))[0, 2]
+            np.testing.assert_allclose(example.probability, expected, atol=1e-5)
+    fills = examples.fills()
+    assert [example.caption for example in fills] == [
+        "the photo",
+        "mean",
+        "blur",
+        "noise",
+        "image",
+        "neighbours",
+    ]
+    np.testing.assert_array_equal(fills[0].picture, photos[0])
+
+
 BAD = {
+    "no steps": (
+        ["--model", "{model}", "--preprocess", "none", "--images", "{photo}", "--steps", "0"],
+        "--steps must be at least 1. Received: 0",
+    ),
     "no size": (
         ["--model", "{work}/any_size.keras", "--preprocess", "none", "--images", "{work}"],
         "--size must be given",

@@ -3,82 +3,176 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
 
-from tf_learnprop.cli import errors, map_files
+from tf_learnprop.cli import errors, map_files, picture_files
 from tf_learnprop.zoo import ModelSpec
 
-NOTE = {"model": "m.keras", "target": None, "rate": 0.1}
+NOTE = {"model": "m.keras", "target": None, "top": None, "rate": 0.1}
+CAT = {**NOTE, "target": [0]}
+KNOWN = ("cat", "dog", "ant", "cow")
+MAPS = np.arange(6.0).reshape(1, 2, 3)
 
 
-def plan(folder, note=NOTE, photos=("a.jpg",), overwrite=False, label=None):
-    return map_files.plan([folder / photo for photo in photos], folder / "maps", label, note, overwrite)
+def plan(folder, note=NOTE, photos=("a.jpg",), overwrite=False, labels=None):
+    return map_files.plan([folder / name for name in photos], folder / "maps", labels, KNOWN, note, overwrite)
+
+
+def write(place, labels=("cat",), maps=MAPS):
+    rows = [{"class": label} for label in labels]
+    return place.write(labels, rows, maps, *(Figure(figsize=(1, 1)) for _ in range(2)))
 
 
 @pytest.fixture
-def written(tmp_path):
-    """A folder with the map of a photo."""
-    (files,) = plan(tmp_path).values()
-    files.write(Figure(figsize=(1, 1)), np.arange(6.0).reshape(2, 3))
+def photos(tmp_path):
+    for name in ("a.jpg", "a.png", "b.jpg", "c.jpg"):
+        Image.new("RGB", (3, 2)).save(tmp_path / name)
     return tmp_path
 
 
-class TestPlan:
-    def test_writes_both_files(self, written):
-        np.testing.assert_array_equal(np.load(written / "maps" / "a.npy"), [[0, 1, 2], [3, 4, 5]])
-        assert (written / "maps" / "a.png").exists()
+@pytest.fixture
+def written(photos):
+    """A folder with the map of a photo, whose predicted class is the cat."""
+    (place,) = plan(photos).places.values()
+    write(place)
+    return photos
 
-    def test_the_same_run_may_write_again(self, written):
-        plan(written)
+
+class TestWrite:
+    def test_writes_all_files(self, written):
+        np.testing.assert_array_equal(np.load(written / "maps" / "a.cat.npy"), MAPS[0])
+        files = [str(path.relative_to(written / "maps")) for path in (written / "maps").rglob("*.*")]
+        assert sorted(files) == ["a.cat.npy", "a.cat.png", "thumbnails/a.cat.jpg"]
+        (picture,) = picture_files.pictures({written / "maps"})
+        assert picture.note["rows"] == [{"class": "cat"}] and picture.note["photo"] == str(written / "a.jpg")
+
+    @pytest.mark.parametrize(
+        ("labels", "expected"),
+        [
+            (("cat", "dog"), "a.cat+dog.npy"),
+            (("dog", "ant", "cat"), "a.dog+ant+cat.npy"),
+            (("dog", "ant", "cat", "cow"), "a.dog+ant+cat+1_more.npy"),
+        ],
+    )
+    def test_several_classes(self, photos, labels, expected):
+        (place,) = plan(photos).places.values()
+        maps = np.ones((len(labels), 2, 3))
+        write(place, labels, maps)
+        assert np.load(photos / "maps" / expected).shape == maps.shape
+
+    def test_a_picture_that_fails_leaves_nothing_half_done(self, photos, monkeypatch):
+        (place,) = plan(photos).places.values()
+
+        def fails(*arguments, **options):
+            raise OSError("no space left")
+
+        monkeypatch.setattr(Figure, "savefig", fails)
+        with pytest.raises(OSError, match="no space"):
+            write(place)
+        assert not [path for path in (photos / "maps").rglob("*") if path.is_file()]
+
+
+class TestPlan:
+    def test_the_same_run_has_nothing_left_to_do(self, written):
+        found = plan(written)
+        assert not found.places and found.done[written / "a.jpg"].path == written / "maps" / "a.cat.png"
+        found = plan(written, photos=("a.jpg", "b.jpg"))
+        assert list(found.places) == [written / "b.jpg"] and list(found.done) == [written / "a.jpg"]
+
+    def test_unless_it_is_asked_to(self, written):
+        assert list(plan(written, overwrite=True).places) == [written / "a.jpg"]
+
+    @pytest.mark.parametrize("name", ["a.cat.npy", "a.cat.png"])
+    def test_a_missing_file_is_made_again(self, written, name):
+        (written / "maps" / name).unlink()
+        if name.endswith("png"):
+            (written / "maps" / "a.cat.npy").unlink()
+        assert list(plan(written).places) == [written / "a.jpg"]
+
+    def test_a_photo_that_changed_is_explained_again(self, written):
+        Image.new("RGB", (30, 20), "red").save(written / "a.jpg")
+        (place,) = plan(written).places.values()
+        write(place, ["dog"])  # its class is now another
+        found = sorted(path.name for path in (written / "maps").rglob("a.*"))
+        assert found == ["a.dog.jpg", "a.dog.npy", "a.dog.png"]
 
     @pytest.mark.parametrize(
         ("note", "expected"),
         [
-            (NOTE | {"model": "other.keras"}, r"a.png was made with another --model \(m.keras\)"),
-            (NOTE | {"target": 3}, r"another --class \(None\)"),
+            (NOTE | {"model": "other.keras"}, r"a.cat.(npy|png) was made with another --model \(m.keras\)"),
+            (NOTE | {"model_content": "1f"}, "made with another content of --model; give another folder"),
+            (NOTE | {"top": 1}, r"another --top \(None\)"),
             (NOTE | {"rate": 0.2}, r"another --rate \(0.1\)"),
         ],
     )
-    def test_another_run_may_not(self, written, note, expected):
+    def test_another_run_is_kept(self, written, note, expected):
         with pytest.raises(errors.UsageError, match=expected):
             plan(written, note)
-        assert len(plan(written, note, overwrite=True)) == 1
+        assert len(plan(written, note, overwrite=True).places) == 1
+
+    def test_a_class_that_is_asked_for(self, written):
+        with pytest.raises(errors.UsageError, match=r"another --class \(None\)"):
+            plan(written, CAT, labels=["cat"])
+        for labels in (["dog"], ["cat", "dog"]):
+            (place,) = plan(written, NOTE | {"target": labels}, labels=labels).places.values()
+            write(place, labels)
+            assert plan(written, NOTE | {"target": labels}, labels=labels).done
+
+    def test_of_the_replaced_run_nothing_is_left(self, written):
+        (place,) = plan(written, NOTE | {"rate": 0.2}, overwrite=True).places.values()
+        write(place, ["dog"])
+        assert {path.stem for path in (written / "maps").rglob("a.*")} == {"a.dog"}
+        (place,) = plan(written, CAT, labels=["cat"], overwrite=True).places.values()
+        write(place, ["cat"])  # answers another question, so the dog stays
+        assert {path.stem for path in (written / "maps").rglob("a.*")} == {"a.cat", "a.dog"}
 
     def test_another_photo_of_the_same_name(self, written):
         with pytest.raises(errors.UsageError, match="shows another photo"):
             plan(written, photos=("a.png",))
 
     def test_one_conflict_among_many(self, written):
-        with pytest.raises(errors.UsageError, match="a.png was made"):
+        with pytest.raises(errors.UsageError, match="a.cat.npy was made"):
             plan(written, NOTE | {"rate": 0.2}, photos=("c.jpg", "a.jpg", "b.jpg"))
 
     @pytest.mark.parametrize("text", [None, "no JSON", "[1]", "{}"])
-    def test_pictures_of_others(self, tmp_path, text):
-        (tmp_path / "maps").mkdir()
+    @pytest.mark.parametrize("labels", [None, ["cat"]])
+    def test_pictures_of_others(self, photos, text, labels):
+        (photos / "maps").mkdir()
         info = PngImagePlugin.PngInfo()
         if text:
             info.add_text("tf-learnprop explain", text)
-        Image.new("RGB", (2, 2)).save(tmp_path / "maps" / "a.png", pnginfo=info)
-        with pytest.raises(errors.UsageError, match="a.png"):
-            plan(tmp_path)
+        Image.new("RGB", (2, 2)).save(photos / "maps" / "a.cat.png", pnginfo=info)
+        with pytest.raises(errors.UsageError, match="a.cat.png"):
+            plan(photos, labels=labels)
 
-    def test_an_array_of_others(self, tmp_path):
-        (tmp_path / "maps").mkdir()
-        (tmp_path / "maps" / "a.npy").write_bytes(b"")
-        with pytest.raises(errors.UsageError, match="a.npy exists"):
-            plan(tmp_path)
+    @pytest.mark.parametrize("labels", [None, ["cat"]])
+    def test_an_array_of_others(self, photos, labels):
+        (photos / "maps").mkdir()
+        (photos / "maps" / "a.cat.npy").write_bytes(b"")
+        with pytest.raises(errors.UsageError, match="a.cat.npy exists"):
+            plan(photos, labels=labels)
 
-    def test_a_label_comes_before_the_ending(self, written):
-        (files,) = plan(written, NOTE | {"target": 3}, label="cat").values()
-        assert (files.picture.name, files.array.name) == ("a.cat.png", "a.cat.npy")
+    def test_names_that_no_picture_will_have(self, photos):
+        (photos / "maps").mkdir()
+        for name in ("a.png", "a.wolf.png", "a.cat.jpg", "a.cat.b.png"):
+            (photos / "maps" / name).write_bytes(b"")
+        assert len(plan(photos).places) == 1
+
+    def test_a_photo_is_never_overwritten(self, photos):
+        (photos / "maps").mkdir()
+        Image.new("RGB", (3, 2)).save(photos / "maps" / "a.cat.png")
+        for overwrite in (False, True):
+            with pytest.raises(errors.UsageError, match="would overwrite the photo"):
+                plan(photos / "maps" / "..", photos=("a.jpg", "maps/a.cat.png"), overwrite=overwrite)
 
 
-class TestClassLabel:
-    @pytest.mark.parametrize(
-        ("class_id", "expected"),
-        [(0, "Egyptian_cat"), (1, "jack_o_lantern"), (2, "2"), (3, "3"), (4, "4"), (5, "crème_brûlée")],
-    )
-    def test_is_a_file_name_of_one_class(self, class_id, expected):
-        names = ["Egyptian cat", "jack-o'-lantern", "crane", "crane", "?/", "crème brûlée"]
-        assert map_files.class_label(ModelSpec("m", None, None, names), class_id) == expected
+def test_results_are_no_photos(written):
+    Image.new("RGB", (3, 2)).save(written / "maps" / "photo.png")
+    found = picture_files.without_results(sorted(written.rglob("*.[jp][pn]g")), written / "maps")
+    expected = ["a.jpg", "a.png", "b.jpg", "c.jpg", "maps/photo.png"]
+    assert [str(path.relative_to(written)) for path in found] == expected
 
-    def test_is_the_id_without_names(self):
-        assert map_files.class_label(ModelSpec("m", None, None), 7) == "7"
+
+class TestClassLabels:
+    def test_are_parts_of_file_names(self):
+        names = ["Egyptian cat", "jack-o'-lantern", "crane", "crane", "?/", "crème brûlée", "x" * 99]
+        expected = ["Egyptian_cat", "jack_o_lantern", "2", "3", "4", "crème_brûlée", "x" * 40]
+        assert map_files.class_labels(ModelSpec("m", None, None, names)) == expected

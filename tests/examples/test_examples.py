@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 import tf_learnprop as tlp
@@ -45,6 +46,36 @@ def test_transfer_learning_of_a_folder(tmp_path, data_dir):
     arguments = ["--images", data_dir / "animals", "--limit", 60, "--steps", 2]
     out = run("transfer_learning.py", *arguments, "--out", tmp_path / "maps.png")
     assert int(re.search(r"training images: (\d+)%", out)[1]) >= 90
+
+
+def test_audit(tmp_path):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("sklearn")
+    out = run("audit.py", "--limit", 300, "--epochs", 30, "--out", tmp_path / "out")
+    finds_the_mark(out, "9", tmp_path / "out" / "audit.html")
+
+
+@pytest.mark.slow
+def test_audit_of_cifar(tmp_path, data_dir):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("sklearn")
+    data = np.load(data_dir / "cifar10" / "train_10k_jpeg.npz")
+    jpeg, offsets, labels, names = (data[key] for key in ("jpeg", "offsets", "labels", "class_names"))
+    for number, label in enumerate(labels[:4000]):
+        path = tmp_path / "photos" / names[label] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg[offsets[number] : offsets[number + 1]].tobytes())
+    out = run("audit.py", "--images", tmp_path / "photos", "--marked", "horse", "--out", tmp_path / "out")
+    finds_the_mark(out, "horse", tmp_path / "out" / "audit.html")
+
+
+def finds_the_mark(out, name, page):
+    """Asserts that the first finding is the mark in the corner of a class, and on top of the page."""
+    first = re.search(r"^.*of the weight lies in .*$", out, re.M)[0]
+    share, other = map(int, re.findall(r"(\d+)%", first))
+    assert first.startswith(f"{name}: ") and "in the lower right corner" in first
+    assert share > 70 and other < 25
+    assert page.read_text().index(first) < page.read_text().index("<table>")
 
 
 @pytest.mark.slow
@@ -103,6 +134,29 @@ def test_a_model_of_keras_applications(name, arguments, tmp_path, monkeypatch, d
     spec.loader.exec_module(module)
     module.main()
     assert is_png(tmp_path / "maps.png") if "maps.png" in arguments else (tmp_path / "rules.keras").exists()
+
+
+def areas_of_deletion(out):
+    """Areas under the deletion curves that an example prints, by order of deletion."""
+    found = re.findall(r"^(.+?) +area under the deletion curve (\d\.\d+)", out, re.M)
+    return {name: float(area) for name, area in found}
+
+
+def test_tabular(tmp_path):
+    out = run("tabular.py", "--out", tmp_path / "curves.png")
+    assert float(re.search(r"accuracy on test rows: ([\d.]+)%", out)[1]) > 95
+    areas = areas_of_deletion(out)
+    assert areas["highest values first"] < areas["random order"] - 0.2
+    assert is_png(tmp_path / "curves.png")
+
+
+@pytest.mark.slow
+def test_text(tmp_path):
+    out = run("text.py", "--out", tmp_path / "words.png")
+    assert float(re.search(r"accuracy on test texts: ([\d.]+)%", out)[1]) > 70
+    areas = areas_of_deletion(out)
+    assert areas["highest values first"] < areas["random order"] - 0.2
+    assert is_png(tmp_path / "words.png")
 
 
 def code_of(file):

@@ -81,3 +81,54 @@ class TestFit:
     def test_a_thin_photo_costs_no_more_than_its_part_that_is_kept(self):
         photo = np.zeros((1, 60_000, 3), np.uint8)  # whole, it would take 36 GB at this scale
         assert photos.fit(photo, (224, 224, 3)).shape == (224, 224, 3)
+
+
+class TestRegion:
+    @pytest.mark.parametrize("sides", [(40, 53), (53, 40), (90, 20), (24, 24)])
+    @pytest.mark.parametrize("cover", [None, 20])
+    def test_is_what_fit_keeps(self, sides, cover):
+        # Of two ramps, the means of the result's outer columns and rows tell which part it is of.
+        rows, columns = np.mgrid[: sides[0], : sides[1]] + 0.5
+        photo = np.stack([rows, columns, 0 * rows], -1).astype(np.float32)
+        found = photos.fit(4 * photo[..., :2].repeat([2, 1], -1), (16, 16, 3), cover=cover).numpy() / 4
+        left, top, right, bottom = photos.region(sides, (16, 16), cover)
+        assert found[..., 2].mean() == pytest.approx((left + right) / 2, abs=0.5)
+        assert found[..., 0].mean() == pytest.approx((top + bottom) / 2, abs=0.5)
+        span = found[8, -1, 2] - found[8, 0, 2], found[-1, 8, 0] - found[0, 8, 0]
+        np.testing.assert_allclose(np.array(span) * 16 / 15, (right - left, bottom - top), rtol=0.08)
+
+    def test_of_the_same_shape_is_all(self):
+        assert photos.region((20, 30), (40, 60, 3)) == (0, 0, 30, 20)
+
+
+class TestReduced:
+    def test_small_photos_stay_as_they_are(self):
+        photo = photo_files.smooth(30, 44)
+        assert photos.reduced(photo, 44) is photo
+
+    def test_large_ones_are_averaged(self):
+        photo = toys.rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+        found = photos.reduced(photo, 15)
+        expected = photo.reshape(10, 4, 15, 4, 3).mean((1, 3))
+        assert found.shape == (10, 15, 3) and np.abs(found - expected).max() < 1.5  # rounded twice
+        assert photos.reduced(np.zeros((3, 900, 3), np.uint8), 90).shape == (1, 90, 3)
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"", "the file is empty"),
+            (b"no picture", "no image, or of an unknown format"),
+            (photo_files.png(20_000, 10_000, 1, 0, []), "more than 178 megapixels"),
+            (photo_files.png(5, 5, 1, 0, []), "truncated"),
+        ],
+    )
+    def test_says_why(self, content, reason):
+        with pytest.raises(photos.UnreadableError, match=reason) as caught:
+            photos.read(content)
+        assert reason in caught.value.reason
+
+    def test_large_photos_are_read_without_a_warning(self, recwarn):
+        content = photo_files.png(10_000, 9_000, 1, 0, [b"\xff" * 1250] * 9_000)
+        assert photos.read(content).shape == (9_000, 10_000, 3) and not recwarn.list

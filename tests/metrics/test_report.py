@@ -119,7 +119,8 @@ def test_the_model_runs_once_on_the_images():
         return quadrant(images)
 
     metrics.report(Subject(logits=logits), images_of_both_classes(6), fills=FILLS, steps=4)
-    assert sum(seen) == 6 + 6 * 6 * len(FILLS) * (4 + 1)
+    # Insertion and deletion of three maps, which share their first and last points.
+    assert sum(seen) == 6 + 6 * 3 * len(FILLS) * (2 * 4)
 
 
 def notes_of(explain, count=30, **options):
@@ -153,6 +154,43 @@ class TestNotes:
     def test_a_fill_that_shows_nothing(self):
         (note,) = notes_of(None, fills={"mean": "mean", "itself": images_of_both_classes(30)})
         assert "Under some fills (itself)" in note
+
+
+class TestVerdict:
+    def verdict(self, explain, fills=FILLS):
+        return metrics.report(Subject(explain), images_of_both_classes(30), fills=fills, steps=8).verdict
+
+    def test_a_perfect_map(self, perfect):
+        assert perfect.verdict == (
+            "The maps find what the model uses: on 100% of the images they are better than a blob at the "
+            "centre."
+        )
+        assert str(perfect).splitlines()[0] == perfect.verdict == perfect.to_dict()["verdict"]
+
+    def test_maps_no_better_than_a_baseline(self):
+        generator = np.random.default_rng(5)
+        chance = self.verdict(lambda images, ids: generator.random(images.shape[:3]))
+        assert "not shown to be better than a random map" in chance
+
+        def central(images):  # looks at the centre alone
+            seen = np.asarray(images)[:, 2:6, 2:6].mean((1, 2, 3))
+            return np.stack([np.zeros(len(seen)), 20 * (seen - 0.5)], 1)
+
+        images = images_of_both_classes(30)
+        images[:, 2:6, 2:6] += np.where(np.arange(30) % 2, 0.3, -0.3)[:, None, None, None]
+        y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+        subject = Subject(lambda images, ids: np.broadcast_to(-(x**2) - y**2, images.shape[:3]), central)
+        verdict = metrics.report(subject, images, fills=FILLS, steps=8).verdict
+        assert "not shown to be better than a blob at the centre" in verdict
+
+    def test_maps_that_ignore_the_class(self):
+        assert "not why the model chose its class" in self.verdict(
+            lambda images, ids: quadrant_map(len(images))
+        )
+
+    def test_a_fill_that_shows_nothing(self):
+        verdict = self.verdict(None, {"mean": "mean", "itself": images_of_both_classes(30)})
+        assert verdict.endswith("This is not shown under every fill (itself).")
 
 
 class TestOutput:

@@ -59,6 +59,8 @@ class TestMaps:
         pixels = np.stack([photo(SIDE, SIDE, seed) for seed in range(3)])
         result = explainer(small, "explain_encoded")([png(p) for p in pixels])
         assert_same_maps(result.maps, wrapped, preprocess(np.float32(pixels)))
+        result = explainer(small, "explain_encoded_class")([png(p) for p in pixels], [3, 0, 1])
+        assert_same_maps(result.maps, wrapped, preprocess(np.float32(pixels)), [3, 0, 1])
 
     def test_options_of_the_export(self, wrapped, tmp_path):
         options = {"map_size": 4, "map_dtype": "float16", "top_k": 2}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import serving_client
 import tensorflow as tf
+import token_models
 import toys
 from serving_client import ask, strings
 from serving_toys import assert_same_maps, photo, png, preprocess, trained
@@ -37,10 +38,11 @@ class TestMaps:
             ("explain_class", {"images": seven, "class_ids": np.arange(7) % 4}),
             ("explain_encoded", {"encoded": photos[:1]}),
             ("explain_encoded", {"encoded": photos}),
+            ("explain_encoded_class", {"encoded": photos, "class_ids": np.array([3, 0, 2])}),
         ]
 
     def check(self, answers, requests, wrapped):
-        for (signature, inputs), answer in zip(requests, answers, strict=True):
+        for (_, inputs), answer in zip(requests, answers, strict=True):
             assert not isinstance(answer, str), answer
             images = inputs.get("images")
             if images is None:
@@ -54,7 +56,7 @@ class TestMaps:
             np.testing.assert_allclose(
                 answer["scores"], probabilities[np.arange(len(images)), expected], rtol=1e-4
             )
-            overlays = {"overlays_bytes"} if signature == "explain_encoded" else set()
+            overlays = {"overlays_bytes"} if "encoded" in inputs else set()
             assert answer.keys() == {"attributions", "class_ids", "scores"} | overlays
 
     def test_c_api_from_four_threads(self, small, wrapped, requests):
@@ -69,6 +71,23 @@ class TestMaps:
         signature, inputs = requests[3]
         answer = serving_client.ask_command_line(small, signature, inputs, tmp_path)
         self.check([answer], [requests[3]], wrapped)
+
+
+@pytest.mark.parametrize("name", ["vit_with_class_token", "text"])
+def test_models_of_tokens_through_the_c_api(name, tmp_path):
+    rng = np.random.default_rng(2)
+    build, _ = token_models.MODELS[name]
+    wrapped = tlp.wrap_model(build())
+    path = wrapped.export(tmp_path / "1")
+    if name == "text":
+        ids = rng.integers(0, 20, (5, 6)).astype("int32")
+        requests = [("serving_default", {"inputs": ids}), ("serving_default", {"inputs": ids[:1, :4]})]
+    else:
+        images = rng.normal(size=(5, 12, 16, 3)).astype("float32")
+        requests = [("serving_default", {"images": images}), ("serving_default", {"images": images[:1]})]
+    for (_, inputs), answer in zip(requests, ask(path, requests), strict=True):
+        (given,) = inputs.values()
+        assert_same_maps(answer["attributions"], wrapped, given)
 
 
 @pytest.mark.slow

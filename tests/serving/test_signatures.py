@@ -6,10 +6,13 @@ import keras
 import models
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
 import toys
 from serving_client import ask, strings
-from serving_toys import assert_same_maps, jpeg, photo, trained
+from serving_toys import assert_same_maps, jpeg, photo, png, preprocess, trained
+
+import tf_learnprop as tlp
 
 SIDE = toys.SIDE
 
@@ -89,6 +92,24 @@ def test_no_photos_without_preprocessing(plain):
     assert set(tf.saved_model.load(plain).signatures) == {"serving_default", "explain_class"}
 
 
+@pytest.mark.parametrize("case", ["softmax", "multi_label", "sigmoid_unit"])
+def test_probabilities_of_all_classes(tmp_path, case):
+    activation, units = {"softmax": (None, 4), "multi_label": ("sigmoid", 4), "sigmoid_unit": ("sigmoid", 1)}[
+        case
+    ]
+    source = toys.small_cnn(units, activation=activation)
+    path = tlp.wrap_model(source, "gradient").export(tmp_path / "1", preprocess=preprocess)
+    pixels = np.stack([photo(SIDE, SIDE, seed) for seed in range(3)])
+    (answer,) = ask(path, [("classify_encoded", {"encoded": strings(*map(png, pixels))})])
+    outputs = source(preprocess(np.float32(pixels))).numpy()
+    expected = {
+        "softmax": lambda: scipy.special.softmax(outputs, -1),
+        "multi_label": lambda: outputs,
+        "sigmoid_unit": lambda: np.concatenate([1 - outputs, outputs], -1),
+    }[case]()
+    np.testing.assert_allclose(answer["probabilities"], expected, rtol=1e-4, atol=1e-6)
+
+
 GOOD = toys.images(2, seed=5)
 
 
@@ -109,6 +130,10 @@ def answers_to_bad(small):
         "broken": ("explain_encoded", {"encoded": strings(whole, whole[: len(whole) // 2])}),
         "no_photo": ("explain_encoded", {"encoded": strings(b"GET / HTTP/1.1")}),
         "no_photos": ("explain_encoded", {"encoded": strings()}),
+        "too_large_encoded": (
+            "explain_encoded_class",
+            {"encoded": strings(whole), "class_ids": np.array([4])},
+        ),
     }
     good = ("serving_default", {"images": images})
     answers = ask(small, [request for pair in bad.values() for request in (pair, good)])
@@ -127,6 +152,7 @@ class TestBadRequests:
             ("dtype", "float"),
             ("too_large", r"`class_ids` must be in 0\.\.3"),
             ("negative", r"`class_ids` must be in 0\.\.3"),
+            ("too_large_encoded", r"`class_ids` must be in 0\.\.3"),
             ("too_short", "`class_ids` must be as long as the batch"),
             ("broken", "Invalid JPEG data"),
             ("no_photo", "Unknown image file format"),

@@ -28,9 +28,10 @@ class TestWarmup:
             )
             for record in records
         ]
-        names = ["serving_default", "explain_class", "explain_encoded"]
+        of_photos = ["explain_encoded", "explain_encoded_class", "classify_encoded"]
+        names = ["serving_default", "explain_class", *of_photos]
         assert [signature for signature, _ in requests] == names * 2
-        np.testing.assert_array_equal(requests[3][1]["images"], toys.images(2)[1:])
+        np.testing.assert_array_equal(requests[5][1]["images"], toys.images(2)[1:])
         answers = ask(small, requests)
         assert not any(isinstance(answer, str) for answer in answers), answers
 

@@ -355,12 +355,22 @@ class TestCollages:
 class TestQuestions:
     """Which class a training step explains."""
 
-    def test_share_of_the_samples(self):
-        logits = tf.constant(np.random.default_rng(2).normal(size=(400, 3)).astype("float32"))
-        for share, low, high in ((0.0, 0, 0), (0.25, 70, 130), (1.0, 400, 400)):
-            asked = objectives.AreaGuidance(runner_up=share).select_target(logits)
-            moved = int(np.sum(np.argmax(asked, 1) != np.argmax(logits, 1)))
-            assert low <= moved <= high
+    @pytest.mark.parametrize("gap", [0.1, 0.5, 2.0, 20.0])
+    @pytest.mark.parametrize("runner_up", [0.0, 0.25, 0.5])
+    def test_share_of_the_samples(self, gap, runner_up):
+        """The second class is asked for as often as its share of both probabilities says."""
+        logits = np.tile(np.float32([1.0, -30.0, 1.0 - gap]), (2000, 1))
+        asked = objectives.AreaGuidance(runner_up=runner_up).select_target(tf.constant(logits))
+        # The first class keeps samples, the second gets the rest, and the third none.
+        moved = float(np.mean(asked[:, 2] > asked[:, 0]))
+        expected = 2 * runner_up / (1 + np.exp(gap))
+        assert abs(moved - expected) < 0.035  # three standard deviations at most
+        assert not np.any(np.argmax(asked, 1) == 1)
+
+    def test_a_single_unit(self):
+        """No and yes: with z = 0.5, 2·½·σ(−0.5) of the samples ask for no."""
+        asked = objectives.AreaGuidance().select_target(tf.fill([2000, 1], 0.5))
+        assert abs(float(np.mean(asked < 0)) - 1 / (1 + np.exp(0.5))) < 0.035
 
     @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
     def test_bad_share(self, share):
@@ -378,8 +388,8 @@ class TestQuestions:
 
         objective = objectives.AreaGuidance(cutmix=0, runner_up=share)
         logits = wrapped.logits(images)
-        classes = np.argsort(logits, 1)[:, -2 if share else -1]
-        objective.select_target(tf.constant(logits))  # the same draws as above
+        classes = np.argmax(objective.select_target(tf.constant(logits)), 1)  # the same draws as above
+        assert np.any(classes != np.argmax(logits, 1)) == bool(share)
         maps = tf.constant(wrapped.explain(images, classes))
         expected = attributor.loss_of_maps(
             images, maps, attributor.head.promote_class(logits, classes), objective, training=True

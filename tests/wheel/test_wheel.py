@@ -53,7 +53,7 @@ def test_explain(folder):
     for out, rules in {"own": [], "named": ["--rules", "efficientnet_lite0"]}.items():
         rows, _ = run(folder, "explain", *model, *rules, "cat.png", "--out", out, "--json")
         assert json.loads(rows)["images"][0]["class"] == "Egyptian cat"
-    own, named = (np.load(folder / out / "cat.npy") for out in ("own", "named"))
+    own, named = (np.load(folder / out / "cat.Egyptian_cat.npy") for out in ("own", "named"))
     np.testing.assert_allclose(own, named, rtol=1e-3, atol=1e-4)
 
 

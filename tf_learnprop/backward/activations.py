@@ -64,6 +64,7 @@ class ActivationSite:
         fused: bool, whether it is the `activation` argument of a convolution or dense layer.
         skip_reason: str, why it gets no rule by default; "" if it gets one.
         reachable: bool, whether a rule could be put behind it at all.
+        kind: str, "activation"; or "attention", "normalization" or "product", see `operation_sites`.
     """
 
     path: str
@@ -72,6 +73,7 @@ class ActivationSite:
     fused: bool = False
     skip_reason: str = ""
     reachable: bool = True
+    kind: str = "activation"
 
     @property
     def layer_class(self) -> str:
@@ -139,7 +141,7 @@ def find_site(path, operation, is_output, why_closed=""):
         is_output: bool, whether its activation is that of the model's output.
         why_closed: str, why a layer that `is_opaque` could not be opened.
     """
-    if is_opaque(operation):
+    if is_opaque(operation) or why_closed:
         return _opaque(path, operation, f"{CLOSED} ({why_closed})" if why_closed else "")
     name = own_activation(operation)
     if name is None:
@@ -166,7 +168,7 @@ def _opaque(path, operation, reason=""):
     if swappable:
         return ActivationSite(path, operation, ", ".join(swappable), False, reason or OPAQUE, False)
     if "softmax" in inner or isinstance(operation, keras.layers.Attention):
-        return ActivationSite(path, operation, "softmax", False, _REASONS["softmax"], False)
+        return ActivationSite(path, operation, "softmax", False, reason or _REASONS["softmax"], False)
     if is_opaque(operation):
         return ActivationSite(path, operation, "?", False, reason or _UNSEEN["layer"], False)
     return None

@@ -29,7 +29,8 @@ class Attributor:
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         self.head = graph.head(output)
         self.rivals = min(rule_set.readout.rivals, self.head.class_count - 1)
-        feature_map = probing.last_feature_map(graph, output, explained_input) if self.rivals else None
+        needs_map = self.rivals or readouts.FEATURE_MAP in rule_set.read
+        feature_map = probing.last_feature_map(graph, output, explained_input) if needs_map else None
         if feature_map is None:
             self.rivals = 0  # there is no place where classes could compete
         self.runner = GraphRunner(graph, rule_layers(graph, rules), output, feature_map)
@@ -62,7 +63,13 @@ class Attributor:
         """
         readout, read = self.rule_set.readout, self.rule_set.read
         image, image_signal, activations, signals, evidence, logits = self._backward(
-            inputs, class_weights, readout.reads_input, frozenset(read), select_target, self.rivals
+            inputs,
+            class_weights,
+            readout.reads_input,
+            frozenset(read),
+            select_target,
+            self.rivals,
+            readout.contrast,
         )
         extra = {"evidence": evidence} if readout.rivals else {}
         return readout(image, image_signal, activations, signals, **extra), logits
@@ -96,7 +103,9 @@ class Attributor:
         original = self.head.log_probabilities(logits, labels)
         return objective(image, maps, original, classify=classify, training=training)
 
-    def _backward(self, inputs, class_weights, reads_input, read, select_target=None, rivals=0):
+    def _backward(
+        self, inputs, class_weights, reads_input, read, select_target=None, rivals=0, contrast=False
+    ):
         image, with_image = self._explained(inputs)
         activations = [image] if readouts.INPUT in read else []
         feature_map = []
@@ -110,7 +119,7 @@ class Attributor:
                 if position in read:
                     tape.watch(tensor)
                     activations.append(tensor)
-                elif position == GraphRunner.FEATURE_MAP and rivals:
+                if position == readouts.FEATURE_MAP and rivals:
                     head_tape.watch(tensor)
                     feature_map.append(tensor)
 
@@ -119,7 +128,8 @@ class Attributor:
             logits = select_target(logits) if select_target else logits
             if class_weights is None:
                 class_weights = tf.one_hot(self.head.predicted(logits), self.head.class_count)
-            score = tf.reduce_sum(class_weights * classes)
+            weights = self._against_rivals(class_weights, classes) if contrast else class_weights
+            score = tf.reduce_sum(weights * classes)
         sources = [image] * reads_input + activations
         signals = tape.gradient(score, sources, unconnected_gradients="zero")
         signals = [tf.cast(signal, tf.float32) for signal in signals]
@@ -151,8 +161,21 @@ class Attributor:
         rivals = tf.unstack(tf.one_hot(rivals, self.head.class_count), axis=1)
         return tf.stack([asked, *map(evidence_for, rivals)], -1)
 
+    def _against_rivals(self, class_weights, classes):
+        """Weights of the classes whose sum of logits is the asked class less its rivals.
+
+        The rivals, the classes that are not asked for, count by their softmax among themselves.
+        """
+        if self.head.multi_label:
+            return class_weights
+        others = tf.where(class_weights == 0.0, tf.stop_gradient(classes), classes.dtype.min)
+        return class_weights - tf.reduce_sum(class_weights, -1, keepdims=True) * tf.nn.softmax(others)
+
     def _explained(self, inputs):
-        """The explained input in float32, and a function that gives all inputs with another in its place."""
+        """The explained input, and a function that gives all inputs with another in its place.
+
+        The input is in float32, unless it is integers.
+        """
         flat = [tf.convert_to_tensor(tensor) for tensor in keras.tree.flatten(inputs)]
 
         def with_image(images, repeats=1):
@@ -163,7 +186,8 @@ class Attributor:
             ]
             return keras.tree.pack_sequence_as(inputs, tiled)
 
-        return tf.cast(flat[self.input_index], tf.float32), with_image
+        image = flat[self.input_index]
+        return image if image.dtype.is_integer else tf.cast(image, tf.float32), with_image
 
 
 def _tile(tensor, repeats):

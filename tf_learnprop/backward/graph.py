@@ -8,12 +8,14 @@ import keras
 from tf_learnprop.backward import keras_internals, opening
 from tf_learnprop.backward.activations import (
     HEADS,
+    ActivationSite,
     activation_name,
     find_site,
     is_transparent,
     own_activation,
 )
 from tf_learnprop.backward.opened import CannotOpen
+from tf_learnprop.backward.operation_sites import ATTENTION_LAYERS, operation_kinds
 from tf_learnprop.backward.output_head import OutputHead
 from tf_learnprop.backward.reading import Reader
 
@@ -137,6 +139,17 @@ class ModelGraph:
         counts = collections.Counter(id(call.operation) for call in self.calls)
         return {site.path: counts[id(site.operation)] for site in self.activations if site.reachable}
 
+    @property
+    def attention_outputs(self):
+        """Numbers of the tensors that attention gives, a set."""
+        layers = {id(site.operation) for site in self.activations if site.kind == "attention"}
+        return {
+            number
+            for call in self.calls
+            if id(call.operation) in layers or isinstance(call.operation, ATTENTION_LAYERS)
+            for number in call.outputs
+        }
+
     def is_current(self) -> bool:
         """Whether the model is still built as it was read.
 
@@ -178,12 +191,20 @@ class ModelGraph:
             for end in self.ends
             if end.call is not None and (end.activation or not end.has_consumers)
         }
+        inputs = [
+            number for number, tensor in enumerate(self.tensors) if any(tensor is t for t in self.inputs)
+        ]
+        kinds = operation_kinds(self.calls, inputs)
         sites, seen = [], set()
         for path, operation in self.operations:
             why_closed = reader.closed.get(id(operation), "")
             if id(operation) not in seen and (why_closed or not reader.is_open(operation)):
                 seen.add(id(operation))
-                sites.append(find_site(path, operation, id(operation) in at_output, why_closed))
+                if id(operation) in kinds and id(operation) not in at_output:
+                    kind = kinds[id(operation)]
+                    sites.append(ActivationSite(path, operation, kind, kind=kind))
+                else:
+                    sites.append(find_site(path, operation, id(operation) in at_output, why_closed))
         return [site for site in sites if site]
 
 

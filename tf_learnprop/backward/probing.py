@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop.backward import readouts, rules
+from tf_learnprop.backward.opened import BatchSize
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
 
 
@@ -37,10 +38,12 @@ def activation_shapes(graph, paths):
     return [(path, (None, *shape[1:])) for path, shape in found]
 
 
-def read_shapes(graph, rule_set, explained_input=0):
+def read_shapes(graph, rule_set, explained_input=0, output=0):
     """Shapes `(None, ..., c)` of what the readout of a `RuleSet` reads, in the order in which it does."""
     shapes = dict(enumerate(shape for _, shape in activation_shapes(graph, rule_set.paths)))
     shapes[readouts.INPUT] = tuple(graph.inputs[explained_input].shape)
+    if readouts.FEATURE_MAP in rule_set.read:
+        shapes[readouts.FEATURE_MAP] = graph.tensors[last_feature_map(graph, output, explained_input)].shape
     return [shapes[position] for position in rule_set.read]
 
 
@@ -67,6 +70,7 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
     before = _ancestors(graph, output)
     # Numbers of the tensors that depend on something that is read.
     followed = {explained_input} if reads_input or readouts.INPUT in read else set()
+    feature_map = last_feature_map(graph, output, explained_input) if readouts.FEATURE_MAP in read else None
     reached = set()
     for call in graph.calls:
         dependent = {k for k in call.outputs if followed & set(call.sources(k))}
@@ -75,12 +79,16 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
                 reached.add(path_of[id(call)])
             if position_of[id(call)] in read:
                 dependent = set(call.outputs)
+        dependent |= {feature_map} & set(call.outputs)
         followed |= _floats(graph, dependent)
     return reached
 
 
 def last_feature_map(graph, output=0, explained_input=0):
     """The last tensor in which places of the image are still apart, and which all paths to an output pass.
+
+    Attention mixes places, so what follows it does not count. In a model of tokens, that leaves what comes
+    of the patches: the output of the convolution that embeds them, or the patches themselves.
 
     Args:
         graph: `ModelGraph`.
@@ -90,22 +98,58 @@ def last_feature_map(graph, output=0, explained_input=0):
     Returns:
         int, its number in `graph.tensors`; None if there is none but the input itself.
     """
-    rank = len(graph.inputs[explained_input].shape)
+    rank = len(graph.inputs[explained_input].shape) + _is_integer(graph, explained_input)
     target = keras.tree.flatten(graph.output_structure)[output]
-    for call in reversed(graph.calls):
-        for number in call.outputs:
+    mixed = _descendants(graph, graph.attention_outputs)
+    embeds = _is_integer(graph, explained_input)  # then it is the embedding itself
+    for call in graph.calls if embeds else reversed(graph.calls):
+        for number in set(call.outputs) - mixed:
             sides = graph.tensors[number].shape[1:-1]
-            if len(sides) + 2 == rank > 2 and 1 not in sides and not call.enters:
-                if target not in _descendants(graph, explained_input, without=number):
+            is_float = keras.backend.is_float_dtype(graph.tensors[number].dtype)
+            if len(sides) + 2 == rank > 2 and 1 not in sides and is_float and not call.enters:
+                if target not in _descendants(graph, {explained_input}, without=number):
                     return number
     return None
 
 
-def _descendants(graph, number, without):
-    """Numbers of the tensors that depend on a tensor by a path that does not pass another one."""
-    found = {number}
+def is_of_tokens(graph, output=0, explained_input=0):
+    """Whether the places of the input become tokens, so that only the last feature map can be read as a map.
+
+    That is so in a model with attention, and in one whose activations don't have the rank of the input.
+    """
+    rank = len(graph.inputs[explained_input].shape)
+    if graph.attention_outputs or _is_integer(graph, explained_input):
+        return True
+    if last_feature_map(graph, output, explained_input) is None:
+        return False
+    sites = [site.path for site in graph.activations if site.kind == "activation" and site.reachable]
+    shapes = [shape for _, shape in activation_shapes(graph, sites)]
+    return not any(len(shape) == rank > 2 and 1 not in shape[1:-1] for shape in shapes)
+
+
+def is_embedded(graph, output=0, explained_input=0):
+    """Whether the explained input is integers `[n, tokens]` that become vectors `[n, tokens, c]`."""
+    if not _is_integer(graph, explained_input) or len(graph.inputs[explained_input].shape) != 2:
+        return False
+    return last_feature_map(graph, output, explained_input) is not None
+
+
+def _is_integer(graph, explained_input):
+    return keras.backend.is_int_dtype(graph.inputs[explained_input].dtype)
+
+
+def _descendants(graph, numbers, without=None):
+    """Numbers of the tensors that depend on the values of some tensors, themselves included.
+
+    A mask, which says where values count, is no such tensor. With `without`, by a path that does not pass
+    that tensor.
+    """
+    found = set(numbers)
     for call in graph.calls:
-        found.update(k for k in call.outputs if k != without and found & set(call.sources(k)))
+        if isinstance(call.operation, BatchSize):
+            continue
+        carriers = {k for k in call.outputs if k != without and graph.tensors[k].dtype != "bool"}
+        found.update(k for k in carriers if found & set(call.sources(k)))
     return found
 
 

@@ -8,6 +8,7 @@ import keras
 from tf_learnprop.backward import keras_internals, opening
 from tf_learnprop.backward.activations import SWAPPABLE, activation_name, is_opaque, runs_a_function
 from tf_learnprop.backward.opened import BatchSize, CannotOpen, Constants, WithAttributes
+from tf_learnprop.backward.operation_sites import ATTENTION_LAYERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +122,8 @@ class Reader:
 
     def _open(self, layer, node, training, count):
         """The `Opened` of a call, or None. A layer that can't be opened in one call stays closed in all."""
-        if id(layer) in self.closed or not (is_opaque(layer) or runs_a_function(layer)):
+        may_open = is_opaque(layer) or runs_a_function(layer) or isinstance(layer, ATTENTION_LAYERS)
+        if id(layer) in self.closed or not may_open:
             return None
         args, kwargs = keras_internals.node_arguments(node)
         if keras_internals.takes_training(layer):

@@ -1,109 +1,34 @@
 """Readouts. A readout turns the signals of one backward pass into an attribution map."""
 
 import reprlib
-from collections.abc import Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from tf_learnprop.backward import resampling, tracing
+from tf_learnprop.backward.feature_map_readouts import GradCAMReadout, TokenReadout
+from tf_learnprop.backward.readout_base import FEATURE_MAP, INPUT, Readout, Shape, number
+from tf_learnprop.backward.rule_base import register
 
-_PACKAGE = "tf_learnprop"
+__all__ = [
+    "FEATURE_MAP",
+    "INPUT",
+    "GradCAMReadout",
+    "InputReadout",
+    "MultiLayerReadout",
+    "Readout",
+    "Shape",
+    "TokenReadout",
+    "get",
+]
+
 _EPSILON = 1e-12
-
-#: Position of the explained input in what a readout reads; activations count from 0.
-INPUT = -1
-
 _MAX_RIVALS = 64
 _MAX_FOCUS = 1000.0
 _MAX_SIDE = 2**24
 
-Shape = Sequence[int | None]
 
-
-def _number(name, value, largest):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
-        raise ValueError(
-            f"`{name}` must be a number from 0 to {largest:g}. Received: {name}={reprlib.repr(value)}"
-        )
-    return value
-
-
-class Readout(keras.layers.Layer):
-    """Turns the signals of a backward pass into attribution maps. Subclass it and write `call`.
-
-    Attributes:
-        rivals: int, number of rival classes whose evidence the readout needs. If not 0, `call` has one more
-            argument, `evidence`; see `MultiLayerReadout.focused`.
-        reads_input: bool, whether the signal at the input is needed. If not, the backward pass ends at the
-            first activation that is read.
-
-    Args:
-        blur: float from 0 to 1, standard deviation of the final Gaussian blur, as a fraction of the input's
-            side.
-    """
-
-    reads_input = False
-    rivals = 0
-
-    def __init__(self, blur: float = 1 / 32, **kwargs: Any):
-        super().__init__(**{"dtype": "float32", **kwargs})
-        self.blur = _number("blur", blur, 1.0)
-
-    def reads(self, shape: Shape, input_shape: Shape) -> bool:
-        """Returns whether the readout reads a tensor: an activation, or the explained input itself.
-
-        Args:
-            shape: tuple, shape of the tensor, with None for the batch and for unknown sizes.
-            input_shape: tuple, shape of the explained input.
-        """
-        return False
-
-    def weight_shapes(self, count: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of the weights that `build(count)` makes; writing this method is optional.
-
-        If a class has it, the weights in a rule file are checked before any of that size are made.
-
-        Returns:
-            dict {name of the weight: its shape}.
-        """
-        return {}
-
-    def build(self, count: int) -> None:
-        """Makes the weights. `count` is the number of tensors that are read."""
-        self.built = True
-
-    def call(
-        self,
-        image: tf.Tensor,
-        image_signal: tf.Tensor | None,
-        activations: list[tf.Tensor],
-        signals: list[tf.Tensor],
-    ) -> tf.Tensor:
-        """Computes the maps of a batch.
-
-        Args:
-            image: float32 `[n, *spatial, c]` (or `[n, features]`), the explained input.
-            image_signal: float32, the signal at the input; None unless `reads_input`.
-            activations: list of float32 `[n, ..., c]`, the tensors that are read, in the order of execution.
-            signals: list of float32, the signals that arrive at them, with the same shapes.
-
-        Returns:
-            float32 `[n, *spatial]` (or `[n, features]`).
-        """
-        raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
-
-    def to_image(self, maps: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """Resizes maps `[n, *source]` to the spatial size of the image and blurs them by `blur`."""
-        size = resampling.sides(image, image.shape.rank - 2)
-        return resampling.resize_and_blur(maps, size, resampling.scaled(self.blur, size))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "blur": self.blur}
-
-
-@keras.saving.register_keras_serializable(_PACKAGE)
+@register
 class InputReadout(Readout):
     """A = Σ_c G·x, the signal G at the input times the input x, then a small blur (Yang et al. 2020, ECCV).
 
@@ -125,7 +50,7 @@ class InputReadout(Readout):
         return self.to_image(tf.reduce_sum(relevance, -1), image)
 
 
-@keras.saving.register_keras_serializable(_PACKAGE)
+@register
 class MultiLayerReadout(Readout):
     """Weighted sum of the relevances of many layers: A = Σ_l f_l·w_l·(P_l − β_l·N_l)/rms(P_l + N_l), resized.
 
@@ -192,7 +117,7 @@ class MultiLayerReadout(Readout):
                 f"Received: max_size={reprlib.repr(max_size)}"
             )
         self.max_size = max_size
-        self.focus = _number("focus", focus, _MAX_FOCUS)
+        self.focus = number("focus", focus, _MAX_FOCUS)
         self.rivals = rivals if self.focus else 0
         self.signed = signed
 
@@ -310,14 +235,20 @@ def _inverse_rms(maps):
     return tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
 
 
-_BY_NAME = {"input": InputReadout, "multi_layer": MultiLayerReadout}
+_BY_NAME = {
+    "grad_cam": GradCAMReadout,
+    "input": InputReadout,
+    "multi_layer": MultiLayerReadout,
+    "tokens": TokenReadout,
+}
 
 
 def get(identifier: str | Readout) -> Readout:
     """Returns a new readout.
 
     Args:
-        identifier: str, "input" or "multi_layer"; or a `Readout`, whose configuration is copied.
+        identifier: str, "grad_cam", "input", "multi_layer" or "tokens"; or a `Readout`, whose configuration
+            is copied.
 
     Returns:
         A `Readout` that is not built.

@@ -48,7 +48,7 @@ def check(config: dict) -> None:
     paths = [row["path"] for row in config["rules"]]
     _require("path", paths, lambda paths: len(set(paths)) == len(paths), "different for each rule")
     _check_layer("readout", config["readout"])
-    _require("read", config["read"], _is_read, "a list of positions that increases, each -1 or more")
+    _require("read", config["read"], _is_read, "a list of positions that increases, each -2 or more")
     _require("structure", config["structure"], _is_structure, "a list of [path, signature]")
 
 
@@ -159,7 +159,7 @@ def _is_shape(value):
 def _is_read(value):
     return (
         isinstance(value, list)
-        and all(_is_whole(position, -1, _MAX_POSITION) for position in value)
+        and all(_is_whole(position, -2, _MAX_POSITION) for position in value)
         and all(a < b for a, b in zip(value, value[1:], strict=False))
     )
 

@@ -8,6 +8,9 @@ import tensorflow as tf
 from tf_learnprop.backward import keras_internals
 from tf_learnprop.backward.activations import is_fused
 from tf_learnprop.backward.layers import RuleActivation
+from tf_learnprop.backward.readouts import FEATURE_MAP
+from tf_learnprop.backward.rule_operation import RuleOperation
+from tf_learnprop.backward.split_rules import SplitRule
 
 
 @dataclasses.dataclass
@@ -32,13 +35,10 @@ class GraphRunner:
 
     Args:
         graph: `ModelGraph`.
-        rule_layers: dict from the `id` of an operation to (path, `RuleActivation`).
+        rule_layers: dict from the `id` of an operation to (path, callable); see `rule_layers`.
         output: int, which of the model's outputs is explained.
         feature_map: int or None, number of a tensor that is watched as well.
     """
-
-    #: What `watch` gets in place of a position for the feature map.
-    FEATURE_MAP = "feature map"
 
     def __init__(self, graph, rule_layers, output=0, feature_map=None):
         self.graph = graph
@@ -58,7 +58,8 @@ class GraphRunner:
             inputs: tensors in the structure of the model's inputs.
             with_rules: bool, False runs the model with its own backward pass.
             watch: callable or None, called with (position, tensor) for the output of each activation with a
-                rule, and with (`FEATURE_MAP`, tensor) for the feature map, before anything else uses it.
+                rule, and with (`readouts.FEATURE_MAP`, tensor) for the feature map, before anything else
+                uses it.
 
         Returns:
             `Trace`.
@@ -80,7 +81,7 @@ class GraphRunner:
                     logits = call.operation(logits)
             values.update(zip(call.outputs, keras.tree.flatten(made), strict=True))
             if watch and self._feature_map in call.outputs:
-                watch(self.FEATURE_MAP, values[self._feature_map])
+                watch(FEATURE_MAP, values[self._feature_map])
         trace.outputs = keras.tree.map_structure(values.__getitem__, graph.output_structure)
         output = keras.tree.flatten(trace.outputs)[self.output]
         trace.logits = tf.cast(output if logits is None else logits, tf.float32)
@@ -98,9 +99,12 @@ class GraphRunner:
         operation = call.operation
         if not with_rules or id(operation) not in self.rule_layers:
             return _call(operation, args, kwargs)
-        path, rule_activation = self.rule_layers[id(operation)]
-        x = _linear_twin(operation)(*args, **kwargs) if is_fused(operation) else _first(args, kwargs)
-        y = rule_activation(x)
+        path, rule_layer = self.rule_layers[id(operation)]
+        if isinstance(rule_layer, RuleActivation):
+            x = _linear_twin(operation)(*args, **kwargs) if is_fused(operation) else _first(args, kwargs)
+            y = rule_layer(x)
+        else:
+            y = rule_layer(operation, args, kwargs)
         if watch:
             watch(len(trace.activations), y)
         trace.activations.append((path, y))
@@ -108,7 +112,10 @@ class GraphRunner:
 
 
 def rule_layers(graph, rules):
-    """The `RuleActivation`s of a model: dict from `id(operation)` to (path, layer), for `GraphRunner`.
+    """What runs the sites with a rule: dict from `id(operation)` to (path, callable), for `GraphRunner`.
+
+    The callable is a `RuleActivation`, called with the input of the activation, or something called with
+    (operation, args, kwargs).
 
     Args:
         graph: `ModelGraph`.
@@ -116,9 +123,16 @@ def rule_layers(graph, rules):
     """
     layers = {}
     for site in graph.activations:
-        if site.path in rules:
+        rule = rules.get(site.path)
+        if rule is None:
+            continue
+        if site.kind == "activation":
             activation = site.operation.activation if site.fused else site.operation
-            layers[id(site.operation)] = (site.path, RuleActivation(activation, rules[site.path]))
+            layers[id(site.operation)] = (site.path, RuleActivation(activation, rule))
+        elif isinstance(rule, SplitRule):
+            layers[id(site.operation)] = (site.path, RuleOperation(site.kind, rule))
+        else:
+            layers[id(site.operation)] = (site.path, _call)  # keeps its gradient
     return layers
 
 

@@ -77,8 +77,14 @@ class HyperNetwork(keras.Model):
             and a `MultiLayerReadout` get weights.
         """
         pairs = []
-        features = position_features(rule_set.shapes, [False] * len(rule_set.shapes))
-        for rule, row in zip(rule_set.rules, tf.unstack(self._from_positions(features)), strict=True):
+        at_activations = [
+            (rule, shape)
+            for rule, shape in zip(rule_set.rules, rule_set.shapes, strict=True)
+            if not isinstance(rule, rules.SplitRule)
+        ]
+        shapes = [shape for _, shape in at_activations]
+        features = tf.unstack(self._from_positions(position_features(shapes, [False] * len(shapes))))
+        for (rule, _), row in zip(at_activations, features, strict=True):
             if isinstance(rule, rules.RelevanceRule):
                 pairs += [
                     (rule.feature_kernel, tf.convert_to_tensor(self.feature_kernel)),
@@ -117,7 +123,7 @@ def position_features(shapes: Sequence[Shape], at_input: Sequence[bool]) -> tf.T
         level = math.log2(side / sides[-1]) / 3
         above = math.exp(-(count - 1 - number) / 2)
         rows.append([depth, depth**2, above, level, float(level == 0), float(is_input), math.log(count) / 3])
-    return tf.constant(rows, tf.float32)
+    return tf.reshape(tf.constant(rows, tf.float32), [count, _FEATURES])
 
 
 def _side(shape):

@@ -1,4 +1,4 @@
-"""The command line: `tf-learnprop train | explain | evaluate | export | coverage | demo`."""
+"""The command line: `tf-learnprop COMMAND`, one module for each command."""
 
 import argparse
 import contextlib
@@ -13,14 +13,17 @@ import rich.console
 
 from tf_learnprop import _start
 from tf_learnprop._version import __version__
-from tf_learnprop.cli import coverage, demo, evaluate, explain, export, train
+from tf_learnprop.cli import app, audit, coverage, demo, evaluate, explain, explain_dataset, export, train
 from tf_learnprop.cli.errors import CommandError
 
 _COMMANDS = {
     "train": train,
     "explain": explain,
+    "explain-dataset": explain_dataset,
     "evaluate": evaluate,
     "export": export,
+    "audit": audit,
+    "app": app,
     "coverage": coverage,
     "demo": demo,
 }

@@ -7,17 +7,18 @@ skipped and listed, and the exit status is 1.
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
+import types
 from collections.abc import Sequence
 
 import numpy as np
 import rich.console
+import rich.progress
 
 import tf_learnprop as tlp
-from tf_learnprop.cli import files, html, options, settings
+from tf_learnprop.cli import evaluation_examples, evaluation_page, files, options, settings
 from tf_learnprop.cli.errors import UsageError
-
-_SHOWN = 8
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.add_size(parser)
     parser.add_argument("--images", required=True, metavar="DIR", help="folder or glob pattern")
     parser.add_argument("--limit", type=int, default=50, help="maximum number of images (default: 50)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=7,
+        help="steps of a curve; the time is in proportion, more are more exact (default: 7)",
+    )
     parser.add_argument("--out", default="evaluation", help="folder to write to (default: evaluation)")
     parser.add_argument("--overwrite", action="store_true", help="replace another evaluation in --out")
 
@@ -34,11 +41,13 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Writes `report.txt`, `report.json` and `report.html`.
 
     Returns:
-        dict: the content of `report.json`; `page`, the file of the page; `skipped`, the files that can't be
-        read.
+        dict: the content of `report.json`, which is the figures and `photos`, with the class and the scores
+        of each; `page`, the file of the page; `skipped`, the files that can't be read.
     """
     if arguments.limit < 2:
         raise UsageError(f"--limit must be at least 2. Received: {arguments.limit}")
+    if arguments.steps < 1:
+        raise UsageError(f"--steps must be at least 1. Received: {arguments.steps}")
     paths = files.images([arguments.images])
     with files.folder(arguments.out) as out:
         note, now = out / "settings.json", settings.of(arguments, "out")
@@ -46,23 +55,38 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         spec = options.load_model(arguments)
         wrapped = options.wrap(arguments, spec)
         shape = options.image_shape(arguments, spec)
-        photos, skipped = _read(paths, shape, arguments.limit)
+        found, skipped = _read(paths, shape, arguments.limit)
         files.say_skipped(skipped)
-        if len(photos) < 2:
+        if len(found) < 2:
             raise UsageError(
-                f"two images at least are needed. Readable at {arguments.images}: {len(photos)} of "
+                f"two images at least are needed. Readable at {arguments.images}: {len(found)} of "
                 f"{len(paths)}"
             )
-        with console.status(f"measuring maps of {len(photos)} images"):
-            images = np.asarray(spec.preprocess(photos.astype(np.float32)))
-            report = tlp.metrics.report(wrapped, images, seed=arguments.seed)
-            page = _page(arguments, spec, wrapped, report, photos[:_SHOWN], images[:_SHOWN])
+        photos = np.stack(list(found.values()))
+        images = np.asarray(spec.preprocess(photos.astype(np.float32)))
+        report = _measure(wrapped, images, arguments, console)
+        shown = _photos(wrapped, spec, found, images, report)
+        few = sorted(range(len(shown)), key=lambda row: -shown[row].predicted.probability)[:4]
+        surest = shown[few[0]]
+        page = evaluation_page.page(
+            title=f"Attribution maps of {spec.name}",
+            rules=options.choose_rules(arguments, spec),
+            report=report,
+            steps=arguments.steps,
+            photos=shown,
+            example=surest,
+            examples=evaluation_examples.Examples(
+                wrapped, photos[few], images[few], surest.predicted, arguments.seed
+            ),
+        )
+        result = report.to_dict() | {"photos": [_summary(photo) for photo in shown]}
         settings.write(note, now)
-        for name, text in ("txt", f"{report}\n"), ("json", report.to_json()), ("html", page):
+        as_json = json.dumps(result, indent=2, ensure_ascii=False)
+        for name, text in ("txt", f"{report}\n"), ("json", as_json), ("html", page):
             (out / f"report.{name}").write_text(text, encoding="utf-8", errors="replace")
     console.print(str(report), soft_wrap=True)
     console.print(f"page written to {out / 'report.html'}")
-    return {**report.to_dict(), "page": str(out / "report.html"), "skipped": skipped}
+    return {**result, "page": str(out / "report.html"), "skipped": skipped}
 
 
 def _check_is_ours(out: pathlib.Path, note: pathlib.Path, now: dict, overwrite: bool) -> None:
@@ -78,39 +102,80 @@ def _check_is_ours(out: pathlib.Path, note: pathlib.Path, now: dict, overwrite: 
 
 def _read(
     paths: Sequence[pathlib.Path], shape: tuple[int, int, int], limit: int
-) -> tuple[np.ndarray, list[str]]:
-    """The first `limit` readable photos, uint8 `[n, h, w, c]`, and the unreadable files before the last."""
-    photos, skipped = [], []
+) -> tuple[dict[pathlib.Path, np.ndarray], list[str]]:
+    """The first `limit` readable photos, uint8 `[h, w, c]`, and the unreadable files before the last."""
+    photos, skipped = {}, []
     for path in paths:
         photo = tlp.data.read_image(path, *shape)
         if photo is None:
             skipped.append(str(path))
         else:
-            photos.append(photo)
+            photos[path] = photo
         if len(photos) == limit:
             break
-    return np.array(photos), skipped
+    return photos, skipped
 
 
-def _page(
-    arguments: argparse.Namespace,
-    spec: tlp.zoo.ModelSpec,
+def _measure(
     wrapped: tlp.PropagationModel,
-    report: tlp.metrics.Report,
-    photos: np.ndarray,
     images: np.ndarray,
-) -> str:
-    """The HTML page, with maps of a few photos for the predicted class and the second choice."""
-    logits = wrapped.attributor.head.class_logits(wrapped.logits(images))
-    ranked = np.argsort(-np.asarray(logits), 1)
-    maps = {
-        name: wrapped.explain(images, ranked[:, place])
-        for place, name in enumerate(("predicted class", "second choice"))
+    arguments: argparse.Namespace,
+    console: rich.console.Console,
+) -> tlp.metrics.Report:
+    """The report; a progress bar follows the images that the model has run on."""
+    from tf_learnprop.metrics._imputation import NAMES
+
+    steps = arguments.steps
+    with rich.progress.Progress(console=console, disable=console.quiet) as progress:
+        task = progress.add_task(
+            f"measuring the maps of {len(images)} images", total=len(images) * (1 + 6 * len(NAMES) * steps)
+        )
+
+        def logits(batch):
+            found = wrapped.logits(batch)
+            progress.advance(task, len(batch))
+            return found
+
+        watched = types.SimpleNamespace(explain=wrapped.explain, logits=logits)
+        multi_label = wrapped.attributor.head.multi_label
+        return tlp.metrics.report(watched, images, steps=steps, multi_label=multi_label, seed=arguments.seed)
+
+
+def _photos(
+    wrapped: tlp.PropagationModel,
+    spec: tlp.zoo.ModelSpec,
+    photos: dict[pathlib.Path, np.ndarray],
+    images: np.ndarray,
+    report: tlp.metrics.Report,
+) -> list[evaluation_page.Photo]:
+    """The photos with their scores, and their maps for the predicted class and the second choice."""
+    head, logits = wrapped.attributor.head, wrapped.logits(images)
+    probabilities = head.probabilities(logits).numpy()
+    best = np.argsort(-np.asarray(head.class_logits(logits)), 1)[:, :2]
+    maps = [wrapped.explain(images, ids) for ids in best.T]
+    shown = []
+    for row, (path, pixels) in enumerate(photos.items()):
+        explained = (
+            evaluation_examples.Explained(
+                int(class_id),
+                spec.class_name(class_id),
+                float(probabilities[row, class_id]),
+                maps[place][row],
+            )
+            for place, class_id in enumerate(best[row])
+        )
+        scores = (float(report.results[name].scores[row]) for name in ("map", "centre"))
+        shown.append(evaluation_page.Photo(str(path), pixels, *explained, *scores))
+    return shown
+
+
+def _summary(photo: evaluation_page.Photo) -> dict:
+    """A photo in `report.json`."""
+    return {
+        "image": photo.name,
+        "class": photo.predicted.name,
+        "class_id": photo.predicted.class_id,
+        "probability": photo.predicted.probability,
+        "score": photo.score,
+        "centre": photo.centre,
     }
-    return html.page(
-        title=f"Attribution maps of {spec.name}",
-        rules=options.choose_rules(arguments, spec),
-        report=report,
-        curves=report.figure(),
-        pictures=tlp.plotting.compare(photos, maps, titles=[spec.class_name(k) for k in ranked[:, 0]]),
-    )

@@ -1,4 +1,4 @@
-"""Draws attribution maps over photos and saves them as arrays.
+"""Draws attribution maps beside photos, with a gallery of all pictures, and saves the maps as arrays.
 
 Photos that can't be read are skipped and listed, and the exit status is 1.
 """
@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-import numpy as np
 import rich.console
 import rich.progress
 import rich.table
 
-import tf_learnprop as tlp
-from tf_learnprop.cli import files, map_files, options, settings
+from tf_learnprop.cli import files, map_files, methods, options, picture_files, settings
 from tf_learnprop.cli.errors import UsageError
 
-_BATCH = 16
+_MOST_CLASSES = 10
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,81 +24,142 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or glob patterns")
     options.add_model(parser)
     options.add_size(parser)
-    options.add_class(parser)
+    options.add_class(parser, several=True)
+    parser.add_argument(
+        "--top",
+        type=int,
+        metavar="K",
+        help=f"explain the K classes with the largest probabilities, side by side (1 to {_MOST_CLASSES})",
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="METHODS",
+        help=f"methods to draw beside the rules, separated by commas: {', '.join(methods.NAMES)}",
+    )
+    parser.add_argument(
+        "--style",
+        choices=("heat", "contour"),
+        default="heat",
+        help="colours over the grey photo, or lines on the photo in its own colours (default: heat)",
+    )
+    parser.add_argument(
+        "--max-side",
+        type=int,
+        default=4096,
+        metavar="PIXELS",
+        help="longest side of a photo in a picture; larger photos are drawn smaller (default: 4096)",
+    )
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="do not measure whether a map is better than a blob at the centre; several times faster",
+    )
     parser.add_argument("--out", default="maps", help="folder to write to (default: maps)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the results of other runs in --out")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of other runs in --out, and make those of the same run again",
+    )
     parser.add_argument(
         "--refine-steps", type=int, default=0, help="steps of refinement for each map; slow (default: 0)"
     )
 
 
 def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
-    """Writes `NAME.png` and `NAME.npy` for each photo; with --class, `NAME.CLASS.png` and `NAME.CLASS.npy`.
+    """Writes `NAME.CLASS.png` and `NAME.CLASS.npy` for each photo, and the gallery `index.html`.
 
     Returns:
-        dict: `images`, a list of dicts with the files, the explained class and its probability; `skipped`,
-        the files that can't be read.
+        dict: `images`, a list of dicts, one for each map, with the files, the explained class, its
+        probability and the cautions; `index`, the gallery; `resumed`, the number of photos whose pictures
+        were there; `skipped`, the files that can't be read.
     """
-    if arguments.refine_steps < 0:
-        raise UsageError(f"--refine-steps must be at least 0. Received: {arguments.refine_steps}")
+    from tf_learnprop.cli import explaining, index_page  # these load TensorFlow
+
+    compared = _check(arguments)
     photos = files.images(arguments.images)
     with files.folder(arguments.out) as out:
+        photos = picture_files.without_results(photos, out)
+        if not photos:
+            raise UsageError(f"there are no photos but the pictures that are in {out}")
+        index_page.check(out, arguments.overwrite)
         spec = options.load_model(arguments)
-        target = options.find_class(arguments, spec)
-        label = None if target is None else map_files.class_label(spec, target)
-        note = settings.of(arguments, "images", "out") | {"target": target}
-        planned = map_files.plan(photos, out, label, note, arguments.overwrite)
-        wrapped = options.wrap(arguments, spec)
-        shape = options.image_shape(arguments, spec)
-        rows: list[dict] = []
-        skipped: list[str] = []
-        starts = range(0, len(photos), _BATCH)
-        for start in rich.progress.track(starts, "explaining", console=console, disable=console.quiet):
-            read = {path: tlp.data.read_image(path, *shape) for path in photos[start : start + _BATCH]}
-            skipped += [str(path) for path, pixels in read.items() if pixels is None]
-            batch = {path: pixels for path, pixels in read.items() if pixels is not None}
-            if batch:
-                rows += _explained(wrapped, spec, batch, planned, target, arguments.refine_steps)
+        targets = options.find_classes(arguments, spec)
+        if (arguments.top or 1) > spec.class_count:
+            raise UsageError(
+                f"--top must be at most {spec.class_count}, the number of classes. Received: {arguments.top}"
+            )
+        labels = map_files.class_labels(spec)
+        note = settings.of(arguments, "images", "out", "command") | {"target": targets}
+        note |= settings.contents(arguments, "model", "rules", "class_names")
+        fixed = targets and [labels[class_id] for class_id in targets]
+        plan = map_files.plan(photos, out, fixed, labels, note, arguments.overwrite)
+        pictures, skipped = dict(plan.done), {}
+        try:
+            if plan.places:
+                work = explaining.Work(arguments, spec, targets, labels, compared)
+                shown = {"console": console, "disable": console.quiet, "total": len(plan.places)}
+                for photo, result in rich.progress.track(work.over(plan.places), "explaining", **shown):
+                    if isinstance(result, str):
+                        skipped[str(photo)] = result
+                    else:
+                        pictures[photo] = result
+        finally:
+            # Also after Ctrl-C, for what is there.
+            if pictures:
+                folders = {picture.path.parent for picture in pictures.values()}
+                title = f"Attribution maps of {spec.name}"
+                page = index_page.write(out, title, picture_files.pictures(folders))
     files.say_skipped(skipped)
-    if not rows:
+    if not pictures:
         raise UsageError(f"none of the {len(photos)} images can be read")
+    rows = [row for photo in photos if photo in pictures for row in _rows(photo, pictures[photo])]
     console.print(_table(rows))
-    return {"images": rows, "skipped": skipped}
+    if plan.done:
+        console.print(f"{len(plan.done)} of {len(photos)} pictures were there already")
+    console.print(f"gallery written to {page}")
+    return {"images": rows, "index": str(page), "resumed": len(plan.done), "skipped": list(skipped)}
 
 
-def _explained(
-    wrapped: tlp.PropagationModel,
-    spec: tlp.zoo.ModelSpec,
-    photos: Mapping[pathlib.Path, np.ndarray],
-    planned: Mapping[pathlib.Path, map_files.MapFiles],
-    target: int | None,
-    refine_steps: int,
-) -> Iterator[dict]:
-    """Writes the maps of a batch of photos and yields their rows of the result."""
-    pixels = np.stack(list(photos.values()))
-    images = np.asarray(spec.preprocess(pixels.astype(np.float32)))
-    maps = wrapped.explain(images, target, refine_steps=refine_steps)
-    head, logits = wrapped.attributor.head, wrapped.logits(images)
-    probabilities = head.probabilities(logits).numpy()
-    classes = head.predicted(logits).numpy() if target is None else np.full(len(logits), target)
-    for place, (path, photo) in enumerate(photos.items()):
-        class_id, written = int(classes[place]), planned[path]
-        name = spec.class_name(class_id)
-        written.write(tlp.plotting.overlay(photo, maps[place], title=name).figure, maps[place])
+def _check(arguments: argparse.Namespace) -> list[str]:
+    """Checks the options that need no model; returns the methods to compare with."""
+    for name, low in {"refine_steps": 0, "max_side": 16}.items():
+        if getattr(arguments, name) < low:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} must be at least {low}. Received: {getattr(arguments, name)}")
+    if arguments.top is not None and arguments.target is not None:
+        raise UsageError("--top and --class can't be used together")
+    if arguments.top is not None and not 1 <= arguments.top <= _MOST_CLASSES:
+        raise UsageError(f"--top must be from 1 to {_MOST_CLASSES}. Received: {arguments.top}")
+    if len(arguments.target or ()) > _MOST_CLASSES:
+        raise UsageError(f"--class can be given {_MOST_CLASSES} times. Received: {len(arguments.target)}")
+    return methods.chosen(arguments.compare)
+
+
+def _rows(photo: pathlib.Path, picture: picture_files.Picture) -> Iterator[dict]:
+    """The rows of a photo's result."""
+    for number, row in enumerate(picture.note["rows"]):
         yield {
-            "image": str(path),
-            "class": name,
-            "class_id": class_id,
-            "probability": float(probabilities[place, class_id]),
-            "overlay": str(written.picture),
-            "map": str(written.array),
+            "image": str(photo),
+            **row,
+            "overlay": str(picture.path),
+            "map": str(picture.array),
+            "map_index": number if len(picture.note["rows"]) > 1 else None,
         }
 
 
 def _table(rows: list[dict]) -> rich.table.Table:
-    table = rich.table.Table("photo", "class", "probability", "picture")
+    columns = {
+        "photo": [row["image"] for row in rows],
+        "class": [row["class"] for row in rows],
+        "method": [row["method"] for row in rows],
+        "probability": [f"{row['probability']:.1%}" for row in rows],
+        "cautions": [str(len(row["cautions"]) or "") for row in rows],
+        "picture": [row["overlay"] for row in rows],
+    }
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    table = rich.table.Table(*columns)
     for column in table.columns:
         column.overflow = "fold"
-    for row in rows:
-        table.add_row(row["image"], row["class"], f"{row['probability']:.1%}", row["overlay"])
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     return table

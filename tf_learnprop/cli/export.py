@@ -10,6 +10,7 @@ import rich.console
 
 from tf_learnprop.cli import files, options
 from tf_learnprop.cli.errors import UsageError
+from tf_learnprop.cli.serving_commands import serving_commands
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Writes the SavedModel, which decodes and preprocesses photos itself.
 
     Returns:
-        dict: `saved_model`, the folder.
+        dict: `saved_model`, the folder; `docker`, `binary` and `curl`, see `serving_commands`.
     """
     out = pathlib.Path(arguments.out)
     if os.path.lexists(out):
@@ -54,5 +55,14 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
                 )
             except ValueError as error:
                 raise UsageError(str(error)) from error
-    console.print(f"SavedModel written to {out}")
-    return {"saved_model": str(out)}
+    commands = serving_commands(out)
+    for line in (
+        f"SavedModel written to {out}. To serve it, run TensorFlow Serving in Docker:",
+        f"  {commands['docker']}",
+        "or its binary:",
+        f"  {commands['binary']}",
+        "Then ask for the map of a photo:",
+        f"  {commands['curl']}",
+    ):
+        console.print(line, soft_wrap=True)  # a line break would break the commands
+    return {"saved_model": str(out), **commands}

@@ -4,7 +4,8 @@ import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tf_learnprop as tlp
 from tf_learnprop.cli.errors import UsageError
@@ -38,10 +39,30 @@ def images(patterns: Iterable[str]) -> list[pathlib.Path]:
     return list(found)
 
 
-def say_skipped(paths: Iterable[pathlib.Path | str]) -> None:
-    """Names files that can't be read, one per line, on standard error."""
+def say_unsupported(folder: str) -> None:
+    """Lists the images in a folder whose format is not supported in one line on standard error."""
+    if os.path.isdir(folder):
+        _say_ignored(_unsupported(pathlib.Path(folder)))
+
+
+def say_skipped(paths: Iterable[pathlib.Path | str] | Mapping[str, str]) -> None:
+    """Names files that can't be read, one per line, on standard error; with the reasons if they are given."""
     for path in paths:
-        print(f"skipped, as it can't be read: {path}", file=sys.stderr)
+        reason = f" ({paths[path]})" if isinstance(paths, Mapping) else ""
+        print(f"skipped, as it can't be read: {path}{reason}", file=sys.stderr)
+
+
+def check_writable(folder: pathlib.Path, option: str = "--out") -> None:
+    """Checks that files can be made in a folder, by making one: permissions don't tell everything.
+
+    Raises:
+        UsageError: If they can't.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option}: no file can be made in {folder} ({error.strerror})") from error
 
 
 @contextlib.contextmanager
@@ -58,8 +79,7 @@ def folder(path: str | os.PathLike, option: str = "--out") -> Iterator[pathlib.P
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{option}: the folder {path} can't be made ({error.strerror})") from error
-        if not os.access(path, os.W_OK):
-            raise UsageError(f"{option}: no permission to write to the folder {path}")
+        check_writable(path, option)
         yield path
     finally:
         for place in missing:

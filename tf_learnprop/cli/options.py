@@ -20,11 +20,11 @@ _OPTIONS = {
 }
 
 
-def add_model(parser: argparse.ArgumentParser, rules: bool = True) -> None:
+def add_model(parser: argparse.ArgumentParser, rules: bool = True, required: bool = True) -> None:
     """Adds --model, --preprocess, --class-names and, unless `rules` is False, --rules."""
     parser.add_argument(
         "--model",
-        required=True,
+        required=required,
         help=".keras or .h5 file, or name of a zoo or keras.applications model",
     )
     parser.add_argument(
@@ -52,13 +52,16 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_class(parser: argparse.ArgumentParser) -> None:
-    """Adds --class."""
+def add_class(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Adds --class, which may be given several times if `several`."""
+    again = "; give it again for more classes" if several else ""
     parser.add_argument(
         "--class",
         dest="target",
+        action="append" if several else "store",
         metavar="NAME|ID",
-        help="class to explain: its id, its name, or a part of its name (default: the predicted class)",
+        help="class to explain: its id, its name, or a part of its name (default: the predicted class)"
+        + again,
     )
 
 
@@ -82,6 +85,13 @@ def find_class(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> int | 
     """The id of the class that --class names; None without it."""
     with _errors_name_options():
         return None if arguments.target is None else spec.find_class(arguments.target)
+
+
+def find_classes(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> list[int] | None:
+    """The ids of the classes that --class names, each once; None without it."""
+    with _errors_name_options():
+        found = None if arguments.target is None else [spec.find_class(name) for name in arguments.target]
+    return found and list(dict.fromkeys(found))
 
 
 def wrap(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> tlp.PropagationModel:

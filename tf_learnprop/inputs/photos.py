@@ -6,15 +6,31 @@ SavedModel computes the same numbers (`tf_learnprop.serving.pictures` decodes in
 
 import io
 import os
-import pathlib
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 #: Endings of the files that are taken for images when a folder is searched.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+#: Largest number of pixels that is decoded. Above it, Pillow takes a file for a decompression bomb.
+MAX_PIXELS = 178_000_000
+
+
+class UnreadableError(ValueError):
+    """A file can't be read as a photo.
+
+    Attributes:
+        reason: str, why not, in a few words.
+    """
+
+    def __init__(self, reason: str, shown: str | os.PathLike):
+        super().__init__(f"`file` must be an image that can be decoded. Received: {shown} ({reason})")
+        self.reason = reason
 
 
 def read(file: str | os.PathLike | bytes) -> np.ndarray:
@@ -34,19 +50,34 @@ def read(file: str | os.PathLike | bytes) -> np.ndarray:
 
     Raises:
         OSError: If the file does not exist or can't be opened.
-        ValueError: If the content can't be decoded, or has 32-bit values, whose white is not known.
+        UnreadableError: A ValueError: if the content is empty, damaged or in an unknown format; if it has
+            32-bit values, whose white is not known; or if it has more than `MAX_PIXELS` pixels.
     """
-    content = file if isinstance(file, bytes) else pathlib.Path(file).read_bytes()
-    shown = f"{len(content)} bytes" if isinstance(file, bytes) else file
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            wide = image.mode == "I" and image.format == "PNG"  # 16 bits, in Pillow before 10.3
-            image = ImageOps.exif_transpose(image)
-            return rgb(image.convert("I;16") if wide else image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"`file` must be an image in a format that Pillow decodes. Received: {shown} ({error})"
-        ) from error
+    with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as stream:
+        shown = f"{len(file)} bytes" if isinstance(file, bytes) else file
+        if not stream.read(1):
+            raise UnreadableError("the file is empty", shown)
+        stream.seek(0)
+        try:
+            with _opened(stream) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                wide = image.mode == "I" and image.format == "PNG"  # 16 bits, in Pillow before 10.3
+                ImageOps.exif_transpose(image, in_place=True)
+                return rgb(image.convert("I;16") if wide else image)
+        except UnidentifiedImageError as error:
+            raise UnreadableError("no image, or of an unknown format", shown) from error
+        except Image.DecompressionBombError as error:
+            raise UnreadableError(f"more than {MAX_PIXELS // 10**6} megapixels", shown) from error
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UnreadableError(str(error) or type(error).__name__, shown) from error
+
+
+def _opened(stream):
+    """The image of a file, without Pillow's warning of large ones, which are checked here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(stream)
 
 
 def rgb(image: Image.Image) -> np.ndarray:
@@ -61,9 +92,11 @@ def rgb(image: Image.Image) -> np.ndarray:
     if image.mode in ("I", "F"):
         raise ValueError(f"Pixels must have 8 or 16 bits. Received: 32 bits (mode {image.mode})")
     if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"))
-    pixels = np.asarray(image.convert("RGBA"), np.float32)
-    return np.rint(pixels[..., :3] * pixels[..., 3:] / 255).astype(np.uint8)
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = np.asarray(image.convert("RGBA"))
+    faded = pixels[..., :3].astype(np.uint16)
+    faded *= pixels[..., 3:]
+    return ((faded + 127) // 255).astype(np.uint8)
 
 
 def fit(
@@ -112,6 +145,36 @@ def fitted(
 ) -> np.ndarray:
     """Returns the result of `fit` as a uint8 array."""
     return fit(photo, shape, crop, cover).numpy().astype(np.uint8)
+
+
+def region(
+    sides: Sequence[int], shape: Sequence[int], cover: int | None = None
+) -> tuple[float, float, float, float]:
+    """The part of a photo that `fit` keeps when it crops.
+
+    Args:
+        sides: (height, width) of the photo.
+        shape: (height, width, ...) of the result.
+        cover: As for `fit`.
+
+    Returns:
+        (left, top, right, bottom) in pixels of the photo.
+    """
+    photo, target = np.array(sides[:2], float), np.array(shape[:2], float)
+    resized = np.rint(photo * ((target if cover is None else float(cover)) / photo).max())
+    margin = (resized - target) // 2
+    (top, left), (bottom, right) = margin * photo / resized, (margin + target) * photo / resized
+    return left, top, min(right, photo[1]), min(bottom, photo[0])
+
+
+def reduced(photo: np.ndarray, side: int) -> np.ndarray:
+    """A photo, uint8 `[h, w, 3]`, made smaller if its longer side has more than `side` pixels."""
+    height, width = photo.shape[:2]
+    if max(height, width) <= side:
+        return photo
+    scale = side / max(height, width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX, reducing_gap=2.0))
 
 
 def _with_channels(pixels, channels):

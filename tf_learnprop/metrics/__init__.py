@@ -40,6 +40,7 @@ from tf_learnprop.metrics.complexity import gini, high_frequency_energy, total_v
 from tf_learnprop.metrics.degradation import Degradation, degradation
 from tf_learnprop.metrics.evaluation import Evaluation
 from tf_learnprop.metrics.fills import fill_from_neighbours, gaussian_blur
+from tf_learnprop.metrics.ground_truth import mask_mass_accuracy, mask_rank_accuracy
 from tf_learnprop.metrics.insertion_deletion import (
     Curve,
     InsertionDeletion,
@@ -49,7 +50,7 @@ from tf_learnprop.metrics.insertion_deletion import (
 )
 from tf_learnprop.metrics.localisation import Mosaics, grid_pointing_game, mosaics, relevance_rank_accuracy
 from tf_learnprop.metrics.randomisation import Randomisation, randomisation
-from tf_learnprop.metrics.report import report
+from tf_learnprop.metrics.report import centre_blob, report
 from tf_learnprop.metrics.robustness import max_sensitivity
 from tf_learnprop.metrics.sanity import class_sensitivity, cosine_similarity_convergence
 from tf_learnprop.metrics.similarity import Similarity, similarity
@@ -65,6 +66,7 @@ __all__ = [
     "Report",
     "Similarity",
     "bootstrap_interval",
+    "centre_blob",
     "class_sensitivity",
     "cosine_similarity_convergence",
     "degradation",
@@ -77,6 +79,8 @@ __all__ = [
     "infidelity",
     "insertion",
     "insertion_deletion",
+    "mask_mass_accuracy",
+    "mask_rank_accuracy",
     "max_sensitivity",
     "mosaics",
     "mu_fidelity",

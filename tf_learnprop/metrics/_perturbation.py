@@ -38,7 +38,7 @@ class Perturbation:
         imputer: Imputer,
         ranks: np.ndarray,
         thresholds: np.ndarray,
-        keep_top: bool,
+        keep_top: bool | np.ndarray,
         labels: np.ndarray | None = None,
     ) -> np.ndarray:
         """Probabilities while more and more parts are kept or replaced.
@@ -47,15 +47,16 @@ class Perturbation:
             imputer: What replaces pixels.
             ranks: int `[n, parts]`, 0 for the most important part.
             thresholds: int `[steps]`. At each step the parts of a lower rank are the top.
-            keep_top: Whether the top is kept and the rest replaced, or the reverse.
+            keep_top: Bool or bool `[steps]`. Whether the top is kept and the rest replaced, or the reverse.
             labels: See the class.
 
         Returns:
             float64 `[n, steps]`.
         """
+        kept = np.broadcast_to(keep_top, thresholds.shape)
 
         def perturb(indices, numbers):
-            keep = (ranks[indices] < thresholds[numbers, None]) == keep_top
+            keep = (ranks[indices] < thresholds[numbers, None]) == kept[numbers, None]
             return imputer(indices, self._pixels(keep, labels))
 
         return self.evaluation.perturbed_probabilities(len(thresholds), perturb)

@@ -13,6 +13,11 @@ from tf_learnprop import plotting
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
 from tf_learnprop.metrics.insertion_deletion import InsertionDeletion
 
+#: Fewer images than this are few.
+ENOUGH_IMAGES = 30
+#: From this rank correlation on, the maps of two classes are called alike.
+MOST_ALIKE = 0.9
+
 
 class Row(NamedTuple):
     """A map and two baselines under one fill; means over the images with 95 % bootstrap intervals.
@@ -77,6 +82,23 @@ class Report(NamedTuple):
     notes: list[str]
     results: dict[str, InsertionDeletion]
 
+    @property
+    def verdict(self) -> str:
+        """What the figures say about the maps, in one or two sentences."""
+        total = self.rows[-1]
+        if total.over_random.low <= 0:
+            return "Don't rely on these maps: they are not shown to be better than a random map."
+        if total.over_centre.low <= 0:
+            return "Don't rely on these maps: they are not shown to be better than a blob at the centre."
+        if self.class_correlation.mean > MOST_ALIKE:
+            return "The maps find what the image shows, but not why the model chose its class."
+        found = (
+            f"The maps find what the model uses: on {total.beats_centre:.0%} of the images they are better "
+        )
+        found += "than a blob at the centre."
+        weak = weak_fills(self.rows)
+        return f"{found} This is not shown under every fill ({', '.join(weak)})." if weak else found
+
     def __str__(self) -> str:
         heads = "fill", "insertion", "deletion", "ins − del", "random", "centre", "over random", "over centre"
         table = [(*heads, "beats centre")]
@@ -91,6 +113,8 @@ class Report(NamedTuple):
         total = self.rows[-1]
         return "\n".join(
             [
+                self.verdict,
+                "",
                 f"Insertion − deletion of {self.images} images, higher is better, and 95 % intervals.",
                 "",
                 *lines,
@@ -109,6 +133,7 @@ class Report(NamedTuple):
         """All but the curves, in dicts, lists, strings and numbers; an interval is {mean, low, high}."""
         return {
             "images": self.images,
+            "verdict": self.verdict,
             "confidence": self.confidence,
             "class_correlation": self.class_correlation._asdict(),
             "rows": [
@@ -140,6 +165,11 @@ class Report(NamedTuple):
             for kind in ("insertion", "deletion")
         }
         return plotting.curves(panels, xlabel="share of pixels", fig=fig, ax=ax)
+
+
+def weak_fills(rows: list[Row]) -> list[str]:
+    """Fills under which the map is not shown to be better than the centre, although it is over all fills."""
+    return [row.fill for row in rows[:-1] if row.over_centre.low <= 0 < rows[-1].over_centre.low]
 
 
 def with_bounds(interval: Interval) -> str:

@@ -70,20 +70,22 @@ class Evaluation:
     ):
         checks.whole_number("batch_size", batch_size, 1)
         checks.whole_number("seed", seed, 0)
-        self.fills = by_name(fills)
-        self.images = _inputs.images_of(images)
-        self.seed = seed
+        self.fills: dict[str, Fill] = by_name(fills)
+        self.images: np.ndarray = _inputs.images_of(images)
+        self.seed: int = seed
         self._mean, self._batch_size, self._verbose = mean, batch_size, verbose
         self._reader = _outputs.OutputReader(model, self.images.shape[1:], from_logits, multi_label)
         count = len(self.images)
         outputs = in_batches(count, lambda rows: self._reader(self.images[rows]), batch_size)
         self._reader.check_kind(outputs)
-        self.outputs = self._reader.class_outputs(outputs)
-        self.probabilities = self._reader.probabilities(outputs)
+        self.outputs: np.ndarray = self._reader.class_outputs(outputs)
+        self.probabilities: np.ndarray = self._reader.probabilities(outputs)
         predicted = self.outputs.argmax(1)
         classes = self.outputs.shape[1]
-        self.targets = predicted if targets is None else _inputs.class_ids(targets, count, classes)
-        self.confidences = self._followed(self.probabilities, np.arange(count))
+        self.targets: np.ndarray = (
+            predicted if targets is None else _inputs.class_ids(targets, count, classes)
+        )
+        self.confidences: np.ndarray = self._followed(self.probabilities, np.arange(count))
 
     def imputer(self, fill: Fill) -> Imputer:
         """Function that replaces pixels by `fill`, which may be the name of one of `fills`."""

@@ -114,19 +114,35 @@ def insertion_deletion(evaluation: Evaluation, maps: Arrays, *, step: int | None
     perturbation = Perturbation(evaluation, maps)
     inserted, deleted = {}, {}
     for name, fill in evaluation.fills.items():
-        imputer = evaluation.imputer(fill)
-        inserted[name] = _curve(perturbation, imputer, step, inserted=True)
-        deleted[name] = _curve(perturbation, imputer, step, inserted=False)
+        inserted[name], deleted[name] = _both_curves(perturbation, evaluation.imputer(fill), step)
     scores = np.mean([inserted[name].scores - deleted[name].scores for name in inserted], 0)
     return InsertionDeletion(scores, inserted, deleted)
 
 
 def _curve(perturbation: Perturbation, imputer: Imputer, step: int | None, inserted: bool) -> Curve:
+    ranks, changed = _order(perturbation, step)
+    curves = perturbation.curves(imputer, ranks, changed, keep_top=inserted)
+    return _scored(curves, changed)
+
+
+def _both_curves(perturbation: Perturbation, imputer: Imputer, step: int | None) -> tuple[Curve, Curve]:
+    """Insertion and deletion, which start where the other one ends: these points run once."""
+    ranks, changed = _order(perturbation, step)
+    limits = np.concatenate([changed, changed[1:-1]])
+    keep_top = np.arange(len(limits)) < len(changed)
+    inserted, inner = np.split(perturbation.curves(imputer, ranks, limits, keep_top), [len(changed)], 1)
+    deleted = np.concatenate([inserted[:, -1:], inner, inserted[:, :1]], 1)
+    return _scored(inserted, changed), _scored(deleted, changed)
+
+
+def _order(perturbation: Perturbation, step: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of the pixels, int `[n, pixels]`, and how many have changed after each step, `[steps + 1]`."""
     if step is None:
         step = perturbation.size[-1] if len(perturbation.size) > 1 else 1
     checks.whole_number("step", step, 1)
     ranks = _ranking.descending_ranks(perturbation.maps, perturbation.evaluation.seed)
-    pixels = ranks.shape[1]
-    changed = thresholds(pixels, step)
-    curves = perturbation.curves(imputer, ranks, changed, keep_top=inserted)
-    return Curve(area(curves), curves, changed / pixels)
+    return ranks, thresholds(ranks.shape[1], step)
+
+
+def _scored(curves: np.ndarray, changed: np.ndarray) -> Curve:
+    return Curve(area(curves), curves, changed / changed[-1])

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_learnprop.inputs import checks
-from tf_learnprop.metrics import _inputs, _ranking
+from tf_learnprop.metrics import _inputs, ground_truth
 from tf_learnprop.metrics._inputs import Arrays
 
 
@@ -140,11 +140,8 @@ def grid_pointing_game(maps: Arrays, cells: npt.ArrayLike, grid: int = 2) -> np.
         ValueError: if the maps are empty, not finite, do not have three axes or have sides that `grid` does
             not divide, or the cells have another length or are out of range.
     """
-    by_cell, numbers = _by_cell(maps, cells, grid)
-    sums = np.maximum(by_cell, 0).sum(2)
-    inside = sums[np.arange(len(sums)), numbers]
-    total = sums.sum(1)
-    return np.where(total > 0, inside / np.where(total > 0, total, 1), 1 / (grid * grid))
+    maps, masks = _with_masks(maps, cells, grid)
+    return ground_truth.mask_mass_accuracy(maps, masks)
 
 
 def relevance_rank_accuracy(maps: Arrays, cells: npt.ArrayLike, grid: int = 2, seed: int = 0) -> np.ndarray:
@@ -167,15 +164,12 @@ def relevance_rank_accuracy(maps: Arrays, cells: npt.ArrayLike, grid: int = 2, s
     Raises:
         ValueError: as `grid_pointing_game`.
     """
-    checks.whole_number("seed", seed, 0)
-    by_cell, numbers = _by_cell(maps, cells, grid)
-    ranks = _ranking.descending_ranks(by_cell.reshape(len(by_cell), -1), seed).reshape(by_cell.shape)
-    inside = ranks[np.arange(len(ranks)), numbers]
-    return (inside < inside.shape[1]).mean(1)
+    maps, masks = _with_masks(maps, cells, grid)
+    return ground_truth.mask_rank_accuracy(maps, masks, seed)
 
 
-def _by_cell(maps, cells, grid):
-    """Maps as float `[m, grid², pixels of a cell]`, and the right cells, int `[m]`."""
+def _with_masks(maps, cells, grid):
+    """Maps as float `[m, height, width]`, and masks of the right cells in the same shape."""
     checks.whole_number("grid", grid, 1)
     maps = _inputs.maps_of(maps, spatial_rank=2)
     count, height, width = maps.shape
@@ -187,5 +181,6 @@ def _by_cell(maps, cells, grid):
         raise ValueError(
             f"`cells` must be an int or ints of length {count} in 0..{grid * grid - 1}. Received: {cells!r}"
         )
-    split = maps.reshape(count, grid, height // grid, grid, width // grid).transpose(0, 1, 3, 2, 4)
-    return split.reshape(count, grid * grid, -1), np.broadcast_to(numbers, count)
+    rows, columns = np.divmod(np.broadcast_to(numbers, count)[:, None, None], grid)
+    here = np.arange(height)[:, None] // (height // grid) == rows
+    return maps, here & (np.arange(width) // (width // grid) == columns)

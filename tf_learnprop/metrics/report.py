@@ -12,13 +12,10 @@ from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
 from tf_learnprop.metrics._imputation import NAMES, Fills
 from tf_learnprop.metrics._inputs import Arrays
-from tf_learnprop.metrics._report import Report, Row, with_bounds
+from tf_learnprop.metrics._report import ENOUGH_IMAGES, MOST_ALIKE, Report, Row, weak_fills, with_bounds
 from tf_learnprop.metrics.evaluation import Evaluation
 from tf_learnprop.metrics.insertion_deletion import insertion_deletion
 from tf_learnprop.metrics.sanity import class_sensitivity
-
-#: Fewer images than this, or a higher correlation of two classes' maps, get a note.
-_ENOUGH_IMAGES, _MOST_ALIKE = 30, 0.9
 
 
 def report(
@@ -38,7 +35,7 @@ def report(
 
     Fidelity is measured by `insertion_deletion` under each fill, for the map, a random map and a blob at the
     centre, where photographers put things. `class_sensitivity` measures what fidelity does not see. A report
-    takes 6 · fills · (steps + 1) forward passes for each image.
+    takes 6 · fills · steps forward passes for each image.
 
     Args:
         wrapped: A `PropagationModel`, or any object with the methods `explain(images, class ids)` → maps
@@ -86,7 +83,7 @@ def report(
     )
     candidates = {
         "map": evaluation.maps(wrapped.explain, evaluation.targets),
-        "centre": np.broadcast_to(_blob(*images.shape[1:3]), images.shape[:3]),
+        "centre": np.broadcast_to(centre_blob(*images.shape[1:3]), images.shape[:3]),
         # Not from the draws of `seed` alone, which order the ties of a constant map.
         "random": np.random.default_rng((seed, 1)).random(images.shape[:3]),
     }
@@ -103,18 +100,28 @@ def report(
     return Report(len(images), confidence, rows, correlation, notes, results)
 
 
-def _blob(height: int, width: int) -> np.ndarray:
-    """A Gaussian at the centre; only the order of its pixels counts, so its width does not matter."""
+def centre_blob(height: int, width: int) -> np.ndarray:
+    """A map that knows nothing of the model: a Gaussian at the centre, where photographers put things.
+
+    Only the order of its pixels counts, so its width does not matter.
+
+    Args:
+        height: Height of the map.
+        width: Width of the map.
+
+    Returns:
+        float64 `[height, width]`.
+    """
     y, x = (np.linspace(-1, 1, side) if side > 1 else np.zeros(1) for side in (height, width))
     return np.exp(-(y[:, None] ** 2) - x**2)
 
 
 def _notes(count: int, rows: list[Row], correlation: Interval, constant: int) -> list[str]:
     notes, total = [], rows[-1]
-    if count < _ENOUGH_IMAGES:
+    if count < ENOUGH_IMAGES:
         notes.append(
             f"{count} images are few: the intervals are wide, and still narrower than they should be. "
-            f"Take {_ENOUGH_IMAGES} or more."
+            f"Take {ENOUGH_IMAGES} or more."
         )
     if constant:
         notes.append(
@@ -123,15 +130,15 @@ def _notes(count: int, rows: list[Row], correlation: Interval, constant: int) ->
     for name, gain in (("a random map", total.over_random), ("a blob at the centre", total.over_centre)):
         if gain.low <= 0:
             notes.append(f"The map is not shown to be better than {name}: by {with_bounds(gain)}.")
-    weak = [row.fill for row in rows[:-1] if row.over_centre.low <= 0 < total.over_centre.low]
+    weak = weak_fills(rows)
     if weak:
         notes.append(
             f"Under some fills ({', '.join(weak)}) the map is not shown to be better than a blob at the "
             "centre; it may have fitted the others."
         )
-    if correlation.mean > _MOST_ALIKE:
+    if correlation.mean > MOST_ALIKE:
         notes.append(
             "The maps hardly depend on the class: they show what is in the image, not why the model chose "
-            f"its class (rank correlation {correlation.mean:.2f}, should be below {_MOST_ALIKE})."
+            f"its class (rank correlation {correlation.mean:.2f}, should be below {MOST_ALIKE})."
         )
     return notes

@@ -1,12 +1,29 @@
 """Figures, drawn with matplotlib on a new figure or on the figure or axes that you pass.
 
-`overlay`, `compare` and `curves` draw arrays of any attribution method. `rule_response` and
-`layer_contributions` show what a wrapped model has learned. Nothing is shown or saved, and pyplot's state
+`overlay`, `contour`, `compare`, `curves` and `tokens` draw arrays of any attribution method. `gallery` shows
+many photos with their maps in a notebook or a browser, and an `Explanation` is one of them. `rule_response`
+and `layer_contributions` show what a wrapped model has learned. Nothing is shown or saved, and pyplot's state
 does not change: call `figure.savefig(path)`, or end a notebook cell with the figure (`ax.figure` for axes).
 """
 
+from tf_learnprop.plotting._contours import contour
 from tf_learnprop.plotting._curves import curves
+from tf_learnprop.plotting._explanation import ClassMap, Explanation
+from tf_learnprop.plotting._gallery import Gallery, gallery
 from tf_learnprop.plotting._learned import layer_contributions, rule_response
 from tf_learnprop.plotting._pictures import compare, overlay
+from tf_learnprop.plotting._tokens import tokens
 
-__all__ = ["compare", "curves", "layer_contributions", "overlay", "rule_response"]
+__all__ = [
+    "ClassMap",
+    "Explanation",
+    "Gallery",
+    "compare",
+    "contour",
+    "curves",
+    "gallery",
+    "layer_contributions",
+    "overlay",
+    "rule_response",
+    "tokens",
+]

@@ -220,4 +220,5 @@ def _terms(wrapped, inputs, class_weights):
 def _names_read(wrapped, inputs):
     """Paths of the layers that the readout reads; a path is repeated for each call of its layer."""
     paths = [path for path, _ in wrapped.attributor.runner(inputs).activations]
-    return ["input" if position == readouts.INPUT else paths[position] for position in wrapped.rule_set.read]
+    names = {readouts.INPUT: "input", readouts.FEATURE_MAP: "feature map"}
+    return [names.get(position) or paths[position] for position in wrapped.rule_set.read]

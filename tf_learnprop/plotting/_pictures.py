@@ -1,6 +1,7 @@
 """Attribution maps over photos."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from tf_learnprop.plotting import _figures, _heat
 #: Colour maps with even steps of lightness; the second is white at zero.
 _HEAT, _SIGNED = "inferno", "RdBu_r"
 
+#: Left, top, right and bottom of a part of a photo, in pixels of the photo.
+Region: TypeAlias = tuple[float, float, float, float]
+
 
 def overlay(
     image: npt.ArrayLike,
@@ -21,6 +25,7 @@ def overlay(
     signed: bool = False,
     clip: float = 99.0,
     alpha: float = 0.85,
+    region: Region | None = None,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -34,10 +39,13 @@ def overlay(
             0..1.
         attribution: The map, float `[rows, columns]` of any size; it is stretched over the whole photo.
         signed: False draws only values above zero, as heat. True draws both signs, red above zero and blue
-            below.
+            below, on a scale whose centre is 0. The array does not tell which is right: a map whose readout
+            is not signed also has values below zero, and they only mean "not important".
         clip: Percentile in (0, 100] of the map's positive part (of its absolute values, if `signed`) from
             which on the colour is full. If that is 0, the maximum is used.
         alpha: Opacity in (0, 1] of the full colour.
+        region: The part of the photo that the map is of, (left, top, right, bottom) in pixels; None for the
+            whole photo.
         title: Title of the axes.
         ax: `Axes` to draw on; None for those of a new figure.
 
@@ -46,22 +54,23 @@ def overlay(
 
     Raises:
         ValueError: If an array has another shape, is empty or not finite, or holds values outside its range;
-            or if `clip` or `alpha` is out of range.
+            or if `clip`, `alpha` or `region` is out of range.
         TypeError: If `ax` is no axes, or an array does not hold numbers.
     """
     grey = _grey(photo_array("image", image))
     attribution = map_array("attribution", attribution, 2)
     in_range("clip", clip, 100)
     in_range("alpha", alpha, 1)
+    left, top, right, bottom = region_in(region, grey.shape)
     axis = _figures.axes(ax, 3, 3)
-    height, width = grey.shape
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=extent)
+    axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=whole(grey.shape))
     heats, fulls = _heat.heat(attribution[None], clip, signed)
     opacity = alpha * np.abs(heats[0])
+    extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
     draw(axis, attribution, float(fulls[0]), signed, extent=extent, opacity=opacity)
+    axis.axis(whole(grey.shape))
     _figures.bare(axis)
-    axis.set_title(title or "")
+    axis.set_title(title or "", parse_math=False)
     return axis
 
 
@@ -143,7 +152,7 @@ def photo_array(name: str, value: npt.ArrayLike, batch: bool = False) -> np.ndar
     if rank not in (2, 3) or rank == 3 and array.shape[-1] not in (1, 3) or 0 in array.shape:
         shape = "[n, h, w, 3], [n, h, w, 1] or [n, h, w]" if batch else "[h, w, 3], [h, w, 1] or [h, w]"
         raise ValueError(f"`{name}` must have shape {shape}, not empty. Received: shape={array.shape}")
-    top = 1.0 if array.dtype.kind == "f" else 255
+    top = 1.0 if array.dtype.kind == "f" else np.float32(255)
     if array.min() < 0 or array.max() > top:
         raise ValueError(
             f"`{name}` must hold integers in 0..255 or floats in 0..1. "
@@ -160,6 +169,24 @@ def map_array(name: str, value: npt.ArrayLike, rank: int) -> np.ndarray:
         shape = "[n, rows, columns]" if rank == 3 else "[rows, columns]"
         raise ValueError(f"`{name}` must have shape {shape}, not empty. Received: shape={array.shape}")
     return array.astype(np.float64)
+
+
+def whole(shape: tuple[int, ...]) -> Region:
+    """The extent of a photo `[h, w, ...]` on axes: left, right, bottom, top."""
+    height, width = shape[:2]
+    return -0.5, width - 0.5, height - 0.5, -0.5
+
+
+def region_in(region: Region | None, shape: tuple[int, ...]) -> Region:
+    """Checks a region; None is the whole photo `[h, w, ...]`."""
+    height, width = shape[:2]
+    left, top, right, bottom = (0, 0, width, height) if region is None else region
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(
+            f"`region` must be (left, top, right, bottom) within the photo, {width} × {height} pixels. "
+            f"Received: region={region}"
+        )
+    return left, top, right, bottom
 
 
 def in_range(name: str, value: float, top: float) -> None:
@@ -180,4 +207,4 @@ def numbers(name: str, value: npt.ArrayLike) -> np.ndarray:
 
 def _grey(photo):
     """Luma of an RGB photo (ITU-R BT.601)."""
-    return photo if photo.ndim == 2 else photo @ (0.299, 0.587, 0.114)
+    return photo if photo.ndim == 2 else photo @ np.array((0.299, 0.587, 0.114), photo.dtype)

@@ -50,7 +50,9 @@ def export(
     - `explain_encoded` takes encoded, string `[n]`: JPEG, PNG, GIF or BMP files. It returns the same as
       `serving_default`, and overlays_bytes, string `[n]`: PNG files at the model's size with the map drawn
       over the photo. Heat is the positive part of the map and reaches 1 at its 99th percentile; it sets both
-      colour and opacity. This signature requires `preprocess`.
+      colour and opacity. This signature and the next two require `preprocess`.
+    - `explain_encoded_class` takes encoded and class_ids. It returns the same for these classes.
+    - `classify_encoded` takes encoded. It returns probabilities, float32 `[n, classes]`, without a map.
 
     A model with several inputs takes each under its own name instead of images. A single input that is not an
     image is called inputs. A bad request (wrong shape, NaN, class id out of range, broken photo, no samples)

@@ -50,6 +50,8 @@ class Signatures:
         }
         if self._preprocess is not None:
             endpoints["explain_encoded"] = (self.explain_encoded, [_ENCODED])
+            endpoints["explain_encoded_class"] = (self.explain_encoded_class, [_ENCODED, _CLASS_IDS])
+            endpoints["classify_encoded"] = (self.classify_encoded, [_ENCODED])
         return endpoints
 
     def serving_default(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -59,28 +61,43 @@ class Signatures:
     def explain_class(self, *inputs_and_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """Maps of the classes in the request."""
         *inputs, class_ids = _checked(inputs_and_ids, [*self.specs, _CLASS_IDS])
+        return self._answer(*self._explain_classes(self._in_range(class_ids), *inputs))
+
+    def explain_encoded(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Like `serving_default`, for encoded photos, with the heat map drawn over each."""
+        (encoded,) = _checked([encoded], [_ENCODED])
+        photos, images = self._decoded(encoded)
+        maps, class_ids, scores = self._explain_default([images])
+        photos = tf.repeat(photos, self.options.top_k or 1, 0)
+        return self._with_overlays(photos, maps, class_ids, scores)
+
+    def explain_encoded_class(self, encoded: tf.Tensor, class_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Like `explain_encoded`, for the classes in the request."""
+        encoded, class_ids = _checked([encoded, class_ids], [_ENCODED, _CLASS_IDS])
+        photos, images = self._decoded(encoded)
+        return self._with_overlays(photos, *self._explain_classes(self._in_range(class_ids), images))
+
+    def classify_encoded(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Probabilities of all classes, for encoded photos; a forward pass without a map."""
+        (encoded,) = _checked([encoded], [_ENCODED])
+        _, images = self._decoded(encoded)
+        logits = self._attributor.logits(self._packed([images]))
+        return {"probabilities": tf.cast(self._attributor.head.probabilities(logits), tf.float32)}
+
+    def _decoded(self, encoded):
+        """Photos as they are drawn over, and as the model takes them."""
+        shape = tuple(self.specs[0].shape[1:])
+        photos = pictures.decode(encoded, shape, self.options.crop_to_aspect_ratio)
+        return photos, tf.cast(self._preprocess(photos), tf.float32)
+
+    def _in_range(self, class_ids):
         in_range = f"`class_ids` must be in 0..{self._class_count - 1}"
         rules = [
             tf.debugging.assert_non_negative(class_ids, in_range),
             tf.debugging.assert_less(class_ids, tf.constant(self._class_count, tf.int64), in_range),
         ]
         with tf.control_dependencies(rules):
-            class_ids = tf.identity(class_ids)
-        return self._answer(*self._explain_classes(class_ids, *inputs))
-
-    def explain_encoded(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Like `serving_default`, for encoded photos, with the heat map drawn over each."""
-        shape = tuple(self.specs[0].shape[1:])
-        (encoded,) = _checked([encoded], [_ENCODED])
-        photos = pictures.decode(encoded, shape, self.options.crop_to_aspect_ratio)
-        images = tf.cast(self._preprocess(photos), tf.float32)
-        maps, class_ids, scores = self._explain_default([images])
-        photos = tf.repeat(photos, self.options.top_k or 1, 0)
-        pngs = pictures.overlays(photos, maps, self._colours, self.options.alpha)
-        # Over REST, a server encodes an output as base64 only if its name ends in "_bytes". Other strings are
-        # written as they are, which is not valid JSON for bytes.
-        overlays = {"overlays_bytes": tf.reshape(pngs, tf.shape(class_ids))}
-        return self._answer(maps, class_ids, scores) | overlays
+            return tf.identity(class_ids)
 
     def _explain_default(self, inputs):
         """Maps `[n·k, h, w]`, class ids and scores `[n]` or `[n, k]` of the classes explained by default."""
@@ -132,19 +149,27 @@ class Signatures:
         maps = tf.cast(maps, self.options.map_dtype)
         return {"attributions": maps, "class_ids": class_ids, "scores": scores}
 
+    def _with_overlays(self, photos, maps, class_ids, scores):
+        pngs = pictures.overlays(photos, maps, self._colours, self.options.alpha)
+        # Over REST, a server encodes an output as base64 only if its name ends in "_bytes". Other strings are
+        # written as they are, which is not valid JSON for bytes.
+        overlays = {"overlays_bytes": tf.reshape(pngs, tf.shape(class_ids))}
+        return self._answer(maps, class_ids, scores) | overlays
+
 
 def input_specs(model: "PropagationModel") -> list[tf.TensorSpec]:
     """Specifications of the model's inputs, with the names that requests use.
 
     A single input is called "images", or "inputs" if it is not an image. Several inputs keep their own names.
-    The explained input is float32, whatever the model's precision.
+    The explained input is float32, whatever the model's precision, unless it is integers.
     """
     tensors = model.graph.inputs
     names = [tensor.name for tensor in tensors]
     if len(tensors) == 1:
         names = ["images" if len(tensors[0].shape) == 4 else "inputs"]
     dtypes = [tensor.dtype for tensor in tensors]
-    dtypes[model.input_index] = "float32"
+    if keras.backend.is_float_dtype(dtypes[model.input_index]):
+        dtypes[model.input_index] = "float32"
     return [
         tf.TensorSpec([None, *tensor.shape[1:]], dtype, name)
         for tensor, dtype, name in zip(tensors, dtypes, names, strict=True)

@@ -65,7 +65,7 @@ def make_requests(
         samples: The model's inputs, arrays of shape `[n, ...]`.
         specs: Specifications of these inputs, see `signatures.input_specs`.
         signatures: Names of the model's signatures.
-        class_id: Class in the requests to "explain_class".
+        class_id: Class in the requests that name one.
 
     Returns:
         The requests, in the order of the samples.
@@ -91,7 +91,10 @@ def make_requests(
         requests.append(("serving_default", sample))
         requests.append(("explain_class", {**sample, "class_ids": np.array([class_id])}))
         if "explain_encoded" in signatures:
-            requests.append(("explain_encoded", {"encoded": np.array([_jpeg(samples[0][index])], object)}))
+            photo = {"encoded": np.array([_jpeg(samples[0][index])], object)}
+            requests.append(("explain_encoded", photo))
+            requests.append(("explain_encoded_class", {**photo, "class_ids": np.array([class_id])}))
+            requests.append(("classify_encoded", photo))
     return requests
 
 

@@ -190,7 +190,9 @@ class AreaGuidance(Objective):
 
     Two things teach the maps to tell classes apart. Some training samples are joined with part of another
     one (`cutmix_images`). For others, the class that is explained is the model's second choice: p(x) is then
-    computed from logits in which the two best classes are swapped.
+    computed from logits in which the two best classes are swapped. The less the model believes in the second
+    class, the less often that happens: where the image holds nothing of it, the best mask would be one that
+    hides what speaks for the first, and maps would learn to leave the evidence.
 
     Args:
         min_area: float in (0, 1). Smallest area.
@@ -198,7 +200,8 @@ class AreaGuidance(Objective):
         width: float in (0, 1). Softness of the mask's edge, see `soft_mask`.
         fills: Sequence of names of fills: "blur", "mean", "noise", "shift".
         cutmix: float in [0, 1]. Probability that a sample is joined with part of another.
-        runner_up: float in [0, 1]. Probability that the second choice of a sample is explained.
+        runner_up: float in [0, 1]. Probability that the second choice of a sample is explained if it is as
+            likely as the first, with probabilities p₁ = p₂; else it is 2·runner_up·p₂/(p₁ + p₂).
         seed: int. Seed of all random draws.
 
     Raises:
@@ -246,8 +249,10 @@ class AreaGuidance(Objective):
 
     def select_target(self, logits: tf.Tensor) -> tf.Tensor:
         draws = replicas.uniform(1, tf.shape(logits)[0], self.seed_generator)[0, :, None]
-        second = OutputHead(logits.shape[-1]).promote_runner_up(logits)
-        return tf.where(draws < self.runner_up, second, logits)
+        head = OutputHead(logits.shape[-1])
+        best = tf.math.top_k(tf.nn.softmax(head.class_logits(logits)), 2).values
+        share = best[:, 1:] / tf.reduce_sum(best, -1, keepdims=True)
+        return tf.where(draws < 2.0 * self.runner_up * share, head.promote_runner_up(logits), logits)
 
     def call(
         self,

@@ -100,6 +100,10 @@ class RuleTrainer(keras.Model):
                 f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
                 "metrics come from `objective`."
             )
+        if keras.backend.is_int_dtype(self.graph.inputs[self.input_index].dtype):
+            raise ValueError(
+                "Training masks the explained input, so it must be of a float dtype. Received: integers"
+            )
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):
             raise TypeError(

@@ -11,7 +11,7 @@ from tf_learnprop.zoo.efficientnet_lite import (
 )
 from tf_learnprop.zoo.images import load_image, preprocess
 from tf_learnprop.zoo.labels import class_names, decode
-from tf_learnprop.zoo.model_spec import ModelSpec, load_model
+from tf_learnprop.zoo.model_spec import ModelSpec, load_model, read_class_names
 
 __all__ = [
     "ModelSpec",
@@ -23,4 +23,5 @@ __all__ = [
     "load_image",
     "load_model",
     "preprocess",
+    "read_class_names",
 ]

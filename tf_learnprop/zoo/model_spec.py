@@ -145,10 +145,29 @@ def load_model(
     spec = ModelSpec(name, model, chosen, own_names)
     if class_names is None:
         return spec
-    names = _read_names(class_names)
+    names = read_class_names(class_names)
     if len(names) != spec.class_count:
         raise ValueError(f"`class_names` must hold {spec.class_count} names. Received: {len(names)}")
     return dataclasses.replace(spec, class_names=names)
+
+
+def read_class_names(class_names: str | os.PathLike | Sequence[str]) -> list[str]:
+    """Reads the names of classes, ordered by class id; see `load_model`.
+
+    Raises:
+        ValueError: If the file can't be read.
+    """
+    if not isinstance(class_names, str | os.PathLike):
+        return [str(name) for name in class_names]
+    path = pathlib.Path(class_names)
+    try:
+        text = path.read_text(encoding="utf-8")
+        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        if isinstance(names, dict):
+            names = [names[key] for key in sorted(names, key=int)]
+        return [str(name) for name in names]
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"`class_names`: {path} can't be read ({_first_line(error)})") from error
 
 
 def _find_preprocess(preprocess):
@@ -201,20 +220,6 @@ def _from_applications(name):
             f"the ImageNet weights of {name} can't be downloaded ({_first_line(error)}); a model saved to a "
             ".keras file, or efficientnet_lite0, needs no download"
         ) from error
-
-
-def _read_names(class_names):
-    if not isinstance(class_names, str | os.PathLike):
-        return [str(name) for name in class_names]
-    path = pathlib.Path(class_names)
-    try:
-        text = path.read_text(encoding="utf-8")
-        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
-        if isinstance(names, dict):
-            names = [names[key] for key in sorted(names, key=int)]
-        return [str(name) for name in names]
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"`class_names`: {path} can't be read ({_first_line(error)})") from error
 
 
 def _first_line(error):

@@ -2,7 +2,7 @@
 
 The gRPC one is built from the service definition of `tensorflow-serving-api`. The REST one follows
 https://www.tensorflow.org/tfx/serving/api_rest: rows of instances, {"b64": …} for bytes, and bytes in the
-answer for outputs alone whose name ends in "_bytes".
+answer for outputs alone whose name ends in "_bytes"; a single output without its name; and the metadata.
 """
 
 import base64
@@ -10,10 +10,13 @@ import concurrent.futures
 import contextlib
 import http.server
 import json
+import pathlib
 import threading
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import json_format
+from tensorflow.core.protobuf import saved_model_pb2
 
 
 @contextlib.contextmanager
@@ -49,7 +52,7 @@ def grpc_server(path):
 @contextlib.contextmanager
 def rest_server(path, name):
     """Serves a SavedModel under a name; gives the address "http://host:port"."""
-    model = tf.saved_model.load(path)
+    model, metadata = tf.saved_model.load(path), _metadata(path, name)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
@@ -57,9 +60,17 @@ def rest_server(path, name):
             try:
                 if self.path != f"/v1/models/{name}:predict":
                     raise ValueError(f"Servable not found for request: {self.path}")
-                status, answer = 200, {"predictions": _rows(model, body)}
+                self.answer(200, {"predictions": _rows(model, body)})
             except (ValueError, tf.errors.InvalidArgumentError) as error:
-                status, answer = 400, {"error": str(error)}
+                self.answer(400, {"error": str(error)})
+
+        def do_GET(self):
+            if self.path == f"/v1/models/{name}/metadata":
+                self.answer(200, metadata)
+            else:
+                self.answer(404, {"error": f"Servable not found for request: {self.path}"})
+
+        def answer(self, status, answer):
             content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
@@ -88,10 +99,21 @@ def _rows(model, body):
         for name, spec in specs.items()
     }
     outputs = {name: tensor.numpy() for name, tensor in signature(**inputs).items()}
-    return [
+    rows = [
         {name: _json(name, array[index]) for name, array in outputs.items()}
         for index in range(len(body["instances"]))
     ]
+    return rows if len(outputs) > 1 else [value for row in rows for value in row.values()]
+
+
+def _metadata(path, name):
+    saved = saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes())
+    signatures = {
+        key: json_format.MessageToDict(signature, preserving_proto_field_name=True)
+        for key, signature in saved.meta_graphs[0].signature_def.items()
+    }
+    specification = {"name": name, "signature_name": "", "version": pathlib.Path(path).name}
+    return {"model_spec": specification, "metadata": {"signature_def": {"signature_def": signatures}}}
 
 
 def _value(value):

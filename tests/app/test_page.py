@@ -1,0 +1,201 @@
+"""The page in a browser: drops a photo, clicks a class, moves sliders, and compares the numbers."""
+
+import base64
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import serving_standin
+import toys
+from PIL import Image
+
+from tf_learnprop import data
+from tf_learnprop.app import view
+from tf_learnprop.app.served import ServedBackend
+
+pytest.importorskip("gradio")
+sync_api = pytest.importorskip("playwright.sync_api")
+SIDE = toys.SIDE
+
+#: Addresses that this process has connected to, while it is a set.
+_connected = None
+
+
+def _note(event, arguments):
+    if event == "socket.connect" and _connected is not None and isinstance(arguments[1], tuple):
+        _connected.add(arguments[1][0])
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("needs Chromium on the path")
+    sync_api.expect.set_options(timeout=60_000)
+    with sync_api.sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def open_page(browser, monkeypatch):
+    """Serves a backend and opens its page. At the end, nothing has been loaded from anywhere else."""
+    from tf_learnprop.app import server
+
+    global _connected
+    sys.addaudithook(_note)
+    _connected, opened, requests = set(), [], []
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # put back at the end
+
+    def open_page(backend):
+        serving = server.serve(backend, "toy", "127.0.0.1", server.free_port("127.0.0.1", None))
+        url = serving.__enter__()
+        opened.append(serving)
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        page.set_default_timeout(60_000)
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(url)
+        return page
+
+    yield open_page
+    for serving in opened:
+        serving.__exit__(None, None, None)
+    assert {address for address in _connected} <= {"127.0.0.1"}
+    _connected = None
+    assert requests and all(url.startswith(("http://127.0.0.1:", "blob:", "data:")) for url in requests)
+
+
+def drop(page, path, kind="image/png"):
+    """Drops a file on the page, as from a file manager."""
+    content = base64.b64encode(path.read_bytes()).decode()
+    transfer = page.evaluate_handle(
+        """([content, name, type]) => {
+            const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name, { type }));
+            return transfer;
+        }""",
+        [content, path.name, kind],
+    )
+    page.locator("#photo button", has_text="Drop").dispatch_event("drop", {"dataTransfer": transfer})
+
+
+def assert_numbers(page, backend, wrapped, path, class_id, share, attribution=None):
+    """Waits until the page shows the probabilities that are computed here, for a share in percent."""
+    pixels = data.read_image(path, SIDE, SIDE)
+    images = np.float32(pixels[None]) / 64 - 2
+    attribution = wrapped.explain(images, class_id)[0] if attribution is None else attribution
+    photo = view.open_photo(path, backend)
+    order = np.argsort(-attribution.ravel())
+    top = np.zeros(SIDE * SIDE, bool)
+    top[order[: round(share / 100 * SIDE * SIDE)]] = True
+    top = top.reshape(SIDE, SIDE, 1)
+    both = [np.where(top, pixels, photo.fill), np.where(top, photo.fill, pixels)]
+    chances = wrapped.source(np.float32(both) / 64 - 2).numpy()[:, class_id]
+    name, whole = backend.class_name(class_id), wrapped.source(images).numpy()[0, class_id]
+    for part, chance, word in zip(("kept", "removed"), chances, ("with", "without"), strict=True):
+        expected = f"{chance:.1%} {word} the top {share}%"
+        sync_api.expect(page.locator(f"#{part}")).to_contain_text(expected)
+        sync_api.expect(page.locator(f"#{part}")).to_contain_text(f"{name}: {whole:.1%} on the whole photo")
+
+
+def move(page, slider, steps):
+    handle = page.locator(f"#{slider} input[type=range]")
+    handle.focus()
+    for _ in range(abs(steps)):
+        handle.press("ArrowRight" if steps > 0 else "ArrowLeft")
+
+
+def test_drop_click_slide_and_download(open_page, in_process, wrapped, photo_file, tmp_path):
+    page = open_page(in_process)
+    drop(page, photo_file)
+    best = view.open_photo(photo_file, in_process).top_classes()
+    assert_numbers(page, in_process, wrapped, photo_file, best[0], 20)
+
+    labels = page.locator("#top label")
+    assert labels.count() == 4
+    labels.nth(2).click()
+    assert_numbers(page, in_process, wrapped, photo_file, best[2], 20)
+
+    move(page, "share", 7)
+    assert_numbers(page, in_process, wrapped, photo_file, best[2], 27)
+
+    page.locator("#method label", has_text="gradient").click()
+    gradient = in_process.explain(data.read_image(photo_file, SIDE, SIDE), best[2], "gradient")
+    assert_numbers(page, in_process, wrapped, photo_file, best[2], 27, gradient)
+
+    with page.expect_download() as download:
+        page.locator("#npy").click()
+    download.value.save_as(tmp_path / "map.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "map.npy"), gradient, rtol=1e-5)
+
+    photo = view.open_photo(photo_file, in_process)
+    explained = view.explain(photo, best[2], "gradient", in_process)
+    source = page.locator("#map img").get_attribute("src")
+    page.locator("#opacity input[type=number]").fill("40")
+    sync_api.expect(page.locator("#map img")).not_to_have_attribute("src", source)
+    with page.expect_download() as download:
+        page.locator("#png").click()
+    assert download.value.suggested_filename.endswith("gradient.png")
+    download.value.save_as(tmp_path / "map.png")
+    found = np.asarray(Image.open(tmp_path / "map.png"))
+    np.testing.assert_array_equal(found, view.overlay(explained, 0.4))
+
+    page.locator("#compare").click()
+    captions = page.locator("#compared .caption-label")
+    sync_api.expect(captions).to_have_count(len(in_process.methods))
+    both = view.parts(explained, 0.27)
+    kept, removed = view.part_probabilities(both, best[2], in_process)
+    sync_api.expect(captions.nth(1)).to_have_text(f"gradient: kept {kept:.1%}, removed {removed:.1%}")
+
+
+def test_paste_and_another_class(open_page, in_process, wrapped, photo_file):
+    page = open_page(in_process)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """async content => {
+            const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
+            const image = new Blob([bytes], { type: "image/png" });
+            await navigator.clipboard.write([new ClipboardItem({ "image/png": image })]);
+        }""",
+        base64.b64encode(photo_file.read_bytes()).decode(),
+    )
+    page.get_by_label("Paste from clipboard").click()
+    sync_api.expect(page.locator("#top label")).to_have_count(4)
+    page.get_by_label("Another class").fill("bird")
+    page.get_by_role("option", name="<b>bird</b>").click()
+    assert_numbers(page, in_process, wrapped, photo_file, 2, 20)
+
+
+def test_bad_files_give_a_message(open_page, in_process, wrapped, photo_file, tmp_path, capfd):
+    page = open_page(in_process)
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff no image")
+    drop(page, bad, "image/jpeg")
+    sync_api.expect(page.get_by_text("bad.jpg can't be read as an image")).to_be_visible()
+    assert page.locator("#kept").inner_text().strip() == ""
+    drop(page, photo_file)
+    best = view.open_photo(photo_file, in_process).top_classes(1)[0]
+    assert_numbers(page, in_process, wrapped, photo_file, best, 20)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_served_model(open_page, saved_model, wrapped, photo_file):
+    with serving_standin.rest_server(saved_model, "toy") as address:
+        served = ServedBackend(f"{address}/v1/models/toy")
+        page = open_page(served)
+        check_served(page, served, wrapped, photo_file)
+    page.locator("#top label").nth(0).click()
+    sync_api.expect(page.get_by_text(f"no server answers at {address}")).to_be_visible()
+
+
+def check_served(page, served, wrapped, photo_file):
+    drop(page, photo_file)
+    pixels = data.read_image(photo_file, SIDE, SIDE)
+    best = view.open_photo(photo_file, served).top_classes()
+    page.locator("#top label").nth(1).click()
+    attribution = served.explain(pixels, best[1], "")
+    assert_numbers(page, served, wrapped, photo_file, best[1], 20, attribution)
+    move(page, "share", -5)
+    assert_numbers(page, served, wrapped, photo_file, best[1], 15, attribution)
+    assert not page.locator("#method").is_visible() and not page.locator("#compare").is_visible()

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tf_learnprop import metrics
+
+
+def drawn(spatial, seed):
+    """Three maps, and a mask for each."""
+    generator = np.random.default_rng(seed)
+    masks = generator.random((3, *spatial)) < 0.4
+    masks.reshape(3, -1)[:, 0] = True
+    return generator.normal(size=(3, *spatial)), masks
+
+
+of_any_size = given(spatial=st.lists(st.integers(1, 4), min_size=1, max_size=3), seed=st.integers(0, 99))
+
+
+@settings(max_examples=20, deadline=None)
+@of_any_size
+def test_mass_accuracy_equals_a_slow_loop(spatial, seed):
+    maps, masks = drawn(spatial, seed)
+    have = metrics.mask_mass_accuracy(maps, masks)
+    for k in range(3):
+        inside = total = 0.0
+        for value, within in zip(maps[k].ravel(), masks[k].ravel(), strict=True):
+            total += max(value, 0)
+            inside += max(value, 0) * within
+        np.testing.assert_allclose(have[k], inside / total if total else masks[k].mean())
+
+
+@settings(max_examples=20, deadline=None)
+@of_any_size
+def test_rank_accuracy_equals_a_slow_loop_and_depends_on_ranks_alone(spatial, seed):
+    maps, masks = drawn(spatial, seed)
+    have = metrics.mask_rank_accuracy(maps, masks)
+    for k in range(3):
+        pairs = sorted(zip(maps[k].ravel(), masks[k].ravel(), strict=True), key=lambda pair: -pair[0])
+        size = int(masks[k].sum())
+        np.testing.assert_allclose(have[k], sum(within for _, within in pairs[:size]) / size)
+    np.testing.assert_array_equal(metrics.mask_rank_accuracy(np.exp(maps) + 1, masks), have)
+
+
+def test_known_maps():
+    masks = np.zeros((3, 4, 4), bool)
+    masks[:, :2, :2] = True
+    maps = np.zeros((3, 4, 4))
+    maps[0, :2, :2] = 2
+    maps[0, 3] = -7
+    maps[1, 0, :] = 1
+    maps[2] = -1
+    np.testing.assert_allclose(metrics.mask_mass_accuracy(maps, masks), [1, 0.5, 0.25])
+    np.testing.assert_allclose(metrics.mask_rank_accuracy(maps[:2], masks[:2]), [1, 0.5])
+
+
+def test_a_constant_map_is_at_chance():
+    masks = np.zeros((60, 10, 10), bool)
+    masks[:, :3] = True
+    assert metrics.mask_rank_accuracy(np.ones(masks.shape), masks, seed=1).mean() == pytest.approx(
+        0.3, abs=0.03
+    )
+
+
+@pytest.mark.parametrize(
+    ("maps", "masks", "message"),
+    [
+        (np.zeros((2, 4, 4)), np.ones((2, 4, 4)), "must be bool.*float64"),
+        (np.zeros((2, 4, 4)), np.ones((2, 4), bool), "of the shape"),
+        (np.zeros((2, 4, 4)), np.arange(32).reshape(2, 4, 4) < 16, "empty mask at position 1"),
+        (np.full((2, 4, 4), np.nan), np.ones((2, 4, 4), bool), "finite"),
+        (np.zeros((0, 4, 4)), np.ones((0, 4, 4), bool), "non-empty"),
+    ],
+)
+def test_bad_maps_and_masks(maps, masks, message):
+    for metric in (metrics.mask_mass_accuracy, metrics.mask_rank_accuracy):
+        with pytest.raises(ValueError, match=message):
+            metric(maps, masks)

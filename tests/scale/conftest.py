@@ -1,0 +1,41 @@
+"""An exported model and small data sets of encoded images, which the tests of whole data sets share."""
+
+import keras
+import pytest
+import scale_toys
+import toys
+
+import tf_learnprop as tlp
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """Folder of the export of a small CNN."""
+    keras.utils.set_random_seed(1)
+    wrapped = toys.jolt(tlp.wrap_model(toys.small_cnn(), "learned"))
+    return wrapped.export(tmp_path_factory.mktemp("served") / "small" / "1", preprocess=scale_toys.preprocess)
+
+
+@pytest.fixture(scope="session")
+def explainer(served):
+    return tlp.serving.Explainer(served, "explain_encoded")
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """A folder with 40 photos in two folders, and a file that is no image."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(40):
+        scale_toys.write(folder / "ab"[number % 2] / f"{number:02}.png", scale_toys.png(number))
+    scale_toys.write(folder / "a" / "broken.jpg", b"no image")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(explainer, photos, tmp_path_factory):
+    """The output of a run of the local engine that nothing has interrupted: content of each file by name."""
+    folder = tmp_path_factory.mktemp("once")
+    tlp.scale.explain_dataset(explainer, photos, folder, **scale_toys.OPTIONS)
+    return scale_toys.contents(folder)

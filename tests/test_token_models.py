@@ -1,0 +1,169 @@
+"""Tests of models of tokens: vision transformers, mixers, windows, signals, text."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import token_models
+from keras import layers
+
+import tf_learnprop as tlp
+
+RNG = np.random.default_rng(3)
+
+
+def made(name, *args, **kwargs):
+    model = token_models.MODELS[name][0](*args, **kwargs)
+    for weight in model.trainable_weights:
+        weight.assign(RNG.normal(scale=0.4, size=weight.shape) + (weight.name == "gamma"))
+    return model
+
+
+def samples(model, count=4, length=7):
+    shape = [size or length for size in model.inputs[0].shape[1:]]
+    if model.inputs[0].dtype == "int32":
+        return RNG.integers(1, 20, (count, *shape)).astype("int32")
+    return RNG.normal(size=(count, *shape)).astype("float32")
+
+
+@pytest.mark.parametrize("name", token_models.MODELS)
+class TestEveryModel:
+    def test_wraps_with_the_same_outputs_and_reads_where_evidence_enters(self, name):
+        model = made(name)
+        x = samples(model)
+        before = model.get_config()
+        wrapped = tlp.wrap_model(model)
+        np.testing.assert_allclose(wrapped(x), model(x), atol=1e-5)
+        assert wrapped.read_shapes == [token_models.MODELS[name][1]]
+        source = "the last feature map" + " before attention" * (name != "mixer")
+        assert wrapped.coverage.reading() == f"The map is read from {source}"
+        maps = wrapped.explain(x, verbose=0)
+        assert maps.shape == (x.shape if x.ndim == 2 else x.shape[:-1])
+        assert np.isfinite(maps).all() and (maps.std(tuple(range(1, maps.ndim))) > 0).all()
+        assert model.get_config() == before
+
+    def test_every_attention_has_a_rule(self, name):
+        model = made(name)
+        coverage = tlp.wrap_model(model).coverage
+        expected = sum(isinstance(layer, layers.MultiHeadAttention) for layer in model.layers)
+        found = [row for row in coverage if row.swapped and row.activation == "attention"]
+        assert len(found) == (2 if name == "windows" else expected)
+
+    def test_map_is_that_of_the_feature_map(self, name):
+        """Against the relevance of the tensor itself, by a model that starts there, under plain gradients."""
+        model = made(name)
+        x = samples(model, 2)
+        wrapped = tlp.wrap_model(model, "gradient", readout=tlp.readouts.TokenReadout(blur=0.0))
+        number = tlp.backward.probing.last_feature_map(wrapped.graph)
+        values = []
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+            def watch(position, tensor):
+                if position == tlp.readouts.FEATURE_MAP:
+                    tape.watch(tensor)
+                    values.append(tensor)
+
+            logits = wrapped.attributor.runner(x, watch=watch).logits
+            first = tf.one_hot(tf.argmax(logits, -1), 3)
+            rivals = tf.nn.softmax(tf.where(first == 1, -1e9, tf.stop_gradient(logits)))
+            score = tf.reduce_sum((first - rivals) * logits)
+        (y,) = values
+        assert y.shape.rank == len(wrapped.graph.tensors[number].shape)
+        dy = tape.gradient(score, y).numpy()
+        y = y.numpy()
+        relevance = np.zeros(y.shape[:-1], "float32")
+        for place in np.ndindex(*y.shape[1:-1]):
+            at = (slice(None), *place)
+            relevance[at] = np.sum((y[at] - y.mean(tuple(range(1, y.ndim - 1)))) * dy[at], -1)
+        if x.ndim > 2:
+            size = x.shape[1:-1] if x.ndim == 4 else (1, x.shape[1])
+            rows = relevance if x.ndim == 4 else relevance[:, None]
+            relevance = tf.image.resize(rows[..., None], size).numpy().reshape(x.shape[:-1])
+        np.testing.assert_allclose(wrapped.explain(x, verbose=0), relevance, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vit", "windows", "signal"])
+def test_training_changes_the_rules_and_the_file_keeps_them(name, tmp_path):
+    model = made(name)
+    x = samples(model, 8)
+    wrapped = tlp.wrap_model(model)
+    before = wrapped.explain(x, verbose=0)
+    wrapped.compile()
+    wrapped.fit(x, batch_size=4, epochs=1, verbose=0)
+    after = wrapped.explain(x, verbose=0)
+    assert not np.allclose(before, after, rtol=1e-4)
+    path = wrapped.save_rules(tmp_path / "rules.keras") or tmp_path / "rules.keras"
+    again = tlp.wrap_model(model, rule=path)
+    np.testing.assert_allclose(again.explain(x, verbose=0), after, rtol=1e-4, atol=1e-6)
+
+
+def test_export_of_a_transformer_gives_the_same_maps(tmp_path):
+    model = made("vit_with_class_token")
+    x = samples(model)
+    wrapped = tlp.wrap_model(model, rule="libra")
+    path = wrapped.export(tmp_path / "served" / "1")
+    served = tf.saved_model.load(str(path)).signatures["serving_default"](tf.constant(x))
+    np.testing.assert_allclose(served["attributions"], wrapped.explain(x, verbose=0), rtol=1e-4, atol=1e-6)
+
+
+class TestText:
+    def test_a_value_a_token_that_moves_with_it(self):
+        """Without positions, tokens in another order have their values in that order."""
+        model = made("text")
+        wrapped = tlp.wrap_model(model)
+        ids = samples(model, 3, length=9)
+        maps = wrapped.explain(ids, targets=1, verbose=0)
+        order = RNG.permutation(9)
+        np.testing.assert_allclose(
+            wrapped.explain(ids[:, order], targets=1, verbose=0), maps[:, order], atol=1e-5
+        )
+
+    def test_a_bag_of_words_by_hand(self):
+        """logit_k = mean over tokens of table[id]·w_k: a token's value is its part, less the mean part."""
+        ids = keras.Input((None,), dtype="int32")
+        x = layers.Embedding(20, 4, name="table")(ids)
+        x = layers.Dense(4, "relu", name="dense")(layers.GlobalAveragePooling1D()(x))
+        model = keras.Model(ids, layers.Dense(2, name="logits")(x))
+        table = RNG.uniform(0.1, 1.0, (20, 4))
+        w = RNG.normal(size=(4, 2))
+        model.set_weights([table, np.eye(4), np.zeros(4), w, np.zeros(2)])
+        tokens = np.array([[3, 7, 7, 1]])
+        wrapped = tlp.wrap_model(model, rule="gradient")
+        part = table[tokens[0]] @ (w[:, 0] - w[:, 1]) / 4
+        np.testing.assert_allclose(
+            wrapped.explain(tokens, targets=0, verbose=0)[0], part - part.mean(), rtol=1e-4, atol=1e-6
+        )
+
+    @pytest.mark.parametrize("mask_zero", [False, True])
+    def test_padding(self, mask_zero):
+        model = token_models.text(mask_zero)
+        ids = np.array([[4, 5, 6, 0, 0]])
+        maps = tlp.wrap_model(model).explain(ids, verbose=0)
+        assert maps.shape == (1, 5) and np.isfinite(maps).all()
+
+    def test_subclassed(self):
+        model = token_models.SubclassedText()
+        ids = RNG.integers(0, 20, (2, 6)).astype("int32")
+        model(ids)
+        wrapped = tlp.wrap_model(model, inputs=keras.Input((6,), dtype="int32"))
+        np.testing.assert_allclose(wrapped(ids), model(ids), atol=1e-6)
+        assert wrapped.explain(ids, verbose=0).shape == (2, 6)
+
+    def test_training_is_refused(self):
+        wrapped = tlp.wrap_model(made("text"))
+        with pytest.raises(ValueError, match="must be of a float dtype. Received: integers"):
+            wrapped.compile()
+
+    def test_another_readout_is_refused(self):
+        with pytest.raises(ValueError, match="`readout` must be 'tokens'.*Received: InputReadout"):
+            tlp.wrap_model(made("text"), readout="input")
+
+
+def test_attention_on_the_input_itself_reads_the_input():
+    inputs = keras.Input((9, 4))
+    x = layers.Add()([inputs, layers.MultiHeadAttention(2, 2)(inputs, inputs)])
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+    with pytest.warns(UserWarning, match="read from the input alone"):
+        wrapped = tlp.wrap_model(model)
+    assert wrapped.rule_set.read == [tlp.readouts.INPUT]
+    assert wrapped.explain(RNG.normal(size=(2, 9, 4)), verbose=0).shape == (2, 9)

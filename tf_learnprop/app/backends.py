@@ -1,0 +1,95 @@
+"""`Backend`: what the page asks a model; and `WrappedBackend`, a wrapped model in this process."""
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import keras
+import numpy as np
+
+from tf_learnprop.backward import readouts
+from tf_learnprop.model import PropagationModel
+from tf_learnprop.wrapping import wrap_model
+from tf_learnprop.zoo.model_spec import ModelSpec
+
+#: The method that shows the rules of the model itself.
+RULES = "learned rules"
+
+
+class Backend(Protocol):
+    """Answers questions about photos of the model's size, uint8 `[h, w, c]`.
+
+    Attributes:
+        shape: (height, width, channels) of these photos.
+        class_count: Number of classes.
+        methods: Names of the methods that can explain, the main one first.
+    """
+
+    shape: tuple[int, int, int]
+    class_count: int
+    methods: tuple[str, ...]
+
+    def class_name(self, class_id: int) -> str:
+        """Name of a class, or its id as text if the names are unknown."""
+
+    def probabilities(self, photos: np.ndarray) -> np.ndarray:
+        """Probabilities of all classes, float32 `[n, classes]`, for photos uint8 `[n, h, w, c]`."""
+
+    def explain(self, photo: np.ndarray, class_id: int, method: str) -> np.ndarray:
+        """The map of a class, float32 `[h, w]`."""
+
+
+class WrappedBackend:
+    """A wrapped model, and the other methods on the same model, each wrapped when it is first used.
+
+    Args:
+        spec: The model with its preprocessing and class names.
+        wrapped: The same model, wrapped with its rules.
+        shape: (height, width, channels) of the photos.
+
+    Raises:
+        ValueError: If the model has several inputs.
+    """
+
+    def __init__(self, spec: ModelSpec, wrapped: PropagationModel, shape: tuple[int, int, int]):
+        if len(wrapped.graph.inputs) > 1:
+            names = [tensor.name for tensor in wrapped.graph.inputs]
+            raise ValueError(f"The model must have a photo as its only input. Received: inputs {names}")
+        self.shape, self.class_count = shape, wrapped.class_count
+        self.methods = (RULES, "gradient", "guided_backprop", *(["grad_cam"] if _has_grad_cam() else []))
+        self.class_name = spec.class_name
+        self._preprocess, self._wrapped = spec.preprocess, wrapped
+        self._explainers: dict[str, Callable] = {RULES: wrapped.explain}
+        self._lock = threading.Lock()  # wrapping and tracing are not made for several threads
+
+    def probabilities(self, photos: np.ndarray) -> np.ndarray:
+        """See `Backend`."""
+        with self._lock:
+            logits = self._wrapped.logits(self._inputs(photos))
+        return self._wrapped.attributor.head.probabilities(logits).numpy()
+
+    def explain(self, photo: np.ndarray, class_id: int, method: str) -> np.ndarray:
+        """See `Backend`."""
+        with self._lock:
+            if method not in self._explainers:
+                self._explainers[method] = _explainer(self._wrapped.source, method)
+            return self._explainers[method](self._inputs(photo[None]), class_id)[0]
+
+    def _inputs(self, photos):
+        return np.asarray(self._preprocess(photos.astype(np.float32)))
+
+
+def _explainer(model: keras.Model, method: str) -> Callable:
+    """Function from images and a class to maps."""
+    if method == "grad_cam":
+        return wrap_model(model, "gradient", readout="grad_cam").explain
+    signal = wrap_model(model, method).input_signal
+    return lambda images, class_id: np.abs(signal(images, class_id)).max(-1)  # Simonyan et al. 2013
+
+
+def _has_grad_cam() -> bool:
+    try:
+        readouts.get("grad_cam")
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,137 @@
+"""What the page shows, as functions of arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from tf_learnprop.app.backends import Backend
+from tf_learnprop.inputs import photos
+from tf_learnprop.metrics import _ranking
+from tf_learnprop.serving import pictures
+from tf_learnprop.training import baselines
+
+#: Longest side of the picture with the map, in pixels.
+_SHOWN = 512
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photo:
+    """An opened photo.
+
+    Args:
+        name: Name of its file, without folder and ending.
+        pixels: uint8 `[h, w, c]`, of the model's size: what the model gets.
+        fill: uint8 `[h, w, c]`, the blurred photo, which replaces removed pixels.
+        shown: uint8 `[height, width, 1]`, the same part of the photo in grey and with more pixels if it has
+            them, for the map to be drawn over.
+        probabilities: float32 `[classes]`, the model's answer.
+    """
+
+    name: str
+    pixels: np.ndarray
+    fill: np.ndarray
+    shown: np.ndarray
+    probabilities: np.ndarray
+
+    def top_classes(self, count: int = 5) -> list[int]:
+        """Ids of the most probable classes, best first."""
+        return np.argsort(-self.probabilities, kind="stable")[:count].tolist()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explained:
+    """The map of one class of a photo.
+
+    Args:
+        photo: The photo.
+        class_id: The class.
+        method: The method that made the map.
+        attribution: float32 `[h, w]`.
+        ranks: int `[h, w]`, 0 for the pixel that matters most; ties in random order, as in `tlp.metrics`.
+    """
+
+    photo: Photo
+    class_id: int
+    method: str
+    attribution: np.ndarray
+    ranks: np.ndarray
+
+
+def open_photo(path: str | os.PathLike, backend: Backend) -> Photo:
+    """Reads a photo, cuts it to the model's size as `tf-learnprop explain` does, and classifies it.
+
+    Raises:
+        ValueError: If the file can't be read as an image.
+    """
+    read = photos.read(path)
+    height, width, channels = backend.shape
+    pixels = photos.fitted(read, backend.shape)
+    blurred = baselines.blur(tf.cast(pixels[None], tf.float32))[0]
+    zoom = max(min(read.shape[0] / height, read.shape[1] / width, _SHOWN / max(height, width)), 1)
+    return Photo(
+        name=pathlib.Path(path).stem,
+        pixels=pixels,
+        fill=tf.saturate_cast(tf.round(blurred), tf.uint8).numpy(),
+        shown=photos.fitted(read, (round(zoom * height), round(zoom * width), 1)),
+        probabilities=backend.probabilities(pixels[None])[0],
+    )
+
+
+def explain(photo: Photo, class_id: int, method: str, backend: Backend) -> Explained:
+    """Computes the map of a class."""
+    attribution = backend.explain(photo.pixels, class_id, method)
+    ranks = _ranking.descending_ranks(attribution.reshape(1, -1), seed=0)
+    return Explained(photo, class_id, method, attribution, ranks.reshape(attribution.shape))
+
+
+def overlay(explained: Explained, opacity: float) -> np.ndarray:
+    """Draws a map over its grey photo, with the colours of exported models.
+
+    Args:
+        explained: The map.
+        opacity: Opacity of the full colour, in 0..1.
+
+    Returns:
+        uint8 `[height, width, 3]`, of the size of `explained.photo.shown`.
+    """
+    photo = explained.photo
+    maps = tf.image.resize(explained.attribution[None, ..., None], photo.shown.shape[:2])[..., 0]
+    images = photo.shown[None].astype(np.float32)
+    (png,) = pictures.overlays(images, maps, pictures.colour_table("inferno"), opacity)
+    return tf.io.decode_png(png).numpy()
+
+
+def parts(explained: Explained, share: float) -> np.ndarray:
+    """Keeps the pixels that matter most, or removes them; the blurred photo takes the others' place.
+
+    Args:
+        explained: The map.
+        share: Share of the pixels that is kept or removed, in 0..1.
+
+    Returns:
+        uint8 `[2, h, w, c]`: what is kept, and what is left without it.
+    """
+    photo = explained.photo
+    top = (explained.ranks < round(share * explained.ranks.size))[..., None]
+    return np.stack([np.where(top, photo.pixels, photo.fill), np.where(top, photo.fill, photo.pixels)])
+
+
+def part_probabilities(both: np.ndarray, class_id: int, backend: Backend) -> tuple[float, float]:
+    """Probabilities of the class for the two pictures of `parts`."""
+    kept, removed = backend.probabilities(both)[:, class_id].tolist()
+    return kept, removed
+
+
+def file_name(explained: Explained, backend: Backend) -> str:
+    """Name for the files of a map: that of the photo, the class and the method."""
+    name, method = (
+        re.sub(r"\W+", "_", text).strip("_")
+        for text in (backend.class_name(explained.class_id), explained.method)
+    )
+    return f"{explained.photo.name}.{name or explained.class_id}.{method}"

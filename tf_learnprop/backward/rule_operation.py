@@ -1,0 +1,154 @@
+"""Runs attention, normalisation and products with a `SplitRule` in the backward pass."""
+
+import inspect
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop.backward.activations import activation_name
+from tf_learnprop.backward.split_rules import SplitRule
+
+#: Normalisations that don't subtract the mean.
+_NOT_CENTRED = tuple(
+    getattr(keras.layers, name)
+    for name in ("RMSNormalization", "UnitNormalization")
+    if hasattr(keras.layers, name)
+)
+
+
+class RuleOperation:
+    """An operation whose backward pass is a split rule; the forward pass is unchanged.
+
+    Args:
+        kind: "attention", "normalization" or "product"; see `operation_sites`.
+        rule: `SplitRule`.
+    """
+
+    def __init__(self, kind: str, rule: SplitRule):
+        self.kind, self.rule = kind, rule
+
+    def __call__(self, operation, args, kwargs):
+        """The output of `operation(*args, **kwargs)`."""
+        # One tensor may be two arguments, each with a signal of its own.
+        args, kwargs = keras.tree.map_structure(_copy, (args, kwargs))
+        inputs = [leaf for leaf in keras.tree.flatten((args, kwargs)) if _has_signal(leaf)]
+        # Persistent, as a rule asks for more than one part of the gradient.
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            y = operation(*args, **kwargs)
+
+        def vjp(signal, sources=None):
+            sources = inputs if sources is None else sources
+            signals = tape.gradient(y, sources, tf.cast(signal, y.dtype), unconnected_gradients="zero")
+            return [tf.cast(value, tf.float32) for value in signals]
+
+        kept, rest = _PARTS[self.kind](operation, args, kwargs, inputs, vjp)
+
+        # The operation runs outside the custom gradient, which need not know its weights then.
+        @tf.custom_gradient
+        def route(output, *sources):
+            def backward(dy):
+                y32, dy = tf.cast(y, tf.float32), tf.cast(dy, tf.float32)
+                signals = self.rule.combine(y32, dy, kept, rest)
+                pairs = zip(signals, sources, strict=True)
+                cast = [
+                    tf.zeros_like(x) if signal is None else tf.cast(signal, x.dtype) for signal, x in pairs
+                ]
+                return [None, *cast]
+
+            return tf.identity(output), backward
+
+        return route(y, *inputs)
+
+
+def _signal_at(x, signal):
+    return tf.zeros_like(x) if signal is None else tf.cast(signal, x.dtype)
+
+
+def _copy(leaf):
+    return tf.identity(leaf) if tf.is_tensor(leaf) else leaf
+
+
+def _has_signal(leaf):
+    return tf.is_tensor(leaf) and leaf.dtype.is_floating
+
+
+def _attention(operation, args, kwargs, inputs, vjp):
+    """Attention as one operation, or only its weights, a softmax. The latter keeps nothing."""
+    value = None
+    if activation_name(operation) != "softmax":
+        value = inspect.signature(operation.call).bind(*args, **kwargs).arguments["value"]
+    is_value = [tensor is value for tensor in inputs]
+
+    def part(signal, of_value):
+        chosen = [x for x, is_it in zip(inputs, is_value, strict=True) if is_it == of_value]
+        signals = iter(vjp(signal, chosen) if chosen else ())
+        return [next(signals) if is_it == of_value else None for is_it in is_value]
+
+    return lambda signal: part(signal, True), lambda signal: part(signal, False)
+
+
+def _product(operation, args, kwargs, inputs, vjp):
+    def half(signal):
+        return vjp(signal / 2.0)
+
+    return half, half
+
+
+def _normalization(layer, args, kwargs, inputs, vjp):
+    (x,) = inputs
+    x = tf.cast(x, tf.float32)
+
+    def kept(signal):
+        return [_scaled(layer, x, signal)]
+
+    def rest(signal):
+        return [vjp(signal)[0] - _scaled(layer, x, signal)]
+
+    return kept, rest
+
+
+_PARTS = {"attention": _attention, "normalization": _normalization, "product": _product}
+
+
+def _scaled(layer, x, signal):
+    """The signal at x if y = (x − mean)·weight/scale + offset, with the scale held fixed.
+
+    Args:
+        layer: Keras normalisation layer.
+        x: float32, its input.
+        signal: float32, the signal at its output, of the same shape.
+    """
+    shape = tf.shape(x)
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    if isinstance(layer, keras.layers.GroupNormalization):
+        groups = tf.concat([shape[:-1], [layer.groups, shape[-1] // layer.groups]], 0)
+        x, signal = tf.reshape(x, groups), tf.reshape(signal, groups)
+        axes = [*range(1, shape.shape[0] - 1), shape.shape[0]]
+    signal = signal * _weight(layer, x.shape.rank) * _inverse_scale(layer, x, axes)
+    if not isinstance(layer, _NOT_CENTRED) and not getattr(layer, "rms_scaling", False):
+        signal -= tf.reduce_mean(signal, axes, keepdims=True)
+    return tf.reshape(signal, shape)
+
+
+def _inverse_scale(layer, x, axes):
+    if isinstance(layer, keras.layers.UnitNormalization):
+        return tf.math.rsqrt(tf.maximum(tf.reduce_sum(tf.square(x), axes, keepdims=True), 1e-12))
+    if isinstance(layer, _NOT_CENTRED):
+        return tf.math.rsqrt(tf.reduce_mean(tf.square(x), axes, keepdims=True) + layer.epsilon)
+    return tf.math.rsqrt(tf.math.reduce_variance(x, axes, keepdims=True) + layer.epsilon)
+
+
+def _weight(layer, rank):
+    """The layer's weight for each channel, as it multiplies an input of this rank; 1 if it has none."""
+    weight = getattr(layer, "gamma", None)
+    if weight is None and isinstance(getattr(layer, "scale", None), keras.Variable):
+        weight = layer.scale  # as `RMSNormalization` names it
+    if weight is None:
+        return 1.0
+    weight = tf.cast(tf.convert_to_tensor(weight), tf.float32)
+    if isinstance(layer, keras.layers.GroupNormalization):
+        return tf.reshape(weight, [layer.groups, -1])
+    axes = {axis % rank for axis in ([layer.axis] if isinstance(layer.axis, int) else layer.axis)}
+    sizes = iter(weight.shape)
+    return tf.reshape(weight, [next(sizes) if axis in axes else 1 for axis in range(rank)])

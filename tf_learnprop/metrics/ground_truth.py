@@ -1,0 +1,77 @@
+"""Ground truth: does a map lie on the pixels that are known to decide the class?"""
+
+from __future__ import annotations  # aliases stay short in `help`
+
+import numpy as np
+import numpy.typing as npt
+
+from tf_learnprop.inputs import checks
+from tf_learnprop.metrics import _inputs, _ranking
+from tf_learnprop.metrics._inputs import Arrays
+
+
+def mask_mass_accuracy(maps: Arrays, masks: npt.ArrayLike) -> np.ndarray:
+    """Share of the positive attribution that lies in a mask of the evidence; higher is better.
+
+    Σ_(i in mask) max(map_i, 0) / Σ_i max(map_i, 0), the relevance mass accuracy of Arras, Osman, Samek,
+    "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural network explanations",
+    Information Fusion 2022. Chance is the mask's share of the pixels, which is also the score of a map
+    without positive values.
+
+    Args:
+        maps: `[n, *spatial]`, or a stream of batches: maps for the class that the evidence decides.
+        masks: Bool, same shape: True where the evidence is. Each has at least one such pixel.
+
+    Returns:
+        float64 `[n]`, in [0, 1].
+
+    Raises:
+        ValueError: if the maps are empty or not finite, or the masks are not bool, have another shape or
+            hold no pixel.
+    """
+    maps, masks = _flat(maps, masks)
+    positive = np.maximum(maps, 0)
+    total = positive.sum(1)
+    inside = np.where(masks, positive, 0).sum(1)
+    return np.where(total > 0, inside / np.where(total > 0, total, 1), masks.mean(1))
+
+
+def mask_rank_accuracy(maps: Arrays, masks: npt.ArrayLike, seed: int = 0) -> np.ndarray:
+    """Share of the highest-ranked pixels that lie in a mask of the evidence; higher is better.
+
+    As many pixels are taken as the mask has: the relevance rank accuracy of Arras et al. 2022, see
+    `mask_mass_accuracy`. Only the order of the pixels matters. Chance is the mask's share of the pixels.
+
+    Args:
+        maps: As for `mask_mass_accuracy`.
+        masks: As for `mask_mass_accuracy`.
+        seed: Int. Seed of the order of equal values.
+
+    Returns:
+        float64 `[n]`, in [0, 1].
+
+    Raises:
+        ValueError: as `mask_mass_accuracy`.
+    """
+    checks.whole_number("seed", seed, 0)
+    maps, masks = _flat(maps, masks)
+    size = masks.sum(1)
+    first = _ranking.descending_ranks(maps, seed) < size[:, None]
+    return (first & masks).sum(1) / size
+
+
+def _flat(maps, masks):
+    """Maps as float and masks as bool, both `[n, pixels]`."""
+    maps, masks = _inputs.maps_of(maps), np.asarray(masks)
+    if masks.dtype != bool or masks.shape != maps.shape:
+        raise ValueError(
+            f"`masks` must be bool, of the shape {maps.shape} of the maps. "
+            f"Received: shape={masks.shape}, dtype={masks.dtype}"
+        )
+    flat = masks.reshape(len(masks), -1)
+    if not flat.any(1).all():
+        raise ValueError(
+            "Each of `masks` must hold at least one pixel. "
+            f"Received: an empty mask at position {int(flat.any(1).argmin())}"
+        )
+    return maps.reshape(len(maps), -1), flat

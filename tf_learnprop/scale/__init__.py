@@ -1,0 +1,6 @@
+"""Maps of whole data sets, on the engine that is there: threads of one process, or a cluster."""
+
+from tf_learnprop.scale.formats import Columns
+from tf_learnprop.scale.running import ENGINES, Result, explain_dataset
+
+__all__ = ["ENGINES", "Columns", "Result", "explain_dataset"]

@@ -1,0 +1,154 @@
+"""Explaining a shard: the one function that all engines call."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import io
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tf_learnprop.scale import extras, output, shards
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tf_learnprop_explainer import Explainer
+
+#: How files begin that Pillow decodes and TensorFlow does not, or not all of them: TIFF, WebP and BMP.
+_PILLOW = re.compile(rb"II\*\0|MM\0\*|RIFF....WEBP|BM", re.DOTALL)
+#: The signature of an exported model that takes the contents of image files.
+SIGNATURE = "explain_encoded"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The options that change the output.
+
+    Attributes:
+        batch_size: Number of images that the model explains at once.
+        class_names: Name of each class, or None.
+    """
+
+    batch_size: int = 32
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={self.batch_size}")
+
+
+def explain_shard(explainer: Explainer, shard: shards.Shard, options: Options) -> Iterator[pa.Table]:
+    """Explains the images of a shard, a batch at a time.
+
+    The result depends on the arguments alone, whatever runs this function and wherever.
+
+    Args:
+        explainer: An explainer with the signature "explain_encoded".
+        shard: The shard.
+        options: The options.
+
+    Yields:
+        Tables of the columns of `output.schema`, one for each batch. Images have their order in the shard.
+    """
+    items = shards.read(shard)
+    with concurrent.futures.ThreadPoolExecutor(1) as reader:
+
+        def read() -> concurrent.futures.Future[list[shards.Item]]:
+            return reader.submit(lambda: list(itertools.islice(items, options.batch_size)))
+
+        waiting = read()
+        while batch := waiting.result():
+            waiting = read()  # while the model computes
+            yield explain_items(explainer, batch, options)
+
+
+def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: Options) -> pa.Table:
+    """Explains one batch of images; see `explain_shard`."""
+    arrow = extras.require("pyarrow")
+    contents, errors = _decodable(items)
+    good = sorted(contents)
+    maps, class_ids, probabilities = {}, {}, {}
+    if good:
+        found = explainer([contents[row] for row in good])
+        for place, row in enumerate(good):
+            if place in found.errors:
+                errors[row] = found.errors[place]
+            else:
+                maps[row] = found.maps[place].astype(np.float16)
+                class_ids[row] = int(found.class_ids[place])
+                probabilities[row] = found.probabilities[place]
+    names = options.class_names
+    if names and len(names) <= max(class_ids.values(), default=0):
+        raise ValueError(f"`class_names` must name every class of the model. Received: {len(names)} names")
+    rows = range(len(items))
+    columns = {
+        "path": [item.path for item in items],
+        "class_id": [class_ids.get(row) for row in rows],
+        "class_name": [names[class_ids[row]] if names and row in class_ids else None for row in rows],
+        "probability": [probabilities.get(row) for row in rows],
+        "target": [item.target for item in items],
+        "map": [maps[row].ravel() if row in maps else None for row in rows],
+        "height": [maps[row].shape[0] if row in maps else None for row in rows],
+        "width": [maps[row].shape[1] if row in maps else None for row in rows],
+        "error": [errors.get(row) for row in rows],
+    }
+    return arrow.table(columns, output.schema())
+
+
+def _decodable(items: Sequence[shards.Item]) -> tuple[dict[int, bytes], dict[int, str]]:
+    """Files that an exported model can decode, and the errors of the others, by row."""
+    contents, errors = {}, {}
+    for row, item in enumerate(items):
+        try:
+            if item.content is None:
+                raise ValueError(item.error)
+            contents[row] = _png(item.content) if _PILLOW.match(item.content) else item.content
+        except ValueError as error:
+            errors[row] = str(error)
+    return contents, errors
+
+
+def _png(content: bytes) -> bytes:
+    from PIL import Image
+
+    from tf_learnprop.inputs import photos
+
+    stream = io.BytesIO()
+    Image.fromarray(photos.read(content)).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def process(
+    explainer: Explainer,
+    shard: shards.Shard,
+    options: Options,
+    folder: str | os.PathLike[str],
+    report: Callable[[int], None] = lambda count: None,
+) -> int:
+    """Explains a shard and writes its output, unless that is there already.
+
+    Args:
+        explainer: See `explain_shard`.
+        shard: See `explain_shard`.
+        options: See `explain_shard`.
+        folder: Folder of the output.
+        report: Called with the number of images after each batch. An error that it raises ends the work.
+
+    Returns:
+        Number of rows that were written; 0 if the output was there.
+    """
+    if output.file_of(folder, shard.name).exists():
+        return 0
+
+    def reported() -> Iterator[pa.Table]:
+        for table in explain_shard(explainer, shard, options):
+            report(len(table))
+            yield table
+
+    return output.write(folder, shard.name, reported())

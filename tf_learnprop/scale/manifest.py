@@ -1,0 +1,105 @@
+"""The manifest of a folder of maps: what they were made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from tf_learnprop._version import __version__
+from tf_learnprop.scale import output
+
+#: Name of the file.
+FILE = "manifest.json"
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What the maps in a folder were made from.
+
+    Attributes:
+        model: dict: `path`, `signature` and `checksum` of the exported model.
+        images: dict: `source`, `kind`, `shards`, `count` (None if unknown) and `digest` of the data set.
+        options: dict of the options that change the output.
+    """
+
+    model: Mapping[str, Any]
+    images: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+    def check(self, folder: str | os.PathLike[str]) -> None:
+        """Checks that a folder holds no maps, or maps that were made from the same.
+
+        Raises:
+            ValueError: If it holds maps of another model, other images or other options.
+        """
+        folder = pathlib.Path(folder)
+        if not (folder / FILE).exists():
+            if any(folder.glob(output.PARTS)):
+                raise ValueError(f"`out` must hold no other files {output.PARTS}. Received: out='{folder}'")
+            return
+        before = read(folder)
+        pairs = [
+            ("another model", before["model"]["checksum"], self.model["checksum"]),
+            ("another signature", before["model"]["signature"], self.model["signature"]),
+            *(
+                (f"another {name} ({before['options'].get(name)!r:.60})", before["options"].get(name), value)
+                for name, value in _plain(self.options).items()
+            ),
+            ("other images", before["images"]["digest"], self.images["digest"]),
+        ]
+        for what, old, new in pairs:
+            if old != new:
+                raise ValueError(
+                    f"`out` must not hold maps of {what}: choose another folder. Received: out='{folder}'"
+                )
+
+    def begin(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Makes a folder ready for the maps, and writes the manifest unless it is there.
+
+        Args:
+            folder: The folder, which is made if it is missing.
+            overwrite: Whether to remove the maps of another run, with their manifest.
+
+        Raises:
+            OSError: If the folder can't be made or written to.
+        """
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        output.clean(folder)
+        if overwrite:
+            for path in folder.glob(output.PARTS):
+                path.unlink()
+            (folder / FILE).unlink(missing_ok=True)
+        if not (folder / FILE).exists():
+            versions = {name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "tensorflow")}
+            versions = {"tf_learnprop": __version__, **versions}
+            content = {"format": _FORMAT, "versions": versions, **dataclasses.asdict(self)}
+            with output.replacing(folder / FILE) as path:
+                path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of the manifest of a folder.
+
+    Raises:
+        ValueError: If there is none, or if it can't be read.
+    """
+    path = pathlib.Path(folder) / FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The folder must hold maps, with {FILE}. Received: '{folder}' ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(f"{path} must be a manifest of format {_FORMAT}")
+    return content
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as JSON keeps them."""
+    return json.loads(json.dumps(options))

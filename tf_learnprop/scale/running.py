@@ -1,0 +1,174 @@
+"""`explain_dataset`: checks everything, then hands the shards that are left to an engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tf_learnprop.scale import explaining, extras, formats, output, saved_model, shards
+from tf_learnprop.scale.manifest import Manifest
+
+if TYPE_CHECKING:
+    from tf_learnprop_explainer import Explainer
+
+#: Modules with a context manager `started`, like that of `local`.
+ENGINES = {
+    "local": "tf_learnprop.scale.local",
+    "ray": "tf_learnprop.scale.ray_data",
+    "beam": "tf_learnprop.scale.beam_engine",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a folder of maps holds after a run.
+
+    Attributes:
+        explained: Number of maps.
+        failed: Number of images that could not be explained, by reason.
+        kept: Number of images, among all these, that an earlier run dealt with.
+    """
+
+    explained: int
+    failed: dict[str, int]
+    kept: int
+
+
+def explain_dataset(
+    model: str | os.PathLike[str] | Explainer,
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    pipeline_options: Sequence[str] = (),
+    batch_size: int = 32,
+    shard_size: int = 256,
+    class_names: Sequence[str] | None = None,
+    columns: formats.Columns | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Result:
+    """Explains a data set of encoded images with an exported model, and writes the maps to Parquet files.
+
+    An interrupted run continues where it was: call the function again with the same arguments. The files are
+    the same, byte for byte, whatever the engine and whether a run was interrupted or not.
+
+    Args:
+        model: Folder of the exported model, such as "served/lite0/1", or an `Explainer` of it. The model must
+            have the signature "explain_encoded".
+        images: A folder with images, searched with all its subfolders; or Parquet or TFRecord files with
+            encoded images: a folder of them, a file, or a glob pattern.
+        out: Folder for the maps.
+        engine: "local" for threads of this process, "ray" for a Ray cluster, or "beam" for a runner of Apache
+            Beam.
+        address: Address of a Ray cluster, as for `ray.init`. None: that of the environment variable
+            RAY_ADDRESS, else a cluster on this machine for the time of the call.
+        workers: Number of threads of the local engine (default: 2), or of Ray's actors (default: one for each
+            GPU, or for each CPU if there are no GPUs), or of processes that Beam starts on this machine
+            (default: 2).
+        pipeline_options: Options of Apache Beam, such as "--runner=FlinkRunner". Without a runner, Beam
+            starts processes on this machine.
+        batch_size: Number of images that the model explains at once.
+        shard_size: Number of image files for each output file. A Parquet or TFRecord file has one output
+            file.
+        class_names: Name of each class, in the order of their ids.
+        columns: Where Parquet and TFRecord files hold images, names and labels.
+        overwrite: Whether to remove the maps of another run from `out` first.
+        progress: Called with the number of images that are done and the number of all images that were left
+            at the start (None if only reading the files can tell); first with 0.
+
+    Returns:
+        What the folder holds then.
+
+    Raises:
+        ValueError: If there is no such model, no images or no such engine; if an argument is out of range; or
+            if `out` holds maps of another model, other images or other options.
+        ImportError: If PyArrow or the engine is not installed.
+        ConnectionError: If the engine can't be reached.
+        OSError: If the maps can't be written, as when the disk is full. What was finished is kept.
+    """
+    from tf_learnprop_explainer import Explainer  # loads TensorFlow
+
+    extras.require("pyarrow")
+    if engine not in ENGINES:
+        raise ValueError(f"`engine` must be one of {sorted(ENGINES)}. Received: engine='{engine}'")
+    if workers is not None and workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Received: workers={workers}")
+    if pipeline_options and engine != "beam":
+        raise ValueError(
+            f"`pipeline_options` are for the engine 'beam'. Received: {pipeline_options} for '{engine}'"
+        )
+    columns = columns or formats.Columns()
+    options = explaining.Options(batch_size, tuple(class_names) if class_names else None)
+    explainer = model if isinstance(model, Explainer) else Explainer(model, explaining.SIGNATURE)
+    saved_model.check(explainer.path, explainer.signature)
+    found = shards.find(images, shard_size, columns)
+    manifest = _manifest(explainer, images, found, options, shard_size, columns)
+    if not overwrite:
+        manifest.check(out)
+    there = {shard.name for shard in found if not overwrite and output.file_of(out, shard.name).exists()}
+    todo = [shard for shard in found if shard.name not in there]
+    if todo:
+        total, done = _count(todo), 0
+
+        def report(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress is not None:
+                progress(done, total)
+
+        # An engine that does not start must not leave anything behind, or cost the maps of another run.
+        settings = {"pipeline_options": pipeline_options} if pipeline_options else {}
+        with importlib.import_module(ENGINES[engine]).started(address, workers, **settings) as run:
+            manifest.begin(out, overwrite)
+            report(0)
+            run(explainer, todo, options, out, report)
+        missing = [shard.name for shard in todo if not output.file_of(out, shard.name).exists()]
+        if missing:
+            raise OSError(
+                f"`out` must be on a file system that all workers share. Received: out='{out}', where "
+                f"{len(missing)} of {len(todo)} files are missing after the work"
+            )
+    output.clean(out)
+    kept = output.summary(out, there)
+    whole = output.summary(out, [shard.name for shard in found])
+    return Result(whole.explained, whole.failed, kept.explained + sum(kept.failed.values()))
+
+
+def _count(parts: Sequence[shards.Shard]) -> int | None:
+    counts = [shard.count for shard in parts]
+    return None if None in counts else sum(count for count in counts if count)
+
+
+def _manifest(
+    explainer: Explainer,
+    images: str | os.PathLike[str],
+    found: Sequence[shards.Shard],
+    options: explaining.Options,
+    shard_size: int,
+    columns: formats.Columns,
+) -> Manifest:
+    return Manifest(
+        model={
+            "path": explainer.path,
+            "signature": explainer.signature,
+            "checksum": saved_model.checksum(explainer.path),
+        },
+        images={
+            "source": os.path.abspath(images),
+            "kind": found[0].kind,
+            "shards": len(found),
+            "count": _count(found),
+            "digest": shards.digest(found),
+        },
+        options={
+            **dataclasses.asdict(options),
+            "shard_size": shard_size,
+            "columns": dataclasses.asdict(columns),
+        },
+    )

@@ -1,0 +1,50 @@
+"""Reading an exported model without loading it: its signatures, and a checksum of its files."""
+
+import hashlib
+import os
+
+
+def check(path: str, signature: str) -> None:
+    """Checks that a model can explain encoded images, one class for each.
+
+    Args:
+        path: Folder of the SavedModel.
+        signature: Name of the signature.
+
+    Raises:
+        ValueError: If there is no SavedModel, or if it has no such signature, or if it was exported with
+            `top_k`.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    file = os.path.join(path, "saved_model.pb")
+    if not tf.io.gfile.exists(file):
+        raise ValueError(
+            "`model` must be the folder of an exported model, such as 'served/my_model/1'. "
+            f"Received: model='{path}'"
+        )
+    with tf.io.gfile.GFile(file, "rb") as stream:
+        content = saved_model_pb2.SavedModel.FromString(stream.read())
+    signatures = content.meta_graphs[0].signature_def
+    if signature not in signatures:
+        raise ValueError(
+            f"`model` must have the signature '{signature}', which `export` adds when it is given "
+            f"`preprocess`. Received: model='{path}'"
+        )
+    if len(signatures[signature].outputs["class_ids"].tensor_shape.dim) != 1:
+        raise ValueError(f"`model` must be exported without `top_k`. Received: model='{path}'")
+
+
+def checksum(path: str) -> str:
+    """SHA-256 of the names and the contents of the files of a SavedModel."""
+    import tensorflow as tf
+
+    files = sorted(os.path.join(place, name) for place, _, names in tf.io.gfile.walk(path) for name in names)
+    found = hashlib.sha256()
+    for file in files:
+        with tf.io.gfile.GFile(file, "rb") as stream:
+            content = stream.read()
+        found.update(f"{os.path.relpath(file, path)} {len(content)}\n".encode())
+        found.update(content)
+    return found.hexdigest()
