@@ -11,7 +11,7 @@ memory      growth of a process that wraps a model of 12 convolutions and explai
 precision   `explain` and a training step against the plain gradient, on a GPU if there is one, else the
             CPU: by precision, with and without XLA, and by batch size
 throughput  images a second from `tf.data`, with larger and larger batches until that gains nothing
-replicas    a step of `fit` on two logical CPUs against one device, with the same batch
+replicas    a step of `fit` on two logical CPUs against one device, with the same batch, the largest
 """
 
 import itertools
@@ -156,9 +156,12 @@ def replicas(arguments):
     """The part `replicas`: dict from a model to `device_speed.replicas`."""
     report = {}
     for name in _small_models(arguments):
-        found = report[name] = fresh.call(device_speed.replicas, name, 2, 32, 3, arguments.rounds)
-        one, two, ratio = found.values()
-        print(f"\n{name}, fit: {one:.2f} s a step, with 2 replicas {two:.2f} s ({ratio:.2f}x)", flush=True)
+        found = report[name] = fresh.call(
+            device_speed.replicas, name, 2, max(arguments.batches), 3, arguments.rounds
+        )
+        one, two, ratio, cpu_ratio = found.values()
+        ratios = f"{ratio:.2f}x, of processor time {cpu_ratio:.2f}x"
+        print(f"\n{name}, fit: {one:.2f} s a step, with 2 replicas {two:.2f} s ({ratios})", flush=True)
     return report
 
 

@@ -1,7 +1,6 @@
 """Speed on the device at hand, by precision, XLA and batch size, and of several replicas."""
 
 import itertools
-import statistics
 import time
 
 import keras
@@ -72,7 +71,8 @@ def replicas(name, count, batch, steps, rounds):
     Call it in a fresh process: TensorFlow divides the CPU only once.
 
     Returns:
-        Dict from a side to the median seconds of a step, and "ratio", the median ratio of the turns.
+        Dict from a side to the median seconds of a step; "ratio", the median ratio of the turns; and "CPU
+        ratio", that of the processor's time, which other work on the machine changes little.
     """
     cpu = tf.config.list_physical_devices("CPU")[0]
     parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
@@ -86,17 +86,17 @@ def replicas(name, count, batch, steps, rounds):
             wrapped = tlp.wrap_model(_model(name, "float32"), rule="learned")
             wrapped.compile()
         fits[side] = wrapped.fit
-    times = {side: [] for side in fits}
+    turns = {side: [] for side in fits}
     for turn, (side, fit) in itertools.product(range(rounds + 1), fits.items()):
-        start = time.perf_counter()
+        start = np.array([time.perf_counter(), time.process_time()])
         fit(data, steps_per_epoch=steps, verbose=0)
         if turn:
-            times[side].append((time.perf_counter() - start) / steps)
-    one, more = times.values()
-    ratios = [part / whole for whole, part in zip(one, more, strict=True)]
-    return {side: statistics.median(values) for side, values in times.items()} | {
-        "ratio": statistics.median(ratios)
-    }
+            end = np.array([time.perf_counter(), time.process_time()])
+            turns[side].append((end - start) / steps)
+    one, more = map(np.array, turns.values())
+    ratio, cpu_ratio = np.median(more / one, 0)
+    seconds = {side: float(np.median(values, 0)[0]) for side, values in turns.items()}
+    return {**seconds, "ratio": float(ratio), "CPU ratio": float(cpu_ratio)}
 
 
 def _model(name, policy):
