@@ -458,3 +458,19 @@ class TestLoadRules:
             other.load_rules(h5_path)
         for one, value in zip(other.rule_set.get_weights(), before, strict=True):
             np.testing.assert_array_equal(one, value)
+
+
+def test_rules_at_operations_inside_opened_layers(tmp_path):
+    """Attention runs inside its layer, and its operation has no weights of its own."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Reshape((16, 8))(keras.layers.Conv2D(8, 2, 2)(image))
+    x = keras.layers.Add()([x, keras.layers.MultiHeadAttention(2, 4)(x, x)])
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.LayerNormalization()(x))
+    model = keras.Model(image, keras.layers.Dense(3)(x))
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    wrapped = tlp.wrap_model(model)
+    assert any("attention" in path for path in wrapped.rule_set.paths)
+    wrapped.save_rules(tmp_path / "rules.keras")
+    again = tlp.wrap_model(model, rule=tmp_path / "rules.keras")
+    np.testing.assert_allclose(again.explain(images), wrapped.explain(images), atol=1e-6)

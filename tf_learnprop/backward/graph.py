@@ -125,10 +125,12 @@ class ModelGraph:
 
     def _rows(self, inner):
         rows = []
+        sites = {id(site.operation) for site in self.activations}
         for (path, operation), is_inner in zip(self.operations, self._inner, strict=True):
             shapes = [list(w.shape) for w in getattr(operation, "weights", [])]
             name = activation_name(getattr(operation, "activation", None) or operation)
-            shown = name or isinstance(operation, keras.layers.Layer) or not inner
+            layer_or_site = isinstance(operation, keras.layers.Layer) or id(operation) in sites
+            shown = name or layer_or_site or not inner
             if is_inner == inner and shown:
                 rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
         return rows
