@@ -1,7 +1,6 @@
 """Classifiers trained on all train images of CIFAR: a ViT, and a Mix Transformer and a ResNet of KerasHub."""
 
 import functools
-import shutil
 
 import keras
 import tensorflow as tf
@@ -43,7 +42,6 @@ def trained(name, photos, labels, checkpoint):
         verbose=2,
         callbacks=[keras.callbacks.BackupAndRestore(checkpoint)],
     )
-    shutil.rmtree(checkpoint, ignore_errors=True)
     return model
 
 

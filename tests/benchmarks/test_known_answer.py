@@ -1,5 +1,6 @@
 """Images with known evidence, models for them, and the methods and measures of `known_answer`."""
 
+import functools
 import sys
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 
 from benchmarks import known_answer
 from benchmarks.evaluation import (
+    cifar_models,
     images,
     known_images,
     known_models,
@@ -107,6 +109,23 @@ class TestModels:
             row, column = 2 * (number // 3), 2 * (number % 3)
             expected = x[:, row : row + 2, column : column + 2].reshape(2, 12)
             np.testing.assert_allclose(found[:, number], expected)
+
+    @pytest.mark.slow
+    def test_training_is_repeatable_and_leaves_no_checkpoint(self, monkeypatch, tmp_path):
+        generator = np.random.default_rng(0)
+        photos = generator.integers(0, 256, (100, *SHAPE), np.uint8)
+        build = functools.partial(token_models.vit, head="gap", width=8, blocks=1, heads=1)
+        monkeypatch.setitem(known_models._MODELS, "known_vit_gap", (build, 2))
+        monkeypatch.setitem(cifar_models._MODELS, "cifar_vit", (build, 2))
+        images, labels = photos.astype("float32") / 255, generator.integers(0, 4, 100)
+        for train in (
+            lambda: known_models.trained("known_vit_gap", photos),
+            lambda: cifar_models.trained("cifar_vit", images, labels, tmp_path / "state"),
+        ):
+            first, second = train(), train()
+            assert first.output_shape[-1] in (4, len(known_images.CLASSES))
+            np.testing.assert_allclose(first(images), second(images), atol=1e-5)
+        assert not list(tmp_path.iterdir())
 
     def test_models_of_keras_hub_say_that_it_is_missing(self, monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, "keras_hub", None)

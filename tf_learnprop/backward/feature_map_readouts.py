@@ -27,6 +27,7 @@ class TokenReadout(Readout):
 
     reads_feature_map = True
     contrast = True
+    signed = True
 
     def call(
         self,

@@ -38,6 +38,7 @@ class Readout(keras.layers.Layer):
             before attention in which places are still apart, and which all paths to the output pass.
         contrast: bool, whether the backward pass starts at the logit of the class that is asked for less the
             mean of the other logits, weighted by their softmax.
+        signed: bool, whether the sign of a map counts: positive where a place speaks for the class.
 
     Args:
         blur: float from 0 to 1, standard deviation of the final Gaussian blur, as a fraction of the input's
@@ -48,6 +49,7 @@ class Readout(keras.layers.Layer):
     reads_feature_map = False
     rivals = 0
     contrast = False
+    signed = False
 
     def __init__(self, blur: float = 1 / 32, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})

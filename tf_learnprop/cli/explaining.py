@@ -39,7 +39,7 @@ class Work:
         self.arguments, self.spec, self.targets, self.labels = arguments, spec, targets, labels
         self.wrapped = options.wrap(arguments, spec)
         self.shape = options.image_shape(arguments, spec)
-        self.signed = getattr(self.wrapped.rule_set.readout, "signed", False)
+        self.signed = self.wrapped.rule_set.readout.signed
         self.methods = {"rules": self._own, **methods.make(spec.model, compared)}
 
     def over(

@@ -1,10 +1,9 @@
 """Figures, drawn with matplotlib on a new figure or on the figure or axes that you pass.
 
 `overlay`, `contour`, `compare`, `curves` and `tokens` draw arrays of any attribution method. `gallery` shows
-many photos with their maps in a notebook or a browser, and an `Explanation` is one of them.
-`rule_response` and `layer_contributions` show what a wrapped model has learned. Nothing is shown or saved,
-and pyplot's state does not change: call `figure.savefig(path)`, or end a notebook cell with the figure
-(`ax.figure` for axes).
+many photos with their maps in a notebook or a browser, and an `Explanation` is one of them. `rule_response`
+and `layer_contributions` show what a wrapped model has learned. Nothing is shown or saved, and pyplot's state
+does not change: call `figure.savefig(path)`, or end a notebook cell with the figure (`ax.figure` for axes).
 """
 
 from tf_learnprop.plotting._contours import contour

@@ -26,12 +26,12 @@ class ClassMap(NamedTuple):
     """A map with what is known about the class that it is of.
 
     Attributes:
-        attribution: The map, float `[rows, columns]`.
-        class_name: Name of the explained class.
-        probability: The model's probability of the class, from 0 to 1; None if it is not known.
-        method: Name of the method, if several are compared.
-        cautions: Reasons not to trust the map; each is printed on the picture.
-        signed: Whether values below zero count; see `overlay`.
+        attribution: array, the map, float `[rows, columns]`.
+        class_name: str, name of the explained class.
+        probability: float, the model's probability of the class, from 0 to 1; None if it is not known.
+        method: str, name of the method, if several are compared.
+        cautions: sequence of str, reasons not to trust the map; each is printed on the picture.
+        signed: bool, whether values below zero count; see `overlay`.
     """
 
     attribution: npt.ArrayLike
