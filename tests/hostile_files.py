@@ -281,7 +281,7 @@ readout_setting("max_size_small", "`max_size` must be None or an int", max_size=
 for name, value in {
     "unsorted": [1, 0],
     "repeated": [0, 0],
-    "below_the_input": [-2, 0],
+    "below_the_feature_map": [-3, 0],
     "bool": [True],
     "text": ["0"],
     "huge": [10**9],

@@ -160,7 +160,8 @@ class TestErrors:
         explain = explainer(tmp_path)  # another process may have the folder
         with pytest.raises(FileNotFoundError, match="must be the folder of an exported model"):
             explain(IMAGES)
-        with pytest.raises(ValueError, match=r"one of \['explain_class', .*Received: signature='nothing'"):
+        expected = r"one of \['classify_encoded', 'explain_class', .*Received: signature='nothing'"
+        with pytest.raises(ValueError, match=expected):
             explainer(small, "nothing")(IMAGES)
 
 

@@ -84,7 +84,8 @@ def _table(audit):
         f"<tr><td>{name}</td><td>{picture}</td><td>{images}</td>{shares}</tr>"
         for name, picture, images, shares in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div style="overflow-x: auto">{table}</div>'
 
 
 def _shares(shares):
