@@ -10,12 +10,12 @@ import tf_learnprop as tlp
 IMAGES = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype(np.float32)
 
 
-def model(policy="float32"):
+def model(policy="float32", pooling=keras.layers.MaxPooling2D):
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy)
     image = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)
-    x = keras.layers.MaxPooling2D()(x)
+    x = pooling(2)(x)
     x = keras.layers.Conv2D(8, 3, padding="same", activation="silu")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(image, keras.layers.Dense(10, dtype="float32")(x))
@@ -58,7 +58,8 @@ def test_half_precision(policy, tolerance):
 def test_training():
     weights = []
     for jit_compile in (True, False):
-        wrapped = tlp.wrap_model(model())
+        # XLA's second derivative of max pooling takes another one of several equal largest values.
+        wrapped = tlp.wrap_model(model(pooling=keras.layers.AveragePooling2D))
         before = [variable.numpy() for variable in wrapped.trainable_variables]
         # Nothing random: XLA may draw other numbers. Adam would make rounding of small gradients large.
         objective = tlp.objectives.AreaGuidance(0.3, 0.3, fills=("blur",), cutmix=0.0, runner_up=0.0)
@@ -67,4 +68,4 @@ def test_training():
         weights.append([variable.numpy() for variable in wrapped.trainable_variables])
         assert max(np.abs(a - b).max() for a, b in zip(weights[-1], before, strict=True)) > 1e-3
     for one, other in zip(*weights, strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
