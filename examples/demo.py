@@ -15,7 +15,14 @@ import numpy as np
 import skimage.data
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
+#: Names of the photos, each with a class to explain, or None for the predicted one.
+ROWS = (
+    ("chelsea", None),
+    ("coffee", None),
+    ("rocket", None),
+    ("astronaut", None),
+    ("astronaut", "space shuttle"),
+)
 
 
 def saliency(signal):
@@ -29,27 +36,33 @@ def main():
     parser.add_argument("--rules", default="efficientnet_lite0")
     arguments = parser.parse_args()
 
-    steps = keras.utils.Progbar(5, verbose=1)
+    steps = keras.utils.Progbar(6, verbose=1)
     print("EfficientNet-Lite0, ImageNet weights")
     model = zoo.efficientnet_lite0()
     steps.update(1)
     learned = tlp.wrap_model(model, rule=arguments.rules)
     steps.update(2)
-    photos = np.stack([zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
+    photos = np.stack([zoo.load_image(getattr(skimage.data, name)()) for name, _ in ROWS])
     images = zoo.preprocess(photos)
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(learned.logits(images)))
+    names = zoo.class_names()
+    asked = [
+        names.index(label) if label else row.argmax()
+        for (_, label), row in zip(ROWS, probabilities, strict=True)
+    ]
     columns = {}
     for name, rule in (("plain gradient", "gradient"), ("guided backprop", "guided_backprop")):
-        columns[name] = saliency(tlp.wrap_model(model, rule=rule).input_signal(images))
+        columns[name] = saliency(tlp.wrap_model(model, rule=rule).input_signal(images, asked))
         steps.add(1)
-    columns["learned rules"] = learned.explain(images)
+    columns["Grad-CAM"] = tlp.wrap_model(model, "gradient", readout="grad_cam").explain(images, asked)
+    steps.add(1)
+    columns["learned rules"] = learned.explain(images, asked)
     steps.add(1)
 
     print(f"\ncoverage: {learned.coverage.summary()}")
-    titles = []
-    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(learned.logits(images)))
-    for name, ((_, label, probability), *_) in zip(PHOTOS, zoo.decode(probabilities), strict=True):
-        titles.append(f"{label} ({probability:.0%})")
-        print(f"{name:10} {titles[-1]}")
+    titles = [f"{names[k]} ({row[k]:.1%})" for k, row in zip(asked, probabilities, strict=True)]
+    for (name, _), title in zip(ROWS, titles, strict=True):
+        print(f"{name:10} {title}")
     learned.explain(images[:1])  # compiles for batches of one image
     times = []
     for image in images:
