@@ -1,5 +1,7 @@
 """An exported model and small data sets of encoded images, which the tests of whole data sets share."""
 
+import os
+
 import keras
 import pytest
 import scale_toys
@@ -8,6 +10,9 @@ import toys
 import tf_learnprop as tlp
 
 pytest.importorskip("pyarrow")
+
+# On a busy machine, the head of a Ray cluster takes longer to start than the half minute that Ray waits.
+os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
 
 
 @pytest.fixture(scope="session")
