@@ -65,19 +65,29 @@ def open_page(browser, monkeypatch):
     assert requests and all(url.startswith(("http://127.0.0.1:", "blob:", "data:")) for url in requests)
 
 
-def drop(page, path, kind="image/png"):
-    """Drops a file on the page, as from a file manager."""
+def drop(page, path, kind="image/png", shown="#top label"):
+    """Drops a file on the page, as from a file manager, until the page shows something.
+
+    A drop is lost while the page is still getting ready, at its start or after another file.
+    """
     content = base64.b64encode(path.read_bytes()).decode()
-    transfer = page.evaluate_handle(
-        """([content, name, type]) => {
-            const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([bytes], name, { type }));
-            return transfer;
-        }""",
-        [content, path.name, kind],
-    )
-    page.locator("#photo button", has_text="Drop").dispatch_event("drop", {"dataTransfer": transfer})
+    for tries_left in reversed(range(4)):
+        transfer = page.evaluate_handle(
+            """([content, name, type]) => {
+                const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([bytes], name, { type }));
+                return transfer;
+            }""",
+            [content, path.name, kind],
+        )
+        page.locator("#photo button", has_text="Drop").dispatch_event("drop", {"dataTransfer": transfer})
+        try:
+            page.locator(shown).first.wait_for(timeout=20_000)
+            return
+        except sync_api.TimeoutError:
+            if not tries_left:
+                raise
 
 
 def assert_numbers(page, backend, wrapped, path, class_id, share, attribution=None):
@@ -171,8 +181,7 @@ def test_bad_files_give_a_message(open_page, in_process, wrapped, photo_file, tm
     page = open_page(in_process)
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8\xff no image")
-    drop(page, bad, "image/jpeg")
-    sync_api.expect(page.get_by_text("bad.jpg can't be read as an image")).to_be_visible()
+    drop(page, bad, "image/jpeg", shown="text=bad.jpg can't be read as an image")
     assert page.locator("#kept").inner_text().strip() == ""
     drop(page, photo_file)
     best = view.open_photo(photo_file, in_process).top_classes(1)[0]
