@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import subjects
+from benchmarks.evaluation import images
 
 BATCH = 32
 _MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -17,7 +17,7 @@ _MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 def resnet():
     """ResNet-20, trained on CIFAR."""
-    return keras.models.load_model(subjects._folder("cifar10", "resnet20.keras"))
+    return keras.models.load_model(images.folder("cifar10", "resnet20.keras"))
 
 
 def quick_model():
@@ -35,7 +35,7 @@ def quick_model():
 
 def _jpegs(count):
     """Encoded images, from the start again after the last."""
-    with np.load(subjects._folder("cifar10", "train_10k_jpeg.npz")) as archive:
+    with np.load(images.folder("cifar10", "train_10k_jpeg.npz")) as archive:
         joined, offsets = archive["jpeg"], archive["offsets"]
     for number in range(count):
         k = number % (len(offsets) - 1)
