@@ -36,17 +36,18 @@ def wrap_model(
             define their own `call` are opened, see `docs/guides/your_model.md`.
         rule: name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
             (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
-            "deconvnet" or "guided_backprop". Or a `PropagationRule`; the path of saved rules (".keras" or
-            ".weights.h5"); "efficientnet_lite0", "…1" or "…2", the rules that come with the package for
-            these models of the zoo; or a dict {layer-name pattern: name or rule}; of several patterns the
-            first that matches counts, and what none matches is left alone.
+            "deconvnet", "guided_backprop" or "libra" (for transformers). Or a `PropagationRule`; the path
+            of saved rules (".keras" or ".weights.h5"); "efficientnet_lite0", "…1" or "…2", the rules that
+            come with the package for these models of the zoo; or a dict {layer-name pattern: name or rule};
+            of several patterns the first that matches counts, and what none matches is left alone.
         include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
             matched to the name, the whole path ("backbone/block1_conv1") or the path of a layer around it
-            ("backbone"). Only these are swapped, gates too. None: all but gates, attention and the output's
-            own activation.
+            ("backbone"). Only these are swapped, gates too. None: all but gates and the output's own
+            activation, and attention, normalisations and products where the rule leaves them their gradient.
         exclude: pattern or list of them, not swapped.
-        readout: "input", "multi_layer", "grad_cam" or a `Readout`. None: "multi_layer" for learned rules on
-            a model with pixels, else "input".
+        readout: "input", "multi_layer", "tokens", "grad_cam" or a `Readout`. None: for learned rules,
+            "tokens" if the model is one of tokens, such as a transformer, and "multi_layer" on another model
+            with pixels; else "input".
         output: int or str, number or name of the output that is explained.
         explained_input: int or str, number or name of the input that is explained.
         inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
@@ -85,9 +86,8 @@ def wrap_model(
         return PropagationModel(model, saving.load_rules_for(path, graph), graph=graph, **ends)
     of_tokens = probing.is_of_tokens(graph, output, explained_input)
     chosen = _choose(graph.activations, rule, include, exclude, of_tokens)
-    return PropagationModel(
-        model, assembly.make_rule_set(graph, chosen, readout, **ends), graph=graph, **ends
-    )
+    rule_set = assembly.make_rule_set(graph, chosen, readout, of_tokens=of_tokens, **ends)
+    return PropagationModel(model, rule_set, graph=graph, **ends)
 
 
 def _read(model, inputs):

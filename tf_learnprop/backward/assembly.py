@@ -6,7 +6,7 @@ from tf_learnprop.backward import probing, readouts, rules, universal
 from tf_learnprop.backward.rule_set import RuleSet
 
 
-def make_rule_set(graph, chosen, readout, output, explained_input):
+def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
     """The `RuleSet` of a model: the rules, built for their layers, and the readout.
 
     Rules with weights that no backward pass reaches, since nothing before them is read, become the gradient.
@@ -18,6 +18,7 @@ def make_rule_set(graph, chosen, readout, output, explained_input):
         readout: as in `wrap_model`.
         output: int, the output that is explained.
         explained_input: int, the input that is explained.
+        of_tokens: bool, see `probing.is_of_tokens`.
 
     Raises:
         ValueError: a readout that finds nothing to read or does not fit the input; a rule that does not fit
@@ -28,7 +29,10 @@ def make_rule_set(graph, chosen, readout, output, explained_input):
     kind_of = {site.path: site.kind for site, _ in chosen}
     readable = {readouts.INPUT: image_shape}
     readable |= {k: shape for k, (path, shape) in enumerate(shapes) if kind_of[path] == "activation"}
-    readout, falls_back = _choose_readout(graph, chosen, readout, readable, output, explained_input)
+    if probing.is_embedded(graph, output, explained_input):
+        readout, falls_back = _readout_of_embedding(readout), False
+    else:
+        readout, falls_back = _choose_readout(chosen, readout, readable, of_tokens)
     read = [position for position, shape in readable.items() if readout.reads(shape, image_shape)]
     if readout.reads_feature_map:
         feature_map = probing.last_feature_map(graph, output, explained_input)
@@ -74,23 +78,26 @@ def make_rule_set(graph, chosen, readout, output, explained_input):
     return rule_set
 
 
-def _choose_readout(graph, chosen, readout, readable, output, explained_input):
+def _readout_of_embedding(readout):
+    """A new readout for an input of integers."""
+    readout = readouts.get("tokens" if readout is None else readout)
+    if not readout.reads_feature_map:
+        raise ValueError(
+            "An input of integers has no gradient, so `readout` must be 'tokens', which reads their "
+            f"embedding. Received: {type(readout).__name__}"
+        )
+    return readout
+
+
+def _choose_readout(chosen, readout, readable, of_tokens):
     """A new readout, and whether it is the input's because nothing else can be read."""
-    if probing.is_embedded(graph, output, explained_input):
-        readout = readouts.get("tokens" if readout is None else readout)
-        if not readout.reads_feature_map:
-            raise ValueError(
-                "An input of integers has no gradient, so `readout` must be 'tokens', which reads their "
-                f"embedding. Received: {type(readout).__name__}"
-            )
-        return readout, False
     if readout is not None:
         return readouts.get(readout), False
     image_shape = readable[readouts.INPUT]
     learned = any(isinstance(rule, (rules.GatedRule, rules.SplitRule)) for _, rule in chosen)
     if not learned or len(image_shape) == 2:
         return readouts.InputReadout(), False
-    if probing.is_of_tokens(graph, output, explained_input):
+    if of_tokens:
         return readouts.TokenReadout(), False
     multi_layer = readouts.MultiLayerReadout()
     activations = (shape for position, shape in readable.items() if position != readouts.INPUT)

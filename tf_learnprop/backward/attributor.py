@@ -156,8 +156,7 @@ class Attributor:
         asked = evidence_for(class_weights)
         if self.head.multi_label:
             return tf.stack([asked / 2.0, -asked / 2.0], -1)
-        others = tf.where(class_weights == 0.0, classes, classes.dtype.min)
-        rivals = tf.math.top_k(tf.stop_gradient(others), self.rivals).indices
+        rivals = tf.math.top_k(_rival_logits(class_weights, classes), self.rivals).indices
         rivals = tf.unstack(tf.one_hot(rivals, self.head.class_count), axis=1)
         return tf.stack([asked, *map(evidence_for, rivals)], -1)
 
@@ -168,8 +167,8 @@ class Attributor:
         """
         if self.head.multi_label:
             return class_weights
-        others = tf.where(class_weights == 0.0, tf.stop_gradient(classes), classes.dtype.min)
-        return class_weights - tf.reduce_sum(class_weights, -1, keepdims=True) * tf.nn.softmax(others)
+        shares = tf.nn.softmax(_rival_logits(class_weights, classes))
+        return class_weights - tf.reduce_sum(class_weights, -1, keepdims=True) * shares
 
     def _explained(self, inputs):
         """The explained input, and a function that gives all inputs with another in its place.
@@ -188,6 +187,11 @@ class Attributor:
 
         image = flat[self.input_index]
         return image if image.dtype.is_integer else tf.cast(image, tf.float32), with_image
+
+
+def _rival_logits(class_weights, classes):
+    """Logits of the classes that are not asked for, without gradient; the others are as low as can be."""
+    return tf.where(class_weights == 0.0, tf.stop_gradient(classes), classes.dtype.min)
 
 
 def _tile(tensor, repeats):
