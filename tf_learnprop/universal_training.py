@@ -8,7 +8,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop import wrapping
-from tf_learnprop.backward import readouts, universal
+from tf_learnprop.backward import universal
 from tf_learnprop.inputs import checks
 from tf_learnprop.training import objectives
 
@@ -101,9 +101,7 @@ class Member:
         hypernetwork: universal.HyperNetwork,
         seed: int,
     ):
-        # The universal rule is used with a focus, but training with one gives no better maps.
-        readout = readouts.MultiLayerReadout(focus=0)
-        self.wrapped = wrapping.wrap_model(model, rule="relevance", readout=readout)
+        self.wrapped = wrapping.wrap_model(model, rule="learned")
         self.hypernetwork = hypernetwork
         self.objective = objectives.AreaGuidance(seed=seed)
         if not isinstance(images, tf.data.Dataset):
@@ -136,7 +134,9 @@ class Member:
         inputs = checks.tensors(inputs, self.wrapped.graph)
         weights = [weight.value for weight in self.hypernetwork.trainable_variables]
         with tf.GradientTape() as outer:
-            pairs = self.hypernetwork.weights_for(self.wrapped.rule_set, self._read_shapes)
+            pairs = self.hypernetwork.weights_for(
+                self.wrapped.rule_set, self._read_shapes, self.wrapped.class_count
+            )
         for variable, value in pairs:
             variable.assign(value)
         variables = [variable.value for variable, _ in pairs]

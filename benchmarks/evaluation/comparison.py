@@ -1,5 +1,6 @@
 """One subject of `quality`: its methods and their results, computed or kept from earlier runs."""
 
+import contextlib
 import functools
 import importlib.metadata
 import time
@@ -12,8 +13,8 @@ from benchmarks.evaluation import learned_rules, measures, methods, results, san
 from tf_learnprop import metrics
 
 OURS = "learned rules"
-#: Methods of more passes than this are left out of max-sensitivity, which takes many maps. On the large
-#: models they are also left out of class correlation and the pointing game, which would take hours.
+#: Methods of more passes than this are left out of max-sensitivity and the pointing game, which take many
+#: maps. On the large models they are also left out of class correlation.
 CHEAP = 20
 #: Steps of the refinement; each runs what eight masks keep and what they leave, forwards and backwards.
 REFINE_STEPS = (10, 20)
@@ -45,7 +46,7 @@ class Comparison:
             count=count or ((6 if large else 16) if quick else (40 if large else 100)),
             steps=8 if quick else (10 if large else 14),
             samples=32 if quick else (50 if large else 100),
-            mosaics=4 if quick else 12,
+            mosaics=4 if quick else 24,
             seed=seed,
         )
         # Training a universal rule takes minutes.
@@ -58,7 +59,7 @@ class Comparison:
         }
         self._least_likely = subjects.logits(subject.forward, self.context.images).argmin(1)
         self._mosaics = self._make_mosaics()
-        self._enlarged_methods = None
+        self._enlarged_methods = {}
 
     def methods(self, model=None):
         """All methods for the subject's model, or for the same model at another image size."""
@@ -86,7 +87,7 @@ class Comparison:
             "method": method.name,
             "passes": method.passes,
             **self.context.settings,
-            "mosaics": _count(self._mosaics),
+            "mosaics": self._mosaic_counts,
         }
         code = (
             *results.MEASURES,
@@ -126,8 +127,9 @@ class Comparison:
             values |= measures.max_sensitivity(context, explain)
         if cheap or not self.large:
             values |= measures.class_sensitivity(context, maps, explain, self._least_likely)
-        if self._mosaics and (cheap or not self.large):
-            values |= measures.pointing(self._of_mosaics(method.name, variant), self._mosaics)
+        if cheap:
+            for grid, mosaics in self._mosaics.items():
+                values |= measures.pointing(self._of_mosaics(method.name, variant, grid), mosaics)
         return {"passes": method.passes, "seconds": seconds, "variant": variant.name, "measures": values}
 
     def sanity(self, retrain):
@@ -156,7 +158,8 @@ class Comparison:
     def heading(self):
         """What was measured, in one line."""
         context, subject = self.context, self.subject
-        mosaics = f"{_count(self._mosaics) or 'no'} mosaics of images with confidence ≥ .9"
+        counts = [f"{count} of {grid} × {grid}" for grid, count in self._mosaic_counts.items()]
+        mosaics = f"{' and '.join(counts) or 'no'} mosaics of images with confidence ≥ .9"
         return (
             f"{len(context.images)} test images of the {subject.accuracy:.1%} that the model gets right; "
             f"rules trained on {len(subject.train)} others; {context.steps} steps a curve, "
@@ -168,18 +171,24 @@ class Comparison:
         hypernetwork = universal_rule.held_out(self.subject.name, self._cache, self.seed, family)
         return universal_rule.wrapped(model, hypernetwork)
 
+    @property
+    def _mosaic_counts(self):
+        return {grid: len(mosaics.images) for grid, mosaics in self._mosaics.items()}
+
     def _make_mosaics(self):
-        """Mosaics of test images, or None without a larger model or enough confident images."""
+        """Dict from cells a side to mosaics of test images; without what can't be made."""
         if self.subject.enlarged is None:
-            return None
-        test = self.subject.test
+            return {}
+        test, found = self.subject.test, {}
         probabilities = keras.ops.softmax(subjects.logits(self.subject.forward, test)).numpy()
-        try:
-            return metrics.mosaics(
-                test, self.subject.labels, probabilities, count=self.context.mosaics, seed=self.seed
-            )
-        except ValueError:
-            return None
+        for grid in measures.GRIDS:
+            # About as many cells at each size.
+            count = max(4 * self.context.mosaics // grid**2, 1)
+            with contextlib.suppress(ValueError):  # too few classes
+                found[grid] = metrics.mosaics(
+                    test, self.subject.labels, probabilities, grid=grid, count=count, seed=self.seed
+                )
+        return found
 
     def _best_variant(self, method):
         """The variant that does best on the tune images."""
@@ -194,13 +203,12 @@ class Comparison:
         ]
         return method.variants[int(np.argmax(scores))]
 
-    def _of_mosaics(self, name, variant):
+    def _of_mosaics(self, name, variant, grid):
         """The same method for the model at the mosaics' size."""
-        if self._enlarged_methods is None:
-            factor = self._mosaics.images.shape[1] // self.context.images.shape[1]
-            enlarged = self.methods(self.subject.enlarged(factor))
-            self._enlarged_methods = {method.name: method for method in enlarged}
-        method = self._enlarged_methods[name]
+        if grid not in self._enlarged_methods:
+            enlarged = self.methods(self.subject.enlarged(grid))
+            self._enlarged_methods[grid] = {method.name: method for method in enlarged}
+        method = self._enlarged_methods[grid][name]
         return lambda images, targets: variant.form(method.explain(images, targets), images)
 
 
@@ -208,7 +216,3 @@ def _when_asked(wrap, *arguments):
     """`explain` of a model that is wrapped at its first call: making its rules can take long."""
     wrapped = functools.cache(lambda: wrap(*arguments))
     return lambda images, targets: wrapped().explain(images, targets)
-
-
-def _count(mosaics):
-    return len(mosaics.images) if mosaics else 0

@@ -11,6 +11,8 @@ BLUR = functools.partial(metrics.gaussian_blur, kernel=11, sigma=5.0)
 FILLS = {"blur": BLUR, "mean": "mean", "noise": "noise", "image": "image", "neighbours": "neighbours"}
 #: Fills that the training of rules never uses.
 UNSEEN = ("image", "neighbours")
+#: Cells a side of the mosaics.
+GRIDS = (2, 3)
 #: Images for max-sensitivity, which takes many maps.
 SENSITIVITY_COUNT = 12
 
@@ -126,7 +128,7 @@ def pointing(explain, mosaics):
     """Whether the map of a mosaic points at the cell of the class; means over the cells.
 
     Two measures: the grid pointing game, a share of the positive attribution; and the share of the highest
-    ranks, which does not depend on where a map's zero is.
+    ranks, which does not depend on where a map's zero is. Their names end in the number of cells a side.
     """
     cells = mosaics.labels.shape[1]
     side = int(cells**0.5)
@@ -135,4 +137,4 @@ def pointing(explain, mosaics):
         maps = explain(mosaics.images, mosaics.labels[:, cell])
         shares.append(metrics.grid_pointing_game(maps, cell, grid=side))
         ranks.append(metrics.relevance_rank_accuracy(maps, cell, grid=side))
-    return {"pointing": np.mean(shares, 0), "pointing_ranks": np.mean(ranks, 0)}
+    return {f"pointing/{side}": np.mean(shares, 0), f"pointing_ranks/{side}": np.mean(ranks, 0)}

@@ -45,7 +45,7 @@ def held_out(name, cache, seed, family=True):
 def wrapped(model, hypernetwork, readout="multi_layer"):
     """A model with the rules that a hypernetwork gives it."""
     model = tlp.wrap_model(model, rule="learned", readout=readout)
-    universal.initialise(model.rule_set, model.read_shapes, hypernetwork)
+    universal.initialise(model.rule_set, model.read_shapes, model.class_count, hypernetwork)
     return model
 
 

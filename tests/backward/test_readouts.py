@@ -90,12 +90,12 @@ class TestMultiLayerReadout:
         image = toys.normal(2, *size, 3)
         activations = [toys.normal(2, *source, 4 + k, seed=k) for k, source in enumerate(sources)]
         signals = [1e-4 * toys.normal(*y.shape, seed=9) for y in activations]
-        readout = readouts.MultiLayerReadout(blur, focus=focus)
+        readout = readouts.MultiLayerReadout(blur, focus=focus, focus_floor=0.25)
         readout.build(len(sources))
         strength = None
         if focus:
             readout.raw_focus.assign(0.1)
-            strength = focus * np.log1p(np.exp(1 + np.log(np.e - 1)))
+            strength = focus * (0.25 + 0.75 * np.log1p(np.exp(1 + np.log(np.e - 1))))
             np.testing.assert_allclose(readout.focus_strength(), strength, rtol=1e-6)
         readout.raw_weights.assign(np.linspace(-0.3, 0.3, 2 * len(sources)).reshape(2, -1))
         raw = 10 * np.asarray(readout.raw_weights, np.float64)

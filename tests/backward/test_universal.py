@@ -3,6 +3,7 @@ import math
 import h5py
 import numpy as np
 import pytest
+import token_models
 import toys
 
 import tf_learnprop as tlp
@@ -44,15 +45,15 @@ def test_places_of_other_ranks_and_unknown_sizes():
 def test_an_untrained_hypernetwork_is_the_untrained_rule():
     model = toys.small_cnn()
     wrapped, plain = tlp.wrap_model(model, rule="learned"), tlp.wrap_model(model, rule="learned")
-    universal.initialise(wrapped.rule_set, wrapped.read_shapes, universal.HyperNetwork())
+    universal.initialise(wrapped.rule_set, wrapped.read_shapes, wrapped.class_count, universal.HyperNetwork())
     np.testing.assert_allclose(wrapped.explain(IMAGES), plain.explain(IMAGES), atol=1e-5)
 
 
 def test_weights_are_a_network_of_the_place(hypernetwork):
     """Each rule's and the readout's weights, by a slow loop over the layers."""
     wrapped = tlp.wrap_model(toys.small_cnn(), rule="learned")
-    universal.initialise(wrapped.rule_set, wrapped.read_shapes, hypernetwork)
-    feature_kernel, gate_kernel, place_kernel, place_bias, place_output = hypernetwork.get_weights()
+    universal.initialise(wrapped.rule_set, wrapped.read_shapes, wrapped.class_count, hypernetwork)
+    feature_kernel, gate_kernel, place_kernel, place_bias, place_output = hypernetwork.get_weights()[:5]
 
     def of_place(row):
         return np.tanh(row @ place_kernel + place_bias) @ place_output
@@ -77,6 +78,50 @@ def test_weights_are_a_network_of_the_place(hypernetwork):
     ]
     expected = np.stack([of_place(np.array(row))[:2] for row in read], 1) / 2
     np.testing.assert_allclose(wrapped.rule_set.readout.raw_weights, expected, rtol=1e-4, atol=1e-6)
+    size = [1, math.log2(16) / 50, math.log2(wrapped.class_count) / 50]
+    np.testing.assert_allclose(
+        wrapped.rule_set.readout.raw_focus, size @ hypernetwork.focus_kernel.numpy(), rtol=1e-4
+    )
+
+
+def test_rules_at_operations_have_weights_of_their_own(hypernetwork):
+    wrapped = tlp.wrap_model(token_models.vit(), rule="learned")
+    universal.initialise(wrapped.rule_set, wrapped.read_shapes, wrapped.class_count, hypernetwork)
+    split_kernel, split_gate_kernel, split_output, _ = hypernetwork.get_weights()[5:]
+    place_kernel, place_bias = hypernetwork.get_weights()[2:4]
+    found = [rule for rule in wrapped.rule_set.rules if isinstance(rule, rules.SplitRule)]
+    count, size = len(found), math.log(len(found)) / 3
+    kinds = set()
+    for number, rule in enumerate(found, 1):
+        above = math.exp(-(count - number) / 2)
+        row = np.array([number / count, (number / count) ** 2, above, 0, 1, 0, size])
+        output = np.tanh(row @ place_kernel + place_bias) @ split_output
+        kinds.add(type(rule))
+        if isinstance(rule, rules.BlendedRule):
+            np.testing.assert_allclose(rule.raw_share, output[0], rtol=1e-4, atol=1e-6)
+            continue
+        np.testing.assert_allclose(rule.feature_kernel, split_kernel, rtol=1e-6)
+        np.testing.assert_allclose(rule.gate_kernel, split_gate_kernel, rtol=1e-6)
+        np.testing.assert_allclose(rule.gate_bias, output[1:3], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(rule.feature_bias, output[3:], rtol=1e-4, atol=1e-6)
+    assert kinds == {rules.BlendedRule, rules.LearnedSplitRule}
+
+
+def test_a_file_from_before_makes_no_weights_for_operations_and_focus(hypernetwork):
+    old = universal.HyperNetwork(complete=False)
+    config = old.get_config()
+    del config["complete"]
+    loaded = universal.HyperNetwork.from_config(config)
+    loaded.set_weights(hypernetwork.get_weights()[:5])
+    for model in (toys.small_cnn(), token_models.vit()):
+        wrapped, plain = (tlp.wrap_model(model, rule="learned") for _ in range(2))
+        universal.initialise(wrapped.rule_set, wrapped.read_shapes, wrapped.class_count, loaded)
+        for rule, untrained in zip(wrapped.rule_set.rules, plain.rule_set.rules, strict=True):
+            if isinstance(rule, rules.SplitRule):
+                for now, then in zip(rule.get_weights(), untrained.get_weights(), strict=True):
+                    np.testing.assert_array_equal(now, then)
+        if isinstance(wrapped.rule_set.readout, readouts.MultiLayerReadout):
+            assert float(wrapped.rule_set.readout.raw_focus.numpy()) == 0
 
 
 class TestByName:
@@ -99,14 +144,14 @@ class TestByName:
     def test_is_what_the_loaded_hypernetwork_gives(self):
         model = toys.small_cnn()
         named, given = tlp.wrap_model(model, "universal"), tlp.wrap_model(model, rule="learned")
-        universal.initialise(given.rule_set, given.read_shapes, universal.load())
+        universal.initialise(given.rule_set, given.read_shapes, given.class_count, universal.load())
         np.testing.assert_array_equal(named.explain(IMAGES), given.explain(IMAGES))
 
     def test_the_packages_weights_have_been_trained(self):
         with h5py.File(universal._WEIGHTS) as file:
             arrays = []
             file.visititems(lambda _, item: arrays.append(item[()]) if hasattr(item, "shape") else None)
-        assert len(arrays) == 5
+        assert len(arrays) == 9
         assert all(np.isfinite(array).all() and np.abs(array).max() > 1e-2 for array in arrays)
 
     def test_can_be_trained_on_saved_and_loaded(self, tmp_path):

@@ -126,12 +126,14 @@ class TestAreaGuidance:
     def expected(self, objective, images, maps, classify):
         """The loss without training, sample by sample."""
         rows = []
+        images, maps = (np.concatenate([array] * objective.masks) for array in (images, maps))
         for index, (image, one) in enumerate(zip(images, maps, strict=True)):
             spread = (0.5 + index / 1.6180339887) % 1.0
             area = objective.min_area + (objective.max_area - objective.min_area) * spread
             mask = slow_soft_mask(one[None], [area], objective.width)[0]
-            # Every sample gets one of the fills, in turn.
-            name = objective.fills[index % len(objective.fills)]
+            # Every sample gets one of the fills, in turn, and so do the masks of a sample.
+            turn = index + index // (len(images) // objective.masks)
+            name = objective.fills[turn % len(objective.fills)]
             fill = baselines.BY_NAME[name](tf.constant(images)).numpy()[index]
             m = mask[..., None]
             p = classify.probabilities(image[None])[0]
@@ -141,11 +143,13 @@ class TestAreaGuidance:
             destroy = -np.log(1 - removed[p.argmax()] + 1e-3)
             rows.append((preserve + destroy, preserve, destroy, mask.mean()))
         names = ("loss", "preserve", "destroy", "mask_area")
-        return dict(zip(names, np.array(rows).T, strict=True))
+        means = np.reshape(rows, [objective.masks, -1, 4]).mean(0)
+        return dict(zip(names, means.T, strict=True))
 
+    @pytest.mark.parametrize("masks", [1, 3])
     @pytest.mark.parametrize("names", [("mean",), ("blur", "mean", "noise", "shift")])
-    def test_is_the_slow_loop(self, problem, names):
-        objective = objectives.AreaGuidance(min_area=0.1, max_area=0.6, width=0.1, fills=names)
+    def test_is_the_slow_loop(self, problem, names, masks):
+        objective = objectives.AreaGuidance(min_area=0.1, max_area=0.6, width=0.1, fills=names, masks=masks)
         losses = run(objective, *problem, training=False)
         expected = self.expected(objective, *problem)
         assert losses.keys() == expected.keys() == {"loss", *objective.reported}
@@ -223,6 +227,9 @@ class TestAreaGuidance:
             {"fills": ()},
             {"fills": ("blur", "magic")},
             {"fills": "blur"},
+            {"masks": 0},
+            {"masks": 1.5},
+            {"masks": True},
         ],
     )
     def test_bad_arguments(self, arguments):
@@ -230,7 +237,7 @@ class TestAreaGuidance:
             objectives.AreaGuidance(**arguments)
 
     def test_config_round_trip(self, problem):
-        objective = objectives.AreaGuidance(0.1, 0.5, 0.2, ("noise", "shift"), seed=7)
+        objective = objectives.AreaGuidance(0.1, 0.5, 0.2, ("noise", "shift"), seed=7, masks=2)
         twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(objective))
         assert twin.get_config() == objective.get_config()
         assert (twin.fills, twin.seed) == (("noise", "shift"), 7)

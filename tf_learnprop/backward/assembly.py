@@ -3,6 +3,7 @@
 import warnings
 
 from tf_learnprop.backward import probing, readouts, rules, universal
+from tf_learnprop.backward.output_head import OutputHead
 from tf_learnprop.backward.rule_set import RuleSet
 
 
@@ -74,7 +75,8 @@ def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
         entries.append((path, rules.GradientRule() if idle else rule, shape))
     rule_set = RuleSet(entries, readout, read, graph.structure)
     if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
-        universal.initialise(rule_set, [readable[position] for position in read])
+        classes = OutputHead(graph.outputs[output].shape[-1]).class_count
+        universal.initialise(rule_set, [readable[position] for position in read], classes)
     return rule_set
 
 

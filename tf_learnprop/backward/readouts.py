@@ -65,11 +65,16 @@ class MultiLayerReadout(Readout):
     which all paths to the output pass. R_k(p) = Σ_c a_c(p)·∂s_k/∂a_c is the evidence for class k there, s_k
     its logit, less the mean over the classes. f(p) = softmax_k(κ·R_k(p)/rms(R)) of the class that is asked
     for, among it and its `rivals`: the classes with the largest logits. A single unit, and a label that is
-    independent of others, competes with its own absence. f is resized to each layer. κ >= 0 is learned and
-    starts at `focus`. Compare VAR (arXiv 2503.07346), which makes a map for each of several classes.
+    independent of others, competes with its own absence. f is resized to each layer. κ is learned; it starts
+    at `focus` and stays above `focus_floor` times that, since training alone would let maps of different
+    classes become alike. Compare VAR (arXiv 2503.07346), which makes a map for each of several classes.
 
     Without rivals, or if there is no such feature map, f = sigmoid(κ·h/rms(h)), where h = P_L − N_L is the
     relevance of the last layer L that is read.
+
+    The zero of A is what a place of average relevance would have if no class won there: 1/K times the mean
+    over all places of the sum without f, where K classes compete (½ for a sigmoid). So A is positive where a
+    place speaks for the class more than for its rivals, or is more relevant than most.
 
     The sum runs over the activations that have the rank of the input and from 2 to `max_size` pixels a
     side. It includes the input itself if it is not larger than that: y·dy is then input times gradient.
@@ -82,13 +87,15 @@ class MultiLayerReadout(Readout):
         focus: float from 0 to 1000, initial value of κ. With 0 there is no focus, and no weight for it.
         rivals: int from 0 to 64, number of classes that compete with the one that is asked for. Each costs a
             backward pass through the layers after the last feature map.
-        signed: bool, whether f − 1/K takes the place of f, where K classes compete: positive where a place
-            speaks for the class more than for its rivals on average, negative where it speaks less.
+        signed: bool, whether A has this zero. Without it, or without a focus, A is positive nearly
+            everywhere. The order of the pixels is the same.
+        focus_floor: float from 0 to 1, lower limit of κ as a share of `focus`.
     """
 
-    #: w = softplus(RATE·u + START), β = sigmoid(RATE·u) and κ = focus·softplus(RATE·u + START). Each u
-    #: starts at 0, so w starts at 1 and β at ½. These few dozen values start far from their optimum. RATE
-    #: makes them move ten times faster under Adam than the weights of the rules.
+    #: w = softplus(RATE·u + START), β = sigmoid(RATE·u) and κ = focus·(φ + (1 − φ)·softplus(RATE·u + START)),
+    #: φ being `focus_floor`. Each u starts at 0, so w starts at 1, β at ½ and κ at `focus`. These few dozen
+    #: values start far from their optimum. RATE makes them move ten times faster under Adam than the weights
+    #: of the rules.
     RATE = 10.0
     START = 0.5413248546
 
@@ -98,7 +105,8 @@ class MultiLayerReadout(Readout):
         max_size: int | None = 64,
         focus: float = 1.0,
         rivals: int = 8,
-        signed: bool = False,
+        signed: bool = True,
+        focus_floor: float = 0.5,
         **kwargs: Any,
     ):
         super().__init__(blur, **kwargs)
@@ -106,11 +114,8 @@ class MultiLayerReadout(Readout):
             raise ValueError(
                 f"`rivals` must be an int from 0 to {_MAX_RIVALS}. Received: rivals={reprlib.repr(rivals)}"
             )
-        if not isinstance(signed, bool) or signed and not (rivals and focus):
-            raise ValueError(
-                "`signed` must be a bool, and needs rivals and a focus. "
-                f"Received: signed={reprlib.repr(signed)}, rivals={rivals}, focus={focus}"
-            )
+        if not isinstance(signed, bool):
+            raise ValueError(f"`signed` must be a bool. Received: signed={reprlib.repr(signed)}")
         if max_size is not None and not (isinstance(max_size, int) and 2 <= max_size <= _MAX_SIDE):
             raise ValueError(
                 f"`max_size` must be None or an int from 2 to {_MAX_SIDE}. "
@@ -118,8 +123,9 @@ class MultiLayerReadout(Readout):
             )
         self.max_size = max_size
         self.focus = number("focus", focus, _MAX_FOCUS)
+        self.focus_floor = number("focus_floor", focus_floor, 1.0)
         self.rivals = rivals if self.focus else 0
-        self.signed = signed
+        self.signed = signed and bool(self.focus)
 
     def reads(self, shape: Shape, input_shape: Shape) -> bool:
         sides = shape[1:-1]
@@ -145,7 +151,8 @@ class MultiLayerReadout(Readout):
         """κ, a float32 scalar; 0 without a focus."""
         if not self.focus:
             return tf.constant(0.0)
-        return self.focus * self._positive(tf.convert_to_tensor(self.raw_focus))
+        above = self._positive(tf.convert_to_tensor(self.raw_focus))
+        return self.focus * (self.focus_floor + (1.0 - self.focus_floor) * above)
 
     def _positive(self, raw):
         return tf.nn.softplus(self.RATE * raw + self.START)
@@ -187,7 +194,7 @@ class MultiLayerReadout(Readout):
         # A softmax does not change if all classes gain the same, and neither should the scale.
         evidence -= tf.reduce_mean(evidence, -1, keepdims=True)
         focus = tf.nn.softmax(self.focus_strength() * evidence * _inverse_rms(evidence), -1)[..., 0]
-        return maps * resampling.resize(focus - 1.0 / evidence.shape[-1] if self.signed else focus, size)
+        return maps * resampling.resize(focus, size)
 
     def call(
         self,
@@ -202,8 +209,13 @@ class MultiLayerReadout(Readout):
         for index, maps in enumerate(terms):
             size = tuple(maps.shape[1:])
             by_size.setdefault(index if None in size else size, []).append(maps)
-        sums = [self.focused(tf.add_n(maps), relevance, evidence) for maps in by_size.values()]
-        return tf.add_n([self.to_image(maps, image) for maps in sums])
+        sums = [tf.add_n(maps) for maps in by_size.values()]
+        focused = (self.focused(maps, relevance, evidence) for maps in sums)
+        found = tf.add_n([self.to_image(maps, image) for maps in focused])
+        if not self.signed:
+            return found
+        means = tf.add_n([_mean(maps, found.shape.rank) for maps in sums])
+        return found - means / (2 if evidence is None else evidence.shape[-1])
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -212,11 +224,14 @@ class MultiLayerReadout(Readout):
             "focus": self.focus,
             "rivals": self.rivals,
             "signed": self.signed,
+            "focus_floor": self.focus_floor,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MultiLayerReadout":
-        return cls(**{"focus": 0.0, "rivals": 0, **config})  # what files from before them don't have
+        return cls(
+            **{"focus": 0.0, "rivals": 0, "signed": False, "focus_floor": 0.0, **config}
+        )  # what files from before them don't have
 
 
 @tracing.for_any_shape
@@ -227,6 +242,12 @@ def _term(y, dy, weight, beta):
     total = tf.reduce_sum(relevance, -1)
     against = speaks_for - total
     return (speaks_for - beta * against) * weight * _inverse_rms(speaks_for + against), total
+
+
+def _mean(maps, rank):
+    """Mean of each sample, `[n, 1, ..., 1]` of that rank."""
+    flat = tf.reduce_mean(maps, list(range(1, maps.shape.rank)))
+    return tf.reshape(flat, [-1] + [1] * (rank - 1))
 
 
 def _inverse_rms(maps):
