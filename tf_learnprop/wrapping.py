@@ -84,7 +84,8 @@ def wrap_model(
     if path:
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
         return PropagationModel(model, saving.load_rules_for(path, graph), graph=graph, **ends)
-    of_tokens = probing.is_of_tokens(graph, output, explained_input)
+    names_grid = isinstance(readout, readouts.Readout) and readout.grid is not None
+    of_tokens = names_grid or probing.is_of_tokens(graph, output, explained_input)
     chosen = _choose(graph.activations, rule, include, exclude, of_tokens)
     rule_set = assembly.make_rule_set(graph, chosen, readout, of_tokens=of_tokens, **ends)
     return PropagationModel(model, rule_set, graph=graph, **ends)
