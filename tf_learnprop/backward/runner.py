@@ -103,6 +103,8 @@ class GraphRunner:
         if isinstance(rule_layer, RuleActivation):
             x = _linear_twin(operation)(*args, **kwargs) if is_fused(operation) else _first(args, kwargs)
             y = rule_layer(x)
+            if not isinstance(operation, keras.layers.Layer):
+                keras_internals.set_mask(y, None)  # bare operations pass no mask on
         else:
             y = rule_layer(operation, args, kwargs)
         if watch:
