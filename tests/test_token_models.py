@@ -138,7 +138,9 @@ class TestText:
     def test_padding(self, mask_zero):
         model = token_models.text(mask_zero)
         ids = np.array([[4, 5, 6, 0, 0]])
-        maps = tlp.wrap_model(model).explain(ids, verbose=0)
+        wrapped = tlp.wrap_model(model)
+        np.testing.assert_allclose(wrapped(ids), model(ids), atol=1e-6)
+        maps = wrapped.explain(ids, verbose=0)
         assert maps.shape == (1, 5) and np.isfinite(maps).all()
 
     def test_subclassed(self):
