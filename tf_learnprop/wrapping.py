@@ -3,6 +3,7 @@
 import fnmatch
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -174,6 +175,14 @@ def _choose(sites, rule, include, exclude, of_tokens):
             chosen.append((site, new_rule))
     if not chosen:
         found = ", ".join(f"{s.path} ({s.activation}: {s.skip_reason or 'excluded'})" for s in sites[:5])
+        inside = any(site.skip_reason == activations.OPAQUE for site in sites)
+        if inside and include is None and exclude is None and not isinstance(rule, dict):
+            warnings.warn(
+                "No activation of this model can have a rule, so its maps come from the plain gradient: "
+                f"{found}.",
+                stacklevel=3,  # where `wrap_model` is called
+            )
+            return []
         closed = any(site.skip_reason.startswith(activations.CLOSED) for site in sites)
         advice = (
             ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened."

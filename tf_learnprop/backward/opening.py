@@ -18,6 +18,7 @@ from tf_learnprop.backward.symbolic_run import SymbolicRun
 _KNOWN_ERRORS = {
     "cannot be used as input to a TensorFlow function": "it calls TensorFlow, not Keras operations",
     "cannot be used as a boolean": "what it computes depends on values",
+    "as a Python `bool` is not allowed": "what it computes depends on values",
     "cannot be iterated": "what it computes depends on values",
     "no attribute 'assign": "it changes its own variables",
 }

@@ -155,7 +155,13 @@ def _call(operation, args, kwargs):
     """Calls an operation, without the loss that an `activity_regularizer` would leave in it."""
     if getattr(operation, "activity_regularizer", None) is not None:
         operation = _twin(operation)
-    return operation(*args, **kwargs)
+    try:
+        return operation(*args, **kwargs)
+    except tf.errors.OperatorNotAllowedInGraphError:
+        raise ValueError(
+            f"Layer '{operation.name}' branches on values in its `call`, which TensorFlow can't do in a "
+            "graph. Use `keras.ops.where` or `keras.ops.cond` there."
+        ) from None
 
 
 def _linear_twin(layer):
