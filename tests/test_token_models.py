@@ -303,3 +303,47 @@ def test_a_class_token_of_a_signal_is_no_step_of_it():
     x = token_models.ClassToken()(layers.Conv1D(8, 3, 3)(inputs))
     model = keras.Model(inputs, layers.Dense(3)(token_models.block(x)[:, 0]))
     assert tlp.wrap_model(model).read_shapes == [(None, 8, 8)]
+
+
+class TestMixedPrecision:
+    """A vision transformer in float16, and the same weights in float32."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def models():
+        single = token_models.vit_with_class_token()
+        for weight in single.trainable_weights:
+            weight.assign(RNG.normal(scale=0.3, size=weight.shape) + (weight.name == "gamma"))
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            half = token_models.vit_with_class_token()
+        finally:
+            keras.config.set_dtype_policy(before)
+        half.set_weights(single.get_weights())
+        return single, half, RNG.normal(size=(4, *single.input_shape[1:])).astype("float32")
+
+    @pytest.mark.parametrize("rule", ["universal", "libra", "gradient"])
+    def test_outputs_are_equal_and_maps_close(self, models, rule):
+        single, half, x = models
+        wrapped = tlp.wrap_model(half, rule)
+        assert wrapped(x).dtype == half(x).dtype == "float16"
+        np.testing.assert_array_equal(wrapped(x), half(x))
+        maps = wrapped.explain(x, targets=1)
+        expected = tlp.wrap_model(single, rule).explain(x, targets=1)
+        assert maps.dtype == "float32" and np.isfinite(maps).all()
+        np.testing.assert_allclose(maps, expected, atol=0.02 * abs(expected).max())
+
+    def test_trains_saves_loads_and_exports(self, models, tmp_path):
+        _, half, x = models
+        wrapped = tlp.wrap_model(half)
+        untrained = wrapped.explain(x)
+        wrapped.compile()
+        wrapped.fit(x, epochs=8, verbose=0)  # Keras' loss scaling skips the first steps
+        maps = wrapped.explain(x)
+        assert not np.array_equal(maps, untrained)
+        wrapped.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(loaded.explain(x), maps, atol=1e-3 * abs(maps).max())
+        served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
+        np.testing.assert_allclose(served(tf.constant(x))["attributions"], maps, atol=1e-3 * abs(maps).max())
