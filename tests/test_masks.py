@@ -101,9 +101,12 @@ def test_outputs_are_equal_and_nothing_stays_closed(name, policy):
         model = classifier(BODIES[name])
     finally:
         keras.config.set_dtype_policy(before)
+    try:
+        expected = np.asarray(model(IDS))
+    except tf.errors.InvalidArgumentError:
+        pytest.skip("this version of Keras can't run the model itself")
     wrapped = tlp.wrap_model(model)
     assert not any("can't be opened" in row.reason for row in wrapped.coverage)
-    expected = np.asarray(model(IDS))
     np.testing.assert_allclose(wrapped(IDS), expected, rtol=1e-6 if policy == "float32" else 2e-2, atol=1e-5)
     assert np.isfinite(wrapped.explain(IDS)).all()
 
