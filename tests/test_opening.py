@@ -90,15 +90,6 @@ def test_names_a_layer_that_stays_closed(layer, reason):
     assert row.reason == f"its call can't be opened ({reason})"
 
 
-@pytest.mark.filterwarnings("ignore:Layer .mine.:UserWarning")
-def test_a_layer_that_takes_a_mask_stays_closed():
-    inputs = keras.Input((5, 3))
-    x = custom.UsesNone(name="mine")(layers.Dense(3, "relu")(layers.Masking()(inputs)))
-    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
-    row = tlp.wrap_model(model, "gradient").coverage[1]
-    assert (row.path, row.swapped) == ("mine", False) and "it takes a mask" in row.reason
-
-
 def test_names_a_loop():
     loop = layers.Lambda(lambda x: ops.fori_loop(0, 2, lambda _, y: ops.relu(y) + 1.0, x), name="mine")
     coverage = tlp.wrap_model(around(loop), "gradient").coverage

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import token_models
-from keras import layers
+from keras import layers, ops
 
 import tf_learnprop as tlp
 
@@ -138,7 +138,9 @@ class TestText:
     def test_padding(self, mask_zero):
         model = token_models.text(mask_zero)
         ids = np.array([[4, 5, 6, 0, 0]])
-        maps = tlp.wrap_model(model).explain(ids, verbose=0)
+        wrapped = tlp.wrap_model(model)
+        np.testing.assert_allclose(wrapped(ids), model(ids), atol=1e-6)
+        maps = wrapped.explain(ids, verbose=0)
         assert maps.shape == (1, 5) and np.isfinite(maps).all()
 
     def test_subclassed(self):
@@ -167,3 +169,181 @@ def test_attention_on_the_input_itself_reads_the_input():
         wrapped = tlp.wrap_model(model)
     assert wrapped.rule_set.read == [tlp.readouts.INPUT]
     assert wrapped.explain(RNG.normal(size=(2, 9, 4)), verbose=0).shape == (2, 9)
+
+
+class CutByTensorFlow(layers.Layer):
+    """Patches of 4 × 4 pixels, projected, behind some other tokens; no graph shows how."""
+
+    def __init__(self, others=0, width=8, **kwargs):
+        super().__init__(**kwargs)
+        self.others, self.width = others, width
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(4, 4, shape[-1], self.width), name="kernel")
+        self.other = self.add_weight(shape=(1, self.others, self.width), name="other")
+
+    def call(self, images):
+        patches = tf.nn.conv2d(images, tf.convert_to_tensor(self.kernel), 4, "VALID")
+        size = tf.shape(images)[0]
+        tokens = tf.reshape(patches, [size, -1, self.width])
+        return tf.concat([tf.repeat(tf.convert_to_tensor(self.other), size, 0), tokens], 1)
+
+    def compute_output_shape(self, shape):
+        return shape[0], self.others + shape[1] // 4 * (shape[2] // 4), self.width
+
+
+def hidden_grid(others):
+    """A vision transformer of 3 × 4 patches, and its part behind the tokens."""
+    image = keras.Input((12, 16, 3))
+    tokens = CutByTensorFlow(others)(image)
+    model = keras.Model(image, head_of(layers.LayerNormalization()(token_models.block(tokens))))
+    for weight in model.trainable_weights:
+        weight.assign(RNG.normal(scale=0.4, size=weight.shape) + (weight.name == "gamma"))
+    return model, keras.Model(tokens, model.output)
+
+
+def head_of(x):
+    return layers.Dense(3, name="logits")(layers.Flatten()(x))
+
+
+def relevance_of_grid(behind, tokens, grid):
+    """Σ_c (y − ȳ)·dy at the last tokens, class 1 against its rivals, in the shape of the grid."""
+    tokens = tf.convert_to_tensor(tokens)
+    with tf.GradientTape() as tape:
+        tape.watch(tokens)
+        logits = behind(tokens, training=False)
+        asked = tf.one_hot([1] * len(tokens), 3)
+        rivals = tf.nn.softmax(tf.where(asked == 1, -1e9, tf.stop_gradient(logits)))
+        score = tf.reduce_sum((asked - rivals) * logits)
+    count = grid[0] * grid[1]
+    y, dy = tokens.numpy()[:, -count:], tape.gradient(score, tokens).numpy()[:, -count:]
+    return ((y - y.mean(1, keepdims=True)) * dy).sum(-1).reshape(-1, *grid)
+
+
+class TestNamedGrid:
+    """`TokenReadout(grid=...)`."""
+
+    @pytest.mark.parametrize(
+        "name, grid", [("vit", (3, 3)), ("vit_with_class_token", (3, 4)), ("signal", (8,))]
+    )
+    def test_the_grid_that_is_found_gives_the_same_map(self, name, grid):
+        model = made(name)
+        x = samples(model)
+        named = tlp.wrap_model(model, readout=tlp.readouts.TokenReadout(grid=grid))
+        found = tlp.wrap_model(model)
+        assert named.read_shapes == found.read_shapes
+        np.testing.assert_array_equal(named.explain(x), found.explain(x))
+
+    @pytest.mark.parametrize("others", [0, 1, 5])
+    def test_a_grid_that_is_not_found_by_hand(self, others):
+        model, behind = hidden_grid(others)
+        x = samples(model)
+        with pytest.warns(UserWarning, match=r"name their grid: `readout=tlp.readouts.TokenReadout\(grid="):
+            tlp.wrap_model(model)
+        readout = tlp.readouts.TokenReadout(blur=0.0, grid=[3, 4])
+        wrapped = tlp.wrap_model(model, "gradient", readout=readout)
+        reading = "The map is read from the tokens of the grid 3 × 4 before attention"
+        assert wrapped.coverage.reading() == reading
+        relevance = relevance_of_grid(behind, model.layers[1](x), (3, 4))
+        expected = tf.image.resize(relevance[..., None], (12, 16))[..., 0]
+        np.testing.assert_allclose(wrapped.explain(x, targets=1), expected, rtol=1e-3, atol=1e-5)
+
+    def test_patches_cut_by_reshaping(self):
+        """Read at the patches themselves, of 4 × 4 pixels row by row."""
+        image = keras.Input((12, 16, 3))
+        x = ops.transpose(ops.reshape(image, (-1, 3, 4, 4, 4, 3)), (0, 1, 3, 2, 4, 5))
+        patches = ops.reshape(x, (-1, 12, 48))
+        tokens = layers.Dense(8)(patches)
+        model = keras.Model(image, head_of(token_models.block(tokens)))
+        x = samples(model)
+        readout = tlp.readouts.TokenReadout(blur=0.0, grid=(3, 4))
+        wrapped = tlp.wrap_model(model, "gradient", readout=readout)
+        cut = tf.image.extract_patches(x, [1, 4, 4, 1], [1, 4, 4, 1], [1, 1, 1, 1], "VALID")
+        relevance = relevance_of_grid(
+            keras.Model(patches, model.output), tf.reshape(cut, (-1, 12, 48)), (3, 4)
+        )
+        expected = tf.image.resize(relevance[..., None], (12, 16))[..., 0]
+        np.testing.assert_allclose(wrapped.explain(x, targets=1), expected, rtol=1e-3, atol=1e-5)
+
+    def test_it_trains_and_is_saved_with_the_rules_and_exported(self, tmp_path):
+        model, _ = hidden_grid(1)
+        x = samples(model)
+        wrapped = tlp.wrap_model(model, readout=tlp.readouts.TokenReadout(grid=(3, 4)))
+        assert any(row.learned for row in wrapped.coverage)
+        wrapped.compile()
+        wrapped.fit(x, verbose=0)
+        maps = wrapped.explain(x)
+        wrapped.save_rules(tmp_path / "rules.keras")
+        again = tlp.wrap_model(model, tmp_path / "rules.keras")
+        assert again.rule_set.readout.grid == (3, 4)
+        np.testing.assert_array_equal(again.explain(x), maps)
+        served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
+        np.testing.assert_allclose(served(tf.constant(x))["attributions"], maps, rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize("grid", [(4, 4), (1, 3), (6, 6)])
+    def test_another_number_of_tokens(self, grid):
+        model, _ = hidden_grid(1)
+        with pytest.raises(ValueError, match=r"`grid` must multiply to .*numbers of tokens \[13\]"):
+            tlp.wrap_model(model, readout=tlp.readouts.TokenReadout(grid=grid))
+
+    @pytest.mark.parametrize("name, grid", [("vit", (9,)), ("signal", (2, 4)), ("text", (7,))])
+    def test_a_grid_of_another_rank_than_the_input(self, name, grid):
+        with pytest.raises(ValueError, match="`grid` must have one size for each side of an input"):
+            tlp.wrap_model(made(name), readout=tlp.readouts.TokenReadout(grid=grid))
+
+    @pytest.mark.parametrize("grid", [3, (), (3, 0), (3, 4.0), (True, 3), "34", (2**20, 2)])
+    def test_what_is_no_grid(self, grid):
+        with pytest.raises(ValueError, match="`grid` must be None or a tuple of ints"):
+            tlp.readouts.TokenReadout(grid=grid)
+
+
+def test_a_class_token_of_a_signal_is_no_step_of_it():
+    """What is read is the tensor before the token joins."""
+    inputs = keras.Input((24, 2))
+    x = token_models.ClassToken()(layers.Conv1D(8, 3, 3)(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(token_models.block(x)[:, 0]))
+    assert tlp.wrap_model(model).read_shapes == [(None, 8, 8)]
+
+
+class TestMixedPrecision:
+    """A vision transformer in float16, and the same weights in float32."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def models():
+        single = token_models.vit_with_class_token()
+        for weight in single.trainable_weights:
+            weight.assign(RNG.normal(scale=0.3, size=weight.shape) + (weight.name == "gamma"))
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            half = token_models.vit_with_class_token()
+        finally:
+            keras.config.set_dtype_policy(before)
+        half.set_weights(single.get_weights())
+        return single, half, RNG.normal(size=(4, *single.input_shape[1:])).astype("float32")
+
+    @pytest.mark.parametrize("rule", ["universal", "libra", "gradient"])
+    def test_outputs_are_equal_and_maps_close(self, models, rule):
+        single, half, x = models
+        wrapped = tlp.wrap_model(half, rule)
+        assert wrapped(x).dtype == half(x).dtype == "float16"
+        np.testing.assert_array_equal(wrapped(x), half(x))
+        maps = wrapped.explain(x, targets=1)
+        expected = tlp.wrap_model(single, rule).explain(x, targets=1)
+        assert maps.dtype == "float32" and np.isfinite(maps).all()
+        np.testing.assert_allclose(maps, expected, atol=0.02 * abs(expected).max())
+
+    def test_trains_saves_loads_and_exports(self, models, tmp_path):
+        _, half, x = models
+        wrapped = tlp.wrap_model(half)
+        untrained = wrapped.explain(x)
+        wrapped.compile()
+        wrapped.fit(x, epochs=8, verbose=0)  # Keras' loss scaling skips the first steps
+        maps = wrapped.explain(x)
+        assert not np.array_equal(maps, untrained)
+        wrapped.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(loaded.explain(x), maps, atol=1e-3 * abs(maps).max())
+        served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
+        np.testing.assert_allclose(served(tf.constant(x))["attributions"], maps, atol=1e-3 * abs(maps).max())

@@ -54,8 +54,15 @@ class Coverage(abc.Sequence):
         self._attends = bool(graph.attention_outputs)
         self.reads_input = rule_set.readout.reads_input or readouts.INPUT in rule_set.read
         rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
+        self._grid = rule_set.readout.grid
         reached = probing.reached_paths(
-            graph, rule_set.paths, rule_set.read, output, explained_input, rule_set.readout.reads_input
+            graph,
+            rule_set.paths,
+            rule_set.read,
+            output,
+            explained_input,
+            rule_set.readout.reads_input,
+            self._grid,
         )
         self._rows = []
         for site in graph.activations:
@@ -106,7 +113,9 @@ class Coverage(abc.Sequence):
         """One line: what the map is made from."""
         sources = ["the input"] * self.reads_input
         if self.reads_feature_map:
-            sources.append("the last feature map" + " before attention" * self._attends)
+            grid = " × ".join(map(str, self._grid or ()))
+            read = f"the tokens of the grid {grid}" if grid else "the last feature map"
+            sources.append(read + " before attention" * self._attends)
         if self.read:
             sources.append(f"{len(self.read)} activations" if len(self.read) > 1 else "1 activation")
         return f"The map is read from {' and '.join(sources)}" + (

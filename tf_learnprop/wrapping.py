@@ -3,6 +3,7 @@
 import fnmatch
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,7 +85,8 @@ def wrap_model(
     if path:
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
         return PropagationModel(model, saving.load_rules_for(path, graph), graph=graph, **ends)
-    of_tokens = probing.is_of_tokens(graph, output, explained_input)
+    names_grid = isinstance(readout, readouts.Readout) and readout.grid is not None
+    of_tokens = names_grid or probing.is_of_tokens(graph, output, explained_input)
     chosen = _choose(graph.activations, rule, include, exclude, of_tokens)
     rule_set = assembly.make_rule_set(graph, chosen, readout, of_tokens=of_tokens, **ends)
     return PropagationModel(model, rule_set, graph=graph, **ends)
@@ -173,6 +175,14 @@ def _choose(sites, rule, include, exclude, of_tokens):
             chosen.append((site, new_rule))
     if not chosen:
         found = ", ".join(f"{s.path} ({s.activation}: {s.skip_reason or 'excluded'})" for s in sites[:5])
+        inside = any(site.skip_reason == activations.OPAQUE for site in sites)
+        if inside and include is None and exclude is None and not isinstance(rule, dict):
+            warnings.warn(
+                "No activation of this model can have a rule, so its maps come from the plain gradient: "
+                f"{found}.",
+                stacklevel=3,  # where `wrap_model` is called
+            )
+            return []
         closed = any(site.skip_reason.startswith(activations.CLOSED) for site in sites)
         advice = (
             ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened."

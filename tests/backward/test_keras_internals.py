@@ -44,7 +44,7 @@ PRIVATE = {
     "Node.input_tensors": (_node, "node_inputs"),
     "Node.outputs": (_node, "node_outputs"),
     "KerasTensor._keras_history": (lambda: layers.Dense(2)(keras.Input((2,))), "nodes_before, forget"),
-    "KerasTensor._keras_mask": (lambda: layers.Masking()(keras.Input((3, 2))), "mask_of"),
+    "KerasTensor._keras_mask": (lambda: layers.Masking()(keras.Input((3, 2))), "mask_of, set_mask"),
     "Operation._inbound_nodes": (lambda: layers.Dense(2), "nodes_before, forget, untouched, twin"),
     "Operation._outbound_nodes": (lambda: layers.Dense(2), "forget, untouched, twin"),
     "Layer._flatten_layers": (lambda: layers.Dense(2), "sublayers"),

@@ -159,6 +159,22 @@ def test_text(tmp_path):
     assert is_png(tmp_path / "words.png")
 
 
+def test_keras_hub_preset(tmp_path):
+    pytest.importorskip("keras_hub")
+    out = run("keras_hub_preset.py", "--random", "--out", tmp_path / "maps.png")
+    assert "The map is read from the last feature map before attention" in out
+    assert is_png(tmp_path / "maps.png")
+
+
+def test_a_keras_hub_preset_that_is_not_there():
+    pytest.importorskip("keras_hub")
+    command = [sys.executable, str(ROOT / "examples" / "keras_hub_preset.py"), "--preset", "no_such_preset"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert last.startswith("The preset 'no_such_preset' can't be loaded (") and "--random" in last
+
+
 def code_of(file):
     """The syntax tree of a script, or of the code cells of a notebook."""
     text = file.read_text()

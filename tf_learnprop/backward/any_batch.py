@@ -29,6 +29,7 @@ def for_any_batch(first, second):
             replacement[id(a)] = keras.KerasTensor(shape, a.dtype, name=a.name)
 
     pair(first.inputs, second.inputs)
+    pair(first.masks, second.masks)
     for a, b in zip(first.nodes, second.nodes, strict=True):
         pair(a.outputs, b.outputs)
 

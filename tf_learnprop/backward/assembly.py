@@ -6,6 +6,11 @@ from tf_learnprop.backward import probing, readouts, rules, universal
 from tf_learnprop.backward.output_head import OutputHead
 from tf_learnprop.backward.rule_set import RuleSet
 
+_NAME_THE_GRID = (
+    " If its tokens are patches of the input, name their grid: "
+    "`readout=tlp.readouts.TokenReadout(grid=(rows, columns))`."
+)
+
 
 def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
     """The `RuleSet` of a model: the rules, built for their layers, and the readout.
@@ -36,7 +41,7 @@ def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
         readout, falls_back = _choose_readout(chosen, readout, readable, of_tokens)
     read = [position for position, shape in readable.items() if readout.reads(shape, image_shape)]
     if readout.reads_feature_map:
-        feature_map = probing.last_feature_map(graph, output, explained_input)
+        feature_map = probing.feature_map(graph, output, explained_input, readout.grid)
         read = [readouts.INPUT if feature_map is None else readouts.FEATURE_MAP]
         if feature_map is None and not isinstance(readout, readouts.TokenReadout):
             raise ValueError(
@@ -54,14 +59,18 @@ def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
         warnings.warn(
             f"No activation of model '{graph.model.name}' can be read as a map: none has the rank of the "
             f"input {image_shape} and a size that the multi-layer readout reads. The map is read from the "
-            "input alone, as gradient times input, which is often noisy.",
+            "input alone, as gradient times input, which is often noisy."
+            + _NAME_THE_GRID
+            * (of_tokens and len(image_shape) > 3),
             stacklevel=3,  # where `wrap_model` is called
         )
     shape_of = {}
     for path, shape in shapes:
         shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
     chosen = {site.path: rule for site, rule in chosen if site.path in shape_of}
-    reached = probing.reached_paths(graph, chosen, read, output, explained_input, readout.reads_input)
+    reached = probing.reached_paths(
+        graph, chosen, read, output, explained_input, readout.reads_input, readout.grid
+    )
     entries = []
     for path, rule in chosen.items():
         shape = shape_of[path]

@@ -30,7 +30,8 @@ class Attributor:
         self.head = graph.head(output)
         self.rivals = min(rule_set.readout.rivals, self.head.class_count - 1)
         needs_map = self.rivals or readouts.FEATURE_MAP in rule_set.read
-        feature_map = probing.last_feature_map(graph, output, explained_input) if needs_map else None
+        grid = rule_set.readout.grid
+        feature_map = probing.feature_map(graph, output, explained_input, grid) if needs_map else None
         if feature_map is None:
             self.rivals = 0  # there is no place where classes could compete
         self.runner = GraphRunner(graph, rule_layers(graph, rules), output, feature_map)

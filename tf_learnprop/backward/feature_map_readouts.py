@@ -1,11 +1,16 @@
 """Readouts of the last feature map alone."""
 
+import math
+import reprlib
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tf_learnprop.backward.readout_base import Readout
 from tf_learnprop.backward.rule_base import register
+
+_MAX_SIDE = 2**16
 
 
 @register
@@ -23,11 +28,24 @@ class TokenReadout(Readout):
 
     Args:
         blur: float from 0 to 1; see `Readout`. Not used for an input of tokens, `[n, tokens]`.
+        grid: ints (rows, columns), or in general one for each side of the input; or None. Names the grid of
+            the patches for a model in which it can't be found. y is then the first tensor `[n, tokens, c]`
+            before attention with as many tokens, or a few more: the grid's tokens come last, row by row,
+            behind class and register tokens. None: the grid is found in the model's graph.
     """
 
     reads_feature_map = True
     contrast = True
     signed = True
+
+    def __init__(self, blur: float = 1 / 32, grid: Sequence[int] | None = None, **kwargs: Any):
+        super().__init__(blur, **kwargs)
+        if grid is not None and not _is_grid(grid):
+            raise ValueError(
+                "`grid` must be None or a tuple of ints, such as (rows, columns). "
+                f"Received: grid={reprlib.repr(grid)}"
+            )
+        self.grid = None if grid is None else tuple(grid)
 
     def call(
         self,
@@ -36,10 +54,27 @@ class TokenReadout(Readout):
         activations: list[tf.Tensor],
         signals: list[tf.Tensor],
     ) -> tf.Tensor:
-        (y,), (dy,) = activations, signals
+        (y,), (dy,) = map(self._on_grid, activations), map(self._on_grid, signals)
         places = list(range(1, y.shape.rank - 1))
         relevance = tf.reduce_sum((y - tf.reduce_mean(y, places, keepdims=True)) * dy, -1)
         return relevance if image.shape.rank == 2 else self.to_image(relevance, image)
+
+    def _on_grid(self, tokens):
+        """The tokens of the grid, `[n, *grid, c]`, if they come as `[n, tokens, c]`."""
+        if self.grid is None or tokens.shape.rank != 3:
+            return tokens
+        return tf.reshape(tokens[:, -math.prod(self.grid) :], [-1, *self.grid, tokens.shape[-1]])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "grid": None if self.grid is None else list(self.grid)}
+
+
+def _is_grid(grid):
+    return (
+        isinstance(grid, (list, tuple))
+        and 0 < len(grid) <= 4
+        and all(type(size) is int and 0 < size <= _MAX_SIDE for size in grid)
+    )
 
 
 @register

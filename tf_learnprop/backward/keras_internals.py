@@ -116,6 +116,13 @@ def mask_of(tensor):
     return getattr(tensor, "_keras_mask", None)
 
 
+def set_mask(tensor, mask):
+    """Attaches a mask to a tensor, as Keras does, or takes it away if it is None; returns the tensor."""
+    if mask is not None or mask_of(tensor) is not None:
+        tensor._keras_mask = mask
+    return tensor
+
+
 def symbolic_arguments(*args, **kwargs):
     """Arguments of a call, as a node holds them."""
     return SymbolicArguments(*args, **kwargs)
@@ -126,9 +133,9 @@ def node_arguments(node):
     return node.arguments.args, node.arguments.kwargs
 
 
-def nodes_before(tensors):
-    """The nodes from which KerasTensors are made, each after those that it depends on."""
-    found, done = [], set()
+def nodes_before(tensors, known=()):
+    """The nodes from which KerasTensors are made, but for known ones, each after those that it depends on."""
+    found, done = [], {*map(id, known)}
     stack = [_maker(tensor) for tensor in reversed(tensors)]
     while stack:
         node = stack[-1]

@@ -75,6 +75,43 @@ class BatchSize(keras.Operation):
         return tf.shape(x)[0] * self.factor.numerator // self.factor.denominator
 
 
+class MaskOf(keras.Operation):
+    """The mask that a tensor carries, bool; true everywhere if it carries none.
+
+    Args:
+        rank: int, number of axes of the mask, the first ones of the tensor.
+    """
+
+    def __init__(self, rank):
+        super().__init__()
+        self.rank = rank
+
+    def call(self, x):
+        mask = keras_internals.mask_of(x)
+        return tf.ones(tf.shape(x)[: self.rank], "bool") if mask is None else mask
+
+
+class SetMask(keras.Operation):
+    """Attaches a mask to a tensor itself, or takes it away, as Keras' attention does it to its inputs."""
+
+    def call(self, x, mask=None):
+        keras_internals.set_mask(x, mask)
+        return []
+
+
+class WithMask(keras.Operation):
+    """A tensor that carries a mask, unless it carries another one already."""
+
+    def call(self, x, mask):
+        if keras_internals.mask_of(x) is not None:
+            return x
+        return keras_internals.set_mask(tf.identity(x), mask)
+
+
+#: Operations that only opened layers have, and that are none of the model's own.
+HELPERS = (Constants, BatchSize, MaskOf, SetMask, WithMask)
+
+
 class WithAttributes(keras.Operation):
     """An operation, some attributes of which are tensors: `Reshape` to the size of the batch, for example."""
 

@@ -18,18 +18,20 @@ from tf_learnprop.backward.symbolic_run import SymbolicRun
 _KNOWN_ERRORS = {
     "cannot be used as input to a TensorFlow function": "it calls TensorFlow, not Keras operations",
     "cannot be used as a boolean": "what it computes depends on values",
+    "as a Python `bool` is not allowed": "what it computes depends on values",
     "cannot be iterated": "what it computes depends on values",
     "no attribute 'assign": "it changes its own variables",
 }
 
 
-def open_call(layer, args, kwargs):
+def open_call(layer, args, kwargs, masks=None):
     """Finds the operations of one call of a layer, without a change to the layer or to those inside it.
 
     Args:
         layer: built Keras layer or model.
         args: tuple, the arguments of the call, with KerasTensors.
         kwargs: dict, those by keyword.
+        masks: dict {id of a KerasTensor among them: KerasTensor, its mask}, of those that may carry one.
 
     Returns:
         `Opened`.
@@ -40,15 +42,15 @@ def open_call(layer, args, kwargs):
     if keras_internals.is_quantized(layer):
         raise CannotOpen("it is quantized")
     tensors = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
-    if any(tensor.sparse or keras_internals.mask_of(tensor) is not None for tensor in tensors):
-        raise CannotOpen("it takes a mask or sparse tensors")
+    if any(tensor.sparse for tensor in tensors):
+        raise CannotOpen("it takes sparse tensors")
     with tf.init_scope(), keras_internals.untouched(layer):
         try:
-            return _checked(SymbolicRun(layer, args, kwargs).opened())
+            return _checked(SymbolicRun(layer, args, kwargs, masks).opened())
         except Exception as error:
             first = error
         try:
-            runs = [SymbolicRun(layer, args, kwargs, size) for size in any_batch.BATCH_SIZES]
+            runs = [SymbolicRun(layer, args, kwargs, masks, size) for size in any_batch.BATCH_SIZES]
             return _checked(any_batch.for_any_batch(*runs))
         except Exception as error:
             raise CannotOpen(reason(error if isinstance(error, CannotOpen) else first)) from error

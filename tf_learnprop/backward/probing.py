@@ -1,11 +1,16 @@
 """What a graph tells before it runs: shapes of activations, and which rules a backward pass reaches."""
 
+import math
+
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import readouts, rules
+from tf_learnprop.backward import keras_internals, readouts, rules
 from tf_learnprop.backward.opened import BatchSize
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
+
+#: Largest number of class and register tokens in front of those of a grid.
+_MAX_OTHER_TOKENS = 8
 
 
 def activation_calls(graph, paths):
@@ -43,11 +48,12 @@ def read_shapes(graph, rule_set, explained_input=0, output=0):
     shapes = dict(enumerate(shape for _, shape in activation_shapes(graph, rule_set.paths)))
     shapes[readouts.INPUT] = tuple(graph.inputs[explained_input].shape)
     if readouts.FEATURE_MAP in rule_set.read:
-        shapes[readouts.FEATURE_MAP] = graph.tensors[last_feature_map(graph, output, explained_input)].shape
+        number = feature_map(graph, output, explained_input, rule_set.readout.grid)
+        shapes[readouts.FEATURE_MAP] = graph.tensors[number].shape
     return [shapes[position] for position in rule_set.read]
 
 
-def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=False):
+def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=False, grid=None):
     """Layer paths whose rules a backward pass comes through.
 
     The pass starts at the explained logit and ends at the tensors that are read. A rule takes part if its
@@ -60,6 +66,7 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
         output: int, the output that is explained.
         explained_input: int, the input that is explained.
         reads_input: bool, whether the readout needs the signal at the input.
+        grid: tuple of ints or None, see `Readout`.
 
     Returns:
         set of str.
@@ -70,7 +77,8 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
     before = _ancestors(graph, output)
     # Numbers of the tensors that depend on something that is read.
     followed = {explained_input} if reads_input or readouts.INPUT in read else set()
-    feature_map = last_feature_map(graph, output, explained_input) if readouts.FEATURE_MAP in read else None
+    needs_map = readouts.FEATURE_MAP in read
+    map_that_is_read = feature_map(graph, output, explained_input, grid) if needs_map else None
     reached = set()
     for call in graph.calls:
         dependent = {k for k in call.outputs if followed & set(call.sources(k))}
@@ -79,16 +87,55 @@ def reached_paths(graph, paths, read, output=0, explained_input=0, reads_input=F
                 reached.add(path_of[id(call)])
             if position_of[id(call)] in read:
                 dependent = set(call.outputs)
-        dependent |= {feature_map} & set(call.outputs)
+        dependent |= {map_that_is_read} & set(call.outputs)
         followed |= _floats(graph, dependent)
     return reached
+
+
+def feature_map(graph, output=0, explained_input=0, grid=None):
+    """The feature map that a readout reads: the last one, or the tokens of a grid that is named.
+
+    Args:
+        graph: `ModelGraph`.
+        output: int, the output that is explained.
+        explained_input: int, the input that is explained.
+        grid: tuple of ints or None, see `Readout`.
+
+    Returns:
+        int, its number in `graph.tensors`; None if there is none and no grid is named. With a grid, it is
+        `[n, *grid, c]` or `[n, tokens, c]`, where the tokens of the grid come last.
+
+    Raises:
+        ValueError: a grid that no tensor has.
+    """
+    found = last_feature_map(graph, output, explained_input)
+    if grid is None or found is not None and tuple(graph.tensors[found].shape[1:-1]) == grid:
+        return found
+    shape = tuple(graph.inputs[explained_input].shape)
+    if len(grid) != len(shape) - 2:
+        raise ValueError(
+            "`grid` must have one size for each side of an input `[n, *sides, c]`. "
+            f"Received: grid={grid} for an input of shape {shape}"
+        )
+    count, tokens = math.prod(grid), {}
+    for number in _apart(graph, output, explained_input, rank=3):
+        tokens.setdefault(graph.tensors[number].shape[1], number)  # the first, where evidence enters
+    for others in range(min(_MAX_OTHER_TOKENS, count - 1) + 1):
+        if count + others in tokens:
+            return tokens[count + others]
+    raise ValueError(
+        f"`grid` must multiply to the number of tokens, less at most {_MAX_OTHER_TOKENS} in front of those "
+        "of the grid. The tokens are those of a tensor `[n, tokens, c]` before attention that all paths to "
+        f"the output pass. Received: grid={grid}, and numbers of tokens {sorted(tokens, key=str)}"
+    )
 
 
 def last_feature_map(graph, output=0, explained_input=0):
     """The last tensor in which places of the image are still apart, and which all paths to an output pass.
 
-    Attention mixes places, so what follows it does not count. In a model of tokens, that leaves what comes
-    of the patches: the output of the convolution that embeds them, or the patches themselves.
+    Attention mixes places, and a token that is put in front of others moves them, so what follows does not
+    count. In a model of tokens, that leaves what comes of the patches: the output of the convolution that
+    embeds them, or the patches themselves.
 
     Args:
         graph: `ModelGraph`.
@@ -98,18 +145,36 @@ def last_feature_map(graph, output=0, explained_input=0):
     Returns:
         int, its number in `graph.tensors`; None if there is none but the input itself.
     """
-    rank = len(graph.inputs[explained_input].shape) + _is_integer(graph, explained_input)
+    embeds = _is_integer(graph, explained_input)  # then it is the embedding itself
+    rank = len(graph.inputs[explained_input].shape) + embeds
+    moved = _descendants(graph, _joined(graph))
+    found = _apart(graph, output, explained_input, rank, last_first=not embeds)
+    return next((number for number in found if number not in moved), None)
+
+
+def _apart(graph, output, explained_input, rank, last_first=False):
+    """Yields the tensors `[n, *places, c]` of a rank before attention that all paths to an output pass."""
     target = keras.tree.flatten(graph.output_structure)[output]
     mixed = _descendants(graph, graph.attention_outputs)
-    embeds = _is_integer(graph, explained_input)  # then it is the embedding itself
-    for call in graph.calls if embeds else reversed(graph.calls):
+    for call in reversed(graph.calls) if last_first else graph.calls:
         for number in set(call.outputs) - mixed:
-            sides = graph.tensors[number].shape[1:-1]
+            places = graph.tensors[number].shape[1:-1]
             is_float = keras.backend.is_float_dtype(graph.tensors[number].dtype)
-            if len(sides) + 2 == rank > 2 and 1 not in sides and is_float and not call.enters:
+            if len(places) + 2 == rank > 2 and 1 not in places and is_float and not call.enters:
                 if target not in _descendants(graph, {explained_input}, without=number):
-                    return number
-    return None
+                    yield number
+
+
+def _joined(graph):
+    """Numbers of the tensors in which others lie side by side, such as a class token and other tokens."""
+    return {
+        number
+        for call in graph.calls
+        if type(call.operation).__name__ == "Concatenate"
+        and keras_internals.is_keras_class(type(call.operation))
+        for number in call.outputs
+        if call.operation.axis not in (-1, len(graph.tensors[number].shape) - 1)
+    }
 
 
 def is_of_tokens(graph, output=0, explained_input=0):

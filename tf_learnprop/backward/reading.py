@@ -7,7 +7,7 @@ import keras
 
 from tf_learnprop.backward import keras_internals, opening
 from tf_learnprop.backward.activations import SWAPPABLE, activation_name, is_opaque, runs_a_function
-from tf_learnprop.backward.opened import BatchSize, CannotOpen, Constants, WithAttributes
+from tf_learnprop.backward.opened import HELPERS, CannotOpen, WithAttributes
 from tf_learnprop.backward.operation_sites import ATTENTION_LAYERS
 
 
@@ -63,6 +63,7 @@ class Reader:
         self.calls, self.tensors = [], []
         self.exact_shapes = True
         self.closed = {}
+        self._masks = {}  # {number of a tensor that carries a mask when it is computed, or may: KerasTensor}
         self._inside = {}  # {id of an opened layer: {name: operation that it runs}}
 
     def number(self, tensor):
@@ -107,29 +108,50 @@ class Reader:
         inputs = tuple(known[id(tensor)] for tensor in keras_internals.node_inputs(node))
         made = keras_internals.node_outputs(node)
         nested = keras_internals.functional_of(operation)
-        if nested is not None:
+        masks = [self._masks[k] for k in inputs if k in self._masks]
+        # Within a nested model, Keras' nodes don't know that its input carries a mask.
+        if nested is not None and not masks:
             entered = tuple(self.number(tensor) for tensor in nested.inputs)
             built_for = [tuple(tensor.shape) for tensor in nested.inputs]
             self.exact_shapes &= built_for == [tuple(self.tensors[k].shape) for k in inputs]
             self.calls.append(Call(path, nested, node, inputs, entered, enters=True))
             outputs = self.read_functional(nested, entered, path + "/")
-        elif opened := self._open(operation, node, training, len(made)):
+        elif opened := self._open(operation, node, inputs, training, len(made)):
             outputs = self.read_opened(operation, opened, inputs, path + "/")
         else:
             outputs = tuple(self.number(tensor) for tensor in made)
             self.calls.append(Call(path, operation, node, inputs, outputs, training=training))
         known.update(zip(map(id, made), outputs, strict=True))
+        for number, tensor in zip(outputs, made, strict=True):
+            self._note_mask(number, tensor, operation, masks)
 
-    def _open(self, layer, node, training, count):
+    def _note_mask(self, number, tensor, operation, masks_of_inputs):
+        """Notes whether a tensor may carry a mask. Keras knows it only of layers that say so."""
+        mask = keras_internals.mask_of(tensor)
+        may_pass_on = masks_of_inputs and isinstance(operation, keras.layers.Layer)
+        if mask is None and may_pass_on and (operation.supports_masking or _has_layers(operation)):
+            rank = len(masks_of_inputs[0].shape)
+            mask = keras.KerasTensor((None,) * rank, "bool") if len(tensor.shape) > rank else None
+        if mask is not None:
+            self._masks[number] = mask
+
+    def _open(self, layer, node, inputs, training, count):
         """The `Opened` of a call, or None. A layer that can't be opened in one call stays closed in all."""
-        may_open = is_opaque(layer) or runs_a_function(layer) or isinstance(layer, ATTENTION_LAYERS)
+        may_open = (
+            keras_internals.functional_of(layer) is not None
+            or is_opaque(layer)
+            or runs_a_function(layer)
+            or isinstance(layer, ATTENTION_LAYERS)
+        )
         if id(layer) in self.closed or not may_open:
             return None
         args, kwargs = keras_internals.node_arguments(node)
         if keras_internals.takes_training(layer):
             kwargs = {**kwargs, "training": training}
         try:
-            opened = opening.open_call(layer, args, kwargs)
+            given = zip(keras_internals.node_inputs(node), inputs, strict=True)
+            masks = {id(tensor): self._masks[k] for tensor, k in given if k in self._masks}
+            opened = opening.open_call(layer, args, kwargs, masks)
             if len(opened.outputs) != count:
                 raise CannotOpen("the number of its outputs is not always the same")
             if runs_a_function(layer) and not _is_one_activation(opened.steps):
@@ -148,7 +170,7 @@ class Reader:
     def operations_inside(self, layer, prefix=""):
         """As `operations`, for an opened layer."""
         for name, operation in self._inside[id(layer)].items():
-            if not isinstance(operation, (Constants, BatchSize)):
+            if not isinstance(operation, HELPERS):
                 yield from self._with_inside(prefix + name, operation, True)
 
     def _with_inside(self, path, operation, inner):
@@ -188,6 +210,10 @@ def _name(operation, used):
 
 def _snake_case(name):
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _has_layers(layer):
+    return len(keras_internals.sublayers(layer)) > 1
 
 
 def _is_one_activation(steps):

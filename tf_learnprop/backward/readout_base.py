@@ -39,6 +39,8 @@ class Readout(keras.layers.Layer):
         contrast: bool, whether the backward pass starts at the logit of the class that is asked for less the
             mean of the other logits, weighted by their softmax.
         signed: bool, whether the sign of a map counts: positive where a place speaks for the class.
+        grid: tuple of ints or None, the sizes of the grid of tokens that is read as the feature map, for a
+            model in which no feature map can be found.
 
     Args:
         blur: float from 0 to 1, standard deviation of the final Gaussian blur, as a fraction of the input's
@@ -50,6 +52,7 @@ class Readout(keras.layers.Layer):
     rivals = 0
     contrast = False
     signed = False
+    grid: tuple[int, ...] | None = None
 
     def __init__(self, blur: float = 1 / 32, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})

@@ -5,6 +5,7 @@ import inspect
 import keras
 import tensorflow as tf
 
+from tf_learnprop.backward import keras_internals
 from tf_learnprop.backward.activations import activation_name
 from tf_learnprop.backward.split_rules import SplitRule
 
@@ -58,7 +59,7 @@ class RuleOperation:
 
             return tf.identity(output), backward
 
-        return route(y, *inputs)
+        return keras_internals.set_mask(route(y, *inputs), keras_internals.mask_of(y))
 
 
 def _signal_at(x, signal):
@@ -66,7 +67,9 @@ def _signal_at(x, signal):
 
 
 def _copy(leaf):
-    return tf.identity(leaf) if tf.is_tensor(leaf) else leaf
+    if not tf.is_tensor(leaf):
+        return leaf
+    return keras_internals.set_mask(tf.identity(leaf), keras_internals.mask_of(leaf))
 
 
 def _has_signal(leaf):

@@ -103,6 +103,8 @@ class GraphRunner:
         if isinstance(rule_layer, RuleActivation):
             x = _linear_twin(operation)(*args, **kwargs) if is_fused(operation) else _first(args, kwargs)
             y = rule_layer(x)
+            if not isinstance(operation, keras.layers.Layer):
+                keras_internals.set_mask(y, None)  # bare operations pass no mask on
         else:
             y = rule_layer(operation, args, kwargs)
         if watch:
@@ -153,7 +155,13 @@ def _call(operation, args, kwargs):
     """Calls an operation, without the loss that an `activity_regularizer` would leave in it."""
     if getattr(operation, "activity_regularizer", None) is not None:
         operation = _twin(operation)
-    return operation(*args, **kwargs)
+    try:
+        return operation(*args, **kwargs)
+    except tf.errors.OperatorNotAllowedInGraphError:
+        raise ValueError(
+            f"Layer '{operation.name}' branches on values in its `call`, which TensorFlow can't do in a "
+            "graph. Use `keras.ops.where` or `keras.ops.cond` there."
+        ) from None
 
 
 def _linear_twin(layer):

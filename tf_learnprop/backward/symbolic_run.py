@@ -7,7 +7,16 @@ import tensorflow as tf
 
 from tf_learnprop.backward import keras_internals
 from tf_learnprop.backward.activations import is_opaque
-from tf_learnprop.backward.opened import CannotOpen, Constants, Opened, WithAttributes, make_step
+from tf_learnprop.backward.opened import (
+    CannotOpen,
+    Constants,
+    MaskOf,
+    Opened,
+    SetMask,
+    WithAttributes,
+    WithMask,
+    make_step,
+)
 
 
 class SymbolicRun:
@@ -17,13 +26,16 @@ class SymbolicRun:
         layer: built Keras layer or model.
         args: tuple, the arguments of the call, with KerasTensors.
         kwargs: dict, those by keyword.
+        masks: dict {id of a KerasTensor among them: KerasTensor, its mask} or None.
         batch_size: int or None, the size of the batch in the run, where it is free.
     """
 
-    def __init__(self, layer, args, kwargs, batch_size=None):
+    def __init__(self, layer, args, kwargs, masks=None, batch_size=None):
         self.inputs, self.nodes, self.steps, self.outputs, self.structure = [], [], [], [], None
         self._constants = {}  # {id of a leaf: (leaf, KerasTensor, value)}
         self._nothing = []  # KerasTensors where a layer returns None
+        self._carriers, self._masks_made = [], []  # inputs that carry a mask; masks of the outputs
+        self._masked = {}  # {id of a mask among the arguments: (input that carries it, KerasTensor)}
 
         def stand_in(leaf):
             if not isinstance(leaf, keras.KerasTensor):
@@ -32,7 +44,7 @@ class SymbolicRun:
             if batch_size and shape and shape[0] is None:
                 shape = (batch_size, *shape[1:])
             self.inputs.append(keras.KerasTensor(shape, leaf.dtype, name=leaf.name))
-            return self.inputs[-1]
+            return self._carry_mask(self.inputs[-1], (masks or {}).get(id(leaf)))
 
         args, kwargs = keras.tree.map_structure(stand_in, (args, kwargs))
         twin = keras_internals.twin(layer)
@@ -48,10 +60,40 @@ class SymbolicRun:
 
         def values():
             with self._nones_as_tensors(layer):
-                twin(*args, **kwargs)
+                made = twin(*args, **kwargs)
+            if layer.supports_masking:  # other masks come from the layers inside, when they run
+                self._masks_made = [*map(keras_internals.mask_of, keras.tree.flatten(made))]
+            self._add_steps([mask for mask in self._masks_made if mask is not None])
+            for node in self.nodes:
+                keras_internals.forget(node)
             return [value for _, _, value in self._constants.values()]
 
         self.function = tf.function(values, autograph=False).get_concrete_function()
+
+    def _carry_mask(self, tensor, mask):
+        """An input, which now carries a mask if its leaf does."""
+        if mask is None:
+            return tensor
+        if id(mask) not in self._masked:
+            symbol = keras.KerasTensor(tensor.shape[: len(mask.shape)], mask.dtype)
+            self._masked[id(mask)] = tensor, symbol
+        self._carriers.append(tensor)
+        return keras_internals.set_mask(tensor, self._masked[id(mask)][1])
+
+    @property
+    def masks(self):
+        """The KerasTensors that stand for the masks that inputs carry."""
+        return [symbol for _, symbol in self._masked.values()]
+
+    def _masks_set(self, node, replace):
+        """Steps that attach the masks which `call` attached to what a bare operation gives."""
+        ours = {*map(id, self.masks), *map(id, self.inputs)}
+        pairs = [(tensor, keras_internals.mask_of(tensor)) for tensor in node.outputs]
+        return [
+            make_step(SetMask(), (replace(tensor), replace(mask)), {}, [])
+            for tensor, mask in pairs
+            if id(mask) in ours
+        ]
 
     @contextlib.contextmanager
     def _nones_as_tensors(self, layer):
@@ -101,13 +143,16 @@ class SymbolicRun:
         self.outputs = keras.tree.flatten(self.structure)
         if not all(isinstance(tensor, keras.KerasTensor) for tensor in self.outputs):
             raise CannotOpen("it returns other things than tensors")
-        self.nodes = keras_internals.nodes_before(self.outputs)
+        self._add_steps(self.outputs)
         taken = self.outputs + [tensor for node in self.nodes for tensor in node.input_tensors]
         if {*map(id, taken)} & {*map(id, self._nothing)}:
             raise CannotOpen("it uses what a layer inside it returns as None")
-        for node in self.nodes:
-            keras_internals.forget(node)
-        for node in self.nodes:
+
+    def _add_steps(self, tensors):
+        """Adds the steps that make some tensors."""
+        nodes = keras_internals.nodes_before(tensors, self.nodes)
+        self.nodes += nodes
+        for node in nodes:
             if node.is_input:
                 raise CannotOpen("it uses a tensor of another model")
             args, kwargs = keras_internals.node_arguments(node)
@@ -141,7 +186,12 @@ class SymbolicRun:
                 lambda leaf: replace(leaf) if isinstance(leaf, keras.KerasTensor) else leaf, structure
             )
 
-        steps = []
+        steps = [
+            make_step(MaskOf(len(mask.shape)), (replace(x),), {}, [replace(mask)])
+            for x, mask in self._masked.values()
+        ]
+        dropped = [x for x in self._carriers if keras_internals.mask_of(x) is None]
+        steps += [make_step(SetMask(), (replace(x),), {}, []) for x in dropped]
         if self.constants:
             steps.append(make_step(Constants(self.function), (), {}, self.constants))
         steps += more_steps
@@ -152,8 +202,16 @@ class SymbolicRun:
             if attributes:
                 operation, args = WithAttributes(operation), (attributes, *args)
             steps.append(make_step(operation, args, kwargs, outputs))
-        structure = fill(self.structure)
-        return Opened([*map(replace, self.inputs)], steps, keras.tree.flatten(structure), structure)
+            if not isinstance(node.operation, keras.layers.Layer):
+                steps += self._masks_set(node, replace)
+        outputs = [replace(tensor) for tensor in self.outputs]
+        for k, mask in enumerate(self._masks_made):
+            if mask is not None:
+                plain, outputs[k] = outputs[k], keras.KerasTensor(outputs[k].shape, outputs[k].dtype)
+                keras_internals.set_mask(outputs[k], replace(mask))
+                steps.append(make_step(WithMask(), (plain, replace(mask)), {}, [outputs[k]]))
+        structure = keras.tree.pack_sequence_as(self.structure, outputs)
+        return Opened([*map(replace, self.inputs)], steps, outputs, structure)
 
 
 def _holds_tensors(structure):

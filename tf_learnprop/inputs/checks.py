@@ -180,7 +180,8 @@ def _tensor(tensor, spec, number):
 def _input(array, spec):
     array = np.asarray(array)
     name = f"input '{spec.name}'"
-    if array.dtype.kind not in "iuf" and str(array.dtype) != "bfloat16":
+    kinds = "iufb" if spec.dtype == "bool" else "iuf"
+    if array.dtype.kind not in kinds and str(array.dtype) != "bfloat16":
         raise TypeError(f"{name} must hold numbers. Received: dtype={array.dtype}")
     check_shape(array.shape, spec)
     if array.shape[0] == 0:
