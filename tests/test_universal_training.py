@@ -57,8 +57,9 @@ def test_training_lowers_the_loss_changes_all_weights_and_can_be_saved(models, t
         for now, then in zip(model.get_weights(), weights, strict=True):
             np.testing.assert_array_equal(now, then)
     start = universal.HyperNetwork(seed=0)
-    for now, then in zip(trained.get_weights(), start.get_weights(), strict=True):
-        assert np.abs(now - then).max() > 1e-3
+    for now, then in zip(trained.variables, start.variables, strict=True):
+        if not now.name.startswith("split"):  # these models have no attention
+            assert np.abs(now.numpy() - then.numpy()).max() > 1e-3, now.name
 
     model, images = models[0]
     assert loss(model, images, trained) < loss(model, images, start) - 0.05

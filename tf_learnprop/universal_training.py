@@ -103,7 +103,7 @@ class Member:
     ):
         self.wrapped = wrapping.wrap_model(model, rule="learned")
         self.hypernetwork = hypernetwork
-        self.objective = objectives.AreaGuidance(seed=seed)
+        self.objective = objectives.AreaGuidance(seed=seed, masks=2)
         if not isinstance(images, tf.data.Dataset):
             arrays = keras.tree.flatten(checks.inputs(images, self.wrapped.graph))
             if len(arrays) > 1:

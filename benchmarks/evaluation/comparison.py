@@ -49,10 +49,7 @@ class Comparison:
             mosaics=4 if quick else 24,
             seed=seed,
         )
-        # Training a universal rule takes minutes.
-        start = "untrained" if quick else "universal, family unseen"
-        self._wrap = tlp.wrap_model if quick else functools.partial(self._universal, family=True)
-        self.rules = learned_rules.path(subject, cache, quick, seed, start, self._wrap)
+        self.rules = learned_rules.path(subject, cache, quick, seed)
         self._peers = {
             "rise_masks": 200 if quick else (2000 if subject.name.startswith("imagenet") else 1000),
             "sobol_designs": 4 if quick else 32,
@@ -146,9 +143,7 @@ class Comparison:
 
         def compute():
             schedule = learned_rules.schedule(self.subject.name, quick=True) if retrain else None
-            randomised = sanity.randomisation(
-                self.subject, self.rules, SANITY_LAYERS, schedule, self.seed, self._wrap
-            )
+            randomised = sanity.randomisation(self.subject, self.rules, SANITY_LAYERS, schedule, self.seed)
             found = sanity.convergence(self.subject, self.rules, self.seed)
             return {"randomisation": randomised, "convergence": found}
 

@@ -8,7 +8,7 @@ from tf_learnprop import metrics
 COUNT = 16
 
 
-def randomisation(subject, rules, layers, schedule, seed, wrap):
+def randomisation(subject, rules, layers, schedule, seed):
     """Similarity to the maps of the trained model after its layers are randomised one by one.
 
     Args:
@@ -17,7 +17,6 @@ def randomisation(subject, rules, layers, schedule, seed, wrap):
         layers: int, number of steps from the top layer to all layers.
         schedule: (steps, batch size) of a training, or None to skip "rules retrained".
         seed: int.
-        wrap: function from a model to the wrapped model that a training starts from.
 
     Returns:
         dict from the name of a test to a list of (layer, mean rank correlation, mean SSIM). "rules
@@ -32,7 +31,8 @@ def randomisation(subject, rules, layers, schedule, seed, wrap):
         return wrapped[id(model)].explain(images, labels)
 
     def retrained(model, images):
-        return learned_rules.fit(wrap(model), subject.train, *schedule, seed=seed).explain(images, labels)
+        trained = learned_rules.fit(learned_rules.untrained(model), subject.train, *schedule, seed=seed)
+        return trained.explain(images, labels)
 
     def grad_cam(model, images):
         method = methods.grad_cam(subjects.flat(model))

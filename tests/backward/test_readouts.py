@@ -34,6 +34,7 @@ def slow_multi_layer(image, activations, signals, weights, blur, strength=None):
     """The sum layer by layer; `strength` is κ, None for a readout without a focus."""
     maps = np.zeros(image.shape[:-1])
     for sample in range(len(image)):
+        zero = 0
         head = (activations[-1][sample].astype(float) * signals[-1][sample]).sum(-1)
         head /= np.sqrt(np.mean(head**2))
         for layer, (y, dy) in enumerate(zip(activations, signals, strict=True)):
@@ -44,9 +45,11 @@ def slow_multi_layer(image, activations, signals, weights, blur, strength=None):
                 against += np.where(product < 0, -product, 0)
             weight, beta = weights[:, layer]
             one = weight * (speaks_for - beta * against) / np.sqrt(np.mean((speaks_for + against) ** 2))
+            zero += one.mean() / 2
             if strength is not None:
                 one /= 1 + np.exp(-strength * slow_to_image(head, one.shape, 0))
             maps[sample] += slow_to_image(one, image.shape[1:-1], blur)
+        maps[sample] -= 0 if strength is None else max(zero, 0)
     return maps
 
 
@@ -148,9 +151,24 @@ class TestMultiLayerReadout:
         for sample in range(2):
             centred = evidence[sample] - evidence[sample].mean(-1, keepdims=True)
             powers = np.exp(3.0 * centred / np.sqrt((centred**2).mean()))
-            focus = powers[..., 0] / powers.sum(-1) - (0.25 if signed else 0)
-            focused = terms[0][sample].numpy() * slow_to_image(focus, source, 0)
-            np.testing.assert_allclose(maps[sample], slow_to_image(focused, size, 0), atol=1e-5)
+            focus = powers[..., 0] / powers.sum(-1)
+            term = terms[0][sample].numpy()
+            expected = slow_to_image(term * slow_to_image(focus, source, 0), size, 0)
+            zero = max(term.mean(), 0) / 4 if signed else 0
+            np.testing.assert_allclose(maps[sample], expected - zero, atol=1e-5)
+
+    def test_only_places_that_speak_for_the_class_are_above_zero(self):
+        """Evenly relevant places; on one half the asked class wins, on the other a rival."""
+        wins = np.repeat([[1.0], [-1.0]], 4, 0)[..., None] * [1, -1, 0] * np.ones((1, 8, 8, 3))
+        even = np.ones((1, 8, 8, 2), "float32")
+        readout = readouts.MultiLayerReadout(blur=0, rivals=2)
+        readout.build(1)
+        (found,) = readout(
+            tf.constant(even), None, [even], [even], evidence=tf.constant(wins, tf.float32)
+        ).numpy()
+        shares = np.exp([np.sqrt(1.5), -np.sqrt(1.5), 0])
+        np.testing.assert_allclose(found[:4], shares[0] / shares.sum() - 1 / 3, atol=1e-5)
+        np.testing.assert_allclose(found[4:], shares[1] / shares.sum() - 1 / 3, atol=1e-5)
 
     def test_a_configuration_from_before_the_rivals_has_none(self):
         config = readouts.MultiLayerReadout(focus=4.0).get_config()
@@ -162,10 +180,13 @@ class TestMultiLayerReadout:
         with pytest.raises(ValueError, match="`rivals` must be an int from 0 to 64. Received: rivals="):
             readouts.MultiLayerReadout(rivals=rivals)
 
-    @pytest.mark.parametrize("bad", [{"signed": 1}, {"rivals": 0}, {"focus": 0}])
-    def test_bad_sign(self, bad):
-        with pytest.raises(ValueError, match="`signed` must be a bool, and needs rivals and a focus"):
-            readouts.MultiLayerReadout(**{"signed": True, **bad})
+    def test_bad_sign(self):
+        with pytest.raises(ValueError, match="`signed` must be a bool. Received: signed=1"):
+            readouts.MultiLayerReadout(signed=1)
+
+    def test_without_a_focus_there_is_no_zero(self):
+        assert readouts.MultiLayerReadout().signed
+        assert not readouts.MultiLayerReadout(focus=0).signed
 
     def test_weights_are_never_negative(self):
         readout = readouts.MultiLayerReadout()

@@ -83,15 +83,16 @@ def test_trained_rules_are_kept_by_their_settings_and_code(subject, monkeypatch,
 
     monkeypatch.setattr(learned_rules, "fit", fit)
 
-    def path(seed=0, quick=True, start="untrained"):
-        return learned_rules.path(subject, tmp_path, quick, seed, start, lambda model: model)
+    monkeypatch.setattr(learned_rules, "untrained", lambda model: model)
+
+    def path(seed=0, quick=True):
+        return learned_rules.path(subject, tmp_path, quick, seed)
 
     first = path()
-    assert path() == first and trained == [(62, 0)]
+    assert path() == first and trained == [(100, 0)]
     assert path(seed=1) != first
     path(quick=False)
-    path(start="universal")
-    assert trained == [(62, 0), (62, 1), (500, 0), (62, 0)]
+    assert trained == [(100, 0), (100, 1), (800, 0)]
     monkeypatch.setattr(results, "RULES", (*results.RULES, MINE))
     assert path() != first
-    assert len(trained) == 5
+    assert len(trained) == 4

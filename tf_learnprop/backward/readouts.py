@@ -215,7 +215,7 @@ class MultiLayerReadout(Readout):
         if not self.signed:
             return found
         means = tf.add_n([_mean(maps, found.shape.rank) for maps in sums])
-        return found - means / (2 if evidence is None else evidence.shape[-1])
+        return found - tf.nn.relu(means) / (2 if evidence is None else evidence.shape[-1])
 
     def get_config(self) -> dict[str, Any]:
         return {

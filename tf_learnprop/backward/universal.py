@@ -205,7 +205,7 @@ def _side(shape):
 
 def load() -> HyperNetwork:
     """Loads the hypernetwork that comes with the package."""
-    hypernetwork = HyperNetwork(name="hypernetwork", complete=False)
+    hypernetwork = HyperNetwork(name="hypernetwork")
     hypernetwork.load_weights(_WEIGHTS)
     return hypernetwork
 
