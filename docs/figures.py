@@ -82,9 +82,7 @@ def plots(wrapped, photos, images):
     gallery = tlp.plotting.gallery(photos, maps, class_names=titles, probabilities=probabilities.max(1))
     screenshot(gallery.html(), PLOTS / "gallery.jpg")
 
-    readout = tlp.readouts.MultiLayerReadout(signed=True)
-    signed = tlp.wrap_model(wrapped.source, rule="universal", readout=readout).explain(images[:1])[0]
-    axes = tlp.plotting.overlay(photos[0], signed, signed=True, title=titles[0])
+    axes = tlp.plotting.overlay(photos[0], maps[0], signed=True, title=titles[0])
     save(axes.figure, PLOTS / "overlay_signed.jpg")
 
     saliency = np.abs(tlp.wrap_model(wrapped.source, rule="gradient").input_signal(images)).max(-1)

@@ -9,6 +9,8 @@ grid has 7 cells a side and Sobol's 8, or fewer, so that no cell of RISE is smal
 of Sobol is smaller than one.
 """
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -70,7 +72,8 @@ def baselines(seed):
 def peers(model, spread, rise_masks, sobol_designs, seed):
     """The methods of xplique; those of raw gradients in several variants.
 
-    Models without feature maps get neither Grad-CAM nor Guided Backprop, which xplique has for ReLU alone.
+    Models without feature maps get neither Grad-CAM nor Guided Backprop, which xplique has for ReLU alone. Those
+    that it can't copy get no Guided Backprop.
     """
     import xplique.attributions as xplique
 
@@ -116,7 +119,8 @@ def peers(model, spread, rise_masks, sobol_designs, seed):
             _PLAIN,
         ),
     ]
-    notes = {"Guided Backprop": _guided_note(model)} if maps else {}
+    guided = any(name == "Guided Backprop" for name, *_ in found)
+    notes = {"Guided Backprop": _guided_note(model)} if guided else {}
     # Seeded only where something is drawn: seeding empties TensorFlow's caches, so that a gradient takes ten
     # times as long.
     seeds = {"SmoothGrad": seed, "RISE": seed}
@@ -143,11 +147,14 @@ def _grad_cam(model, last):
 def _on_feature_maps(model, last, gradient, variants):
     import xplique.attributions as xplique
 
-    return [
-        ("Guided Backprop", 2, xplique.GuidedBackprop(model, **gradient), variants),
+    found = [
         _grad_cam(model, last),
         ("Grad-CAM++", 2, xplique.GradCAMPP(model, conv_layer=last, batch_size=16), _PLAIN),
     ]
+    # xplique copies the model for it, which fails for some layers of KerasHub.
+    with contextlib.suppress(TypeError):
+        found.append(("Guided Backprop", 2, xplique.GuidedBackprop(model, **gradient), variants))
+    return found
 
 
 def _with_classes(explainer, model, seed):

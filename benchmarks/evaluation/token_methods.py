@@ -100,7 +100,7 @@ def _run(model, attentions, images, targets):
     found = []
     with tf.GradientTape() as tape, _recorded(attentions, found):
         logits = model(images, training=False)
-        score = tf.reduce_sum(tf.gather(logits, targets, batch_dims=1))
+        score = tf.reduce_sum(tf.gather(logits, tf.cast(targets, tf.int32), batch_dims=1))
     gradients = tape.gradient(score, found)
     return [scores.numpy() for scores in found], [gradient.numpy() for gradient in gradients]
 

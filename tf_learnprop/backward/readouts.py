@@ -103,7 +103,7 @@ class MultiLayerReadout(Readout):
         self,
         blur: float = 1 / 32,
         max_size: int | None = 64,
-        focus: float = 1.0,
+        focus: float = 2.0,
         rivals: int = 8,
         signed: bool = True,
         focus_floor: float = 0.5,
