@@ -35,12 +35,35 @@ class TestEveryModel:
         wrapped = tlp.wrap_model(model)
         np.testing.assert_allclose(wrapped(x), model(x), atol=1e-5)
         assert wrapped.read_shapes == [token_models.MODELS[name][1]]
-        source = "the last feature map" + " before attention" * (name != "mixer")
+        source = "the input and " * (name != "text") + "the last feature map"
+        source += " before attention" * (name != "mixer")
         assert wrapped.coverage.reading() == f"The map is read from {source}"
         maps = wrapped.explain(x, verbose=0)
         assert maps.shape == (x.shape if x.ndim == 2 else x.shape[:-1])
         assert np.isfinite(maps).all() and (maps.std(tuple(range(1, maps.ndim))) > 0).all()
         assert model.get_config() == before
+
+    def test_relevance_at_the_input_is_added(self, name):
+        """Each part divided by its root mean square; integers have no gradient."""
+        model = made(name)
+        x = samples(model, 2)
+
+        def maps(**options):
+            return tlp.wrap_model(model, readout=tlp.readouts.TokenReadout(blur=0.0, **options)).explain(x)
+
+        tokens = maps(with_input=False)
+        if x.dtype == "int32":
+            np.testing.assert_array_equal(maps(), tokens)
+            return
+        # As the contrast with the rivals that `TokenReadout` explains, by the weights of the classes.
+        wrapped = tlp.wrap_model(model, readout=tlp.readouts.InputReadout(blur=0.0))
+        logits = wrapped.logits(x)
+        chosen = np.eye(3, dtype="float32")[logits.argmax(1)]
+        rivals = np.exp(logits) * (1 - chosen)
+        own = wrapped.explain(x, targets=chosen - rivals / rivals.sum(1, keepdims=True))
+        axes = tuple(range(1, own.ndim))
+        parts = [part / np.sqrt((part**2).mean(axes, keepdims=True)) for part in (tokens, own)]
+        np.testing.assert_allclose(maps(), sum(parts), rtol=1e-3, atol=1e-4)
 
     def test_every_attention_has_a_rule(self, name):
         model = made(name)
@@ -53,7 +76,9 @@ class TestEveryModel:
         """Against the relevance of the tensor itself, by a model that starts there, under plain gradients."""
         model = made(name)
         x = samples(model, 2)
-        wrapped = tlp.wrap_model(model, "gradient", readout=tlp.readouts.TokenReadout(blur=0.0))
+        wrapped = tlp.wrap_model(
+            model, "gradient", readout=tlp.readouts.TokenReadout(blur=0.0, with_input=False)
+        )
         number = tlp.backward.probing.last_feature_map(wrapped.graph)
         values = []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -240,7 +265,7 @@ class TestNamedGrid:
         x = samples(model)
         with pytest.warns(UserWarning, match=r"name their grid: `readout=tlp.readouts.TokenReadout\(grid="):
             tlp.wrap_model(model)
-        readout = tlp.readouts.TokenReadout(blur=0.0, grid=[3, 4])
+        readout = tlp.readouts.TokenReadout(blur=0.0, grid=[3, 4], with_input=False)
         wrapped = tlp.wrap_model(model, "gradient", readout=readout)
         reading = "The map is read from the tokens of the grid 3 × 4 before attention"
         assert wrapped.coverage.reading() == reading
@@ -256,7 +281,7 @@ class TestNamedGrid:
         tokens = layers.Dense(8)(patches)
         model = keras.Model(image, head_of(token_models.block(tokens)))
         x = samples(model)
-        readout = tlp.readouts.TokenReadout(blur=0.0, grid=(3, 4))
+        readout = tlp.readouts.TokenReadout(blur=0.0, grid=(3, 4), with_input=False)
         wrapped = tlp.wrap_model(model, "gradient", readout=readout)
         cut = tf.image.extract_patches(x, [1, 4, 4, 1], [1, 4, 4, 1], [1, 1, 1, 1], "VALID")
         relevance = relevance_of_grid(

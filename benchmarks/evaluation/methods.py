@@ -72,8 +72,8 @@ def baselines(seed):
 def peers(model, spread, rise_masks, sobol_designs, seed):
     """The methods of xplique; those of raw gradients in several variants.
 
-    Models without feature maps get neither Grad-CAM nor Guided Backprop, which xplique has for ReLU alone. Those
-    that it can't copy get no Guided Backprop.
+    Models without feature maps get neither Grad-CAM nor Guided Backprop, which xplique has for ReLU alone.
+    Those that it can't copy get no Guided Backprop.
     """
     import xplique.attributions as xplique
 

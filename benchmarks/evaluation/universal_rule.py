@@ -42,8 +42,8 @@ def held_out(name, cache, seed, family=True):
     return hypernetwork
 
 
-def wrapped(model, hypernetwork, readout="multi_layer"):
-    """A model with the rules that a hypernetwork gives it."""
+def wrapped(model, hypernetwork, readout=None):
+    """A model with the rules that a hypernetwork gives it; by default with the readout that suits it."""
     model = tlp.wrap_model(model, rule="learned", readout=readout)
     universal.initialise(model.rule_set, model.read_shapes, model.class_count, hypernetwork)
     return model

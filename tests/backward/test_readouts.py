@@ -161,7 +161,7 @@ class TestMultiLayerReadout:
         """Evenly relevant places; on one half the asked class wins, on the other a rival."""
         wins = np.repeat([[1.0], [-1.0]], 4, 0)[..., None] * [1, -1, 0] * np.ones((1, 8, 8, 3))
         even = np.ones((1, 8, 8, 2), "float32")
-        readout = readouts.MultiLayerReadout(blur=0, rivals=2)
+        readout = readouts.MultiLayerReadout(blur=0, focus=1.0, rivals=2)
         readout.build(1)
         (found,) = readout(
             tf.constant(even), None, [even], [even], evidence=tf.constant(wins, tf.float32)

@@ -143,7 +143,9 @@ class TestLayerContributions:
     def test_terms_by_the_formula_and_their_sum(self):
         wrapped = randomised(
             tlp.wrap_model(
-                toys.small_cnn(), rule="learned", readout=tlp.readouts.MultiLayerReadout(blur=0, rivals=0)
+                toys.small_cnn(),
+                rule="learned",
+                readout=tlp.readouts.MultiLayerReadout(blur=0, rivals=0, signed=False),
             )
         )
         image = toys.images(1)[0]

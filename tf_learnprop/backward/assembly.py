@@ -97,7 +97,9 @@ def _readout_of_embedding(readout):
             "An input of integers has no gradient, so `readout` must be 'tokens', which reads their "
             f"embedding. Received: {type(readout).__name__}"
         )
-    return readout
+    if not readout.reads_input:
+        return readout
+    return type(readout).from_config({**readout.get_config(), "with_input": False})
 
 
 def _choose_readout(chosen, readout, readable, of_tokens):

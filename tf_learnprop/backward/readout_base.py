@@ -14,6 +14,8 @@ from tf_learnprop.backward import resampling
 INPUT = -1
 FEATURE_MAP = -2
 
+_EPSILON = 1e-12
+
 Shape = Sequence[int | None]
 
 
@@ -24,6 +26,12 @@ def number(name: str, value: Any, largest: float) -> Any:
             f"`{name}` must be a number from 0 to {largest:g}. Received: {name}={reprlib.repr(value)}"
         )
     return value
+
+
+def inverse_rms(maps: tf.Tensor) -> tf.Tensor:
+    """One over the root mean square of each sample of maps `[n, *source]`, float32 `[n, 1, ..., 1]`."""
+    axes = list(range(1, maps.shape.rank))
+    return tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
 
 
 class Readout(keras.layers.Layer):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_learnprop.backward import resampling, tracing
 from tf_learnprop.backward.feature_map_readouts import GradCAMReadout, TokenReadout
-from tf_learnprop.backward.readout_base import FEATURE_MAP, INPUT, Readout, Shape, number
+from tf_learnprop.backward.readout_base import FEATURE_MAP, INPUT, Readout, Shape, inverse_rms, number
 from tf_learnprop.backward.rule_base import register
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "get",
 ]
 
-_EPSILON = 1e-12
 _MAX_RIVALS = 64
 _MAX_FOCUS = 1000.0
 _MAX_SIDE = 2**24
@@ -189,11 +188,11 @@ class MultiLayerReadout(Readout):
             return maps
         size = resampling.sides(maps, maps.shape.rank - 1)
         if evidence is None:
-            logit = self.focus_strength() * relevance * _inverse_rms(relevance)
+            logit = self.focus_strength() * relevance * inverse_rms(relevance)
             return maps * tf.sigmoid(resampling.resize(logit, size))
         # A softmax does not change if all classes gain the same, and neither should the scale.
         evidence -= tf.reduce_mean(evidence, -1, keepdims=True)
-        focus = tf.nn.softmax(self.focus_strength() * evidence * _inverse_rms(evidence), -1)[..., 0]
+        focus = tf.nn.softmax(self.focus_strength() * evidence * inverse_rms(evidence), -1)[..., 0]
         return maps * resampling.resize(focus, size)
 
     def call(
@@ -241,19 +240,13 @@ def _term(y, dy, weight, beta):
     speaks_for = tf.reduce_sum(tf.nn.relu(relevance), -1)
     total = tf.reduce_sum(relevance, -1)
     against = speaks_for - total
-    return (speaks_for - beta * against) * weight * _inverse_rms(speaks_for + against), total
+    return (speaks_for - beta * against) * weight * inverse_rms(speaks_for + against), total
 
 
 def _mean(maps, rank):
     """Mean of each sample, `[n, 1, ..., 1]` of that rank."""
     flat = tf.reduce_mean(maps, list(range(1, maps.shape.rank)))
     return tf.reshape(flat, [-1] + [1] * (rank - 1))
-
-
-def _inverse_rms(maps):
-    """One over the root mean square of each sample, `[n, 1, ..., 1]`."""
-    axes = list(range(1, maps.shape.rank))
-    return tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
 
 
 _BY_NAME = {
