@@ -37,12 +37,12 @@ class Row(NamedTuple):
 
     Attributes:
         rule: Name of a rule.
-        readout: Name of a readout.
+        readout: Name of a readout; None for the default of the model.
         trained: Whether `learned_rules.fit` trains them.
     """
 
     rule: str
-    readout: str = "multi_layer"
+    readout: str | None = None
     trained: bool = False
 
 
@@ -50,8 +50,8 @@ class Row(NamedTuple):
 ROWS = {
     "universal rule": Row("universal"),
     "universal rule, trained": Row("universal", trained=True),
-    "layer weights alone": Row("gradient"),
-    "layer weights alone, trained": Row("gradient", trained=True),
+    "layer weights alone": Row("gradient", "multi_layer"),
+    "layer weights alone, trained": Row("gradient", "multi_layer", trained=True),
     "learned rule, input readout": Row("learned", "input"),
     "learned rule, input readout, trained": Row("learned", "input", trained=True),
     "gradient × input": Row("gradient", "input"),
