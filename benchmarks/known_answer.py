@@ -95,13 +95,7 @@ def explained(context, row, steps):
 
 
 def add_options(parser):
-    parser.add_argument(
-        "--subjects",
-        type=lambda text: text.split(","),
-        default=subjects.KNOWN,
-        metavar="NAME,...",
-        help=f"of {', '.join(subjects.KNOWN)}",
-    )
+    options.add_subjects(parser, subjects.KNOWN, subjects.KNOWN)
     parser.add_argument("--images", type=options.at_least(1), default=96, help="test images at most")
     parser.add_argument("--steps", type=options.at_least(1), default=300, help="of training")
     parser.add_argument("--untrained", action="store_true", help="train nothing, which takes minutes a row")

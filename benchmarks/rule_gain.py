@@ -40,13 +40,7 @@ def measured(context, rules):
 
 
 def add_options(parser):
-    parser.add_argument(
-        "--subjects",
-        type=lambda text: text.split(","),
-        default=["digits_swish", "mnist_inception", "cifar_resnet20"],
-        metavar="NAME,...",
-        help=f"of {', '.join(subjects.NAMES)}",
-    )
+    options.add_subjects(parser, ["digits_swish", "mnist_inception", "cifar_resnet20"])
     parser.add_argument("--seeds", type=options.at_least(1), default=3, help="trainings of each")
     parser.add_argument("--steps", type=options.at_least(1), help="of training; default: as in quality")
     parser.add_argument("--images", type=options.at_least(1), default=60, help="test images at most")

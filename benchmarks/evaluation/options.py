@@ -1,7 +1,7 @@
 """Command-line options that several benchmarks share."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from benchmarks.evaluation import subjects
 
@@ -11,6 +11,19 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subject", default="cifar_resnet20", choices=subjects.NAMES)
     parser.add_argument("--images", type=at_least(1), default=60, help="test images at most")
     add_seed(parser)
+
+
+def add_subjects(
+    parser: argparse.ArgumentParser, default: Iterable[str], names: Iterable[str] = subjects.NAMES
+) -> None:
+    """Adds `--subjects`, some of `names` separated by commas."""
+    parser.add_argument(
+        "--subjects",
+        type=lambda text: text.split(","),
+        default=default,
+        metavar="NAME,...",
+        help=f"of {', '.join(names)}",
+    )
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

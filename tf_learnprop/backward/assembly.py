@@ -3,7 +3,6 @@
 import warnings
 
 from tf_learnprop.backward import probing, readouts, rules, universal
-from tf_learnprop.backward.output_head import OutputHead
 from tf_learnprop.backward.rule_set import RuleSet
 
 _NAME_THE_GRID = (
@@ -84,8 +83,8 @@ def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
         entries.append((path, rules.GradientRule() if idle else rule, shape))
     rule_set = RuleSet(entries, readout, read, graph.structure)
     if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
-        classes = OutputHead(graph.outputs[output].shape[-1]).class_count
-        universal.initialise(rule_set, [readable[position] for position in read], classes)
+        read_shapes = [readable[position] for position in read]
+        universal.initialise(rule_set, read_shapes, graph.head(output).class_count)
     return rule_set
 
 

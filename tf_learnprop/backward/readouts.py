@@ -228,9 +228,8 @@ class MultiLayerReadout(Readout):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MultiLayerReadout":
-        return cls(
-            **{"focus": 0.0, "rivals": 0, "signed": False, "focus_floor": 0.0, **config}
-        )  # what files from before them don't have
+        # Files from before them have none of these.
+        return cls(**{"focus": 0.0, "rivals": 0, "signed": False, "focus_floor": 0.0, **config})
 
 
 @tracing.for_any_shape

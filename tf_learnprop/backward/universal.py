@@ -43,7 +43,7 @@ class HyperNetwork(keras.Model):
         width: int, width of the hidden layer of the hypernetwork.
         seed: int, seed of the initial weights.
         complete: bool. False makes no weights for rules at operations and for κ, which keep their initial
-            values. Files from before version 0.2 are of this kind.
+            values. So are the files of early versions.
     """
 
     def __init__(self, hidden: int = 8, width: int = 16, seed: int = 0, complete: bool = True, **kwargs: Any):
