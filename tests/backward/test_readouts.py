@@ -57,6 +57,15 @@ def tensors(arrays):
     return [tf.constant(array) for array in arrays]
 
 
+def slow_blur(evidence, sigma):
+    """Gaussian mean around each place of `[*places, classes]`, from the distances between all places."""
+    places = np.stack(np.indices(evidence.shape[:-1]), -1).reshape(-1, evidence.ndim - 1)
+    square = ((places[:, None] - places[None]) ** 2).sum(-1)
+    weights = np.exp(-square / (2 * sigma**2))
+    means = weights @ evidence.reshape(len(places), -1) / weights.sum(1, keepdims=True)
+    return means.reshape(evidence.shape)
+
+
 class TestInputReadout:
     @pytest.mark.parametrize("shape", [(9,), (8, 6), (5, 4, 6)])
     @pytest.mark.parametrize("blur", [0.0, 0.1])
@@ -136,22 +145,28 @@ class TestMultiLayerReadout:
             expected = np.repeat(np.repeat(last[..., 0] > 0, 2, 1), 2, 2)
             np.testing.assert_allclose(readout.focused(terms[0], relevance), expected, atol=1e-5)
 
-    @pytest.mark.parametrize("signed", [False, True])
+    @pytest.mark.parametrize(("signed", "region"), [(False, 0.0), (True, 0.0), (True, 1.5)])
     @pytest.mark.parametrize(("size", "source", "places"), [((8, 6), (4, 3), (2, 3)), ((12,), (6,), (5,))])
-    def test_classes_compete_by_the_slow_loop(self, size, source, places, signed):
+    def test_classes_compete_by_the_slow_loop(self, size, source, places, signed, region):
         """f is the softmax of the evidence, less its mean over the classes, over the RMS of a sample."""
         image, y = toys.normal(2, *size, 3), toys.normal(2, *source, 4, seed=1)
         dy, evidence = toys.normal(*y.shape, seed=2), toys.normal(2, *places, 4, seed=3)
-        readout = readouts.MultiLayerReadout(blur=0, focus=3.0, rivals=3, signed=signed)
+        readout = readouts.MultiLayerReadout(blur=0, focus=3.0, rivals=3, signed=signed, region=region)
         readout.build(1)
         maps = readout(tf.constant(image), None, [y], [dy], evidence=tf.constant(1e-3 * evidence))
+
+        def share(evidence, strength):
+            powers = np.exp(strength * evidence / np.sqrt((evidence**2).mean()))
+            return powers[..., 0] / powers.sum(-1)
+
         plain = readouts.MultiLayerReadout(blur=0, focus=0)
         plain.build(1)
         terms, _ = plain.terms([y], [dy])
         for sample in range(2):
             centred = evidence[sample] - evidence[sample].mean(-1, keepdims=True)
-            powers = np.exp(3.0 * centred / np.sqrt((centred**2).mean()))
-            focus = powers[..., 0] / powers.sum(-1)
+            focus = share(centred, 3.0)
+            if region:
+                focus = focus * (0.01 + 0.99 * share(slow_blur(centred, region), 6.0))
             term = terms[0][sample].numpy()
             expected = slow_to_image(term * slow_to_image(focus, source, 0), size, 0)
             zero = max(term.mean(), 0) / 4 if signed else 0
@@ -161,7 +176,7 @@ class TestMultiLayerReadout:
         """Evenly relevant places; on one half the asked class wins, on the other a rival."""
         wins = np.repeat([[1.0], [-1.0]], 4, 0)[..., None] * [1, -1, 0] * np.ones((1, 8, 8, 3))
         even = np.ones((1, 8, 8, 2), "float32")
-        readout = readouts.MultiLayerReadout(blur=0, focus=1.0, rivals=2)
+        readout = readouts.MultiLayerReadout(blur=0, focus=1.0, rivals=2, region=0)
         readout.build(1)
         (found,) = readout(
             tf.constant(even), None, [even], [even], evidence=tf.constant(wins, tf.float32)
@@ -170,10 +185,40 @@ class TestMultiLayerReadout:
         np.testing.assert_allclose(found[:4], shares[0] / shares.sum() - 1 / 3, atol=1e-5)
         np.testing.assert_allclose(found[4:], shares[1] / shares.sum() - 1 / 3, atol=1e-5)
 
+    def test_the_same_evidence_counts_less_in_the_region_of_a_rival(self):
+        """One half of the places speaks for the class, one for a rival, and one place in each says nothing."""
+        wins = np.repeat([[1.0], [-1.0]], 8, 0)[..., None] * [1, -1] * np.ones((1, 16, 16, 2))
+        wins[0, [3, 12], 8] = 0
+        maps = tf.ones([1, 16, 16])
+
+        def focus(region):
+            readout = readouts.MultiLayerReadout(focus=2.0, rivals=1, region=region)
+            readout.build(1)
+            return readout.focused(maps, maps, tf.constant(wins, tf.float32)).numpy()[0, [3, 12], 8]
+
+        np.testing.assert_allclose(focus(0), 0.5, atol=1e-6)
+        own, other = focus(2.0)
+        assert own > 0.4
+        assert 0.005 < other < 0.01
+
+    def test_pixels_keep_their_order_where_the_region_is_a_rivals(self):
+        wins = np.array([-1.0, 1.0]) * np.ones((1, 8, 8, 2))
+        maps = tf.constant(np.arange(64).reshape(1, 8, 8), tf.float32)
+        readout = readouts.MultiLayerReadout(focus=20.0, rivals=1)
+        readout.build(1)
+        found = readout.focused(maps, maps, tf.constant(wins, tf.float32))
+        assert (np.diff(np.ravel(found)) > 0).all()
+
+    @pytest.mark.parametrize("region", [-1.0, 1e4, True, None])
+    def test_bad_region(self, region):
+        with pytest.raises(ValueError, match="`region` must be a number from 0 to 1000. Received: region="):
+            readouts.MultiLayerReadout(region=region)
+
     def test_a_configuration_from_before_the_rivals_has_none(self):
         config = readouts.MultiLayerReadout(focus=4.0).get_config()
-        del config["rivals"], config["signed"]
-        assert readouts.MultiLayerReadout.from_config(config).rivals == 0
+        del config["rivals"], config["signed"], config["region"]
+        readout = readouts.MultiLayerReadout.from_config(config)
+        assert readout.rivals == readout.region == 0
 
     @pytest.mark.parametrize("rivals", [-1, 65, 2.0, True, None])
     def test_bad_rivals(self, rivals):

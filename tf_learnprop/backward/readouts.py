@@ -24,6 +24,9 @@ __all__ = [
 
 _MAX_RIVALS = 64
 _MAX_FOCUS = 1000.0
+_MAX_REGION = 1000.0
+#: What a region keeps of its relevance if another class has it. Less would be lost in float32.
+_LEAST_SHARE = 0.01
 _MAX_SIDE = 2**24
 
 
@@ -62,11 +65,17 @@ class MultiLayerReadout(Readout):
     f is the focus, which lowers the relevance of all layers at places that don't speak for the class. Classes
     compete for each place p of the last feature map a, the last tensor in which places are still apart and
     which all paths to the output pass. R_k(p) = Σ_c a_c(p)·∂s_k/∂a_c is the evidence for class k there, s_k
-    its logit, less the mean over the classes. f(p) = softmax_k(κ·R_k(p)/rms(R)) of the class that is asked
-    for, among it and its `rivals`: the classes with the largest logits. A single unit, and a label that is
-    independent of others, competes with its own absence. f is resized to each layer. κ is learned; it starts
-    at `focus` and stays above `focus_floor` times that, since training alone would let maps of different
-    classes become alike. Compare VAR (arXiv 2503.07346), which makes a map for each of several classes.
+    its logit, less the mean over the classes. The class that is asked for competes with its `rivals`, the
+    classes with the largest logits, for the place and for the region around it:
+
+        f(p) = softmax_k(κ·R_k(p)/rms(R)) · (0.01 + 0.99·softmax_k(2·κ·R̄_k(p)/rms(R̄)))
+
+    R̄ is R after a Gaussian blur. The first factor says where in a region the evidence is, and the second one
+    which regions are the class's own; the 0.01 keeps the order of the pixels in the others. A single unit,
+    and a label that is independent of others, competes with its own absence. f is resized to each layer. κ is
+    learned; it starts at `focus` and stays above `focus_floor` times that, since training alone would let
+    maps of different classes become alike. Compare VAR (arXiv 2503.07346), which makes a map for each of
+    several classes.
 
     Without rivals, or if there is no such feature map, f = sigmoid(κ·h/rms(h)), where h = P_L − N_L is the
     relevance of the last layer L that is read.
@@ -89,6 +98,8 @@ class MultiLayerReadout(Readout):
         signed: bool, whether A has this zero. Without it, or without a focus, A is positive nearly
             everywhere. The order of the pixels is the same.
         focus_floor: float from 0 to 1, lower limit of κ as a share of `focus`.
+        region: float from 0 to 1000, standard deviation of the blur in R̄, in places of the last feature map.
+            With 0, f is the first factor alone.
     """
 
     #: w = softplus(RATE·u + START), β = sigmoid(RATE·u) and κ = focus·(φ + (1 − φ)·softplus(RATE·u + START)),
@@ -106,6 +117,7 @@ class MultiLayerReadout(Readout):
         rivals: int = 8,
         signed: bool = True,
         focus_floor: float = 0.5,
+        region: float = 2.5,
         **kwargs: Any,
     ):
         super().__init__(blur, **kwargs)
@@ -123,6 +135,7 @@ class MultiLayerReadout(Readout):
         self.max_size = max_size
         self.focus = number("focus", focus, _MAX_FOCUS)
         self.focus_floor = number("focus_floor", focus_floor, 1.0)
+        self.region = number("region", region, _MAX_REGION)
         self.rivals = rivals if self.focus else 0
         self.signed = signed and bool(self.focus)
 
@@ -187,12 +200,18 @@ class MultiLayerReadout(Readout):
         if not self.focus:
             return maps
         size = resampling.sides(maps, maps.shape.rank - 1)
+        strength = self.focus_strength()
         if evidence is None:
-            logit = self.focus_strength() * relevance * inverse_rms(relevance)
+            logit = strength * relevance * inverse_rms(relevance)
             return maps * tf.sigmoid(resampling.resize(logit, size))
         # A softmax does not change if all classes gain the same, and neither should the scale.
         evidence -= tf.reduce_mean(evidence, -1, keepdims=True)
-        focus = tf.nn.softmax(self.focus_strength() * evidence * inverse_rms(evidence), -1)[..., 0]
+        focus = _share_of_asked(strength * evidence * inverse_rms(evidence))
+        if self.region:
+            places = resampling.sides(evidence, evidence.shape.rank - 2)
+            around = resampling.resize_and_blur(evidence, places, [self.region] * len(places))
+            share = _share_of_asked(2.0 * strength * around * inverse_rms(around))
+            focus *= _LEAST_SHARE + (1.0 - _LEAST_SHARE) * share
         return maps * resampling.resize(focus, size)
 
     def call(
@@ -224,12 +243,19 @@ class MultiLayerReadout(Readout):
             "rivals": self.rivals,
             "signed": self.signed,
             "focus_floor": self.focus_floor,
+            "region": self.region,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MultiLayerReadout":
         # Files from before them have none of these.
-        return cls(**{"focus": 0.0, "rivals": 0, "signed": False, "focus_floor": 0.0, **config})
+        missing = {"focus": 0.0, "rivals": 0, "signed": False, "focus_floor": 0.0, "region": 0.0}
+        return cls(**{**missing, **config})
+
+
+def _share_of_asked(logits):
+    """Softmax over the classes, of the one that is asked for, which comes first."""
+    return tf.nn.softmax(logits, -1)[..., 0]
 
 
 @tracing.for_any_shape
