@@ -20,19 +20,6 @@ KINDS = {"learned": "rules", "gradient": "layer weights alone"}
 MEASURES = {"ins−del, 5 fills": "fidelity", "unseen fills": "fidelity_unseen"}
 
 
-def trained(subject, rule, steps, seed, cache):
-    """The path of rules that were trained for a subject; those that were kept are not trained again."""
-    _, batch_size = learned_rules.schedule(subject.name, quick=False)
-    settings = {"subject": subject.digest, "rule": rule, "steps": steps, "batch": batch_size, "seed": seed}
-    code = (*results.RULES, *results.SUBJECTS, trained)
-    path = results.kept_file(cache, f"{subject.name}-{rule}-seed{seed}", ".keras", settings, code)
-    if not path.exists():
-        keras.utils.set_random_seed(seed)
-        wrapped = tlp.wrap_model(subject.model, rule=rule, readout="multi_layer")
-        learned_rules.fit(wrapped, subject.train, steps, batch_size, seed).save_rules(path)
-    return path
-
-
 def measured(context, rules):
     """Insertion and deletion of the maps of a rule file."""
     maps = tlp.wrap_model(context.subject.model, rule=rules).explain(context.images, context.labels)
@@ -69,7 +56,7 @@ def _row(subject, store, arguments):
     for rule in KINDS:
         found[rule] = []
         for seed in range(arguments.seeds):
-            path = trained(subject, rule, steps, seed, arguments.results / "cache")
+            path = learned_rules.trained(subject, arguments.results / "cache", steps, seed, rule)
             settings = {
                 "subject": [subject.name, subject.digest],
                 "rules": results.file_digest(path),

@@ -1,7 +1,5 @@
 """Rules trained for a subject, from its train images alone."""
 
-import time
-
 import keras
 import tensorflow as tf
 
@@ -40,26 +38,44 @@ def path(subject, cache, quick, seed):
     shipped = _SAVED_RULES / f"{subject.model.name}.keras"
     if shipped.exists():
         return shipped
-    steps, batch_size = schedule(subject.name, quick)
+    steps, _ = schedule(subject.name, quick)
+    return trained(subject, cache, steps, seed)
+
+
+def trained(subject, cache, steps, seed, rule="learned"):
+    """The file of rules that were trained for a subject; those that were kept are not trained again.
+
+    Args:
+        subject: `Subject`.
+        cache: `pathlib.Path`, folder for the file.
+        steps: int, steps of the training.
+        seed: int.
+        rule: str, the rule that is trained, from its start; "gradient" trains the readout alone.
+
+    Returns:
+        `pathlib.Path`.
+    """
+    _, batch_size = schedule(subject.name, quick=False)
     settings = {
         "subject": subject.digest,
+        "rule": rule,
         "steps": steps,
         "batch_size": batch_size,
         "seed": seed,
     }
     code = (*results.RULES, *results.SUBJECTS)
-    file = results.kept_file(cache, f"{subject.name}-rules", ".keras", settings, code)
+    file = results.kept_file(cache, f"{subject.name}-{rule}-seed{seed}", ".keras", settings, code)
     if not file.exists():
-        started = time.perf_counter()
         keras.utils.set_random_seed(seed)
-        fit(untrained(subject.model), subject.train, steps, batch_size, seed).save_rules(file)
-        file.with_suffix(".seconds").write_text(f"{time.perf_counter() - started:.1f}\n")
+        wrapped = untrained(subject.model, rule)
+        fit(wrapped, subject.train, steps, batch_size, seed).save_rules(file)
     return file
 
 
-def untrained(model):
-    """The model with learned rules before training, which are the gradient."""
-    return tlp.wrap_model(model, rule="learned")
+def untrained(model, rule="learned"):
+    """The model with rules before training, which are the gradient, and a readout that can be trained."""
+    readout = "multi_layer" if rule == "gradient" else None
+    return tlp.wrap_model(model, rule=rule, readout=readout)
 
 
 def schedule(name, quick):

@@ -186,7 +186,7 @@ class TestMultiLayerReadout:
         np.testing.assert_allclose(found[4:], shares[1] / shares.sum() - 1 / 3, atol=1e-5)
 
     def test_the_same_evidence_counts_less_in_the_region_of_a_rival(self):
-        """One half of the places speaks for the class, one for a rival, and one place in each says nothing."""
+        """Half of the places speak for the class, half for a rival; one place in each says nothing."""
         wins = np.repeat([[1.0], [-1.0]], 8, 0)[..., None] * [1, -1] * np.ones((1, 16, 16, 2))
         wins[0, [3, 12], 8] = 0
         maps = tf.ones([1, 16, 16])
