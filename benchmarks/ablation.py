@@ -63,6 +63,10 @@ def rows(seed):
         "… from the universal rule": Row("universal", objective=guidance()),
         "… channel mixing": Row("channel_mixing", objective=guidance()),
         "… gradient: layer weights alone": Row("gradient", objective=guidance()),
+        "… four masks a map": Row(objective=guidance(masks=4)),
+        "… no competition for regions": Row(
+            readout=tlp.readouts.MultiLayerReadout(region=0), objective=guidance()
+        ),
         "… no focus": Row(readout=UNFOCUSED, objective=guidance()),
         "… input readout (the paper's form)": Row(readout="input", objective=guidance()),
         "… input readout, channel mixing": Row("channel_mixing", "input", guidance()),

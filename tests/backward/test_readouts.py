@@ -164,12 +164,11 @@ class TestMultiLayerReadout:
         terms, _ = plain.terms([y], [dy])
         for sample in range(2):
             centred = evidence[sample] - evidence[sample].mean(-1, keepdims=True)
-            focus = share(centred, 3.0)
-            if region:
-                focus = focus * (0.01 + 0.99 * share(slow_blur(centred, region), 6.0))
+            wide = 0.01 + 0.99 * share(slow_blur(centred, region), 3.0) if region else np.ones(places)
+            focus = share(centred, 3.0) * wide
             term = terms[0][sample].numpy()
             expected = slow_to_image(term * slow_to_image(focus, source, 0), size, 0)
-            zero = max(term.mean(), 0) / 4 if signed else 0
+            zero = max(term.mean(), 0) * wide.max() / 4 if signed else 0
             np.testing.assert_allclose(maps[sample], expected - zero, atol=1e-5)
 
     def test_only_places_that_speak_for_the_class_are_above_zero(self):
@@ -198,8 +197,19 @@ class TestMultiLayerReadout:
 
         np.testing.assert_allclose(focus(0), 0.5, atol=1e-6)
         own, other = focus(2.0)
-        assert own > 0.4
-        assert 0.005 < other < 0.01
+        # Both halves are even: the share of a region is a softmax of ±κ, twice the evidence of the place.
+        np.testing.assert_allclose(own, 0.5 * (0.01 + 0.99 / (1 + np.exp(-4.0))), atol=0.01)
+        np.testing.assert_allclose(other, 0.5 * (0.01 + 0.99 / (1 + np.exp(4.0))), atol=0.01)
+
+    def test_a_class_that_loses_everywhere_has_its_zero_where_it_loses_least(self):
+        """A rival wins all places, on one half by less: there, a relevant place is still above zero."""
+        lead = np.repeat([[1.0], [4.0]], 8, 0)[..., None] * [-1, 1] * np.ones((1, 16, 16, 2))
+        y = np.ones((1, 16, 16, 2), "float32")
+        y[0, [2, 13], 8] = 3
+        readout = readouts.MultiLayerReadout(blur=0, focus=1.0, rivals=1)
+        readout.build(1)
+        (found,) = readout(tf.constant(y), None, [y], [y], evidence=tf.constant(lead, tf.float32)).numpy()
+        assert found[2, 8] > 0 > found[13, 8]
 
     def test_pixels_keep_their_order_where_the_region_is_a_rivals(self):
         wins = np.array([-1.0, 1.0]) * np.ones((1, 8, 8, 2))

@@ -68,7 +68,7 @@ class MultiLayerReadout(Readout):
     its logit, less the mean over the classes. The class that is asked for competes with its `rivals`, the
     classes with the largest logits, for the place and for the region around it:
 
-        f(p) = softmax_k(κ·R_k(p)/rms(R)) · (0.01 + 0.99·softmax_k(2·κ·R̄_k(p)/rms(R̄)))
+        f(p) = softmax_k(κ·R_k(p)/rms(R)) · g(p),  g(p) = 0.01 + 0.99·softmax_k(κ·R̄_k(p)/rms(R̄))
 
     R̄ is R after a Gaussian blur. The first factor says where in a region the evidence is, and the second one
     which regions are the class's own; the 0.01 keeps the order of the pixels in the others. A single unit,
@@ -80,9 +80,10 @@ class MultiLayerReadout(Readout):
     Without rivals, or if there is no such feature map, f = sigmoid(κ·h/rms(h)), where h = P_L − N_L is the
     relevance of the last layer L that is read.
 
-    The zero of A is what a place of average relevance would have if no class won there: 1/K times the mean
-    over all places of the sum without f, where K classes compete (½ for a sigmoid). So A is positive where a
-    place speaks for the class more than for its rivals, or is more relevant than most.
+    The zero of A is what a place of average relevance would have in the class's own region if no class won
+    it: 1/K times the largest g times the mean over all places of the sum without f, where K classes compete
+    (½ for a sigmoid). So A is positive where a place speaks for the class more than for its rivals, or is
+    more relevant than most.
 
     The sum runs over the activations that have the rank of the input and from 2 to `max_size` pixels a
     side. It includes the input itself if it is not larger than that: y·dy is then input times gradient.
@@ -117,7 +118,7 @@ class MultiLayerReadout(Readout):
         rivals: int = 8,
         signed: bool = True,
         focus_floor: float = 0.5,
-        region: float = 2.5,
+        region: float = 2.0,
         **kwargs: Any,
     ):
         super().__init__(blur, **kwargs)
@@ -200,19 +201,26 @@ class MultiLayerReadout(Readout):
         if not self.focus:
             return maps
         size = resampling.sides(maps, maps.shape.rank - 1)
-        strength = self.focus_strength()
         if evidence is None:
-            logit = strength * relevance * inverse_rms(relevance)
+            logit = self.focus_strength() * relevance * inverse_rms(relevance)
             return maps * tf.sigmoid(resampling.resize(logit, size))
+        place, region = self._shares(evidence)
+        return maps * resampling.resize(place * region, size)
+
+    def _shares(self, evidence):
+        """The two factors of f, each `[n, *places]`: the class's share of each place, and g."""
         # A softmax does not change if all classes gain the same, and neither should the scale.
         evidence -= tf.reduce_mean(evidence, -1, keepdims=True)
-        focus = _share_of_asked(strength * evidence * inverse_rms(evidence))
-        if self.region:
-            places = resampling.sides(evidence, evidence.shape.rank - 2)
-            around = resampling.resize_and_blur(evidence, places, [self.region] * len(places))
-            share = _share_of_asked(2.0 * strength * around * inverse_rms(around))
-            focus *= _LEAST_SHARE + (1.0 - _LEAST_SHARE) * share
-        return maps * resampling.resize(focus, size)
+        place = self._share_of_asked(evidence)
+        if not self.region:
+            return place, tf.ones_like(place)
+        places = resampling.sides(evidence, evidence.shape.rank - 2)
+        around = resampling.resize_and_blur(evidence, places, [self.region] * len(places))
+        return place, _LEAST_SHARE + (1.0 - _LEAST_SHARE) * self._share_of_asked(around)
+
+    def _share_of_asked(self, evidence):
+        """Softmax over the classes, of the one that is asked for, which comes first."""
+        return tf.nn.softmax(self.focus_strength() * evidence * inverse_rms(evidence), -1)[..., 0]
 
     def call(
         self,
@@ -232,8 +240,11 @@ class MultiLayerReadout(Readout):
         found = tf.add_n([self.to_image(maps, image) for maps in focused])
         if not self.signed:
             return found
-        means = tf.add_n([_mean(maps, found.shape.rank) for maps in sums])
-        return found - tf.nn.relu(means) / (2 if evidence is None else evidence.shape[-1])
+        mean = tf.nn.relu(tf.add_n([_of_sample(tf.reduce_mean, maps, found) for maps in sums]))
+        if evidence is None:
+            return found - mean / 2.0
+        _, region = self._shares(evidence)
+        return found - mean * _of_sample(tf.reduce_max, region, found) / evidence.shape[-1]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -253,11 +264,6 @@ class MultiLayerReadout(Readout):
         return cls(**{**missing, **config})
 
 
-def _share_of_asked(logits):
-    """Softmax over the classes, of the one that is asked for, which comes first."""
-    return tf.nn.softmax(logits, -1)[..., 0]
-
-
 @tracing.for_any_shape
 def _term(y, dy, weight, beta):
     """One layer's w·(P − β·N)/rms(P + N), and P − N, float32 `[n, ...]`; y and dy `[n, ..., c]`."""
@@ -268,10 +274,10 @@ def _term(y, dy, weight, beta):
     return (speaks_for - beta * against) * weight * inverse_rms(speaks_for + against), total
 
 
-def _mean(maps, rank):
-    """Mean of each sample, `[n, 1, ..., 1]` of that rank."""
-    flat = tf.reduce_mean(maps, list(range(1, maps.shape.rank)))
-    return tf.reshape(flat, [-1] + [1] * (rank - 1))
+def _of_sample(reduce, maps, like):
+    """A reduction of each sample's values, `[n, 1, ..., 1]` with the rank of `like`."""
+    values = reduce(maps, list(range(1, maps.shape.rank)))
+    return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
 
 
 _BY_NAME = {
