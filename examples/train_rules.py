@@ -24,6 +24,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--steps", type=int, default=50, help="steps per epoch")
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--masks", type=int, default=1, help="of each map; 4 suit long trainings")
     parser.add_argument("--rate", type=float, default=5e-3, help="Adam's rate at the start; it falls to 0")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -43,7 +44,10 @@ def main():
         seed=arguments.seed,
     )
     rate = keras.optimizers.schedules.CosineDecay(arguments.rate, arguments.epochs * arguments.steps)
-    wrapped.compile(optimizer=keras.optimizers.Adam(rate, global_clipnorm=1.0))
+    wrapped.compile(
+        keras.optimizers.Adam(rate, global_clipnorm=1.0),
+        tlp.objectives.AreaGuidance(seed=arguments.seed, masks=arguments.masks),
+    )
     wrapped.fit(
         images,
         epochs=arguments.epochs,
