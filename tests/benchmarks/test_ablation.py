@@ -45,7 +45,7 @@ def wrap_of(row):
 def test_rows_of_the_ablation(subject):
     context = measures.Context(subject, 6, 4, 0, 0, 0)
     rows = ablation.rows(seed=0)
-    assert len(rows) == 15
+    assert len(rows) == 17
     found = {}
     for name in (UNTRAINED, PLAIN):
         found[name] = ablation.measured(context, rows[name], wrap_of(rows[name]), 1)
@@ -62,7 +62,7 @@ def test_settings_of_rows_are_their_own_and_repeat():
         {name: results.key(row.settings, []) for name, row in ablation.rows(seed).items()}
         for seed in (0, 0, 1)
     )
-    assert len(set(first.values())) == 15
+    assert len(set(first.values())) == 17
     assert first == again
     assert {name for name in first if first[name] != other[name]} == {
         name for name, row in ablation.rows(0).items() if row.objective

@@ -83,7 +83,7 @@ def test_trained_rules_are_kept_by_their_settings_and_code(subject, monkeypatch,
 
     monkeypatch.setattr(learned_rules, "fit", fit)
 
-    monkeypatch.setattr(learned_rules, "untrained", lambda model: model)
+    monkeypatch.setattr(learned_rules, "untrained", lambda model, rule: model)
 
     def path(seed=0, quick=True):
         return learned_rules.path(subject, tmp_path, quick, seed)

@@ -50,4 +50,4 @@ def assert_overlay(content, pixels, single_map, colormap="inferno", alpha=0.7):
     served = tf.io.decode_png(content).numpy()
     assert served.dtype == np.uint8 and served.shape == drawn.shape
     assert np.abs(served - drawn).max() <= 2.5  # a neighbouring colour of the table at most
-    assert np.abs(served - np.float32(pixels)).mean() > 3  # there is something on it
+    assert np.abs(served - np.float32(pixels)).max() > 50  # there is something on it, if only at a few places
