@@ -7,11 +7,10 @@ RESULTS/rule_gain.jsonl, trained rules in RESULTS/cache.
 
 import functools
 
-import keras
 import numpy as np
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import images, learned_rules, measures, options, results, subjects, tables
+from benchmarks.evaluation import learned_rules, measures, options, results, tables
 
 #: Points of an insertion or deletion curve, without the first.
 CURVE_STEPS = 14
@@ -36,15 +35,9 @@ def add_options(parser):
 def run(arguments):
     store = results.ResultStore(arguments.results / "rule_gain.jsonl")
     rows = []
-    for name in arguments.subjects:
-        try:
-            subject = subjects.load(name, arguments.results / "cache")
-        except images.MissingData as reason:
-            print(f"{name}: left out: {reason}.")
-            continue
-        rows.append([name, *_row(subject, store, arguments)])
+    for subject in options.chosen_subjects(arguments):
+        rows.append([subject.name, *_row(subject, store, arguments)])
         print(rows[-1], flush=True)
-        keras.backend.clear_session()
     titles = ["", "steps", *(f"{kind}, {title}" for title in MEASURES for kind in (*KINDS.values(), "gain"))]
     print(tables.table(titles, rows))
 

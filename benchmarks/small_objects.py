@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import images, measures, options, subjects, tables
+from benchmarks.evaluation import measures, options, subjects, tables
 from tf_learnprop import metrics
 
 #: Arguments of `wrap_model` for each row.
@@ -34,17 +34,11 @@ def add_options(parser):
 
 def run(arguments):
     rows = []
-    for name in arguments.subjects:
-        try:
-            subject = subjects.load(name, arguments.results / "cache")
-        except images.MissingData as reason:
-            print(f"{name}: left out: {reason}.")
-            continue
+    for subject in options.chosen_subjects(arguments):
         mosaics = shrunk(subject, arguments.mosaics)
         for row, settings in ROWS.items():
             wrapped = tlp.wrap_model(subject.model, **settings)
             found = measures.pointing(wrapped.explain, mosaics)
-            rows.append([name, row, *(tables.interval(list(values)) for values in found.values())])
+            rows.append([subject.name, row, *(tables.interval(list(values)) for values in found.values())])
             print(rows[-1], flush=True)
-        keras.backend.clear_session()
     print(tables.table(["", "", "pointing", "… by ranks"], rows))

@@ -1,9 +1,11 @@
 """Command-line options that several benchmarks share."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from benchmarks.evaluation import subjects
+import keras
+
+from benchmarks.evaluation import images, subjects
 
 
 def add_subject(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +26,16 @@ def add_subjects(
         metavar="NAME,...",
         help=f"of {', '.join(names)}",
     )
+
+
+def chosen_subjects(arguments: argparse.Namespace) -> Iterator[subjects.Subject]:
+    """The subjects that `--subjects` names, one by one; those whose images are missing are left out."""
+    for name in arguments.subjects:
+        try:
+            yield subjects.load(name, arguments.results / "cache")
+        except images.MissingData as reason:
+            print(f"{name}: left out: {reason}.")
+        keras.backend.clear_session()
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
