@@ -235,8 +235,7 @@ def _open_model(model, inputs):
                 f"{name} can't be built for `inputs` ({opening.reason(error)}). Call the model once on data."
             ) from error
     try:
-        training = {"training": False} if keras_internals.takes_training(model) else {}
-        opened = opening.open_call(model, (inputs,), training)
+        opened = opening.open_call(model, (inputs,), {"training": False})
     except CannotOpen as error:
         raise ValueError(
             f"{name} defines its own `call`, which does not run on symbolic tensors ({error}). Write it with "

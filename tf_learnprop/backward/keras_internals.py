@@ -3,7 +3,7 @@
 They are `Functional._nodes_by_depth`, `._standardize_inputs`, `._outputs_struct`, `Sequential._functional`,
 `Node.arguments`, `.is_input`, `.input_tensors` and `.outputs`, `KerasTensor._keras_history` and
 `._keras_mask`, `Operation._inbound_nodes` and `._outbound_nodes`, `SymbolicArguments`,
-`Layer._flatten_layers`, `._call_has_training_arg`, `._trainable_variables` and `._non_trainable_variables`.
+`Layer._flatten_layers`, `._trainable_variables` and `._non_trainable_variables`.
 No other file uses one.
 """
 
@@ -94,11 +94,6 @@ def pack_outputs(functional, values):
 def sublayers(layer):
     """The layer and all layers inside it."""
     return list(layer._flatten_layers())
-
-
-def takes_training(operation) -> bool:
-    """Whether the `call` of a layer has an argument `training`."""
-    return getattr(operation, "_call_has_training_arg", False)
 
 
 def own_variables(layer):

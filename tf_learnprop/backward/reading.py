@@ -44,7 +44,9 @@ class Call:
         tensors = keras_internals.node_inputs(self.node)
         given = {id(tensor): values[number] for tensor, number in zip(tensors, self.inputs, strict=True)}
         args, kwargs = keras_internals.fill_in(self.node, given)
-        if not self.enters and keras_internals.takes_training(self.operation):
+        # Also a layer whose `call` takes no `training`: without one, Keras lets the default of a layer inside
+        # it count for those that follow.
+        if not self.enters and isinstance(self.operation, keras.layers.Layer):
             kwargs["training"] = self.training
         return args, kwargs
 
@@ -146,8 +148,7 @@ class Reader:
         if id(layer) in self.closed or not may_open:
             return None
         args, kwargs = keras_internals.node_arguments(node)
-        if keras_internals.takes_training(layer):
-            kwargs = {**kwargs, "training": training}
+        kwargs = {**kwargs, "training": training}
         try:
             given = zip(keras_internals.node_inputs(node), inputs, strict=True)
             masks = {id(tensor): self._masks[k] for tensor, k in given if k in self._masks}

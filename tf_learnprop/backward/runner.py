@@ -64,6 +64,11 @@ class GraphRunner:
         Returns:
             `Trace`.
         """
+        # What a layer assigns to its variables or adds to its losses is gone after this block.
+        with keras.StatelessScope():
+            return self._run_graph(inputs, with_rules, watch)
+
+    def _run_graph(self, inputs, with_rules, watch):
         graph, trace, logits = self.graph, Trace(), None
         values = dict(enumerate(self._standardized(inputs)))
         for number, call in enumerate(graph.calls):
@@ -152,9 +157,7 @@ def _first(args, kwargs):
 
 
 def _call(operation, args, kwargs):
-    """Calls an operation, without the loss that an `activity_regularizer` would leave in it."""
-    if getattr(operation, "activity_regularizer", None) is not None:
-        operation = _twin(operation)
+    """Calls an operation, with a plain error for one that TensorFlow can't put into a graph."""
     try:
         return operation(*args, **kwargs)
     except tf.errors.OperatorNotAllowedInGraphError:
@@ -165,14 +168,9 @@ def _call(operation, args, kwargs):
 
 
 def _linear_twin(layer):
-    """The same layer with a linear activation."""
-    return _twin(layer, activation=keras.activations.linear)
-
-
-def _twin(layer, **changes):
-    """A second object with the attributes of a layer and the same weights, but for some changes.
+    """A second object with the attributes of a layer and the same weights, but with a linear activation.
 
     The user's layer itself is never touched, not even for the time of a call, so that other threads
     may use it.
     """
-    return keras_internals.twin(layer, activity_regularizer=None, **changes)
+    return keras_internals.twin(layer, activation=keras.activations.linear)
