@@ -101,7 +101,7 @@ def values(model):
 class TestInferenceMode:
     def test_outputs_are_those_in_inference_mode(self, name):
         model = with_statistics(MODELS[name]())
-        # `predict` hands a subclassed model without an argument `training` none, and so trains some of its layers.
+        # `predict` trains some layers of a subclassed model whose `call` takes no `training`.
         expected = model(IMAGES, training=False)
         wrapped = tlp.wrap_model(model)
         np.testing.assert_allclose(wrapped(IMAGES), expected, atol=1e-5)

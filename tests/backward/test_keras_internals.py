@@ -48,7 +48,6 @@ PRIVATE = {
     "Operation._inbound_nodes": (lambda: layers.Dense(2), "nodes_before, forget, untouched, twin"),
     "Operation._outbound_nodes": (lambda: layers.Dense(2), "forget, untouched, twin"),
     "Layer._flatten_layers": (lambda: layers.Dense(2), "sublayers"),
-    "Layer._call_has_training_arg": (lambda: layers.Dropout(0.5), "takes_training"),
     "Layer._trainable_variables": (lambda: layers.Dense(2), "own_variables"),
     "Layer._non_trainable_variables": (lambda: layers.Dense(2), "own_variables"),
 }
@@ -177,14 +176,6 @@ class TestLayers:
         assert {model.name, "nested", "dense", "dropout", "add"} <= names
         dense = layers.Dense(2)
         assert keras_internals.sublayers(dense) == [dense]
-
-    def test_takes_training(self):
-        assert keras_internals.takes_training(layers.Dropout(0.5))
-        assert keras_internals.takes_training(layers.BatchNormalization())
-        assert not keras_internals.takes_training(layers.Flatten())
-        x = keras.Input((2,))
-        relu = keras.Model(x, keras.ops.relu(x)).operations[-1]
-        assert not keras_internals.takes_training(relu)
 
     def test_own_variables(self):
         model = example()

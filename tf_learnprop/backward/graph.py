@@ -4,8 +4,9 @@ import collections
 import dataclasses
 
 import keras
+import tensorflow as tf
 
-from tf_learnprop.backward import keras_internals, opening
+from tf_learnprop.backward import keras_internals, opening, verification
 from tf_learnprop.backward.activations import (
     HEADS,
     ActivationSite,
@@ -60,7 +61,9 @@ class ModelGraph:
         operations: list of (path, operation), each layer and operation of the model, by depth. What an
             opened layer runs comes after it.
         calls: list of `Call`, in the order in which they run.
+        blocks: list of `Block`, the opened layers.
         tensors: list of KerasTensors, by number.
+        masks: dict {number of a tensor that may carry a mask: KerasTensor}.
         output_structure: the model's outputs in its own structure, as numbers of tensors.
         ends: list of `OutputEnd`, one for each output.
         activations: list of `ActivationSite`, in the order of `operations`.
@@ -69,9 +72,33 @@ class ModelGraph:
     """
 
     def __init__(self, model, inputs=None):
-        reader = Reader()
-        functional = keras_internals.functional_of(model)
         self.model = model
+        self._read(inputs, verification.Faults())
+        if self.blocks or not keras_internals.functional_of(model):
+            self._verify(inputs)
+        self._state = self._current_state()
+
+    def _verify(self, inputs):
+        """Closes opened layers again until the calls compute what the model does."""
+        probe = verification.Probe(self.model, self.input)
+        if probe.inputs is None:
+            return
+        known = verification.Faults()
+        while True:
+            new = verification.faults(self, probe)
+            # What follows a mask that gets lost is wrong as well, but maybe not once the mask is known.
+            if new.mask_ranks.keys() - known.mask_ranks.keys():
+                known.mask_ranks.update(new.mask_ranks)
+            elif new.closed:
+                known.closed.update(new.closed)
+            else:
+                break
+            self._read(inputs, known)
+        verification.check_outputs(self, probe)
+
+    def _read(self, inputs, faults):
+        reader = Reader(faults.closed, faults.mask_ranks)
+        functional, model = keras_internals.functional_of(self.model), self.model
         if functional:
             self.input = functional.input
             self.inputs, self.outputs = list(functional.inputs), list(functional.outputs)
@@ -87,12 +114,20 @@ class ModelGraph:
             self.output_structure = keras.tree.pack_sequence_as(opened.structure, output_numbers)
             operations = list(reader.operations_inside(model))
         self.calls, self.tensors, self.exact_shapes = reader.calls, reader.tensors, reader.exact_shapes
+        self.blocks, self.masks = reader.blocks, reader.masks
         self.operations = [(path, operation) for path, operation, _ in operations]
         self._inner = [inner for _, _, inner in operations]
         self._maker = {number: k for k, call in enumerate(self.calls) for number in call.outputs}
         self.ends = [self._end(number) for number in output_numbers]
         self.activations = self._find_activations(reader)
-        self._state = self._current_state()
+
+    def standardized(self, inputs):
+        """Inputs, tensors in the structure of the model's inputs, as the model takes them; a flat list."""
+        functional = keras_internals.functional_of(self.model)
+        if functional:
+            return keras_internals.standardize_inputs(functional, inputs)
+        flat = keras.tree.flatten(inputs)
+        return [tf.cast(x, t.dtype) for x, t in zip(flat, self.inputs, strict=True)]
 
     def head(self, output) -> OutputHead:
         """How output number `output` is read as classes."""

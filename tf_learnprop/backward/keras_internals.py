@@ -10,6 +10,7 @@ No other file uses one.
 import contextlib
 
 import keras
+import tensorflow as tf
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 
@@ -116,6 +117,11 @@ def set_mask(tensor, mask):
     if mask is not None or mask_of(tensor) is not None:
         tensor._keras_mask = mask
     return tensor
+
+
+def copy(leaf):
+    """A tensor with the values and the mask of another; anything else as it is."""
+    return set_mask(tf.identity(leaf), mask_of(leaf)) if tf.is_tensor(leaf) else leaf
 
 
 def symbolic_arguments(*args, **kwargs):

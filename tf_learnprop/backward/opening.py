@@ -24,7 +24,7 @@ _KNOWN_ERRORS = {
 }
 
 
-def open_call(layer, args, kwargs, masks=None):
+def open_call(layer, args, kwargs, masks=None, mask_ranks=None):
     """Finds the operations of one call of a layer, without a change to the layer or to those inside it.
 
     Args:
@@ -32,6 +32,7 @@ def open_call(layer, args, kwargs, masks=None):
         args: tuple, the arguments of the call, with KerasTensors.
         kwargs: dict, those by keyword.
         masks: dict {id of a KerasTensor among them: KerasTensor, its mask}, of those that may carry one.
+        mask_ranks: dict, as for `Reader`.
 
     Returns:
         `Opened`.
@@ -46,11 +47,13 @@ def open_call(layer, args, kwargs, masks=None):
         raise CannotOpen("it takes sparse tensors")
     with tf.init_scope(), keras_internals.untouched(layer):
         try:
-            return _checked(SymbolicRun(layer, args, kwargs, masks).opened())
+            return _checked(SymbolicRun(layer, args, kwargs, masks, mask_ranks).opened())
         except Exception as error:
             first = error
         try:
-            runs = [SymbolicRun(layer, args, kwargs, masks, size) for size in any_batch.BATCH_SIZES]
+            runs = [
+                SymbolicRun(layer, args, kwargs, masks, mask_ranks, size) for size in any_batch.BATCH_SIZES
+            ]
             return _checked(any_batch.for_any_batch(*runs))
         except Exception as error:
             raise CannotOpen(reason(error if isinstance(error, CannotOpen) else first)) from error

@@ -50,22 +50,56 @@ class Call:
             kwargs["training"] = self.training
         return args, kwargs
 
+    def run(self, values):
+        """What the call gives, in the structure in which the operation gives it; as for `arguments`."""
+        args, kwargs = self.arguments(values)
+        if self.enters:
+            return keras_internals.standardize_inputs(self.operation, first_argument(args, kwargs))
+        return self.operation(*args, **kwargs)
+
+
+def first_argument(args, kwargs):
+    """The first argument of a call; an operation may have been called by keyword alone."""
+    return args[0] if args else next(iter(kwargs.values()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """The calls that stand for one call of an opened layer.
+
+    Attributes:
+        call: `Call`, the layer's own.
+        start, stop: ints, the calls number `start` to `stop` − 1 take its place.
+    """
+
+    call: Call
+    start: int
+    stop: int
+
 
 class Reader:
     """Collects the calls of a model.
 
+    Args:
+        closed: dict {id of a layer: str}, layers that stay closed, and why.
+        mask_ranks: dict {id of a layer: int}, layers whose output carries a mask when they run, though the
+            KerasTensor that stands for it does not; and the number of axes of that mask.
+
     Attributes:
         calls: list of `Call`, in the order in which they run.
+        blocks: list of `Block`, each after those inside it.
         tensors: list of KerasTensors, by number.
         exact_shapes: bool, see `ModelGraph`.
         closed: dict {id of a layer: str}, why a layer with its own `call` could not be opened.
+        masks: dict {number of a tensor that carries a mask when it is computed, or may: KerasTensor}.
     """
 
-    def __init__(self):
-        self.calls, self.tensors = [], []
+    def __init__(self, closed=None, mask_ranks=None):
+        self.calls, self.blocks, self.tensors = [], [], []
         self.exact_shapes = True
-        self.closed = {}
-        self._masks = {}  # {number of a tensor that carries a mask when it is computed, or may: KerasTensor}
+        self.closed = dict(closed or {})
+        self.masks = {}
+        self._mask_ranks = mask_ranks or {}
         self._inside = {}  # {id of an opened layer: {name: operation that it runs}}
 
     def number(self, tensor):
@@ -109,8 +143,9 @@ class Reader:
     def _read(self, node, operation, path, known, training=False):
         inputs = tuple(known[id(tensor)] for tensor in keras_internals.node_inputs(node))
         made = keras_internals.node_outputs(node)
+        masked_tensors = made
         nested = keras_internals.functional_of(operation)
-        masks = [self._masks[k] for k in inputs if k in self._masks]
+        masks = [self.masks[k] for k in inputs if k in self.masks]
         # Within a nested model, Keras' nodes don't know that its input carries a mask.
         if nested is not None and not masks:
             entered = tuple(self.number(tensor) for tensor in nested.inputs)
@@ -119,12 +154,16 @@ class Reader:
             self.calls.append(Call(path, nested, node, inputs, entered, enters=True))
             outputs = self.read_functional(nested, entered, path + "/")
         elif opened := self._open(operation, node, inputs, training, len(made)):
+            start = len(self.calls)
             outputs = self.read_opened(operation, opened, inputs, path + "/")
+            call = Call(path, operation, node, inputs, outputs, training=training)
+            self.blocks.append(Block(call, start, len(self.calls)))
+            masked_tensors = opened.outputs
         else:
             outputs = tuple(self.number(tensor) for tensor in made)
             self.calls.append(Call(path, operation, node, inputs, outputs, training=training))
         known.update(zip(map(id, made), outputs, strict=True))
-        for number, tensor in zip(outputs, made, strict=True):
+        for number, tensor in zip(outputs, masked_tensors, strict=True):
             self._note_mask(number, tensor, operation, masks)
 
     def _note_mask(self, number, tensor, operation, masks_of_inputs):
@@ -134,8 +173,10 @@ class Reader:
         if mask is None and may_pass_on and (operation.supports_masking or _has_layers(operation)):
             rank = len(masks_of_inputs[0].shape)
             mask = keras.KerasTensor((None,) * rank, "bool") if len(tensor.shape) > rank else None
+        if mask is None and id(operation) in self._mask_ranks:
+            mask = keras.KerasTensor((None,) * self._mask_ranks[id(operation)], "bool")
         if mask is not None:
-            self._masks[number] = mask
+            self.masks[number] = mask
 
     def _open(self, layer, node, inputs, training, count):
         """The `Opened` of a call, or None. A layer that can't be opened in one call stays closed in all."""
@@ -151,8 +192,8 @@ class Reader:
         kwargs = {**kwargs, "training": training}
         try:
             given = zip(keras_internals.node_inputs(node), inputs, strict=True)
-            masks = {id(tensor): self._masks[k] for tensor, k in given if k in self._masks}
-            opened = opening.open_call(layer, args, kwargs, masks)
+            masks = {id(tensor): self.masks[k] for tensor, k in given if k in self.masks}
+            opened = opening.open_call(layer, args, kwargs, masks, self._mask_ranks)
             if len(opened.outputs) != count:
                 raise CannotOpen("the number of its outputs is not always the same")
             if runs_a_function(layer) and not _is_one_activation(opened.steps):

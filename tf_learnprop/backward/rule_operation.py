@@ -31,7 +31,7 @@ class RuleOperation:
     def __call__(self, operation, args, kwargs):
         """The output of `operation(*args, **kwargs)`."""
         # One tensor may be two arguments, each with a signal of its own.
-        args, kwargs = keras.tree.map_structure(_copy, (args, kwargs))
+        args, kwargs = keras.tree.map_structure(keras_internals.copy, (args, kwargs))
         inputs = [leaf for leaf in keras.tree.flatten((args, kwargs)) if _has_signal(leaf)]
         # Persistent, as a rule asks for more than one part of the gradient.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
@@ -64,12 +64,6 @@ class RuleOperation:
 
 def _signal_at(x, signal):
     return tf.zeros_like(x) if signal is None else tf.cast(signal, x.dtype)
-
-
-def _copy(leaf):
-    if not tf.is_tensor(leaf):
-        return leaf
-    return keras_internals.set_mask(tf.identity(leaf), keras_internals.mask_of(leaf))
 
 
 def _has_signal(leaf):

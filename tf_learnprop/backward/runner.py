@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_learnprop.backward import keras_internals
 from tf_learnprop.backward.activations import is_fused
 from tf_learnprop.backward.layers import RuleActivation
+from tf_learnprop.backward.reading import first_argument
 from tf_learnprop.backward.readouts import FEATURE_MAP
 from tf_learnprop.backward.rule_operation import RuleOperation
 from tf_learnprop.backward.split_rules import SplitRule
@@ -70,12 +71,11 @@ class GraphRunner:
 
     def _run_graph(self, inputs, with_rules, watch):
         graph, trace, logits = self.graph, Trace(), None
-        values = dict(enumerate(self._standardized(inputs)))
+        values = dict(enumerate(graph.standardized(inputs)))
         for number, call in enumerate(graph.calls):
             args, kwargs = call.arguments(values)
             if call.enters:
-                entered = _first(args, kwargs)
-                made = keras_internals.standardize_inputs(call.operation, entered)
+                made = call.run(values)
                 if number in self._after:
                     logits = made[0] if logits is None else logits
             elif number == self._activation_call:
@@ -92,21 +92,17 @@ class GraphRunner:
         trace.logits = tf.cast(output if logits is None else logits, tf.float32)
         return trace
 
-    def _standardized(self, inputs):
-        """The inputs as the model takes them, a flat list."""
-        functional = keras_internals.functional_of(self.graph.model)
-        if functional:
-            return keras_internals.standardize_inputs(functional, inputs)
-        flat = keras.tree.flatten(inputs)
-        return [tf.cast(x, t.dtype) for x, t in zip(flat, self.graph.inputs, strict=True)]
-
     def _run(self, call, args, kwargs, with_rules, watch, trace):
         operation = call.operation
         if not with_rules or id(operation) not in self.rule_layers:
             return _call(operation, args, kwargs)
         path, rule_layer = self.rule_layers[id(operation)]
         if isinstance(rule_layer, RuleActivation):
-            x = _linear_twin(operation)(*args, **kwargs) if is_fused(operation) else _first(args, kwargs)
+            x = (
+                _linear_twin(operation)(*args, **kwargs)
+                if is_fused(operation)
+                else first_argument(args, kwargs)
+            )
             y = rule_layer(x)
             if not isinstance(operation, keras.layers.Layer):
                 keras_internals.set_mask(y, None)  # bare operations pass no mask on
@@ -148,12 +144,7 @@ def _apart(operation, args, kwargs):
     if is_fused(operation):
         logits = _linear_twin(operation)(*args, **kwargs)
         return logits, operation.activation(logits)
-    return _first(args, kwargs), _call(operation, args, kwargs)
-
-
-def _first(args, kwargs):
-    """The first argument of a call; an operation may have been called by keyword alone."""
-    return args[0] if args else next(iter(kwargs.values()))
+    return first_argument(args, kwargs), _call(operation, args, kwargs)
 
 
 def _call(operation, args, kwargs):

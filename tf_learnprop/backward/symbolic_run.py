@@ -27,15 +27,17 @@ class SymbolicRun:
         args: tuple, the arguments of the call, with KerasTensors.
         kwargs: dict, those by keyword.
         masks: dict {id of a KerasTensor among them: KerasTensor, its mask} or None.
+        mask_ranks: dict, as for `Reader`, or None.
         batch_size: int or None, the size of the batch in the run, where it is free.
     """
 
-    def __init__(self, layer, args, kwargs, masks=None, batch_size=None):
+    def __init__(self, layer, args, kwargs, masks=None, mask_ranks=None, batch_size=None):
         self.inputs, self.nodes, self.steps, self.outputs, self.structure = [], [], [], [], None
         self._constants = {}  # {id of a leaf: (leaf, KerasTensor, value)}
         self._nothing = []  # KerasTensors where a layer returns None
         self._carriers, self._masks_made = [], []  # inputs that carry a mask; masks of the outputs
         self._masked = {}  # {id of a mask among the arguments: (input that carries it, KerasTensor)}
+        self._attached = []  # (tensor that will carry a mask, KerasTensor that stands for the mask)
 
         def stand_in(leaf):
             if not isinstance(leaf, keras.KerasTensor):
@@ -59,7 +61,7 @@ class SymbolicRun:
         vars(twin)["symbolic_call"] = symbolic_call
 
         def values():
-            with self._nones_as_tensors(layer):
+            with self._results_as_tensors(layer, mask_ranks or {}):
                 made = twin(*args, **kwargs)
             if layer.supports_masking:  # other masks come from the layers inside, when they run
                 self._masks_made = [*map(keras_internals.mask_of, keras.tree.flatten(made))]
@@ -82,8 +84,17 @@ class SymbolicRun:
 
     @property
     def masks(self):
-        """The KerasTensors that stand for the masks that inputs carry."""
-        return [symbol for _, symbol in self._masked.values()]
+        """The KerasTensors that stand for masks that tensors carry when the layer runs."""
+        return [symbol for _, symbol in [*self._masked.values(), *self._attached]]
+
+    def _masks_read(self, node, replace):
+        """Steps that take the masks which a layer attaches to its outputs in its `call`."""
+        outputs = {*map(id, node.outputs)}
+        return [
+            make_step(MaskOf(len(mask.shape)), (replace(tensor),), {}, [replace(mask)])
+            for tensor, mask in self._attached
+            if id(tensor) in outputs
+        ]
 
     def _masks_set(self, node, replace):
         """Steps that attach the masks which `call` attached to what a bare operation gives."""
@@ -96,20 +107,34 @@ class SymbolicRun:
         ]
 
     @contextlib.contextmanager
-    def _nones_as_tensors(self, layer):
-        """Lets layers inside `layer` return None beside tensors, which a Keras node can't hold."""
-        parts = [part for part in keras_internals.sublayers(layer)[1:] if is_opaque(part)]
+    def _results_as_tensors(self, layer, mask_ranks):
+        """Has layers inside `layer` return KerasTensors for what they return besides plain tensors.
+
+        That is None beside tensors, which a Keras node can't hold, and a mask attached in their own `call`.
+        """
+        inside = keras_internals.sublayers(layer)[1:]
+        parts = [part for part in inside if is_opaque(part) or id(part) in mask_ranks]
 
         def stand_in(leaf):
             if leaf is None:
                 self._nothing.append(keras.KerasTensor(()))
             return self._nothing[-1] if leaf is None else leaf
 
-        def with_stand_ins(symbolic_call):
-            return lambda *args, **kwargs: keras.tree.map_structure(stand_in, symbolic_call(*args, **kwargs))
+        def with_mask(tensor, rank):
+            if keras_internals.mask_of(tensor) is None:
+                self._attached.append((tensor, keras.KerasTensor(tensor.shape[:rank], "bool")))
+                keras_internals.set_mask(*self._attached[-1])
+            return tensor
+
+        def with_stand_ins(symbolic_call, rank):
+            def call(*args, **kwargs):
+                results = keras.tree.map_structure(stand_in, symbolic_call(*args, **kwargs))
+                return keras.tree.map_structure(lambda x: with_mask(x, rank), results) if rank else results
+
+            return call
 
         for part in parts:
-            vars(part)["symbolic_call"] = with_stand_ins(part.symbolic_call)
+            vars(part)["symbolic_call"] = with_stand_ins(part.symbolic_call, mask_ranks.get(id(part)))
         try:
             yield
         finally:
@@ -202,6 +227,7 @@ class SymbolicRun:
             if attributes:
                 operation, args = WithAttributes(operation), (attributes, *args)
             steps.append(make_step(operation, args, kwargs, outputs))
+            steps += self._masks_read(node, replace)
             if not isinstance(node.operation, keras.layers.Layer):
                 steps += self._masks_set(node, replace)
         outputs = [replace(tensor) for tensor in self.outputs]
