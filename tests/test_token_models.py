@@ -185,6 +185,18 @@ class TestText:
         with pytest.raises(ValueError, match="`readout` must be 'tokens'.*Received: InputReadout"):
             tlp.wrap_model(made("text"), readout="input")
 
+    def test_a_readout_says_how_it_adapts_to_integers(self):
+        with pytest.raises(ValueError, match="`readout` must be 'tokens'.*Received: ReadsBoth"):
+            tlp.wrap_model(made("text"), readout=ReadsBoth())
+        model, ids = made("text"), RNG.integers(1, 20, (2, 6))
+        wrapped = tlp.wrap_model(model, "gradient", readout=ReadsBothOrTheFeatureMap(factor=3.0))
+        expected = tlp.wrap_model(model, "gradient", readout=ReadsTheFeatureMap(factor=3.0)).explain(ids)
+        np.testing.assert_array_equal(wrapped.explain(ids), expected)
+        assert not wrapped.rule_set.readout.reads_input
+        image_model = made("vit")
+        readout = tlp.wrap_model(image_model, readout=ReadsBothOrTheFeatureMap()).rule_set.readout
+        assert isinstance(readout, ReadsBothOrTheFeatureMap)
+
 
 def test_attention_on_the_input_itself_reads_the_input():
     inputs = keras.Input((9, 4))
@@ -194,6 +206,29 @@ def test_attention_on_the_input_itself_reads_the_input():
         wrapped = tlp.wrap_model(model)
     assert wrapped.rule_set.read == [tlp.readouts.INPUT]
     assert wrapped.explain(RNG.normal(size=(2, 9, 4)), verbose=0).shape == (2, 9)
+
+
+class ReadsTheFeatureMap(tlp.readouts.Readout):
+    reads_feature_map = True
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, image, image_signal, activations, signals):
+        return self.factor * tf.reduce_sum(activations[0] * signals[0], -1)
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+class ReadsBoth(ReadsTheFeatureMap):
+    reads_input = True
+
+
+class ReadsBothOrTheFeatureMap(ReadsBoth):
+    def for_integers(self):
+        return ReadsTheFeatureMap.from_config(self.get_config())
 
 
 class CutByTensorFlow(layers.Layer):

@@ -171,6 +171,16 @@ def test_activation_keeps_the_ratio(name):
     np.testing.assert_allclose(signal[:, 20:], at_zero[:, 20:], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.xfail(strict=True, reason="the ratio y/x has no bound where σ(0) isn't 0")
+def test_softplus_keeps_its_gradient():
+    inputs = keras.Input((1,))
+    x = layers.Activation("relu")(layers.Activation("softplus")(inputs))
+    head = layers.Dense(2, kernel_initializer="ones")
+    wrapped = tlp.wrap_model(keras.Model(inputs, head(x)), rule="libra")
+    x = np.array([[0.001], [-0.001], [2.0]], np.float32)
+    np.testing.assert_allclose(wrapped.input_signal(x), 1 / (1 + np.exp(-x)), rtol=1e-5)
+
+
 def with_weights(rule, shape, **values):
     rule.build(shape)
     for name, value in values.items():

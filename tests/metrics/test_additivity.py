@@ -89,3 +89,34 @@ class TestInfidelity:
             sums, drops = np.array(sums), np.array(drops)
             factor = (sums * drops).mean() / (sums**2).mean() if rescale else 1
             np.testing.assert_allclose(have[k], ((factor * sums - drops) ** 2).mean(), rtol=1e-4)
+
+
+class TestSingleUnit:
+    """A unit z is measured as two units with the logits −z/2 and z/2, for "no" as well as for "yes"."""
+
+    IMAGES, MAPS = images_and_maps(6)
+    DIFFERENCE = WEIGHTS[:, 1] - WEIGHTS[:, 0]
+
+    @classmethod
+    def one(cls, images):
+        return (np.asarray(images).reshape(len(images), -1) @ cls.DIFFERENCE)[:, None]
+
+    @classmethod
+    def two(cls, images):
+        return np.concatenate([-cls.one(images), cls.one(images)], 1) / 2
+
+    def test_a_perfect_map_is_perfect_for_either_class(self):
+        shares = (self.IMAGES.reshape(6, -1) * self.DIFFERENCE).reshape(self.IMAGES.shape).sum(-1)
+        says_yes = self.one(self.IMAGES)[:, 0] > 0
+        assert 0 < says_yes.sum() < 6
+        perfect = np.where(says_yes[:, None, None], shares, -shares)
+        options = {"grid": 8, "samples": 50, "fill": 0.0}
+        for model in (self.one, self.two):
+            have = metrics.mu_fidelity(model, self.IMAGES, perfect, **options)
+            np.testing.assert_allclose(have, 1, atol=1e-3)
+
+    def test_a_random_map_is_as_bad_as_with_two_units(self):
+        options = {"fill": 0.0, "samples": 20}
+        have = metrics.infidelity(self.one, self.IMAGES, self.MAPS, **options)
+        assert have.min() > 0.1
+        np.testing.assert_allclose(have, metrics.infidelity(self.two, self.IMAGES, self.MAPS, **options))

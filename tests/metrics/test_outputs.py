@@ -117,10 +117,10 @@ class TestExclusiveClasses:
 
 
 class TestSingleUnit:
-    def test_is_no_and_yes_with_the_logits_0_and_z(self):
+    def test_is_no_and_yes_with_half_the_logit_each(self):
         z = linear(IMAGES)[:, :1]
         have = metrics.Evaluation(lambda x: linear(x)[:, :1], IMAGES)
-        np.testing.assert_allclose(have.outputs, np.concatenate([0 * z, z], 1))
+        np.testing.assert_allclose(have.outputs, np.concatenate([-z, z], 1) / 2)
         np.testing.assert_allclose(have.probabilities, np.concatenate([1 - sigmoid(z), sigmoid(z)], 1))
         np.testing.assert_array_equal(have.targets, z[:, 0] > 0)
 

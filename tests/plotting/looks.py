@@ -17,6 +17,8 @@ def assert_looks_as(figure, name, folder):
         axis.set(title="", xlabel="", ylabel="", xticks=[], yticks=[])
         if axis.get_legend():
             axis.get_legend().remove()
+    for part in figure.subfigs:
+        part.suptitle("")
     FigureCanvasAgg(figure)
     drawn = folder / name
     figure.savefig(drawn, dpi=40)

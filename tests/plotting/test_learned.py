@@ -160,8 +160,20 @@ class TestLayerContributions:
         for axis, term in zip(maps[:2], terms[:2], strict=True):
             np.testing.assert_allclose(axis.images[0].get_array(), np.clip(term, -full, full), atol=1e-5)
         np.testing.assert_allclose(terms.sum(0), wrapped.explain(image[None], 2)[0], atol=1e-4)
+        assert bars_w.figure.figure.subfigs[1].get_suptitle() == ""  # it has no zero
         labels = [text.get_text() for text in bars_w.get_yticklabels()]
         assert labels == ["input  1", *(f"{p}  {k}" for k, p in enumerate(wrapped.rule_set.paths, 2))]
+
+    def test_terms_and_the_zero_add_up_to_the_map(self):
+        wrapped = randomised(tlp.wrap_model(toys.small_cnn(), rule="learned"))
+        image = toys.images(1)[0]
+        figure = plotting.layer_contributions(wrapped, image, target=2)
+        terms = np.stack([axis.images[0].get_array() for axis in figure.axes[2:]])
+        unclipped = (np.abs(terms) < np.abs(terms).max()).all(0)
+        zero = float(figure.subfigs[1].get_suptitle().removeprefix("map = sum − "))
+        assert zero > 0.01 and unclipped.mean() > 0.9
+        map_ = wrapped.explain(image[None], 2)[0]
+        np.testing.assert_allclose((terms.sum(0) - zero)[unclipped], map_[unclipped], atol=0.01 * zero)
 
     def test_predicted_class_by_default(self):
         wrapped = randomised(tlp.wrap_model(toys.small_cnn(), rule="learned"))

@@ -35,7 +35,7 @@ def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
     readable = {readouts.INPUT: image_shape}
     readable |= {k: shape for k, (path, shape) in enumerate(shapes) if kind_of[path] == "activation"}
     if probing.is_embedded(graph, output, explained_input):
-        readout, falls_back = _readout_of_embedding(readout), False
+        readout, falls_back = readouts.get("tokens" if readout is None else readout).for_integers(), False
     else:
         readout, falls_back = _choose_readout(chosen, readout, readable, of_tokens)
     read = [position for position, shape in readable.items() if readout.reads(shape, image_shape)]
@@ -86,19 +86,6 @@ def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
         read_shapes = [readable[position] for position in read]
         universal.initialise(rule_set, read_shapes, graph.head(output).class_count)
     return rule_set
-
-
-def _readout_of_embedding(readout):
-    """A new readout for an input of integers."""
-    readout = readouts.get("tokens" if readout is None else readout)
-    if not readout.reads_feature_map:
-        raise ValueError(
-            "An input of integers has no gradient, so `readout` must be 'tokens', which reads their "
-            f"embedding. Received: {type(readout).__name__}"
-        )
-    if not readout.reads_input:
-        return readout
-    return type(readout).from_config({**readout.get_config(), "with_input": False})
 
 
 def _choose_readout(chosen, readout, readable, of_tokens):

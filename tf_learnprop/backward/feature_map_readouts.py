@@ -33,7 +33,7 @@ class TokenReadout(Readout):
             the patches for a model in which it can't be found. y is then the first tensor `[n, tokens, c]`
             before attention with as many tokens, or a few more: the grid's tokens come last, row by row,
             behind class and register tokens. None: the grid is found in the model's graph.
-        with_input: bool. Without the input, A = T. `wrap_model` leaves it out for an input of integers.
+        with_input: bool. Without the input, A = T. That is so for every input of integers.
     """
 
     reads_feature_map = True
@@ -57,6 +57,9 @@ class TokenReadout(Readout):
                 f"Received: grid={reprlib.repr(grid)}"
             )
         self.grid = None if grid is None else tuple(grid)
+
+    def for_integers(self) -> "TokenReadout":
+        return type(self).from_config({**self.get_config(), "with_input": False})
 
     def call(
         self,

@@ -75,6 +75,22 @@ class Readout(keras.layers.Layer):
         """
         return False
 
+    def for_integers(self) -> "Readout":
+        """Returns the readout that takes the place of this one, not built, for an input of integers.
+
+        Such an input has no gradient, and the last feature map is the embedding of its tokens. So this is the
+        readout itself if it reads that map, and not the input. One that reads both can overwrite this method.
+
+        Raises:
+            ValueError: If the readout can't read an embedding, or needs the signal at the input as well.
+        """
+        if self.reads_feature_map and not self.reads_input:
+            return self
+        raise ValueError(
+            "An input of integers has no gradient, so `readout` must be 'tokens', or another that reads "
+            f"their embedding and not the input itself. Received: {type(self).__name__}"
+        )
+
     def weight_shapes(self, count: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the weights that `build(count)` makes; writing this method is optional.
 

@@ -62,8 +62,6 @@ class RuleOperation:
         return keras_internals.set_mask(route(y, *inputs), keras_internals.mask_of(y))
 
 
-def _signal_at(x, signal):
-    return tf.zeros_like(x) if signal is None else tf.cast(signal, x.dtype)
 
 
 def _has_signal(leaf):

@@ -63,16 +63,18 @@ class OutputReader:
 
     def class_outputs(self, outputs: np.ndarray) -> np.ndarray:
         """Outputs of the classes, float64 `[n, classes]`: of a single unit two, for no and yes."""
-        if outputs.shape[1] > 1:
-            return outputs
-        return np.concatenate([np.zeros_like(outputs) if self._from_logits else 1 - outputs, outputs], 1)
+        if self._from_logits:
+            return np.asarray(self._head(outputs).class_logits(outputs))
+        return outputs if outputs.shape[1] > 1 else np.concatenate([1 - outputs, outputs], 1)
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Probabilities of the classes, float64 `[n, classes]`."""
         if not self._from_logits:
             return self.class_outputs(outputs)
-        head = OutputHead(outputs.shape[1], "sigmoid" if self._multi_label else "")
-        return head.probabilities(outputs).numpy()
+        return self._head(outputs).probabilities(outputs).numpy()
+
+    def _head(self, logits: np.ndarray) -> OutputHead:
+        return OutputHead(logits.shape[1], "sigmoid" if self._multi_label else "")
 
     def check_kind(self, outputs: np.ndarray) -> None:
         """Raises ValueError if the outputs are probabilities but should be logits, or the reverse.

@@ -22,8 +22,8 @@ class Evaluation:
 
     Args:
         model: Callable from images `[n, ...]` to logits `[n, classes]`, or `keras.Model` with such an output.
-            The callable gets NumPy arrays and returns arrays or tensors. A single unit counts as two classes:
-            no (0) and yes (1).
+            The callable gets NumPy arrays and returns arrays or tensors. A single unit z counts as two
+            classes: no (0) and yes (1), with the logits −z/2 and z/2.
         images: `[n, *spatial, c]` or `[n, features]`, preprocessed as the model needs them, or a stream of
             batches.
         targets: The class to follow in each image: None for the predicted one, an int, or ids `[n]`.

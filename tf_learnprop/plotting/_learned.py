@@ -139,9 +139,10 @@ def layer_contributions(
     """Draws the readout's weights for each layer, and what each layer adds to the map of an image.
 
     On the left are the bars of w_l and β_l (see `MultiLayerReadout`), with the first layer at the top. On the
-    right are the terms of the readout's sum, resized to the image; their sum is the map of `wrapped.explain`.
-    All have one scale, the 99th percentile of their absolute values. Red is evidence for the class, blue
-    against it.
+    right are the terms of the readout's sum, resized to the image. Their sum, less the map's zero, is the map
+    of `wrapped.explain`; the zero is one number, and stands above them. A readout with `signed=False` has
+    none. All terms have one scale, the 99th percentile of their absolute values. Red is evidence for the
+    class, blue against it.
 
     Args:
         wrapped: A wrapped model with a `MultiLayerReadout` and one input.
@@ -170,6 +171,7 @@ def layer_contributions(
     inputs, class_weights = next(stream)
     maps = _terms(wrapped, inputs, class_weights)
     names = _names_read(wrapped, inputs)
+    zero = (maps.sum(0) - wrapped.attributor.maps(inputs, class_weights)[0].numpy()).mean()
     rows = math.ceil(math.sqrt(len(maps)))
     columns = math.ceil(len(maps) / rows)
     fig = _figures.figure(fig, 4.5 + 1.1 * columns, max(3, 1.25 * rows))
@@ -183,6 +185,8 @@ def layer_contributions(
     bars[0].set_yticks(np.arange(1, len(maps) + 1), numbered, fontsize=7)
     bars[0].set_ylim(len(maps) + 0.5, 0.5)
     bars[1].set_xlim(0, 1)
+    if readout.signed:
+        right.suptitle(f"map = sum − {zero:.3g}", fontsize=9)
     grid = right.subplots(rows, columns, squeeze=False).flat
     _, (full,) = _heat.heat(maps.reshape(1, -1, maps.shape[-1]), signed=True)  # one scale for all
     for number, (axis, values) in enumerate(zip(grid, maps, strict=False), 1):

@@ -88,6 +88,7 @@ class RuleTrainer(keras.Model):
         Raises:
             TypeError: `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
                 meaning for the training of rules.
+            ValueError: If the explained input is of integers, which can't be masked.
         """
         unknown = kwargs.keys() - {
             "run_eagerly",
