@@ -62,8 +62,6 @@ class RuleOperation:
         return keras_internals.set_mask(route(y, *inputs), keras_internals.mask_of(y))
 
 
-
-
 def _has_signal(leaf):
     return tf.is_tensor(leaf) and leaf.dtype.is_floating
 
