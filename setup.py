@@ -55,7 +55,7 @@ setup(
     package_dir={"tf_learnprop.saved_rules": "saved_rules"},
     package_data={
         "tf_learnprop": ["py.typed"],
-        "tf_learnprop.backward": ["universal.weights.h5"],
+        "tf_learnprop.universal": ["universal.weights.h5"],
         "tf_learnprop.saved_rules": ["*.keras"],
         "tf_learnprop.zoo": ["imagenet_class_names.txt"],
     },

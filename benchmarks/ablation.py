@@ -14,8 +14,7 @@ import keras
 
 import tf_learnprop as tlp
 from benchmarks.evaluation import learned_rules, measures, options, results, subjects, tables, universal_rule
-from tf_learnprop import metrics
-from tf_learnprop.backward import readouts
+from tf_learnprop import metrics, readouts
 
 #: Images whose maps are compared with those of the model with its last layer randomised.
 RANDOMISED = 16

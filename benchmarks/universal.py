@@ -1,7 +1,7 @@
 """Trains the universal rule that comes with the package.
 
 It is trained on the models of `evaluation/universal_rule.py` and written to
-`tf_learnprop/backward/universal.weights.h5`, or to --out. How well it does on models that it never saw is
+`tf_learnprop/universal/universal.weights.h5`, or to --out. How well it does on models that it never saw is
 measured by `quality`, with rules that were trained on models of other families alone.
 """
 

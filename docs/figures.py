@@ -13,8 +13,7 @@ import skimage.data
 from PIL import Image
 
 import tf_learnprop as tlp
-from tf_learnprop import zoo
-from tf_learnprop.training import objectives
+from tf_learnprop import objectives, zoo
 
 HERE = pathlib.Path(__file__).parent
 PLOTS = HERE / "plots"

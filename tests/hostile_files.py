@@ -324,9 +324,8 @@ config("unknown_key", "known keys alone", lambda config: config.update(surprise=
 
 
 def main(folder):
-    import toys
-
     import tf_learnprop as tlp
+    from tests import toys
 
     def peak():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -3,12 +3,12 @@
 import gc
 
 import keras
-import models
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tf_learnprop as tlp
+from tests import models
 
 #: By name: side of the input, and how many activations there are to swap.
 MODELS = {

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tf_learnprop as tlp
+from tests import toys
 from tf_learnprop import callbacks, plotting
 
 IMAGES = toys.images(8)

@@ -3,13 +3,13 @@
 import warnings
 
 import keras
-import models
 import pytest
 import tensorflow as tf
 from keras import layers
-from models import CASES
 
 import tf_learnprop as tlp
+from tests import models
+from tests.models import CASES
 from tf_learnprop.coverage import Row
 
 OUTPUT = "the output's own activation"

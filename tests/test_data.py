@@ -2,12 +2,11 @@ import warnings
 
 import keras
 import numpy as np
-import photo_files
 import pytest
 import tensorflow as tf
-import toys
 from PIL import Image
 
+from tests import photo_files, toys
 from tf_learnprop import data
 
 

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
 from PIL import Image
 
 import tf_learnprop as tlp
+from tests import toys
 from tf_learnprop import wrapping
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -5,13 +5,12 @@ import sys
 import textwrap
 
 import keras
-import models
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
 
 import tf_learnprop as tlp
+from tests import models, toys
 
 IMAGES = toys.images(10)
 LABELS = np.arange(10) % 4

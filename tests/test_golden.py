@@ -9,15 +9,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import custom_layers
 import keras
-import models
 import numpy as np
 import pytest
-import token_models
-import toys
 
 import tf_learnprop as tlp
+from tests import custom_layers, models, token_models, toys
 
 FILE = pathlib.Path(__file__).with_name("golden_maps.npz")
 

@@ -11,7 +11,7 @@ import tf_learnprop as tlp
 
 pytest.importorskip("keras_hub", reason="install tf-learnprop[keras-hub] to run this test")
 
-import hub_models  # noqa: E402
+from tests import hub_models  # noqa: E402
 
 #: Numbers of activations, attentions and normalisations with rules by family.
 EXPECTED = {

@@ -1,14 +1,14 @@
 """Models in which tensors carry a mask, as after `Embedding(mask_zero=True)`."""
 
-import custom_layers as custom
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import token_models
 from keras import layers, ops
 
 import tf_learnprop as tlp
+from tests import custom_layers as custom
+from tests import token_models
 
 RNG = np.random.default_rng(5)
 IDS = np.array([[4, 5, 6, 0, 0], [1, 0, 2, 3, 0], [1, 2, 3, 4, 5]], "int32")

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
 
 import tf_learnprop as tlp
-from tf_learnprop.training import objectives
+from tests import toys
+from tf_learnprop import objectives
 
 IMAGES = toys.images(10)
 

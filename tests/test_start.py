@@ -9,9 +9,9 @@ import sys
 
 import keras
 import pytest
-import toys
 
 import tf_learnprop as tlp
+from tests import toys
 from tf_learnprop import _start
 
 ROOT = pathlib.Path(__file__).parents[1]

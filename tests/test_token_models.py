@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import token_models
 from keras import layers, ops
 
 import tf_learnprop as tlp
+from tests import token_models
+from tf_learnprop.backward import probing
 
 RNG = np.random.default_rng(3)
 
@@ -79,7 +80,7 @@ class TestEveryModel:
         wrapped = tlp.wrap_model(
             model, "gradient", readout=tlp.readouts.TokenReadout(blur=0.0, with_input=False)
         )
-        number = tlp.backward.probing.last_feature_map(wrapped.graph)
+        number = probing.last_feature_map(wrapped.graph)
         values = []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
 

@@ -7,15 +7,15 @@ import sys
 import threading
 
 import keras
-import models
 import numpy as np
 import pytest
 import tensorflow as tf
-from closeness import assert_close, assert_same_outputs
 from keras import layers
-from models import CASES
 
 import tf_learnprop as tlp
+from tests import models
+from tests.closeness import assert_close, assert_same_outputs
+from tests.models import CASES
 
 
 class Wrapped:

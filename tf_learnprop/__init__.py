@@ -16,15 +16,27 @@ if not _start.is_command() or "tensorflow" in sys.modules:
             f"'tensorflow' before Keras is imported. Received: backend '{keras.backend.backend()}'."
         )
 
-    from tf_learnprop import callbacks, data, metrics, plotting, quantus, scale, serving, xplique, zoo
-    from tf_learnprop.backward import layers, readouts, rules, universal
-    from tf_learnprop.backward.rule_set import RuleSet
+    from tf_learnprop import (
+        callbacks,
+        data,
+        layers,
+        metrics,
+        objectives,
+        plotting,
+        readouts,
+        rules,
+        scale,
+        serving,
+        universal,
+        zoo,
+    )
+    from tf_learnprop import fills as fills
+    from tf_learnprop.adapters import quantus, xplique
     from tf_learnprop.coverage import Coverage
     from tf_learnprop.model import PropagationModel
-    from tf_learnprop.saving import load_rules, save_rules
-    from tf_learnprop.training import baselines as fills
-    from tf_learnprop.training import objectives
-    from tf_learnprop.universal_training import train_universal_rule
+    from tf_learnprop.rule_files.rule_set import RuleSet
+    from tf_learnprop.rule_files.saving import load_rules, save_rules
+    from tf_learnprop.universal.training import train_universal_rule
     from tf_learnprop.wrapping import wrap_model
 
     # The public modules have short names, `tf_learnprop.rules`, wherever they stand in the package.

@@ -4,9 +4,10 @@ import collections
 import dataclasses
 from collections import abc
 
-from tf_learnprop.backward import probing, readouts, rules
-from tf_learnprop.backward.graph import ModelGraph
-from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop import readouts, rules
+from tf_learnprop.backward import probing
+from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.rule_files.rule_set import RuleSet
 
 #: Reason of a swapped activation that keeps its gradient as a rule there would have no effect.
 _NOT_REACHED = "keeps its gradient: the backward pass ends after it"

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import explanations, saving, serving
-from tf_learnprop.backward import probing, rule_config, tracing
+from tf_learnprop import explanations, serving, tracing
+from tf_learnprop.backward import probing
 from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.backward.graph import ModelGraph, input_from_config
-from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.coverage import Coverage
+from tf_learnprop.graph.model_graph import ModelGraph, input_from_config
 from tf_learnprop.inputs import batches, checks
+from tf_learnprop.rule_files import rule_config, saving
+from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.training import refinement
 from tf_learnprop.training.trainer import RuleTrainer
 
@@ -300,7 +301,7 @@ class PropagationModel(RuleTrainer):
         return _joined((np.asarray(function(*batch)) for batch in stream), count)
 
     def save_rules(self, path: str | os.PathLike) -> None:
-        """Saves the rules and the readout, see `tf_learnprop.saving.save_rules`."""
+        """Saves the rules and the readout, see `tf_learnprop.save_rules`."""
         saving.save_rules(self.rule_set, path)
 
     def load_rules(self, path: str | os.PathLike) -> None:
@@ -310,7 +311,7 @@ class PropagationModel(RuleTrainer):
             path: str or path-like. Rule file of a model with the same structure and the same rules.
 
         Raises:
-            ValueError: As `tf_learnprop.saving.load_rules`, or the file holds other rules. The rules of
+            ValueError: As `tf_learnprop.load_rules`, or the file holds other rules. The rules of
                 this model then stay as they are.
         """
         loaded = saving.load_rules_for(path, self.graph)

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tf_learnprop as tlp
 from benchmarks.evaluation import token_methods
 from benchmarks.evaluation.method import Method, Variant
-from tf_learnprop.backward import resampling
+from tf_learnprop import resampling
 
 
 def methods(model, *, spread, rise_masks=1000, sobol_designs=32, seed=0):

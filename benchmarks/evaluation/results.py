@@ -19,12 +19,20 @@ ROOT = pathlib.Path(__file__).parents[2]
 #: Code that decides which maps rules give, and how rules are trained.
 RULES = (
     "tf_learnprop/backward",
+    "tf_learnprop/fills.py",
+    "tf_learnprop/graph",
     "tf_learnprop/inputs",
-    "tf_learnprop/training",
+    "tf_learnprop/layers.py",
     "tf_learnprop/model.py",
-    "tf_learnprop/saving.py",
-    "tf_learnprop/universal_training.py",
-    "tf_learnprop/wrapping.py",
+    "tf_learnprop/objectives.py",
+    "tf_learnprop/readouts",
+    "tf_learnprop/replicas.py",
+    "tf_learnprop/resampling.py",
+    "tf_learnprop/rule_files",
+    "tf_learnprop/rules",
+    "tf_learnprop/training",
+    "tf_learnprop/universal",
+    "tf_learnprop/wrapping",
     "benchmarks/evaluation/learned_rules.py",
     "benchmarks/evaluation/universal_rule.py",
 )
@@ -46,10 +54,10 @@ CIFAR_MODELS = ("benchmarks/evaluation/cifar_models.py", "benchmarks/evaluation/
 #: Code that decides what is measured of given maps.
 MEASURES = (
     *SUBJECTS,
-    "tf_learnprop/backward/resampling.py",
+    "tf_learnprop/resampling.py",
     "tf_learnprop/inputs",
     "tf_learnprop/metrics",
-    "tf_learnprop/training/baselines.py",
+    "tf_learnprop/fills.py",
     "benchmarks/evaluation/measures.py",
 )
 #: Code that decides the maps of the methods that ours are compared with.

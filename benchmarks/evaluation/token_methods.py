@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.evaluation.method import Method
-from tf_learnprop.backward import resampling
+from tf_learnprop import resampling
 
 
 def methods(model):

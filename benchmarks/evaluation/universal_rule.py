@@ -7,7 +7,7 @@ import numpy as np
 
 import tf_learnprop as tlp
 from benchmarks.evaluation import learned_rules, results, subjects
-from tf_learnprop.backward import universal
+from tf_learnprop import universal
 
 STEPS = 300
 #: The models that it is trained on.

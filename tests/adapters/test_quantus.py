@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import toys
 
 import tf_learnprop as tlp
+from tests import toys
 
 CLASSES = 4
 TARGETS = np.array([2, 0, 3])

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
 from scipy import stats
 
 import tf_learnprop as tlp
+from tests import toys
 
 CLASSES = 4
 

@@ -3,11 +3,10 @@
 import keras
 import numpy as np
 import pytest
-import serving_standin
-import toys
 from PIL import Image
 
 import tf_learnprop as tlp
+from tests import serving_standin, toys
 from tf_learnprop.app.backends import WrappedBackend
 from tf_learnprop.app.served import ServedBackend
 

@@ -8,10 +8,9 @@ import keras
 import numpy as np
 import pytest
 import scipy.ndimage
-import serving_standin
-import toys
 
 import tf_learnprop as tlp
+from tests import serving_standin, toys
 from tf_learnprop.app.backends import WrappedBackend
 from tf_learnprop.app.served import ServedBackend, ServedError
 

@@ -6,10 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-import serving_standin
-import toys
 from PIL import Image
 
+from tests import serving_standin, toys
 from tf_learnprop import data
 from tf_learnprop.app import view
 from tf_learnprop.app.served import ServedBackend

@@ -4,11 +4,10 @@ import matplotlib
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
 
-from tf_learnprop import data
+from tests import toys
+from tf_learnprop import data, fills
 from tf_learnprop.app import view
-from tf_learnprop.training import baselines
 
 SIDE = toys.SIDE
 
@@ -32,7 +31,7 @@ class TestOpenPhoto:
         assert photo.top_classes(2) == np.argsort(-expected)[:2].tolist()
 
     def test_fill_is_the_blur(self, photo):
-        expected = np.round(baselines.blur(tf.constant(photo.pixels[None], tf.float32))[0])
+        expected = np.round(fills.blur(tf.constant(photo.pixels[None], tf.float32))[0])
         np.testing.assert_array_equal(photo.fill, expected)
         assert photo.fill.std() < photo.pixels.std()
 

@@ -1,18 +1,17 @@
 """`Attributor`: maps, logits and losses, against the same computed by hand."""
 
 import keras
-import models
 import numpy as np
 import pytest
 import tensorflow as tf
-from closeness import assert_close, assert_same_outputs
 from keras import layers
 
-from tf_learnprop.backward import readouts, rules
+from tests import models
+from tests.closeness import assert_close, assert_same_outputs
+from tf_learnprop import objectives, readouts, rules
 from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.backward.graph import ModelGraph
-from tf_learnprop.backward.rule_set import RuleSet
-from tf_learnprop.training import objectives
+from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.rule_files.rule_set import RuleSet
 
 
 class Curved(rules.PropagationRule):

@@ -1,16 +1,16 @@
 """Where classes compete, and for what: the last feature map, and the evidence for each class there."""
 
 import keras
-import models
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
 from keras import layers
 
 import tf_learnprop as tlp
-from tf_learnprop.backward import probing, readouts
-from tf_learnprop.backward.graph import ModelGraph
+from tests import models, toys
+from tf_learnprop import readouts
+from tf_learnprop.backward import probing
+from tf_learnprop.graph.model_graph import ModelGraph
 
 
 def name_of_feature_map(model, **ends):

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
 from keras.src import testing
 
 import tf_learnprop as tlp
-from tf_learnprop.backward import rules
-from tf_learnprop.backward.layers import RuleActivation
+from tests import toys
+from tf_learnprop import rules
+from tf_learnprop.layers import RuleActivation
 
 RULES = ["gradient", "deconvnet", "guided_backprop", "relevance", "channel_mixing", "universal"]
 WEIGHTS = {"relevance": 4, "universal": 4, "channel_mixing": 5}

@@ -1,14 +1,15 @@
 """What is told of a graph before it runs: shapes, and the rules that a backward pass comes through."""
 
 import keras
-import models
 import pytest
 from keras import layers
 
-from tf_learnprop.backward import probing, readouts, rules
+from tests import models
+from tf_learnprop import readouts, rules
+from tf_learnprop.backward import probing
 from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.backward.graph import ModelGraph
-from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.rule_files.rule_set import RuleSet
 
 
 class Recorder(rules.PropagationRule):

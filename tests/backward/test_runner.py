@@ -1,16 +1,16 @@
 """`GraphRunner`: the model's own outputs, its logits, and the activations that it shows on the way."""
 
 import keras
-import models
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
 
-from tf_learnprop.backward import rules
+from tests import models
+from tf_learnprop import rules
 from tf_learnprop.backward.attributor import rule_layers
-from tf_learnprop.backward.graph import ModelGraph
 from tf_learnprop.backward.runner import GraphRunner
+from tf_learnprop.graph.model_graph import ModelGraph
 
 
 def runner_of(model, output=0, rule="gradient", without=()):

@@ -3,13 +3,13 @@
 import keras
 import numpy as np
 import pytest
-import toys
 
 import tf_learnprop as tlp
 from benchmarks import __main__ as command
 from benchmarks import ablation, distillation
 from benchmarks.evaluation import measures, results, subjects
 from benchmarks.evaluation.images import SET_ASIDE
+from tests import toys
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import toys
 
 from benchmarks.evaluation import comparison, learned_rules, measures, methods, results, subjects
+from tests import toys
 
 MINE = "benchmarks/evaluation/tables.py"  # stands for the code of the rules, which the test changes
 

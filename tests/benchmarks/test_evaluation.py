@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from benchmarks.evaluation import images, methods, small_models, subjects, tables, universal_rule
-from tf_learnprop.backward import universal
+from tf_learnprop import universal
 
 
 class TestSplit:

@@ -5,9 +5,9 @@ import json
 import keras
 import numpy as np
 import pytest
-import toys
 from PIL import Image
 
+from tests import toys
 from tf_learnprop import cli, data
 
 

@@ -1,14 +1,15 @@
 import json
 
 import numpy as np
-import page_browser
 import pytest
 from PIL import Image
+
+from tests import page_browser
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("sklearn")
 
-import map_shards  # noqa: E402
+from tests import map_shards  # noqa: E402
 
 TEXT = "horse & cart: 73% of the weight lies in the lower right corner, against 2% over the other classes."
 

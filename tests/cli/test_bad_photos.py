@@ -5,10 +5,10 @@ import os
 import resource
 
 import numpy as np
-import photo_files
 import pytest
 from PIL import Image
 
+from tests import photo_files
 from tf_learnprop.inputs import photos
 
 

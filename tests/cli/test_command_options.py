@@ -1,8 +1,8 @@
 import argparse
 
 import pytest
-import toys
 
+from tests import toys
 from tf_learnprop.cli import options
 from tf_learnprop.zoo import ModelSpec
 

@@ -5,10 +5,10 @@ import shutil
 
 import keras
 import numpy as np
-import page_browser
 import pytest
 
 import tf_learnprop as tlp
+from tests import page_browser
 from tf_learnprop import data
 from tf_learnprop.cli import evaluation_examples
 

@@ -6,14 +6,13 @@ import re
 import shutil
 import urllib.parse
 
-import browser_page
 import keras
 import numpy as np
 import pytest
-import toys
 from PIL import Image
 
 import tf_learnprop as tlp
+from tests import browser_page, toys
 from tf_learnprop import data
 from tf_learnprop.cli import picture_files
 

@@ -5,9 +5,9 @@ import sys
 
 import keras
 import pytest
-import toys
 
 import tf_learnprop as tlp
+from tests import toys
 from tf_learnprop import scale
 
 pytest.importorskip("pyarrow")

@@ -6,11 +6,10 @@ import subprocess
 
 import numpy as np
 import pytest
-import serving_standin
 import tensorflow as tf
-import toys
 from PIL import Image
 
+from tests import serving_standin, toys
 from tf_learnprop.cli.serving_commands import serving_commands
 
 

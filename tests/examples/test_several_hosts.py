@@ -16,7 +16,7 @@ import tf_learnprop as tlp
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests" / "training"))
-import replica_worker  # noqa: E402
+from tests.training import replica_worker  # noqa: E402
 
 EPOCHS = 6
 

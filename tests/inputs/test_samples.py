@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
 
+from tests import toys
 from tf_learnprop.inputs import samples
 
 IMAGES = toys.images(5)

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from known_models import SIDE, WEIGHTS, images_and_maps, linear, quadrant
 
+from tests.metrics.known_models import SIDE, WEIGHTS, images_and_maps, linear, quadrant
 from tf_learnprop import metrics
 
 

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from known_models import SIDE, images_and_maps, linear, loop_probability, quadrant, quadrant_map
 
+from tests.metrics.known_models import SIDE, images_and_maps, linear, loop_probability, quadrant, quadrant_map
 from tf_learnprop import metrics
 
 

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from known_models import SIDE, images_and_maps, linear
 
+from tests.metrics.known_models import SIDE, images_and_maps, linear
 from tf_learnprop import metrics
 
 IMAGES, MAPS = images_and_maps(5)

@@ -5,8 +5,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_models import SIDE, WEIGHTS, images_and_maps, linear, loop_curve, quadrant, quadrant_map
 
+from tests.metrics.known_models import (
+    SIDE,
+    WEIGHTS,
+    images_and_maps,
+    linear,
+    loop_curve,
+    quadrant,
+    quadrant_map,
+)
 from tf_learnprop import metrics
 
 

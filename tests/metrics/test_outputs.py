@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from known_models import SIDE, images_and_maps, linear
 
 import tf_learnprop as tlp
+from tests.metrics.known_models import SIDE, images_and_maps, linear
 from tf_learnprop import metrics
 
 IMAGES, MAPS = images_and_maps(3)

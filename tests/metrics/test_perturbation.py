@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 import pytest
-from known_models import images_and_maps, linear
 
+from tests.metrics.known_models import images_and_maps, linear
 from tf_learnprop import metrics
 
 ALL = {

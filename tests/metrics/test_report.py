@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from known_models import SIDE, quadrant, quadrant_map
 
 import tf_learnprop as tlp
+from tests.metrics.known_models import SIDE, quadrant, quadrant_map
 from tf_learnprop import metrics
 
 FILLS = ("mean", "noise", "image")
@@ -319,11 +319,11 @@ class TestBadInput:
 
 def test_metrics_import_nothing_that_knows_of_rules():
     allowed = {
-        "tf_learnprop.backward.output_head",
+        "tf_learnprop.graph.output_head",
         "tf_learnprop.inputs.batches",
         "tf_learnprop.inputs.checks",
         "tf_learnprop.plotting",
-        "tf_learnprop.training.baselines",
+        "tf_learnprop.fills",
     }
     folder = pathlib.Path(metrics.__file__).parent
     for path in folder.glob("*.py"):

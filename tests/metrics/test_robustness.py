@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from known_models import images_and_maps
 
+from tests.metrics.known_models import images_and_maps
 from tf_learnprop import metrics
 
 

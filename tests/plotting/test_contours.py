@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from looks import assert_looks_as
 from matplotlib.figure import Figure
 
+from tests.plotting.looks import assert_looks_as
 from tf_learnprop import plotting
 
 SIDE = 60

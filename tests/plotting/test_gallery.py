@@ -2,10 +2,10 @@
 
 import doctest
 
-import browser_page
 import numpy as np
 import pytest
 
+from tests import browser_page
 from tf_learnprop import plotting
 from tf_learnprop.plotting import _gallery, _gallery_page
 from tf_learnprop.plotting._gallery_page import Line, Tile

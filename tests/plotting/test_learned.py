@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
-from looks import assert_looks_as
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 import tf_learnprop as tlp
+from tests import toys
+from tests.plotting.looks import assert_looks_as
 from tf_learnprop import plotting
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from looks import assert_looks_as
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+from tests.plotting.looks import assert_looks_as
 from tf_learnprop import plotting
 
 RAMP = np.linspace(-1, 3, 101).reshape(1, 101)  # steps of .04

@@ -4,10 +4,10 @@ import os
 
 import keras
 import pytest
-import scale_toys
-import toys
 
 import tf_learnprop as tlp
+from tests import toys
+from tests.scale import scale_toys
 
 pytest.importorskip("pyarrow")
 

@@ -5,8 +5,9 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-import toys
 from PIL import Image
+
+from tests import toys
 
 #: Of the runs that are compared.
 OPTIONS = {"shard_size": 4, "batch_size": 3}

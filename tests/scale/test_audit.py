@@ -1,9 +1,10 @@
 import itertools
 import sys
 
-import map_shards
 import numpy as np
 import pytest
+
+from tests import map_shards
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("sklearn")

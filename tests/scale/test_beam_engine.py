@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from scale_toys import OPTIONS, contents, pixels, png, preprocess, write
 
 import tf_learnprop as tlp
+from tests.scale.scale_toys import OPTIONS, contents, pixels, png, preprocess, write
 from tf_learnprop import scale
 
 beam = pytest.importorskip("apache_beam")

@@ -12,10 +12,10 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import toys
-from scale_toys import OPTIONS, contents, encoded, pixels, png, preprocess, write
 
 import tf_learnprop as tlp
+from tests import toys
+from tests.scale.scale_toys import OPTIONS, contents, encoded, pixels, png, preprocess, write
 from tf_learnprop import scale
 from tf_learnprop.scale import explaining, output, shards
 

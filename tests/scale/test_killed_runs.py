@@ -9,7 +9,8 @@ import sys
 import time
 
 import pytest
-from scale_toys import OPTIONS, contents
+
+from tests.scale.scale_toys import OPTIONS, contents
 
 ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

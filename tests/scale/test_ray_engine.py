@@ -3,9 +3,9 @@
 import threading
 
 import pytest
-from scale_toys import OPTIONS, contents
 
 import tf_learnprop as tlp
+from tests.scale.scale_toys import OPTIONS, contents
 from tf_learnprop import scale
 
 ray = pytest.importorskip("ray")

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scale_toys import OPTIONS
 
 import tf_learnprop as tlp
+from tests.scale.scale_toys import OPTIONS
 from tf_learnprop import scale
 
 

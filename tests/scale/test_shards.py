@@ -6,8 +6,8 @@ import pickle
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from scale_toys import example, png, write, write_tfrecord
 
+from tests.scale.scale_toys import example, png, write, write_tfrecord
 from tf_learnprop import scale
 from tf_learnprop.scale import shards
 

@@ -2,8 +2,9 @@
 
 import keras
 import pytest
-import toys
-from serving_toys import preprocess, trained
+
+from tests import toys
+from tests.serving.serving_toys import preprocess, trained
 
 
 @pytest.fixture(scope="session")

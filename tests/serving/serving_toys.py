@@ -3,9 +3,9 @@
 import matplotlib
 import numpy as np
 import tensorflow as tf
-import toys
 
 import tf_learnprop as tlp
+from tests import toys
 
 
 def trained(source, rule="learned", **kwargs):

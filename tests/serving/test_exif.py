@@ -1,9 +1,8 @@
 import numpy as np
-import photo_files
 import pytest
 import tensorflow as tf
-import toys
 
+from tests import photo_files, toys
 from tf_learnprop.serving import exif
 
 

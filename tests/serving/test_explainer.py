@@ -12,9 +12,9 @@ import textwrap
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
-from serving_toys import assert_same_maps, jpeg, photo, png, preprocess, trained
 
+from tests import toys
+from tests.serving.serving_toys import assert_same_maps, jpeg, photo, png, preprocess, trained
 from tf_learnprop import serving
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -11,9 +11,10 @@ import time
 import numpy as np
 import pytest
 import requests
-import serving_client
-import toys
-from serving_toys import assert_same_maps, photo, png, preprocess
+
+from tests import toys
+from tests.serving import serving_client
+from tests.serving.serving_toys import assert_same_maps, photo, png, preprocess
 
 SIDE = toys.SIDE
 PIXELS = np.stack([photo(SIDE, SIDE, seed) for seed in range(3)])

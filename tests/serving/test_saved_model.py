@@ -8,17 +8,15 @@ import threading
 import warnings
 
 import keras
-import models
 import numpy as np
 import pytest
-import serving_client
 import tensorflow as tf
-import token_models
-import toys
-from serving_client import ask, strings
-from serving_toys import assert_same_maps, photo, png, preprocess, trained
 
 import tf_learnprop as tlp
+from tests import models, token_models, toys
+from tests.serving import serving_client
+from tests.serving.serving_client import ask, strings
+from tests.serving.serving_toys import assert_same_maps, photo, png, preprocess, trained
 from tf_learnprop import zoo
 
 SIDE = toys.SIDE

@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-import serving_client
-import serving_standin
 import tensorflow as tf
-import toys
-from serving_toys import assert_overlay, assert_same_maps, jpeg, photo, png, preprocess
+
+from tests import serving_standin, toys
+from tests.serving import serving_client
+from tests.serving.serving_toys import assert_overlay, assert_same_maps, jpeg, photo, png, preprocess
 
 SIDE = toys.SIDE
 

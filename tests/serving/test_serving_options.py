@@ -1,13 +1,12 @@
 """What `serving.options` accepts, and what each option changes in the answers of an exported model."""
 
-import models
 import numpy as np
 import pytest
-import toys
-from serving_client import ask, strings
-from serving_toys import assert_overlay, assert_same_maps, photo, png, preprocess
 
 import tf_learnprop as tlp
+from tests import models, toys
+from tests.serving.serving_client import ask, strings
+from tests.serving.serving_toys import assert_overlay, assert_same_maps, photo, png, preprocess
 
 SIDE = toys.SIDE
 

@@ -3,13 +3,12 @@
 import keras
 import matplotlib
 import numpy as np
-import photo_files
 import pytest
 import tensorflow as tf
-import toys
-from serving_client import ask, strings
-from serving_toys import assert_overlay, assert_same_maps, jpeg, photo, png, preprocess, trained
 
+from tests import photo_files, toys
+from tests.serving.serving_client import ask, strings
+from tests.serving.serving_toys import assert_overlay, assert_same_maps, jpeg, photo, png, preprocess, trained
 from tf_learnprop import data
 from tf_learnprop.inputs import photos
 from tf_learnprop.plotting import overlay

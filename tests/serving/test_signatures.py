@@ -3,16 +3,15 @@
 import re
 
 import keras
-import models
 import numpy as np
 import pytest
 import scipy.special
 import tensorflow as tf
-import toys
-from serving_client import ask, strings
-from serving_toys import assert_same_maps, jpeg, photo, png, preprocess, trained
 
 import tf_learnprop as tlp
+from tests import models, toys
+from tests.serving.serving_client import ask, strings
+from tests.serving.serving_toys import assert_same_maps, jpeg, photo, png, preprocess, trained
 
 SIDE = toys.SIDE
 

@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
-from serving_client import ask
+
+from tests import toys
+from tests.serving.serving_client import ask
 
 SIDE = toys.SIDE
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from tf_learnprop.training import objectives
+from tf_learnprop import objectives
 
 SIDE = 8
 #: Of batches of 8, 8 and 7 samples in turn; the last divides into unequal parts.

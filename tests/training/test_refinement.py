@@ -5,10 +5,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import toys
 
 import tf_learnprop as tlp
-from tf_learnprop.training import objectives, refinement
+from tests import toys
+from tf_learnprop import objectives
+from tf_learnprop.training import refinement
 
 IMAGES = toys.images(4)
 

@@ -8,8 +8,9 @@ import sys
 import keras
 import numpy as np
 import pytest
-import replica_worker
 import tensorflow as tf
+
+from tests.training import replica_worker
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import tf_learnprop as tlp
-from tf_learnprop.training import objectives
+from tf_learnprop import objectives
 
 
 class Counted(objectives.AreaGuidance):

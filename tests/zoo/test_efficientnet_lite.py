@@ -5,8 +5,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from closeness import assert_close
 
+from tests.closeness import assert_close
 from tf_learnprop import zoo
 from tf_learnprop.zoo import torch_pickle
 

@@ -1,9 +1,9 @@
 import keras
 import numpy as np
-import photo_files
 import pytest
 import tensorflow as tf
 
+from tests import photo_files
 from tf_learnprop import zoo
 
 

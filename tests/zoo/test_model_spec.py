@@ -4,9 +4,9 @@ import sys
 import keras
 import numpy as np
 import pytest
-import toys
 
 import tf_learnprop as tlp
+from tests import toys
 from tf_learnprop import zoo
 
 NAMES = ["red fox", "arctic fox", "cat", "wild cat"]

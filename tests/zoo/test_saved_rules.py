@@ -4,10 +4,11 @@ import pathlib
 
 import numpy as np
 import pytest
-import toys
 
 import tf_learnprop as tlp
-from tf_learnprop import saving, zoo
+from tests import toys
+from tf_learnprop import zoo
+from tf_learnprop.rule_files import saving
 
 FOLDER = pathlib.Path(__file__).parents[2] / "saved_rules"
 

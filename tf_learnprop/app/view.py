@@ -10,11 +10,11 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from tf_learnprop import fills
 from tf_learnprop.app.backends import Backend
 from tf_learnprop.inputs import photos
 from tf_learnprop.metrics import _ranking
 from tf_learnprop.serving import pictures
-from tf_learnprop.training import baselines
 
 #: Longest side of the picture with the map, in pixels.
 _SHOWN = 512
@@ -72,7 +72,7 @@ def open_photo(path: str | os.PathLike, backend: Backend) -> Photo:
     read = photos.read(path)
     height, width, channels = backend.shape
     pixels = photos.fitted(read, backend.shape)
-    blurred = baselines.blur(tf.cast(pixels[None], tf.float32))[0]
+    blurred = fills.blur(tf.cast(pixels[None], tf.float32))[0]
     zoom = max(min(read.shape[0] / height, read.shape[1] / width, _SHOWN / max(height, width)), 1)
     return Photo(
         name=pathlib.Path(path).stem,

@@ -6,7 +6,8 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import probing, readouts
+from tf_learnprop import readouts
+from tf_learnprop.backward import probing
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
 
 

@@ -5,9 +5,10 @@ import math
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import keras_internals, readouts, rules
-from tf_learnprop.backward.opened import BatchSize
+from tf_learnprop import readouts, rules
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
+from tf_learnprop.graph import keras_internals
+from tf_learnprop.graph.steps import BatchSize
 
 #: Largest number of class and register tokens in front of those of a grid.
 _MAX_OTHER_TOKENS = 8

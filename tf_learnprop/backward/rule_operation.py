@@ -5,9 +5,9 @@ import inspect
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import keras_internals
-from tf_learnprop.backward.activations import activation_name
-from tf_learnprop.backward.split_rules import SplitRule
+from tf_learnprop.graph import keras_internals
+from tf_learnprop.graph.activations import activation_name
+from tf_learnprop.rules.split import SplitRule
 
 #: Normalisations that don't subtract the mean.
 _NOT_CENTRED = tuple(

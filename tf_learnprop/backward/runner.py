@@ -5,13 +5,13 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import keras_internals
-from tf_learnprop.backward.activations import is_fused
-from tf_learnprop.backward.layers import RuleActivation
-from tf_learnprop.backward.reading import first_argument
-from tf_learnprop.backward.readouts import FEATURE_MAP
 from tf_learnprop.backward.rule_operation import RuleOperation
-from tf_learnprop.backward.split_rules import SplitRule
+from tf_learnprop.graph import keras_internals
+from tf_learnprop.graph.activations import is_fused
+from tf_learnprop.graph.reader import first_argument
+from tf_learnprop.layers import RuleActivation
+from tf_learnprop.readouts import FEATURE_MAP
+from tf_learnprop.rules.split import SplitRule
 
 
 @dataclasses.dataclass

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_learnprop.fills import noise
 from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics.fills import another_image, fill_from_neighbours, gaussian_blur
-from tf_learnprop.training import baselines
 
 NAMES = ("mean", "blur", "noise", "image", "neighbours")
 
@@ -83,7 +83,7 @@ class Imputer:
         if fill == "blur":
             return gaussian_blur(self._images, mean=self._mean)
         if fill == "noise":
-            return baselines.noise(tf.constant(self._images), seed=(seed, 0))
+            return noise(tf.constant(self._images), seed=(seed, 0))
         if fill == "image":
             return another_image(self._images, seed)
         return None

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.backward.output_head import OutputHead
+from tf_learnprop.graph.output_head import OutputHead
 
 
 class OutputReader:

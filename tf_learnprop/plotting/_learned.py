@@ -10,12 +10,12 @@ import tensorflow as tf
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
-from tf_learnprop.backward import readouts, rules
+from tf_learnprop import readouts, rules
 from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.backward.rule_set import RuleSet
 from tf_learnprop.backward.runner import rule_layers
 from tf_learnprop.inputs import batches
 from tf_learnprop.plotting import _figures, _heat, _pictures
+from tf_learnprop.rule_files.rule_set import RuleSet
 
 if typing.TYPE_CHECKING:  # the model's own exports draw heat maps
     from tf_learnprop.model import PropagationModel

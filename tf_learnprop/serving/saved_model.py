@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.backward import readouts, rules
-from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop import readouts, rules
 from tf_learnprop.inputs import checks
+from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.serving import warmup as warmup_file
 from tf_learnprop.serving.options import Options
 from tf_learnprop.serving.signatures import Signatures, input_specs

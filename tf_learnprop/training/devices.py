@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from tf_learnprop.training import replicas
+from tf_learnprop import replicas
 
 #: TensorFlow's error of `replicas.with_samples_each`.
 _NO_SAMPLES = re.compile(re.escape(replicas.NO_SAMPLES) + r"[^\[]*\[([\d ]+)\]")

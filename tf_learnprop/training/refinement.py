@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop.backward import resampling, tracing
+from tf_learnprop import objectives, resampling, tracing
 from tf_learnprop.inputs import batches, checks
-from tf_learnprop.training import objectives
 
 
 class Refiner:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import tracing
-from tf_learnprop.training import replicas
+from tf_learnprop import replicas, tracing
 
 
 def apply_if_finite(

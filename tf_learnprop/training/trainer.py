@@ -8,12 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_learnprop.backward import tracing
+from tf_learnprop import objectives, replicas, tracing
 from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.backward.graph import ModelGraph
-from tf_learnprop.backward.rule_set import RuleSet
+from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import checks
-from tf_learnprop.training import devices, guards, objectives, replicas, step
+from tf_learnprop.rule_files.rule_set import RuleSet
+from tf_learnprop.training import devices, guards, step
 
 
 def _over_data(method: Callable) -> Callable:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
-from tf_learnprop.backward.output_head import OutputHead
+from tf_learnprop.graph.output_head import OutputHead
 from tf_learnprop.zoo import efficientnet_lite
 from tf_learnprop.zoo.images import preprocess as zoo_preprocess
 from tf_learnprop.zoo.labels import class_names as imagenet_names

@@ -1,0 +1,1 @@
+"""Our maps in the form that other libraries' metrics ask for."""

@@ -1,0 +1,49 @@
+"""Fills: the values that replace masked pixels.
+
+Each function takes images `[n, *spatial, c]` or `[n, features]` and a seed, int32 `[2]` or None, and returns
+float32 values of the same shape.
+"""
+
+import tensorflow as tf
+
+from tf_learnprop import resampling
+
+
+def mean(images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """Mean of each channel over the batch."""
+    axes = list(range(images.shape.rank - 1))
+    return tf.zeros_like(images) + tf.reduce_mean(images, axes)
+
+
+def blur(images: tf.Tensor, seed: tf.Tensor | None = None, sigma: float = 1 / 20) -> tf.Tensor:
+    """Gaussian blur; `sigma` is a fraction of each side. Inputs without pixels get the mean instead."""
+    if images.shape.rank == 2:
+        return mean(images)
+    lengths = resampling.sides(images, images.shape.rank - 2)
+    sigmas = resampling.scaled(sigma, lengths)
+    matrices = [resampling.gaussian_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)]
+    return resampling.apply_along(images, matrices)
+
+
+def noise(images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """Gaussian noise with the mean and standard deviation of each channel over the batch."""
+    axes = list(range(images.shape.rank - 1))
+    centre, variance = tf.nn.moments(images, axes)
+    return centre + tf.sqrt(variance) * _normal(tf.shape(images), seed)
+
+
+def shift(images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """Pixels from elsewhere: the previous sample of the batch, rolled by half of each side.
+
+    A batch of one sample gets its own rolled image.
+    """
+    sides = list(range(1, images.shape.rank - 1))
+    halves = [tf.shape(images)[axis] // 2 for axis in sides]
+    return tf.roll(images, [1, *halves], [0, *sides])
+
+
+def _normal(shape, seed):
+    return tf.random.stateless_normal(shape, (0, 0) if seed is None else seed)
+
+
+BY_NAME = {"blur": blur, "mean": mean, "noise": noise, "shift": shift}

@@ -1,0 +1,1 @@
+"""Reads a Keras model into a flat graph of calls."""

@@ -1,0 +1,285 @@
+"""`ModelGraph`: the graph of a Keras model, read once and shared by all that needs it."""
+
+import collections
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop.graph import keras_internals, opening, verification
+from tf_learnprop.graph.activations import (
+    HEADS,
+    ActivationSite,
+    activation_name,
+    find_site,
+    is_transparent,
+    own_activation,
+)
+from tf_learnprop.graph.operation_sites import ATTENTION_LAYERS, operation_kinds
+from tf_learnprop.graph.output_head import OutputHead
+from tf_learnprop.graph.reader import Reader
+from tf_learnprop.graph.steps import CannotOpen
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputEnd:
+    """How one output of a model ends.
+
+    Attributes:
+        call: int, number of the call that makes the output, looking past casts and reshapes; None if the
+            output is an input.
+        after: tuple of ints, numbers of those casts and reshapes, in the order in which they run.
+        activation: str, "softmax" or "sigmoid" if the output has passed one, else "".
+        has_consumers: bool, whether the output is also used inside the model.
+    """
+
+    call: int | None
+    after: tuple
+    activation: str
+    has_consumers: bool
+
+
+class ModelGraph:
+    """What the library knows of the graph of a model; nothing of the model is cloned or changed.
+
+    Nested models are opened at any depth, and so are layers and models whose `call` is Python code, if it
+    runs on KerasTensors. A layer whose `call` does not stays one call.
+
+    Args:
+        model: `keras.Model`.
+        inputs: KerasTensors in the structure of the model's inputs, for a model that defines its own `call`;
+            None for those that it was built for.
+
+    Raises:
+        ValueError: a model that can't be read.
+
+    Attributes:
+        model: the model.
+        input: the model's inputs, KerasTensors in its own structure.
+        inputs, outputs: lists of KerasTensors.
+        output_names: list of str.
+        operations: list of (path, operation), each layer and operation of the model, by depth. What an
+            opened layer runs comes after it.
+        calls: list of `Call`, in the order in which they run.
+        blocks: list of `Block`, the opened layers.
+        tensors: list of KerasTensors, by number.
+        masks: dict {number of a tensor that may carry a mask: KerasTensor}.
+        output_structure: the model's outputs in its own structure, as numbers of tensors.
+        ends: list of `OutputEnd`, one for each output.
+        activations: list of `ActivationSite`, in the order of `operations`.
+        exact_shapes: bool, False if a nested model is called on another shape than it was built for, so that
+            the shapes of `tensors` inside it may be less exact than what it computes.
+    """
+
+    def __init__(self, model, inputs=None):
+        self.model = model
+        self._read(inputs, verification.Faults())
+        if self.blocks or not keras_internals.functional_of(model):
+            self._verify(inputs)
+        self._state = self._current_state()
+
+    def _verify(self, inputs):
+        """Closes opened layers again until the calls compute what the model does."""
+        probe = verification.Probe(self.model, self.input)
+        if probe.inputs is None:
+            return
+        known = verification.Faults()
+        while True:
+            new = verification.faults(self, probe)
+            # What follows a mask that gets lost is wrong as well, but maybe not once the mask is known.
+            if new.mask_ranks.keys() - known.mask_ranks.keys():
+                known.mask_ranks.update(new.mask_ranks)
+            elif new.closed:
+                known.closed.update(new.closed)
+            else:
+                break
+            self._read(inputs, known)
+        verification.check_outputs(self, probe)
+
+    def _read(self, inputs, faults):
+        reader = Reader(faults.closed, faults.mask_ranks)
+        functional, model = keras_internals.functional_of(self.model), self.model
+        if functional:
+            self.input = functional.input
+            self.inputs, self.outputs = list(functional.inputs), list(functional.outputs)
+            self.output_names = list(functional.output_names)
+            output_numbers = reader.read_functional(functional, [*map(reader.number, self.inputs)])
+            self.output_structure = keras_internals.pack_outputs(functional, output_numbers)
+            operations = list(reader.operations(functional))
+        else:
+            self.input, opened = _open_model(model, inputs)
+            self.inputs, self.outputs = opened.inputs, opened.outputs
+            self.output_names = _names_of_outputs(opened.structure)
+            output_numbers = reader.read_opened(model, opened, [*map(reader.number, self.inputs)])
+            self.output_structure = keras.tree.pack_sequence_as(opened.structure, output_numbers)
+            operations = list(reader.operations_inside(model))
+        self.calls, self.tensors, self.exact_shapes = reader.calls, reader.tensors, reader.exact_shapes
+        self.blocks, self.masks = reader.blocks, reader.masks
+        self.operations = [(path, operation) for path, operation, _ in operations]
+        self._inner = [inner for _, _, inner in operations]
+        self._maker = {number: k for k, call in enumerate(self.calls) for number in call.outputs}
+        self.ends = [self._end(number) for number in output_numbers]
+        self.activations = self._find_activations(reader)
+
+    def standardized(self, inputs):
+        """Inputs, tensors in the structure of the model's inputs, as the model takes them; a flat list."""
+        functional = keras_internals.functional_of(self.model)
+        if functional:
+            return keras_internals.standardize_inputs(functional, inputs)
+        flat = keras.tree.flatten(inputs)
+        return [tf.cast(x, t.dtype) for x, t in zip(flat, self.inputs, strict=True)]
+
+    def head(self, output) -> OutputHead:
+        """How output number `output` is read as classes."""
+        return OutputHead(self.outputs[output].shape[-1], self.ends[output].activation)
+
+    @property
+    def structure(self):
+        """What a rule file must fit: list of [path, "Class(weight shapes) activation"], by depth.
+
+        Two models match if the second entries agree. Names, which Keras counts up, don't matter, nor does
+        the size of the input. The layers and activations that opened layers run come last.
+        """
+        return self._rows(inner=False) + self._rows(inner=True)
+
+    def input_config(self):
+        """The inputs of a model with its own `call` as plain values, for `input_from_config`; else empty."""
+        if keras_internals.functional_of(self.model):
+            return {}
+        specs = [[tensor.name, tensor.dtype, list(tensor.shape)] for tensor in self.inputs]
+        structure = keras.tree.pack_sequence_as(self.input, list(range(len(specs))))
+        return {"input_specs": specs, "input_structure": structure}
+
+    def structure_for(self, count):
+        """`structure`, or without what opened layers run, if that is of this length.
+
+        Rule files that were written before layers could be opened have it so.
+        """
+        outer = self._rows(inner=False)
+        return outer if len(outer) == count else self.structure
+
+    def _rows(self, inner):
+        rows = []
+        sites = {id(site.operation) for site in self.activations}
+        for (path, operation), is_inner in zip(self.operations, self._inner, strict=True):
+            shapes = [list(w.shape) for w in getattr(operation, "weights", [])]
+            name = activation_name(getattr(operation, "activation", None) or operation)
+            layer_or_site = isinstance(operation, keras.layers.Layer) or id(operation) in sites
+            shown = name or layer_or_site or not inner
+            if is_inner == inner and shown:
+                rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
+        return rows
+
+    @property
+    def activation_runs(self):
+        """How often each activation that can have a rule runs in a forward pass, dict {path: int}."""
+        counts = collections.Counter(id(call.operation) for call in self.calls)
+        return {site.path: counts[id(site.operation)] for site in self.activations if site.reachable}
+
+    @property
+    def attention_outputs(self):
+        """Numbers of the tensors that attention gives, a set."""
+        layers = {id(site.operation) for site in self.activations if site.kind == "attention"}
+        return {
+            number
+            for call in self.calls
+            if id(call.operation) in layers or isinstance(call.operation, ATTENTION_LAYERS)
+            for number in call.outputs
+        }
+
+    def is_current(self) -> bool:
+        """Whether the model is still built as it was read.
+
+        False after layers were added, an activation was replaced, or variables came or went, as
+        `enable_lora` and `quantize` do. New values in the same variables change nothing.
+        """
+        now = self._current_state()
+        return len(now) == len(self._state) and all(a is b for a, b in zip(now, self._state, strict=True))
+
+    def _current_state(self):
+        """Objects that stay the same ones for as long as the model stays as it is."""
+        state = [keras_internals.functional_of(self.model)]
+        if state[0] is None:
+            state += keras_internals.sublayers(self.model)
+        for _, operation in self.operations:
+            if isinstance(operation, keras.layers.Layer):
+                for layer in keras_internals.sublayers(operation):
+                    state += [layer, *keras_internals.own_variables(layer)]
+                    state += [getattr(layer, "activation", None), getattr(layer, "quantization_mode", None)]
+        return state
+
+    def _end(self, number):
+        after, passed = [], [number]
+        while (k := self._maker.get(number)) is not None and self._passes_on(self.calls[k]):
+            after.insert(0, k)
+            number = self.calls[k].sources(number)[0]
+            passed.append(number)
+        name = own_activation(self.calls[k].operation) if k is not None else None
+        users = [j for j, call in enumerate(self.calls) if set(passed) & set(call.inputs)]
+        has_consumers = bool(set(users) - set(after))
+        return OutputEnd(k, tuple(after), name if name in HEADS else "", has_consumers)
+
+    def _passes_on(self, call):
+        return call.enters or is_transparent(call.operation)
+
+    def _find_activations(self, reader):
+        at_output = {
+            id(self.calls[end.call].operation)
+            for end in self.ends
+            if end.call is not None and (end.activation or not end.has_consumers)
+        }
+        inputs = [
+            number for number, tensor in enumerate(self.tensors) if any(tensor is t for t in self.inputs)
+        ]
+        kinds = operation_kinds(self.calls, inputs)
+        sites, seen = [], set()
+        for path, operation in self.operations:
+            why_closed = reader.closed.get(id(operation), "")
+            if id(operation) not in seen and (why_closed or not reader.is_open(operation)):
+                seen.add(id(operation))
+                if id(operation) in kinds and id(operation) not in at_output:
+                    kind = kinds[id(operation)]
+                    sites.append(ActivationSite(path, operation, kind, kind=kind))
+                else:
+                    sites.append(find_site(path, operation, id(operation) in at_output, why_closed))
+        return [site for site in sites if site]
+
+
+def input_from_config(specs, structure):
+    """KerasTensors as `ModelGraph.input`, from its `input_config`; None from None."""
+    if specs is None:
+        return None
+    tensors = [keras.KerasTensor(shape, dtype, name=name) for name, dtype, shape in specs]
+    return keras.tree.map_structure(tensors.__getitem__, structure)
+
+
+def _open_model(model, inputs):
+    """The inputs of a model that defines its own `call`, in their structure, and its `Opened`."""
+    name = f"Model '{model.name}' ({type(model).__name__})"
+    inputs = keras_internals.inputs_of(model) if inputs is None else inputs
+    if inputs is None:
+        raise ValueError(
+            f"{name} defines its own `call` and is not built, so the shape of its input is not known. Give "
+            "it: `wrap_model(model, inputs=keras.Input(shape))`, or call the model once on data."
+        )
+    if not model.built:
+        try:
+            keras_internals.build(model, inputs)
+        except Exception as error:
+            raise ValueError(
+                f"{name} can't be built for `inputs` ({opening.reason(error)}). Call the model once on data."
+            ) from error
+    try:
+        opened = opening.open_call(model, (inputs,), {"training": False})
+    except CannotOpen as error:
+        raise ValueError(
+            f"{name} defines its own `call`, which does not run on symbolic tensors ({error}). Write it with "
+            "Keras layers and `keras.ops`, or build the model as `keras.Model(inputs, outputs)`."
+        ) from error
+    return keras.tree.pack_sequence_as(inputs, opened.inputs), opened
+
+
+def _names_of_outputs(structure):
+    if isinstance(structure, dict) and len(structure) == len(keras.tree.flatten(structure)):
+        return sorted(structure)  # the order in which a dict is flattened
+    return [f"output_{k}" for k in range(len(keras.tree.flatten(structure)))]

@@ -1,0 +1,93 @@
+"""Opens a layer whose `call` is Python code: finds the Keras operations that it runs, by running it.
+
+The layer's own `call` runs once on KerasTensors, as when a Functional model is built. Whatever it computes
+from anything else, such as its weights or constants, becomes a graph of its own (`Constants`), so that new
+values of the weights count.
+"""
+
+import re
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop.graph import any_batch, keras_internals
+from tf_learnprop.graph.steps import CannotOpen
+from tf_learnprop.graph.symbolic_run import SymbolicRun
+
+#: Reasons by what the error of Keras or TensorFlow says.
+_KNOWN_ERRORS = {
+    "cannot be used as input to a TensorFlow function": "it calls TensorFlow, not Keras operations",
+    "cannot be used as a boolean": "what it computes depends on values",
+    "as a Python `bool` is not allowed": "what it computes depends on values",
+    "cannot be iterated": "what it computes depends on values",
+    "no attribute 'assign": "it changes its own variables",
+}
+
+
+def open_call(layer, args, kwargs, masks=None, mask_ranks=None):
+    """Finds the operations of one call of a layer, without a change to the layer or to those inside it.
+
+    Args:
+        layer: built Keras layer or model.
+        args: tuple, the arguments of the call, with KerasTensors.
+        kwargs: dict, those by keyword.
+        masks: dict {id of a KerasTensor among them: KerasTensor, its mask}, of those that may carry one.
+        mask_ranks: dict, as for `Reader`.
+
+    Returns:
+        `Opened`.
+
+    Raises:
+        CannotOpen: `call` does not run on KerasTensors.
+    """
+    if keras_internals.is_quantized(layer):
+        raise CannotOpen("it is quantized")
+    tensors = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
+    if any(tensor.sparse for tensor in tensors):
+        raise CannotOpen("it takes sparse tensors")
+    with tf.init_scope(), keras_internals.untouched(layer):
+        try:
+            return _checked(SymbolicRun(layer, args, kwargs, masks, mask_ranks).opened())
+        except Exception as error:
+            first = error
+        try:
+            runs = [
+                SymbolicRun(layer, args, kwargs, masks, mask_ranks, size) for size in any_batch.BATCH_SIZES
+            ]
+            return _checked(any_batch.for_any_batch(*runs))
+        except Exception as error:
+            raise CannotOpen(reason(error if isinstance(error, CannotOpen) else first)) from error
+
+
+def _checked(opened):
+    """The `Opened`, if TensorFlow can run its steps and gets what they promise."""
+
+    def run(*inputs):
+        values = dict(zip(map(id, opened.inputs), inputs, strict=True))
+        for step in opened.steps:
+            args, kwargs = keras_internals.fill_in(step, values)
+            made = keras.tree.flatten(step.operation(*args, **kwargs))
+            for symbol, tensor in zip(step.outputs, made, strict=True):
+                if tensor is None:
+                    continue
+                if not tensor.shape.is_compatible_with(symbol.shape) or tensor.dtype != symbol.dtype:
+                    raise CannotOpen(f"'{step.operation.name}' gives another shape or dtype than expected")
+                values[id(symbol)] = tensor
+
+    specs = [tf.TensorSpec(symbol.shape, symbol.dtype, name="x") for symbol in opened.inputs]
+    tf.function(run, autograph=False).get_concrete_function(*specs)
+    return opened
+
+
+def reason(error):
+    """One line on why a layer's `call` does not run on KerasTensors, from the error."""
+    if isinstance(error, CannotOpen):
+        return str(error)
+    for part, known in _KNOWN_ERRORS.items():
+        if part in str(error):
+            return known
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in lines]  # Keras makes them bold
+    general = ("Exception encountered", "Could not automatically infer")
+    text = next((line for line in lines if not line.startswith(general)), "")
+    return f"{type(error).__name__}: {text}"[:160]

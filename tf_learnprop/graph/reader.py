@@ -1,0 +1,272 @@
+"""Reads a model into a flat list of calls: nested models and layers with a `call` of their own are opened."""
+
+import dataclasses
+import re
+
+import keras
+
+from tf_learnprop.graph import keras_internals, opening
+from tf_learnprop.graph.activations import SWAPPABLE, activation_name, is_opaque, runs_a_function
+from tf_learnprop.graph.operation_sites import ATTENTION_LAYERS
+from tf_learnprop.graph.steps import HELPERS, CannotOpen, WithAttributes
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a layer or operation. Tensors are known by their number in `ModelGraph.tensors`.
+
+    Attributes:
+        path: str, layer path of the operation.
+        operation: the Keras layer or operation; for `enters`, the nested Functional model.
+        node: Keras' node, or a `Step` of an opened layer, which holds the call's arguments.
+        inputs: tuple of ints, the tensors that it takes.
+        outputs: tuple of ints, the tensors that it gives.
+        enters: bool, whether this is where a nested model takes its inputs, before its own calls.
+        training: bool, whether a layer's own `call` runs it in training mode at all times.
+    """
+
+    path: str
+    operation: object
+    node: object
+    inputs: tuple
+    outputs: tuple
+    enters: bool = False
+    training: bool = False
+
+    def sources(self, number):
+        """The tensors from which output `number` is made, tuple of ints."""
+        if self.enters and len(self.inputs) == len(self.outputs):
+            return (self.inputs[self.outputs.index(number)],)
+        return self.inputs
+
+    def arguments(self, values):
+        """The call's (args, kwargs) in inference mode, from a dict {number of tensor: value}."""
+        tensors = keras_internals.node_inputs(self.node)
+        given = {id(tensor): values[number] for tensor, number in zip(tensors, self.inputs, strict=True)}
+        args, kwargs = keras_internals.fill_in(self.node, given)
+        # Also a layer whose `call` takes no `training`: without one, Keras lets the default of a layer inside
+        # it count for those that follow.
+        if not self.enters and isinstance(self.operation, keras.layers.Layer):
+            kwargs["training"] = self.training
+        return args, kwargs
+
+    def run(self, values):
+        """What the call gives, in the structure in which the operation gives it; as for `arguments`."""
+        args, kwargs = self.arguments(values)
+        if self.enters:
+            return keras_internals.standardize_inputs(self.operation, first_argument(args, kwargs))
+        return self.operation(*args, **kwargs)
+
+
+def first_argument(args, kwargs):
+    """The first argument of a call; an operation may have been called by keyword alone."""
+    return args[0] if args else next(iter(kwargs.values()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """The calls that stand for one call of an opened layer.
+
+    Attributes:
+        call: `Call`, the layer's own.
+        start, stop: ints, the calls number `start` to `stop` − 1 take its place.
+    """
+
+    call: Call
+    start: int
+    stop: int
+
+
+class Reader:
+    """Collects the calls of a model.
+
+    Args:
+        closed: dict {id of a layer: str}, layers that stay closed, and why.
+        mask_ranks: dict {id of a layer: int}, layers whose output carries a mask when they run, though the
+            KerasTensor that stands for it does not; and the number of axes of that mask.
+
+    Attributes:
+        calls: list of `Call`, in the order in which they run.
+        blocks: list of `Block`, each after those inside it.
+        tensors: list of KerasTensors, by number.
+        exact_shapes: bool, see `ModelGraph`.
+        closed: dict {id of a layer: str}, why a layer with its own `call` could not be opened.
+        masks: dict {number of a tensor that carries a mask when it is computed, or may: KerasTensor}.
+    """
+
+    def __init__(self, closed=None, mask_ranks=None):
+        self.calls, self.blocks, self.tensors = [], [], []
+        self.exact_shapes = True
+        self.closed = dict(closed or {})
+        self.masks = {}
+        self._mask_ranks = mask_ranks or {}
+        self._inside = {}  # {id of an opened layer: {name: operation that it runs}}
+
+    def number(self, tensor):
+        """The number of a new tensor."""
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def read_functional(self, functional, numbers, prefix=""):
+        """Adds the calls of a Functional model.
+
+        Args:
+            functional: Functional model.
+            numbers: list of ints, the tensors that it takes.
+            prefix: str, start of the paths of its layers.
+
+        Returns:
+            list of ints, the tensors that it gives.
+        """
+        known = {id(tensor): number for tensor, number in zip(functional.inputs, numbers, strict=True)}
+        for node in keras_internals.nodes(functional):
+            if all(id(tensor) in known for tensor in keras_internals.node_inputs(node)):
+                # Others do not depend on the inputs alone.
+                self._read(node, node.operation, prefix + node.operation.name, known)
+        return [known[id(tensor)] for tensor in functional.outputs]
+
+    def read_opened(self, layer, opened, numbers, prefix=""):
+        """Adds the calls of an `Opened` layer; as `read_functional`."""
+        inside = self._inside.setdefault(id(layer), {})
+        known = {id(tensor): number for tensor, number in zip(opened.inputs, numbers, strict=True)}
+        used = {}
+        for step in opened.steps:
+            name = _name(step.operation, used)
+            operation = step.operation
+            if _is_same_activation(inside.get(name), operation):
+                operation = inside[name]  # one rule for all calls of the layer
+            inside.setdefault(name, operation)
+            training = keras_internals.node_arguments(step)[1].get("training")
+            self._read(step, operation, prefix + name, known, bool(training))
+        return [known[id(tensor)] for tensor in opened.outputs]
+
+    def _read(self, node, operation, path, known, training=False):
+        inputs = tuple(known[id(tensor)] for tensor in keras_internals.node_inputs(node))
+        made = keras_internals.node_outputs(node)
+        masked_tensors = made
+        nested = keras_internals.functional_of(operation)
+        masks = [self.masks[k] for k in inputs if k in self.masks]
+        # Within a nested model, Keras' nodes don't know that its input carries a mask.
+        if nested is not None and not masks:
+            entered = tuple(self.number(tensor) for tensor in nested.inputs)
+            built_for = [tuple(tensor.shape) for tensor in nested.inputs]
+            self.exact_shapes &= built_for == [tuple(self.tensors[k].shape) for k in inputs]
+            self.calls.append(Call(path, nested, node, inputs, entered, enters=True))
+            outputs = self.read_functional(nested, entered, path + "/")
+        elif opened := self._open(operation, node, inputs, training, len(made)):
+            start = len(self.calls)
+            outputs = self.read_opened(operation, opened, inputs, path + "/")
+            call = Call(path, operation, node, inputs, outputs, training=training)
+            self.blocks.append(Block(call, start, len(self.calls)))
+            masked_tensors = opened.outputs
+        else:
+            outputs = tuple(self.number(tensor) for tensor in made)
+            self.calls.append(Call(path, operation, node, inputs, outputs, training=training))
+        known.update(zip(map(id, made), outputs, strict=True))
+        for number, tensor in zip(outputs, masked_tensors, strict=True):
+            self._note_mask(number, tensor, operation, masks)
+
+    def _note_mask(self, number, tensor, operation, masks_of_inputs):
+        """Notes whether a tensor may carry a mask. Keras knows it only of layers that say so."""
+        mask = keras_internals.mask_of(tensor)
+        may_pass_on = masks_of_inputs and isinstance(operation, keras.layers.Layer)
+        if mask is None and may_pass_on and (operation.supports_masking or _has_layers(operation)):
+            rank = len(masks_of_inputs[0].shape)
+            mask = keras.KerasTensor((None,) * rank, "bool") if len(tensor.shape) > rank else None
+        if mask is None and id(operation) in self._mask_ranks:
+            mask = keras.KerasTensor((None,) * self._mask_ranks[id(operation)], "bool")
+        if mask is not None:
+            self.masks[number] = mask
+
+    def _open(self, layer, node, inputs, training, count):
+        """The `Opened` of a call, or None. A layer that can't be opened in one call stays closed in all."""
+        may_open = (
+            keras_internals.functional_of(layer) is not None
+            or is_opaque(layer)
+            or runs_a_function(layer)
+            or isinstance(layer, ATTENTION_LAYERS)
+        )
+        if id(layer) in self.closed or not may_open:
+            return None
+        args, kwargs = keras_internals.node_arguments(node)
+        kwargs = {**kwargs, "training": training}
+        try:
+            given = zip(keras_internals.node_inputs(node), inputs, strict=True)
+            masks = {id(tensor): self.masks[k] for tensor, k in given if k in self.masks}
+            opened = opening.open_call(layer, args, kwargs, masks, self._mask_ranks)
+            if len(opened.outputs) != count:
+                raise CannotOpen("the number of its outputs is not always the same")
+            if runs_a_function(layer) and not _is_one_activation(opened.steps):
+                raise CannotOpen("it is no activation that is known")
+        except CannotOpen as error:
+            self.closed[id(layer)] = str(error)
+            return None
+        return opened
+
+    def operations(self, functional, prefix="", inner=False):
+        """Yields (path, operation, whether it is inside an opened layer), nested models opened."""
+        for operation in functional.operations:
+            if not isinstance(operation, keras.layers.InputLayer):
+                yield from self._with_inside(prefix + operation.name, operation, inner)
+
+    def operations_inside(self, layer, prefix=""):
+        """As `operations`, for an opened layer."""
+        for name, operation in self._inside[id(layer)].items():
+            if not isinstance(operation, HELPERS):
+                yield from self._with_inside(prefix + name, operation, True)
+
+    def _with_inside(self, path, operation, inner):
+        nested = keras_internals.functional_of(operation)
+        if nested is not None:
+            yield from self.operations(nested, path + "/", inner)
+            return
+        yield path, operation, inner
+        if self.is_open(operation):
+            yield from self.operations_inside(operation, path + "/")
+
+    def is_open(self, operation):
+        """Whether an operation is a layer that was opened."""
+        return id(operation) in self._inside
+
+
+def _name(operation, used):
+    """The name of an operation among those that an opened layer runs, the same in each run.
+
+    Keras counts up the names of bare operations in the whole program, so they can't serve.
+
+    Args:
+        operation: Keras layer or operation.
+        used: dict {name: operation} of those before it, to which it is added.
+    """
+    if isinstance(operation, WithAttributes):
+        name = _snake_case(type(operation.operation).__name__)
+    elif isinstance(operation, keras.layers.Layer):
+        name = operation.name
+    else:
+        name = _snake_case(type(operation).__name__)
+    names = (f"{name}_{k}" if k else name for k in range(len(used) + 1))
+    unique = next(n for n in names if used.get(n, operation) is operation)
+    used[unique] = operation
+    return unique
+
+
+def _snake_case(name):
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _has_layers(layer):
+    return len(keras_internals.sublayers(layer)) > 1
+
+
+def _is_one_activation(steps):
+    return len(steps) == 1 and activation_name(steps[0].operation) in SWAPPABLE
+
+
+def _is_same_activation(operation, other):
+    """Whether two bare operations are the same activation, in two calls of the layer that runs it."""
+    return (
+        type(operation) is type(other)
+        and not isinstance(operation, keras.layers.Layer)
+        and activation_name(operation) is not None
+        and keras_internals.settings(operation) == keras_internals.settings(other)
+    )

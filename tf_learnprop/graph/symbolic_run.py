@@ -1,0 +1,244 @@
+"""`SymbolicRun`: runs the `call` of a layer on KerasTensors and records what it does."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop.graph import keras_internals
+from tf_learnprop.graph.activations import is_opaque
+from tf_learnprop.graph.steps import (
+    CannotOpen,
+    Constants,
+    MaskOf,
+    Opened,
+    SetMask,
+    WithAttributes,
+    WithMask,
+    make_step,
+)
+
+
+class SymbolicRun:
+    """One run of a layer's `call` on KerasTensors.
+
+    Args:
+        layer: built Keras layer or model.
+        args: tuple, the arguments of the call, with KerasTensors.
+        kwargs: dict, those by keyword.
+        masks: dict {id of a KerasTensor among them: KerasTensor, its mask} or None.
+        mask_ranks: dict, as for `Reader`, or None.
+        batch_size: int or None, the size of the batch in the run, where it is free.
+    """
+
+    def __init__(self, layer, args, kwargs, masks=None, mask_ranks=None, batch_size=None):
+        self.inputs, self.nodes, self.steps, self.outputs, self.structure = [], [], [], [], None
+        self._constants = {}  # {id of a leaf: (leaf, KerasTensor, value)}
+        self._nothing = []  # KerasTensors where a layer returns None
+        self._carriers, self._masks_made = [], []  # inputs that carry a mask; masks of the outputs
+        self._masked = {}  # {id of a mask among the arguments: (input that carries it, KerasTensor)}
+        self._attached = []  # (tensor that will carry a mask, KerasTensor that stands for the mask)
+
+        def stand_in(leaf):
+            if not isinstance(leaf, keras.KerasTensor):
+                return leaf
+            shape = leaf.shape
+            if batch_size and shape and shape[0] is None:
+                shape = (batch_size, *shape[1:])
+            self.inputs.append(keras.KerasTensor(shape, leaf.dtype, name=leaf.name))
+            return self._carry_mask(self.inputs[-1], (masks or {}).get(id(leaf)))
+
+        args, kwargs = keras.tree.map_structure(stand_in, (args, kwargs))
+        twin = keras_internals.twin(layer)
+
+        def symbolic_call(*args, **kwargs):
+            # Keras calls this within the scopes of the layer, which cast the weights that it reads.
+            keras_internals.map_attributes(twin, self._symbolic_weights)
+            self.structure = twin.call(*args, **kwargs)
+            self._read()
+            return self.structure
+
+        vars(twin)["symbolic_call"] = symbolic_call
+
+        def values():
+            with self._results_as_tensors(layer, mask_ranks or {}):
+                made = twin(*args, **kwargs)
+            if layer.supports_masking:  # other masks come from the layers inside, when they run
+                self._masks_made = [*map(keras_internals.mask_of, keras.tree.flatten(made))]
+            self._add_steps([mask for mask in self._masks_made if mask is not None])
+            for node in self.nodes:
+                keras_internals.forget(node)
+            return [value for _, _, value in self._constants.values()]
+
+        self.function = tf.function(values, autograph=False).get_concrete_function()
+
+    def _carry_mask(self, tensor, mask):
+        """An input, which now carries a mask if its leaf does."""
+        if mask is None:
+            return tensor
+        if id(mask) not in self._masked:
+            symbol = keras.KerasTensor(tensor.shape[: len(mask.shape)], mask.dtype)
+            self._masked[id(mask)] = tensor, symbol
+        self._carriers.append(tensor)
+        return keras_internals.set_mask(tensor, self._masked[id(mask)][1])
+
+    @property
+    def masks(self):
+        """The KerasTensors that stand for masks that tensors carry when the layer runs."""
+        return [symbol for _, symbol in [*self._masked.values(), *self._attached]]
+
+    def _masks_read(self, node, replace):
+        """Steps that take the masks which a layer attaches to its outputs in its `call`."""
+        outputs = {*map(id, node.outputs)}
+        return [
+            make_step(MaskOf(len(mask.shape)), (replace(tensor),), {}, [replace(mask)])
+            for tensor, mask in self._attached
+            if id(tensor) in outputs
+        ]
+
+    def _masks_set(self, node, replace):
+        """Steps that attach the masks which `call` attached to what a bare operation gives."""
+        ours = {*map(id, self.masks), *map(id, self.inputs)}
+        pairs = [(tensor, keras_internals.mask_of(tensor)) for tensor in node.outputs]
+        return [
+            make_step(SetMask(), (replace(tensor), replace(mask)), {}, [])
+            for tensor, mask in pairs
+            if id(mask) in ours
+        ]
+
+    @contextlib.contextmanager
+    def _results_as_tensors(self, layer, mask_ranks):
+        """Has layers inside `layer` return KerasTensors for what they return besides plain tensors.
+
+        That is None beside tensors, which a Keras node can't hold, and a mask attached in their own `call`.
+        """
+        inside = keras_internals.sublayers(layer)[1:]
+        parts = [part for part in inside if is_opaque(part) or id(part) in mask_ranks]
+
+        def stand_in(leaf):
+            if leaf is None:
+                self._nothing.append(keras.KerasTensor(()))
+            return self._nothing[-1] if leaf is None else leaf
+
+        def with_mask(tensor, rank):
+            if keras_internals.mask_of(tensor) is None:
+                self._attached.append((tensor, keras.KerasTensor(tensor.shape[:rank], "bool")))
+                keras_internals.set_mask(*self._attached[-1])
+            return tensor
+
+        def with_stand_ins(symbolic_call, rank):
+            def call(*args, **kwargs):
+                results = keras.tree.map_structure(stand_in, symbolic_call(*args, **kwargs))
+                return keras.tree.map_structure(lambda x: with_mask(x, rank), results) if rank else results
+
+            return call
+
+        for part in parts:
+            vars(part)["symbolic_call"] = with_stand_ins(part.symbolic_call, mask_ranks.get(id(part)))
+        try:
+            yield
+        finally:
+            for part in parts:
+                del vars(part)["symbolic_call"]
+
+    @property
+    def constants(self):
+        """The KerasTensors that `function` returns the values of."""
+        return [symbol for _, symbol, _ in self._constants.values()]
+
+    def _symbolic_weights(self, value):
+        """An attribute of the layer with KerasTensors in place of variables, alone or in a list."""
+        if isinstance(value, keras.Variable):
+            return self._constant(value)
+        if isinstance(value, (list, tuple)) and value and all(isinstance(v, keras.Variable) for v in value):
+            return [self._constant(v) for v in value]
+        return value
+
+    def _constant(self, leaf):
+        """The KerasTensor that stands for a variable or tensor that does not depend on the inputs."""
+        if id(leaf) not in self._constants:
+            value = tf.identity(leaf.value if isinstance(leaf, keras.Variable) else leaf)
+            self._constants[id(leaf)] = leaf, keras.KerasTensor(value.shape, value.dtype.name), value
+        return self._constants[id(leaf)][1]
+
+    def _read(self):
+        self.structure = keras.tree.map_structure(
+            lambda leaf: self._symbolic(tf.zeros(()) if leaf is None else leaf), self.structure
+        )
+        self.outputs = keras.tree.flatten(self.structure)
+        if not all(isinstance(tensor, keras.KerasTensor) for tensor in self.outputs):
+            raise CannotOpen("it returns other things than tensors")
+        self._add_steps(self.outputs)
+        taken = self.outputs + [tensor for node in self.nodes for tensor in node.input_tensors]
+        if {*map(id, taken)} & {*map(id, self._nothing)}:
+            raise CannotOpen("it uses what a layer inside it returns as None")
+
+    def _add_steps(self, tensors):
+        """Adds the steps that make some tensors."""
+        nodes = keras_internals.nodes_before(tensors, self.nodes)
+        self.nodes += nodes
+        for node in nodes:
+            if node.is_input:
+                raise CannotOpen("it uses a tensor of another model")
+            args, kwargs = keras_internals.node_arguments(node)
+            if keras_internals.functional_of(node.operation) and kwargs.get("training"):
+                raise CannotOpen(f"it runs '{node.operation.name}' in training mode")
+            args, kwargs = keras.tree.map_structure(self._symbolic, (args, kwargs))
+            symbolic = keras.tree.map_structure(self._symbolic, keras_internals.settings(node.operation))
+            changed = {name: symbolic[name] for name in symbolic if _holds_tensors(symbolic[name])}
+            self.steps.append((node, args, kwargs, changed))
+        self._keep_used_constants()
+
+    def _keep_used_constants(self):
+        used = [self.outputs, [step[1:] for step in self.steps]]
+        ids = {id(leaf) for leaf in keras.tree.flatten(used)}
+        self._constants = {key: kept for key, kept in self._constants.items() if id(kept[1]) in ids}
+
+    def _symbolic(self, leaf):
+        return self._constant(leaf) if isinstance(leaf, (keras.Variable, tf.Tensor)) else leaf
+
+    def opened(self, replace=lambda tensor: tensor, batch_attributes=None, more_steps=()):
+        """The `Opened`.
+
+        Args:
+            replace: function from a KerasTensor of this run to the one that takes its place.
+            batch_attributes: dict {number of step: attributes that depend on the batch}.
+            more_steps: steps that these attributes need.
+        """
+
+        def fill(structure):
+            return keras.tree.map_structure(
+                lambda leaf: replace(leaf) if isinstance(leaf, keras.KerasTensor) else leaf, structure
+            )
+
+        steps = [
+            make_step(MaskOf(len(mask.shape)), (replace(x),), {}, [replace(mask)])
+            for x, mask in self._masked.values()
+        ]
+        dropped = [x for x in self._carriers if keras_internals.mask_of(x) is None]
+        steps += [make_step(SetMask(), (replace(x),), {}, []) for x in dropped]
+        if self.constants:
+            steps.append(make_step(Constants(self.function), (), {}, self.constants))
+        steps += more_steps
+        for k, (node, args, kwargs, attributes) in enumerate(self.steps):
+            operation, outputs = node.operation, [replace(tensor) for tensor in node.outputs]
+            args, kwargs, attributes = fill((args, kwargs, attributes))
+            attributes = {**attributes, **(batch_attributes or {}).get(k, {})}
+            if attributes:
+                operation, args = WithAttributes(operation), (attributes, *args)
+            steps.append(make_step(operation, args, kwargs, outputs))
+            steps += self._masks_read(node, replace)
+            if not isinstance(node.operation, keras.layers.Layer):
+                steps += self._masks_set(node, replace)
+        outputs = [replace(tensor) for tensor in self.outputs]
+        for k, mask in enumerate(self._masks_made):
+            if mask is not None:
+                plain, outputs[k] = outputs[k], keras.KerasTensor(outputs[k].shape, outputs[k].dtype)
+                keras_internals.set_mask(outputs[k], replace(mask))
+                steps.append(make_step(WithMask(), (plain, replace(mask)), {}, [outputs[k]]))
+        structure = keras.tree.pack_sequence_as(self.structure, outputs)
+        return Opened([*map(replace, self.inputs)], steps, outputs, structure)
+
+
+def _holds_tensors(structure):
+    return any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(structure))

@@ -1,0 +1,187 @@
+"""Checks that the calls of an opened model compute what the model does, on a small random batch.
+
+What a layer does when it runs is not always what its run on KerasTensors shows. A mask that it attaches to
+its output in its own `call` is one such thing.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_learnprop.graph import keras_internals
+from tf_learnprop.graph.opening import reason
+
+#: Lengths of the axes that are free, the first of which the model can run on is taken.
+_FREE_LENGTHS = (32, 8, 5, 3, 64, 224)
+#: Largest difference that counts as rounding, as a share of the largest value.
+_ROUNDING = {"float16": 5e-2, "bfloat16": 1e-1}
+_FLOAT32_ROUNDING = 1e-3
+
+
+@dataclasses.dataclass
+class Faults:
+    """Where the calls of a graph do something else than its model.
+
+    Attributes:
+        closed: dict {id of an opened layer: str}, layers to keep closed, and why.
+        mask_ranks: dict {id of a layer: int}, layers that attach a mask to their output when they run, which
+            the graph does not know of; and the number of axes of the mask.
+    """
+
+    closed: dict[int, str] = dataclasses.field(default_factory=dict)
+    mask_ranks: dict[int, int] = dataclasses.field(default_factory=dict)
+
+
+class Probe:
+    """A small random batch on which a model runs, and what the model says of it.
+
+    Args:
+        model: built `keras.Model`.
+        specs: KerasTensors in the structure of its inputs.
+
+    Attributes:
+        inputs: tensors in the structure of the inputs; None if the model runs on none that was tried, or says
+            something else each time.
+        outputs: the model's outputs for them, a flat list.
+    """
+
+    def __init__(self, model, specs):
+        self.inputs, self.outputs = None, []
+        for length in _FREE_LENGTHS:
+            try:
+                inputs = keras.tree.map_structure(lambda spec, n=length: _sample(spec, n), specs)
+                first, second = (_flat_outputs(model, inputs) for _ in range(2))
+            except Exception:  # whatever a model raises for values or sizes that it can't take
+                continue
+            if _all_equal(first, second):
+                self.inputs, self.outputs = inputs, first
+            return
+
+
+def faults(graph, probe) -> Faults:
+    """Runs the calls of a `ModelGraph` on a `Probe` beside the opened layers for which they stand."""
+    result = Faults()
+    values = dict(enumerate(graph.standardized(probe.inputs)))
+    expected = {}  # by number of block
+    with keras.StatelessScope() as scope:
+        for number in range(len(graph.calls) + 1):
+            for k, block in enumerate(graph.blocks):
+                if block.stop == number and k in expected:
+                    _compare(block, expected.pop(k), values, result)
+            for k, block in enumerate(graph.blocks):
+                if block.start == number < block.stop:
+                    expected[k] = _OwnRun(block.call, values, scope)
+            if number == len(graph.calls):
+                return result
+            call = graph.calls[number]
+            try:
+                made = keras.tree.flatten(call.run(values))
+            except Exception as error:
+                around = [block for block in graph.blocks if block.start <= number < block.stop]
+                if not around:
+                    raise
+                result.closed[id(around[-1].call.operation)] = reason(error)
+                return result
+            values.update(zip(call.outputs, made, strict=True))
+            _note_masks(call, made, graph, result)
+    return result
+
+
+def check_outputs(graph, probe) -> None:
+    """Raises ValueError unless the calls of a `ModelGraph` give the model's own outputs for a `Probe`."""
+    values = dict(enumerate(graph.standardized(probe.inputs)))
+    with keras.StatelessScope():
+        for call in graph.calls:
+            values.update(zip(call.outputs, keras.tree.flatten(call.run(values)), strict=True))
+    numbers = keras.tree.flatten(graph.output_structure)
+    for name, number, expected in zip(graph.output_names, numbers, probe.outputs, strict=True):
+        if not _are_equal(expected, values[number]):
+            raise ValueError(
+                f"Output '{name}' of model '{graph.model.name}' must be the same if its layers are run one "
+                "by one. Received: a difference of up to "
+                f"{_difference(expected, values[number]):.1%} of the largest value. Build the model as "
+                "`keras.Model(inputs, outputs)` of Keras layers."
+            )
+
+
+class _OwnRun:
+    """What an opened layer itself gives for the inputs of a call."""
+
+    def __init__(self, call, values, scope):
+        self._call = call
+        self._values = {number: keras_internals.copy(values[number]) for number in call.inputs}
+        self._state = dict(scope.state_mapping)
+        self.outputs = self.repeat()
+
+    def repeat(self):
+        """Runs the layer, once more with the same inputs, masks and variables."""
+        values = {number: keras_internals.copy(tensor) for number, tensor in self._values.items()}
+        with keras.StatelessScope() as scope, keras_internals.untouched(self._call.operation):
+            scope.state_mapping.update(self._state)
+            return keras.tree.flatten(self._call.run(values))
+
+
+def _compare(block, own_run, values, result):
+    tensors = [values[number] for number in block.call.outputs]
+    if _all_equal(own_run.outputs, tensors) and all(map(_have_equal_masks, own_run.outputs, tensors)):
+        return
+    if _all_equal(own_run.outputs, own_run.repeat()):  # else it is random
+        result.closed[id(block.call.operation)] = "its operations run one by one give something else"
+
+
+def _note_masks(call, made, graph, result):
+    """Notes the masks that a layer attached to its outputs though the graph knows of none."""
+    if isinstance(call.operation, keras.layers.Layer):
+        for number, tensor in zip(call.outputs, made, strict=True):
+            mask = keras_internals.mask_of(tensor)
+            if mask is not None and number not in graph.masks:
+                result.mask_ranks[id(call.operation)] = mask.shape.rank
+
+
+def _sample(spec, length):
+    """Two samples: numbers from 0 to 1 of either sign; ones and zeros for integers, with zeros at the end."""
+    count, *sides = spec.shape if spec.shape else (None,)
+    shape = (2 if count is None else count, *(length if side is None else side for side in sides))
+    generator = np.random.default_rng(0)
+    if keras.backend.is_float_dtype(spec.dtype):
+        return tf.cast(generator.uniform(-1, 1, shape), spec.dtype)
+    ones = generator.integers(0, 2, shape)
+    if len(shape) > 1:
+        ones[..., 0] = 1
+        ones[0, ..., shape[-1] - shape[-1] // 3 :] = 0
+    return tf.cast(ones, spec.dtype)
+
+
+def _flat_outputs(model, inputs):
+    with keras.StatelessScope(), keras_internals.untouched(model):
+        return keras.tree.flatten(model(keras.tree.map_structure(tf.identity, inputs), training=False))
+
+
+def _all_equal(expected, tensors):
+    # The graph holds a constant in the place of a None, which nothing uses.
+    pairs = zip(expected, tensors, strict=True)
+    return all(own is None or _are_equal(own, tensor) for own, tensor in pairs)
+
+
+def _are_equal(expected, tensor):
+    rounding = _ROUNDING.get(tensor.dtype.name, _FLOAT32_ROUNDING)
+    return expected.shape == tensor.shape and _difference(expected, tensor) <= rounding
+
+
+def _difference(expected, tensor):
+    """Largest difference where both are finite, as a share of the largest value."""
+    expected, tensor = (np.asarray(tf.cast(x, tf.float64)) for x in (expected, tensor))
+    finite = np.isfinite(expected) & np.isfinite(tensor)
+    difference = np.abs(expected - tensor)[finite].max(initial=0.0)
+    return difference / (np.abs(expected[finite]).max(initial=0.0) + 1e-12)
+
+
+def _have_equal_masks(expected, tensor):
+    """Whether two tensors carry the same mask. One that is true everywhere is as good as none."""
+    first, second = (
+        True if mask is None else np.asarray(mask)
+        for mask in map(keras_internals.mask_of, (expected, tensor))
+    )
+    return bool(np.all(np.equal(first, second)))

@@ -1,0 +1,132 @@
+"""Readouts of the last feature map alone."""
+
+import math
+import reprlib
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_learnprop.readouts.base import Readout, inverse_rms
+from tf_learnprop.rules.base import register
+
+_MAX_SIDE = 2**16
+
+
+@register
+class TokenReadout(Readout):
+    """Reads a model of tokens, such as a transformer, where its evidence enters.
+
+    A = T/rms(T) + I/rms(I), where T = Σ_c (y − ȳ)·dy, resized, says which patch speaks for the class, and
+    I = Σ_c x·dx at the input x says where in it. y is the last feature map before attention. In a vision
+    transformer it is the embedding of the patches, in a text classifier that of the words. ȳ is its mean over
+    all places, which carries no evidence of where something is. Deeper in the model, attention has carried
+    evidence from token to token, so relevance there does not say where in the input it came from.
+
+    Classes compete in the score: the backward pass starts at the logit of the class that is asked for less
+    those of its rivals. So A is positive where a place speaks for the class more than for its rivals. With
+    the rules of `LibraRule`, Σ T and Σ I are their difference, but for the model's biases and the part of ȳ.
+
+    Args:
+        blur: float from 0 to 1; see `Readout`. Not used for an input of tokens, `[n, tokens]`.
+        grid: ints (rows, columns), or in general one for each side of the input; or None. Names the grid of
+            the patches for a model in which it can't be found. y is then the first tensor `[n, tokens, c]`
+            before attention with as many tokens, or a few more: the grid's tokens come last, row by row,
+            behind class and register tokens. None: the grid is found in the model's graph.
+        with_input: bool. Without the input, A = T. That is so for every input of integers.
+    """
+
+    reads_feature_map = True
+    contrast = True
+    signed = True
+
+    def __init__(
+        self,
+        blur: float = 1 / 32,
+        grid: Sequence[int] | None = None,
+        with_input: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__(blur, **kwargs)
+        if not isinstance(with_input, bool):
+            raise ValueError(f"`with_input` must be a bool. Received: with_input={reprlib.repr(with_input)}")
+        self.reads_input = with_input
+        if grid is not None and not _is_grid(grid):
+            raise ValueError(
+                "`grid` must be None or a tuple of ints, such as (rows, columns). "
+                f"Received: grid={reprlib.repr(grid)}"
+            )
+        self.grid = None if grid is None else tuple(grid)
+
+    def for_integers(self) -> "TokenReadout":
+        return type(self).from_config({**self.get_config(), "with_input": False})
+
+    def call(
+        self,
+        image: tf.Tensor,
+        image_signal: tf.Tensor | None,
+        activations: list[tf.Tensor],
+        signals: list[tf.Tensor],
+    ) -> tf.Tensor:
+        (y,), (dy,) = map(self._on_grid, activations), map(self._on_grid, signals)
+        places = list(range(1, y.shape.rank - 1))
+        relevance = tf.reduce_sum((y - tf.reduce_mean(y, places, keepdims=True)) * dy, -1)
+        if image.shape.rank == 2:
+            return relevance
+        maps = self.to_image(relevance, image)
+        if image_signal is None:
+            return maps
+        own = self.to_image(tf.reduce_sum(image * image_signal, -1), image)
+        return maps * inverse_rms(maps) + own * inverse_rms(own)
+
+    def _on_grid(self, tokens):
+        """The tokens of the grid, `[n, *grid, c]`, if they come as `[n, tokens, c]`."""
+        if self.grid is None or tokens.shape.rank != 3:
+            return tokens
+        return tf.reshape(tokens[:, -math.prod(self.grid) :], [-1, *self.grid, tokens.shape[-1]])
+
+    def get_config(self) -> dict[str, Any]:
+        grid = None if self.grid is None else list(self.grid)
+        return {**super().get_config(), "grid": grid, "with_input": self.reads_input}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TokenReadout":
+        return cls(**{"with_input": False, **config})  # what files from before it don't have
+
+
+def _is_grid(grid):
+    return (
+        isinstance(grid, (list, tuple))
+        and 0 < len(grid) <= 4
+        and all(type(size) is int and 0 < size <= _MAX_SIDE for size in grid)
+    )
+
+
+@register
+class GradCAMReadout(Readout):
+    """A = relu(Σ_c g_c·a_c), g_c the mean over all places of ∂s/∂a_c (Selvaraju et al. 2017, ICCV).
+
+    a is the last feature map: the last tensor before attention in which places of the image are still apart,
+    and which all paths to the output pass. s is the logit of the explained class. The backward pass ends at
+    a, so rules count only behind it. A has the few places of a, and is resized to the image.
+
+    Args:
+        blur: float from 0 to 1; see `Readout`. Grad-CAM has none.
+    """
+
+    reads_feature_map = True
+
+    def __init__(self, blur: float = 0.0, **kwargs: Any):
+        super().__init__(blur, **kwargs)
+
+    def call(
+        self,
+        image: tf.Tensor,
+        image_signal: tf.Tensor | None,
+        activations: list[tf.Tensor],
+        signals: list[tf.Tensor],
+    ) -> tf.Tensor:
+        (feature_map,), (signal,) = activations, signals
+        places = list(range(1, feature_map.shape.rank - 1))
+        importance = tf.reduce_mean(signal, places, keepdims=True)
+        return self.to_image(tf.nn.relu(tf.reduce_sum(importance * feature_map, -1)), image)

@@ -1,0 +1,115 @@
+"""Resizing and Gaussian blur along spatial axes, as products with small matrices.
+
+Both are linear and separable. One `[target, source]` matrix for each axis does either or both, in any
+number of dimensions, and is differentiable.
+"""
+
+import functools
+import string
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import tensorflow as tf
+
+Length: TypeAlias = int | tf.Tensor
+
+
+def gaussian_matrix(size: Length, sigma: float | tf.Tensor) -> tf.Tensor:
+    """Gaussian blur of one axis, float32 `[size, size]`. Rows sum to 1, also at the ends.
+
+    Args:
+        size: int or scalar tensor, length of the axis.
+        sigma: float or scalar tensor, standard deviation in pixels; 0 for no blur.
+    """
+    position = tf.cast(tf.range(size), tf.float32)
+    distance = position[:, None] - position[None, :]
+    sigma = tf.maximum(tf.cast(sigma, tf.float32), 1e-3)
+    weights = tf.exp(-0.5 * tf.square(distance / sigma))
+    return weights / tf.reduce_sum(weights, 1, keepdims=True)
+
+
+def linear_matrix(target: Length, source: Length) -> tf.Tensor:
+    """Linear interpolation of one axis, float32 `[target, source]`.
+
+    Pixel i is centred at i + ½, as in `tf.image.resize`; positions beyond the ends take the value at the end.
+
+    Args:
+        target: int or scalar tensor, new length of the axis.
+        source: int or scalar tensor, present length.
+    """
+    ratio = tf.cast(source, tf.float32) / tf.cast(target, tf.float32)
+    centre = (tf.cast(tf.range(target), tf.float32) + 0.5) * ratio - 0.5
+    centre = tf.clip_by_value(centre, 0.0, tf.cast(source, tf.float32) - 1.0)
+    distance = tf.abs(centre[:, None] - tf.cast(tf.range(source), tf.float32)[None, :])
+    return tf.maximum(1.0 - distance, 0.0)
+
+
+def apply_along(tensor: tf.Tensor, matrices: Sequence[tf.Tensor], first_axis: int = 1) -> tf.Tensor:
+    """Multiplies consecutive axes of a tensor by one matrix each.
+
+    Args:
+        tensor: float32, any rank.
+        matrices: list of float32 `[target, source]`. Matrix k multiplies axis `first_axis + k`.
+        first_axis: int.
+
+    Returns:
+        float32, the lengths of these axes changed from source to target.
+    """
+    axes = string.ascii_lowercase[: tensor.shape.rank]
+    for axis, matrix in enumerate(matrices, first_axis):
+        tensor = tf.einsum(f"Z{axes[axis]},{axes}->{axes.replace(axes[axis], 'Z')}", matrix, tensor)
+    return tensor
+
+
+def sides(tensor: tf.Tensor, count: int) -> list[Length]:
+    """Lengths of the first `count` axes after the batch: ints, or scalar tensors if not known yet."""
+    sizes = tf.shape(tensor)
+    return [tensor.shape[axis] or sizes[axis] for axis in range(1, count + 1)]
+
+
+def scaled(fraction: float, lengths: Sequence[Length]) -> list[float | tf.Tensor]:
+    """A fraction of each length; floats for ints, scalar tensors for scalar tensors."""
+    return [
+        fraction * length if isinstance(length, int) else fraction * tf.cast(length, tf.float32)
+        for length in lengths
+    ]
+
+
+def resize(maps: tf.Tensor, size: Sequence[Length]) -> tf.Tensor:
+    """Resizes maps, float32 `[n, *spatial]`, to a spatial size, list of ints or scalar tensors."""
+    lengths = sides(maps, len(size))
+    return apply_along(maps, [_matrix(target, length) for target, length in zip(size, lengths, strict=True)])
+
+
+def resize_and_blur(
+    maps: tf.Tensor, size: Sequence[Length], sigmas: Sequence[float | tf.Tensor]
+) -> tf.Tensor:
+    """Resizes maps, then blurs them.
+
+    Args:
+        maps: float32 `[n, *spatial]`.
+        size: list of ints or scalar tensors, the new spatial size.
+        sigmas: list of floats or scalar tensors, standard deviation of the blur along each axis, in pixels of
+            the new size; 0 for no blur.
+
+    Returns:
+        float32 `[n, *size]`.
+    """
+    axes = zip(size, sides(maps, len(size)), sigmas, strict=True)
+    return apply_along(maps, [_matrix(target, length, sigma) for target, length, sigma in axes])
+
+
+def _matrix(target, source, sigma=None):
+    """Linear interpolation of an axis, then a Gaussian blur unless `sigma` is None; `[target, source]`."""
+    if not any(tf.is_tensor(value) for value in (target, source, sigma)):
+        return tf.constant(_known_matrix(target, source, sigma))
+    matrix = linear_matrix(target, source)
+    return matrix if sigma is None else tf.matmul(gaussian_matrix(target, sigma), matrix)
+
+
+@functools.lru_cache(maxsize=256)
+def _known_matrix(target, source, sigma):
+    """`_matrix` as a NumPy array: a constant in a graph, in place of a few dozen operations."""
+    with tf.init_scope():  # outside the graph that is being traced
+        matrix = linear_matrix(target, source)
+        return (matrix if sigma is None else tf.matmul(gaussian_matrix(target, sigma), matrix)).numpy()

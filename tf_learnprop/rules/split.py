@@ -1,0 +1,107 @@
+"""Rules for attention, normalisation, gated products and gates: a backward pass in two parts.
+
+A non-linear operation of a transformer multiplies things that all depend on the input: attention weights and
+values, features and a statistic of them, two branches, a number and its gate. Its gradient is then a sum of
+two parts. LibraGrad (Mehri et al., CVPR 2025, arXiv 2411.16760) keeps one of them, so that Σ input·signal
+stays what Σ output·signal was:
+
+| operation | kept | the rest |
+|---|---|---|
+| attention | through the values | through queries and keys, that is, through the attention weights |
+| normalisation | with the scale (one over the standard deviation) held fixed | through the scale |
+| product a·b | half of the gradient | the other half |
+| activation y = σ(x) with σ(0) = 0 | dy·y/x, as if the gate y/x were fixed | the gradient less that |
+
+Both parts are linear in the signal dy that arrives at the output.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tf_learnprop.rules.base import PropagationRule, Shape, Vjp, register
+from tf_learnprop.rules.gated import RelevanceRule
+
+#: A part of a backward pass: from a signal at the output to the list of those at the inputs, None for zero.
+Part = Callable[[tf.Tensor], list[tf.Tensor | None]]
+
+
+class SplitRule(PropagationRule):
+    """A backward rule that sees the two parts of an operation's gradient. Subclass it and write `combine`.
+
+    It may stand at attention, normalisation and gated products, and behind an activation with σ(0) = 0.
+    """
+
+    def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
+        """Backward signals of one operation.
+
+        Args:
+            y: float32 `[n, ..., c]`, the output of the operation; `[n, tokens, heads, c]` for attention.
+            dy: float32 `[n, ..., c]`, the signal that arrives at y.
+            kept: callable, the part that LibraGrad keeps, for a signal with the shape of y.
+            rest: callable, the rest of the gradient.
+
+        Returns:
+            list of float32 tensors or None (for zero), the signals at the inputs of the operation.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `combine(y, dy, kept, rest)`.")
+
+    def propagate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, vjp: Vjp) -> tf.Tensor:
+        near_zero = tf.abs(x) < 1e-6
+        ratio = tf.where(near_zero, vjp(tf.ones_like(y)), y / tf.where(near_zero, tf.ones_like(x), x))
+        (signal,) = self.combine(
+            y, dy, lambda signal: [signal * ratio], lambda signal: [vjp(signal) - signal * ratio]
+        )
+        return tf.zeros_like(x) if signal is None else signal
+
+
+@register
+class LibraRule(SplitRule):
+    """Only the part that LibraGrad keeps (Mehri et al., CVPR 2025, arXiv 2411.16760).
+
+    Behind a ReLU, it is the gradient.
+    """
+
+    def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
+        return kept(dy)
+
+
+@register
+class BlendedRule(SplitRule):
+    """Learned blend: kept(dy) + α·rest(dy), with one α in (−1, 1). Untrained, α = 0: `LibraRule`."""
+
+    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
+        return {"raw_share": ()}
+
+    def build(self, shape: Shape) -> None:
+        self.raw_share = self.add_weight(name="raw_share", shape=(), initializer="zeros")
+        super().build(shape)
+
+    def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
+        return add(kept(dy), rest(dy * tf.tanh(tf.convert_to_tensor(self.raw_share))))
+
+
+@register
+class LearnedSplitRule(SplitRule, RelevanceRule):
+    """Learned shares of both parts: kept(β·dy) + rest(α·dy), with an α and a β for each head and token.
+
+    β in (0, 2) and α in (−1, 1) are computed by a small network from the features of a `RelevanceRule`, which
+    do not depend on the scale of y and dy. Untrained, β = 1 and α = 0: `LibraRule`. The rule has 8·hidden + 2
+    weights.
+
+    Args:
+        hidden: int from 1 to 1024, width of the network's hidden layer.
+    """
+
+    OUTPUTS = 2
+
+    def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
+        beta, alpha = tf.split(self.gate_logit(y, y, dy), 2, -1)
+        return add(kept(dy * (2.0 * tf.sigmoid(beta))), rest(dy * tf.tanh(alpha)))
+
+
+def add(first: list[Any], second: list[Any]) -> list[Any]:
+    """Sums of two lists of signals, in which None stands for zero."""
+    pairs = zip(first, second, strict=True)
+    return [b if a is None else a if b is None else a + b for a, b in pairs]

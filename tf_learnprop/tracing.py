@@ -1,0 +1,70 @@
+"""Functions that are traced once, however many layers or batches call them."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework import ops  # the only way to the registry of gradients
+
+
+def for_any_shape(function: Callable) -> Callable:
+    """A function of tensors that is traced once in a process for tensors of the same ranks.
+
+    Tracing the same computation again for each layer took half of the time to the first map. The results
+    have static ranks only.
+
+    Args:
+        function: callable from tensors to tensors; no shape in it may depend on the layer.
+    """
+    # Kept as one function: to optimise a copy of it for each layer would double the time of the first run.
+    traced = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+    def call(*tensors):
+        tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
+        specs = [tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype) for tensor in tensors]
+        return traced.get_concrete_function(*specs)(*tensors)
+
+    return call
+
+
+def for_any_length(function: Callable) -> Callable:
+    """A `tf.function` that is traced once for batches of all lengths; its scalars stay scalars."""
+    traced = tf.function(function, autograph=False)  # as in `fit`
+
+    def call(*arguments):
+        count = traced.experimental_get_tracing_count()
+        concrete = traced.get_concrete_function(*keras.tree.map_structure(_any_length, arguments))
+        if traced.experimental_get_tracing_count() != count:
+            release_custom_gradients(concrete.graph)
+        return traced(*arguments)
+
+    call.traced = traced  # type: ignore[attr-defined]
+    return call
+
+
+def _any_length(tensor):
+    if tensor is None:
+        return None
+    return tf.TensorSpec([None, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
+
+
+def release_custom_gradients(graph: tf.Graph | None = None) -> None:
+    """Drops the gradient functions that `tf.custom_gradient` registered for the operations of a graph.
+
+    TensorFlow keeps each of them in a global registry for ever, and with it the graph in which it was made: a
+    model that is wrapped and explained again and again would fill the memory. Call this once all gradients
+    in the graph are computed. A tape outside can't differentiate the graph after that.
+
+    Args:
+        graph: `tf.Graph`, or None for the one that is being traced. Without either, nothing is done.
+    """
+    if graph is None:
+        if tf.executing_eagerly():
+            return
+        graph = tf.compat.v1.get_default_graph()
+    registered = ops.gradient_registry._registry
+    for operation in graph.get_operations():
+        if operation.type == "IdentityN":
+            name = operation.node_def.attr["_gradient_op_type"].s.decode()
+            if name.startswith("CustomGradient-"):
+                registered.pop(name, None)

@@ -1,0 +1,250 @@
+"""`wrap_model`: chooses the activations, puts rules behind them, and makes a `PropagationModel`."""
+
+import fnmatch
+import functools
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from tf_learnprop import readouts, rules
+from tf_learnprop.backward import probing
+from tf_learnprop.graph import activations, keras_internals
+from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.inputs import checks
+from tf_learnprop.model import PropagationModel
+from tf_learnprop.rule_files import saving
+from tf_learnprop.wrapping import assembly
+
+
+def wrap_model(
+    model: keras.Model,
+    rule: str | os.PathLike | rules.PropagationRule | dict[str, str | rules.PropagationRule] = "universal",
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    *,
+    readout: str | readouts.Readout | None = None,
+    output: int | str = 0,
+    explained_input: int | str = 0,
+    inputs: Any = None,
+) -> PropagationModel:
+    """Puts propagation rules behind the activations of a trained model.
+
+    The model is left as it was, and its weights are shared, not copied.
+
+    Args:
+        model: `keras.Model`, channels last: Functional, Sequential or subclassed. One of its outputs is
+            `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit. Layers and models that
+            define their own `call` are opened, see `docs/guides/your_model.md`.
+        rule: name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
+            (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
+            "deconvnet", "guided_backprop" or "libra" (for transformers). Or a `PropagationRule`; the path
+            of saved rules (".keras" or ".weights.h5"); "efficientnet_lite0", "…1" or "…2", the rules that
+            come with the package for these models of the zoo; or a dict {layer-name pattern: name or rule};
+            of several patterns the first that matches counts, and what none matches is left alone.
+        include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
+            matched to the name, the whole path ("backbone/block1_conv1") or the path of a layer around it
+            ("backbone"). Only these are swapped, gates too. None: all but gates and the output's own
+            activation, and attention, normalisations and products where the rule leaves them their gradient.
+        exclude: pattern or list of them, not swapped.
+        readout: "input", "multi_layer", "tokens", "grad_cam" or a `Readout`. None: for learned rules,
+            "tokens" if the model is one of tokens, such as a transformer, and "multi_layer" on another model
+            with pixels; else "input".
+        output: int or str, number or name of the output that is explained.
+        explained_input: int or str, number or name of the input that is explained.
+        inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
+            model. None: the inputs that it was built for.
+
+    Returns:
+        `PropagationModel`.
+
+    Raises:
+        TypeError: not a Keras model; a rule or readout of another type.
+        ValueError: a model that is unbuilt, can't be opened, is channels first, or has nothing to swap;
+            `inputs` for a model that needs none; an unknown rule; a pattern that matches nothing; an
+            output of another shape; a rule file that is missing, damaged, or of another model.
+
+    Examples:
+        >>> image = keras.Input((8, 8, 1))
+        >>> x = keras.layers.Conv2D(4, 3, activation="relu")(image)
+        >>> x = keras.layers.GlobalAveragePooling2D()(x)
+        >>> model = keras.Model(image, keras.layers.Dense(3)(x))
+        >>> wrapped = wrap_model(model)
+        >>> wrapped.coverage.summary()
+        '1 of 1 activations swapped'
+        >>> wrapped.explain(keras.ops.ones((2, 8, 8, 1))).shape
+        (2, 8, 8)
+    """
+    graph = _read(model, inputs)
+    checks.warn_of_preprocessor(model)
+    output = _position(graph.output_names, output, "output")
+    explained_input = _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input")
+    is_embedded = probing.is_embedded(graph, output, explained_input)
+    _check_ends(graph.inputs[explained_input], graph.outputs[output], is_embedded)
+    ends = {"output": output, "explained_input": explained_input}
+    path = saving.rule_file_of(rule)
+    if path:
+        _check_file_arguments(include=include, exclude=exclude, readout=readout)
+        return PropagationModel(model, saving.load_rules_for(path, graph), graph=graph, **ends)
+    names_grid = isinstance(readout, readouts.Readout) and readout.grid is not None
+    of_tokens = names_grid or probing.is_of_tokens(graph, output, explained_input)
+    chosen = _choose(graph.activations, rule, include, exclude, of_tokens)
+    rule_set = assembly.make_rule_set(graph, chosen, readout, of_tokens=of_tokens, **ends)
+    return PropagationModel(model, rule_set, graph=graph, **ends)
+
+
+def _read(model, inputs):
+    """The `ModelGraph` of a model that has one."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a `keras.Model`. Received: {type(model).__name__}")
+    if isinstance(model, PropagationModel):
+        raise TypeError("`model` is wrapped already; give its `source` to wrap it anew.")
+    functional = keras_internals.functional_of(model)
+    if isinstance(model, keras.Sequential) and not functional:
+        raise ValueError(
+            f"Sequential model '{model.name}' is not built, so its graph is not known. Start it with "
+            "`keras.Input(shape)`, or call `model.build(input_shape)`."
+        )
+    if functional and inputs is not None:
+        raise ValueError(
+            f"`inputs` is for subclassed models, and model '{model.name}' has its inputs already. "
+            f"Received: inputs={inputs!r:.200}"
+        )
+    graph = ModelGraph(model, inputs)
+    for path, operation in graph.operations:
+        if getattr(operation, "data_format", None) == "channels_first":
+            raise ValueError(f"Models must be channels last. Layer '{path}' is channels_first.")
+    return graph
+
+
+def _check_ends(image, output, is_embedded):
+    if len(output.shape) != 2 or output.shape[-1] is None:
+        raise ValueError(
+            "The explained output must have shape [n, classes]. "
+            f"Received: output '{output.name}' of shape {tuple(output.shape)}"
+        )
+    if len(image.shape) < 2 or image.shape[-1] is None and not is_embedded:
+        raise ValueError(
+            "The explained input must have shape [n, ..., channels] or [n, features]. "
+            f"Received: input '{image.name}' of shape {tuple(image.shape)}"
+        )
+    if not keras.backend.is_float_dtype(image.dtype) and not is_embedded:
+        raise ValueError(
+            "The explained input must be of a float dtype, or integers [n, tokens] that are embedded. "
+            f"Received: input '{image.name}' of dtype {image.dtype} and shape {tuple(image.shape)}"
+        )
+
+
+def _position(names, which, argument):
+    """The index of an input or output given by number or name."""
+    if isinstance(which, str):
+        if which in names:
+            return names.index(which)
+    elif isinstance(which, int) and not isinstance(which, bool) and 0 <= which < len(names):
+        return which
+    raise ValueError(
+        f"`{argument}` must be a number in 0..{len(names) - 1} or one of {list(names)}. "
+        f"Received: {argument}={which!r}"
+    )
+
+
+def _check_file_arguments(**arguments):
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"A rule file brings its own layers and readout, so `{name}` must be None. "
+                f"Received: {name}={value!r}"
+            )
+
+
+def _choose(sites, rule, include, exclude, of_tokens):
+    """The sites to swap with a new rule for each, list of (site, rule)."""
+    included = _matching(sites, include, "include") if include is not None else None
+    excluded = _matching(sites, exclude, "exclude") if exclude is not None else set()
+    chosen, rule_of = [], _rule_chooser(sites, rule)
+    for site in sites:
+        if site.path in excluded or included is not None and site.path not in included:
+            continue
+        new_rule = rule_of(site, len(chosen))
+        # Elsewhere, learned rules are trained with the gradient of these operations.
+        is_learned = isinstance(new_rule, (rules.BlendedRule, rules.LearnedSplitRule))
+        keeps_gradient = is_learned and site.kind != "activation" and not of_tokens and included is None
+        if new_rule is None or keeps_gradient:
+            continue
+        forced = included is not None and site.reachable
+        if forced or not site.skip_reason:
+            chosen.append((site, new_rule))
+    if not chosen:
+        found = ", ".join(f"{s.path} ({s.activation}: {s.skip_reason or 'excluded'})" for s in sites[:5])
+        inside = any(site.skip_reason == activations.OPAQUE for site in sites)
+        if inside and include is None and exclude is None and not isinstance(rule, dict):
+            warnings.warn(
+                "No activation of this model can have a rule, so its maps come from the plain gradient: "
+                f"{found}.",
+                stacklevel=3,  # where `wrap_model` is called
+            )
+            return []
+        closed = any(site.skip_reason.startswith(activations.CLOSED) for site in sites)
+        advice = (
+            ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened."
+        )
+        raise ValueError(
+            "There is no activation to swap. Found: "
+            + (found or f"none of {', '.join(activations.SWAPPABLE)}")
+            + advice * closed
+        )
+    return chosen
+
+
+def _matches(site, pattern):
+    """Whether a pattern matches the name of a site, its path, or the path of a layer around it."""
+    names = site.path.split("/")
+    paths = ["/".join(names[: k + 1]) for k in range(len(names))]
+    return any(fnmatch.fnmatchcase(name, pattern) for name in [names[-1], *paths])
+
+
+def _matching(sites, patterns, argument):
+    """Paths of the sites that any of the patterns matches; each pattern must match one."""
+    paths = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"`{argument}` must hold patterns of layer names. Received: {pattern!r}")
+        found = {site.path for site in sites if _matches(site, pattern)}
+        if not found:
+            raise ValueError(
+                f"`{argument}` pattern {pattern!r} matches none of the model's activations: "
+                + ", ".join(site.path for site in sites[:20])
+                + (", …" if len(sites) > 20 else "")
+            )
+        paths |= found
+    return paths
+
+
+def _rule_chooser(sites, rule):
+    """Function from a site and a number to a new rule, or None where a dict has no rule for it."""
+
+    def new_rule(identifier, site, number):
+        if site.kind == "activation":
+            return rules.get(identifier, _rule_name(number))
+        return rules.at_operation(identifier, site.kind, _rule_name(number))
+
+    if not isinstance(rule, dict):
+        rules.get(rule)
+        return functools.partial(new_rule, rule)
+    for pattern in rule:
+        _matching(sites, pattern, "rule")
+
+    def choose(site, number):
+        found = (r for pattern, r in rule.items() if _matches(site, pattern))
+        identifier = next(found, None)
+        return None if identifier is None else new_rule(identifier, site, number)
+
+    return choose
+
+
+def _rule_name(number):
+    # Keras counts names up, and TensorFlow keeps a kernel for each name that a variable ever had: about 2 MB
+    # for each wrapped model.
+    return f"rule_{number}"
