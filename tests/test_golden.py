@@ -187,6 +187,7 @@ def golden() -> dict[str, np.ndarray]:
         return dict(file)
 
 
+@pytest.mark.filterwarnings("ignore:No activation of model .* can be read as a map")
 @pytest.mark.parametrize("name", CASES)
 def test_stays(name: str, golden: dict[str, np.ndarray]) -> None:
     keys = set()
