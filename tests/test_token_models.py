@@ -8,7 +8,6 @@ from keras import layers, ops
 
 import tf_learnprop as tlp
 from tests import token_models
-from tf_learnprop.backward import probing
 
 RNG = np.random.default_rng(3)
 
@@ -80,7 +79,7 @@ class TestEveryModel:
         wrapped = tlp.wrap_model(
             model, "gradient", readout=tlp.readouts.TokenReadout(blur=0.0, with_input=False)
         )
-        number = probing.last_feature_map(wrapped.graph)
+        number = wrapped.explained.feature_map
         values = []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
 

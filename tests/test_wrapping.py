@@ -28,7 +28,7 @@ class Wrapped:
         self.model(self.x, training=False)  # some layers are built by their first call
         self.before = models.snapshot(self.model)
         self.wrapped = self.wrap("gradient")
-        self.explained = self.wrapped.input_index
+        self.explained = self.wrapped.explained.input
 
     def wrap(self, rule, readout="input", **kwargs):
         return tlp.wrap_model(self.model, rule, readout=readout, **self.case.ends, **kwargs)

@@ -5,8 +5,7 @@ import dataclasses
 from collections import abc
 
 from tf_learnprop import readouts, rules
-from tf_learnprop.backward import probing
-from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.rule_files.rule_set import RuleSet
 
 #: Reason of a swapped activation that keeps its gradient as a rule there would have no effect.
@@ -42,28 +41,21 @@ class Coverage(abc.Sequence):
     """The `Row`s of a wrapped model in the order of its layers; `print` shows them as a table.
 
     Args:
-        graph: `ModelGraph` of the source model.
+        explained: `Explained`, the output and the input of the source model.
         rule_set: its `RuleSet`.
-        output: int, index of the output that is explained.
-        explained_input: int, index of the input that is explained.
     """
 
-    def __init__(self, graph: ModelGraph, rule_set: RuleSet, output: int = 0, explained_input: int = 0):
-        calls = probing.activation_calls(graph, rule_set.paths)
-        read = {calls[position][0] for position in rule_set.read if position >= 0}
+    def __init__(self, explained: Explained, rule_set: RuleSet):
+        graph = explained.graph
+        runs = explained.activation_shapes(rule_set.paths)
+        read = {runs[position][0] for position in rule_set.read if position >= 0}
         self.reads_feature_map = readouts.FEATURE_MAP in rule_set.read
         self._attends = bool(graph.attention_outputs)
         self.reads_input = rule_set.readout.reads_input or readouts.INPUT in rule_set.read
         rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
-        self._grid = rule_set.readout.grid
-        reached = probing.reached_paths(
-            graph,
-            rule_set.paths,
-            rule_set.read,
-            output,
-            explained_input,
-            rule_set.readout.reads_input,
-            self._grid,
+        self._grid = explained.grid
+        reached = explained.reached_paths(
+            rule_set.paths, rule_set.read, self.reads_input, self.reads_feature_map
         )
         self._rows = []
         for site in graph.activations:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import explanations, serving, tracing
-from tf_learnprop.backward import probing
+from tf_learnprop import explanations, readouts, serving, tracing
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.coverage import Coverage
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph, input_from_config
 from tf_learnprop.inputs import batches, checks
 from tf_learnprop.rule_files import rule_config, saving
@@ -34,12 +34,11 @@ class PropagationModel(RuleTrainer):
     Args:
         source: `keras.Model`. It is shared, not copied.
         rule_set: `RuleSet` of this model.
-        output: int. Index of the output whose class is explained.
-        explained_input: int. Index of the input that is explained.
-        graph: `ModelGraph` of the source model, if it has been read already.
+        explained: `Explained`, the output and the input of the source model that are explained. By default
+            they are the first ones.
 
     Attributes:
-        graph: `ModelGraph` of the source model.
+        explained: `Explained`. Its `graph` is the graph of the source model.
         attributor: `Attributor`, which computes the maps from tensors.
     """
 
@@ -47,31 +46,26 @@ class PropagationModel(RuleTrainer):
         self,
         source: keras.Model,
         rule_set: RuleSet,
-        output: int = 0,
-        explained_input: int = 0,
-        *,
-        graph: ModelGraph | None = None,
+        explained: Explained | None = None,
         **kwargs: Any,
     ):
         # In the source's precision, but its inputs come to the source as they are.
         super().__init__(dtype=source.dtype_policy, autocast=False, **kwargs)
         self.source = source
         self.rule_set = rule_set
-        self.output_index = output
-        self.input_index = explained_input
-        self._bind(graph or ModelGraph(source))
+        self._bind(explained or Explained(ModelGraph(source)))
         self.built = True
 
-    def _bind(self, graph):
+    def _bind(self, explained):
         """Makes all that depends on how the source model is built."""
-        missing = set(self.rule_set.paths) - {site.path for site in graph.activations}
+        missing = set(self.rule_set.paths) - {site.path for site in explained.graph.activations}
         if missing:
             raise ValueError(
                 f"The source model must keep the activations that have rules. Received: no activation at "
                 f"{', '.join(sorted(missing))}. Wrap the model again with `wrap_model`."
             )
-        self.graph = graph
-        self.attributor = Attributor(graph, self.rule_set, self.output_index, self.input_index)
+        self.explained = explained.with_grid(self.rule_set.readout.grid)
+        self.attributor = Attributor(self.explained, self.rule_set)
         self._maps = tracing.for_any_length(functools.partial(explanations.attribute, self.attributor))
         self._signal = tracing.for_any_length(self.attributor.input_signal)
         self._logits = tracing.for_any_length(self.attributor.logits)
@@ -81,7 +75,12 @@ class PropagationModel(RuleTrainer):
     def _follow_source(self):
         """Takes over changes of the source model: another activation, LoRA, quantization."""
         if not self.graph.is_current():
-            self._bind(ModelGraph(self.source, self.graph.input))
+            self._bind(self.explained.of(self.source))
+
+    @property
+    def graph(self) -> ModelGraph:
+        """`ModelGraph` of the source model."""
+        return self.explained.graph
 
     # -- what Keras asks for ---------------------------------------------------------------------------
 
@@ -103,8 +102,8 @@ class PropagationModel(RuleTrainer):
             "name": self.name,
             "source": keras.saving.serialize_keras_object(self.source),
             "rule_set": self.rule_set.get_config(),
-            "output": self.output_index,
-            "explained_input": self.input_index,
+            "output": self.explained.output,
+            "explained_input": self.explained.input,
             **self.graph.input_config(),
         }
 
@@ -122,7 +121,8 @@ class PropagationModel(RuleTrainer):
             # Keras has counted up the names of layers that the source's own Python code makes.
             structure = graph.structure_for(len(rules["structure"]))
             rules = rule_config.for_model(rules, structure, graph.activation_runs)
-        return cls(source, RuleSet.from_config(rules), graph=graph, **config)
+        explained = Explained(graph, config.pop("output"), config.pop("explained_input"))
+        return cls(source, RuleSet.from_config(rules), explained, **config)
 
     # -- maps --------------------------------------------------------------------------------------------
 
@@ -130,17 +130,21 @@ class PropagationModel(RuleTrainer):
     def coverage(self) -> Coverage:
         """`Coverage`: lists each activation of the source model, whether it is swapped, and why not."""
         self._follow_source()
-        return Coverage(self.graph, self.rule_set, self.output_index, self.input_index)
+        return Coverage(self.explained, self.rule_set)
 
     @property
     def read_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
-        return probing.read_shapes(self.graph, self.rule_set, self.input_index, self.output_index)
+        shapes = dict(enumerate(shape for _, shape in self.explained.activation_shapes(self.rule_set.paths)))
+        shapes[readouts.INPUT] = self.explained.input_shape
+        if readouts.FEATURE_MAP in self.rule_set.read:
+            shapes[readouts.FEATURE_MAP] = self.graph.tensors[self.explained.feature_map].shape
+        return [shapes[position] for position in self.rule_set.read]
 
     @property
     def class_count(self) -> int:
         """Number of classes of the explained output. A single unit counts as two classes, no and yes."""
-        return self.attributor.head.class_count
+        return self.explained.head.class_count
 
     def explain(
         self,
@@ -256,7 +260,7 @@ class PropagationModel(RuleTrainer):
         return count, self._explain_stream(stream, refine)
 
     def _explain_stream(self, stream, refine):
-        shape = tuple(side or 0 for side in self._map_shape)
+        shape = tuple(side or 0 for side in self.explained.map_shape)
         for batch in stream:
             result = None
             if len(batch.good):
@@ -266,11 +270,6 @@ class PropagationModel(RuleTrainer):
                     result = result._replace(maps=refine(*given))
                 shape = result.maps.shape[1:]
             yield explanations.with_errors(result, batch, shape)
-
-    @property
-    def _map_shape(self):
-        shape = self.graph.inputs[self.input_index].shape
-        return shape[1:-1] or shape[1:]
 
     def input_signal(
         self, images: Any, targets: npt.ArrayLike | None = None, *, batch_size: int = 32

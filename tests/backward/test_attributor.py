@@ -10,6 +10,7 @@ from tests import models
 from tests.closeness import assert_close, assert_same_outputs
 from tf_learnprop import objectives, readouts, rules
 from tf_learnprop.backward.attributor import Attributor
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.rule_files.rule_set import RuleSet
 
@@ -55,7 +56,7 @@ def two_layers(units=3, activation="softmax"):
 def attributor_of(model, read=(), reads_input=True):
     graph = ModelGraph(model)
     entries = [("first", Curved(0.3), (None, 5, 5, 4)), ("second", Curved(-0.7), (None, 3, 3, 5))]
-    return Attributor(graph, RuleSet(entries, Recorded(reads_input), read, graph.structure))
+    return Attributor(Explained(graph), RuleSet(entries, Recorded(reads_input), read, graph.structure))
 
 
 def by_hand(model, x, class_weights):
@@ -218,7 +219,7 @@ class TestGuidance:
         model = keras.Model({"image": image, "scale": scale}, layers.Dense(3)(total) * scale)
         graph = ModelGraph(model)
         rule_set = RuleSet([("relu", rules.GradientRule(), (None, 4, 4, 1))], Recorded(), [], [])
-        attributor = Attributor(graph, rule_set)
+        attributor = Attributor(Explained(graph), rule_set)
         x = models.sample(model)
         found = attributor.guidance(x, Spy(attributor.head), training=True)
         np.testing.assert_array_equal(found["image"], x["image"])

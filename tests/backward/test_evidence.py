@@ -9,13 +9,13 @@ from keras import layers
 import tf_learnprop as tlp
 from tests import models, toys
 from tf_learnprop import readouts
-from tf_learnprop.backward import probing
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
 
 
 def name_of_feature_map(model, **ends):
     graph = ModelGraph(model)
-    number = probing.last_feature_map(graph, **ends)
+    number = Explained(graph, ends.get("output", 0), ends.get("explained_input", 0)).feature_map
     maker = [call.path for call in graph.calls if number in call.outputs]
     return maker[0] if maker else None
 

@@ -10,6 +10,7 @@ from tests import models
 from tf_learnprop import rules
 from tf_learnprop.backward.attributor import rule_layers
 from tf_learnprop.backward.runner import GraphRunner
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
 
 
@@ -17,7 +18,9 @@ def runner_of(model, output=0, rule="gradient", without=()):
     """A runner with a rule behind each activation that gets one by default."""
     graph = ModelGraph(model)
     paths = [site.path for site in graph.activations if not site.skip_reason and site.path not in without]
-    return GraphRunner(graph, rule_layers(graph, {path: rules.get(rule) for path in paths}), output)
+    return GraphRunner(
+        Explained(graph, output), rule_layers(graph, {path: rules.get(rule) for path in paths})
+    )
 
 
 def assert_identical(ours, theirs):

@@ -58,7 +58,7 @@ def explain_func(
     """
     wrapped = _wrap(model, options)
     inputs = np.asarray(inputs)
-    channels = wrapped.source.inputs[wrapped.input_index].shape[-1]
+    channels = wrapped.explained.input_shape[-1]
     if inputs.ndim == 4 and inputs.shape[-1] != channels and inputs.shape[1] == channels:
         inputs = np.moveaxis(inputs, 1, -1)
     maps = wrapped.explain(inputs, targets, batch_size=batch_size, refine_steps=refine_steps)

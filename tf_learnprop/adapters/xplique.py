@@ -50,8 +50,7 @@ class Explainer:
 
     @model.setter
     def model(self, model: keras.Model) -> None:
-        ends = self.wrapped.output_index, self.wrapped.input_index
-        self.wrapped = PropagationModel(model, self.wrapped.rule_set, *ends)
+        self.wrapped = PropagationModel(model, self.wrapped.rule_set, self.wrapped.explained.of(model))
 
     def explain(
         self, inputs: tf.data.Dataset | tf.Tensor | np.ndarray, targets: npt.ArrayLike | None = None
@@ -71,7 +70,7 @@ class Explainer:
             if targets is not None:
                 raise ValueError("`targets` must be None for a dataset, which yields (images, targets).")
             images, _ = inputs.element_spec
-            rank = len(self.model.inputs[self.wrapped.input_index].shape)
+            rank = len(self.wrapped.explained.input_shape)
             batches = inputs if images.shape.rank == rank else inputs.batch(self.batch_size)
             return tf.concat([self.explain(*batch) for batch in batches], 0)
         maps = self.wrapped.explain(

@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop import readouts
-from tf_learnprop.backward import probing
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
 
 
@@ -15,27 +14,24 @@ class Attributor:
     """A source model with its rules in place.
 
     Args:
-        graph: `ModelGraph` of the source model.
+        explained: `Explained`, the output and the input of the source model.
         rule_set: `RuleSet`.
-        output: int, the output that is explained.
-        explained_input: int, the input that is explained.
 
     Attributes:
         head: `OutputHead`, how the explained output is read as classes.
     """
 
-    def __init__(self, graph, rule_set, output=0, explained_input=0):
+    def __init__(self, explained, rule_set):
         self.rule_set = rule_set
-        self.input_index = explained_input
+        self.explained = explained
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
-        self.head = graph.head(output)
+        self.head = explained.head
         self.rivals = min(rule_set.readout.rivals, self.head.class_count - 1)
         needs_map = self.rivals or readouts.FEATURE_MAP in rule_set.read
-        grid = rule_set.readout.grid
-        feature_map = probing.feature_map(graph, output, explained_input, grid) if needs_map else None
+        feature_map = explained.feature_map if needs_map else None
         if feature_map is None:
             self.rivals = 0  # there is no place where classes could compete
-        self.runner = GraphRunner(graph, rule_layers(graph, rules), output, feature_map)
+        self.runner = GraphRunner(explained, rule_layers(explained.graph, rules), feature_map)
 
     def outputs(self, inputs):
         """The model's outputs; a tape around this call gets the rules' backward pass."""
@@ -182,12 +178,12 @@ class Attributor:
         def with_image(images, repeats=1):
             # Masked copies come one batch behind the other, and so do the other inputs.
             tiled = [
-                images if index == self.input_index else _tile(tensor, repeats)
+                images if index == self.explained.input else _tile(tensor, repeats)
                 for index, tensor in enumerate(flat)
             ]
             return keras.tree.pack_sequence_as(inputs, tiled)
 
-        image = flat[self.input_index]
+        image = flat[self.explained.input]
         return image if image.dtype.is_integer else tf.cast(image, tf.float32), with_image
 
 

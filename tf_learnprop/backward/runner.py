@@ -35,16 +35,15 @@ class GraphRunner:
     An activation with a rule is left out of its layer's call, and its `RuleActivation` is called instead.
 
     Args:
-        graph: `ModelGraph`.
+        explained: `Explained`.
         rule_layers: dict from the `id` of an operation to (path, callable); see `rule_layers`.
-        output: int, which of the model's outputs is explained.
         feature_map: int or None, number of a tensor that is watched as well.
     """
 
-    def __init__(self, graph, rule_layers, output=0, feature_map=None):
-        self.graph = graph
+    def __init__(self, explained, rule_layers, feature_map=None):
+        self.graph = graph = explained.graph
         self.rule_layers = rule_layers
-        self.output = output
+        self.output = output = explained.output
         self._feature_map = feature_map
         end = graph.ends[output]
         #: Calls whose output has passed the final softmax or sigmoid: the activation's own, and what follows.

@@ -121,6 +121,18 @@ class ModelGraph:
         self.ends = [self._end(number) for number in output_numbers]
         self.activations = self._find_activations(reader)
 
+    def run(self, inputs):
+        """Runs the calls one by one without rules, and yields each with its results, a flat list.
+
+        Nothing that a layer assigns to its variables lasts.
+        """
+        values = dict(enumerate(self.standardized(inputs)))
+        for call in self.calls:
+            with keras.StatelessScope():
+                results = keras.tree.flatten(call.run(values))
+            values.update(zip(call.outputs, results, strict=True))
+            yield call, results
+
     def standardized(self, inputs):
         """Inputs, tensors in the structure of the model's inputs, as the model takes them; a flat list."""
         functional = keras_internals.functional_of(self.model)

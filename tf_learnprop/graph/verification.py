@@ -92,9 +92,8 @@ def faults(graph, probe) -> Faults:
 def check_outputs(graph, probe) -> None:
     """Raises ValueError unless the calls of a `ModelGraph` give the model's own outputs for a `Probe`."""
     values = dict(enumerate(graph.standardized(probe.inputs)))
-    with keras.StatelessScope():
-        for call in graph.calls:
-            values.update(zip(call.outputs, keras.tree.flatten(call.run(values)), strict=True))
+    for call, results in graph.run(probe.inputs):
+        values.update(zip(call.outputs, results, strict=True))
     numbers = keras.tree.flatten(graph.output_structure)
     for name, number, expected in zip(graph.output_names, numbers, probe.outputs, strict=True):
         if not _are_equal(expected, values[number]):

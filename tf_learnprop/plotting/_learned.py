@@ -217,7 +217,7 @@ def _terms(wrapped, inputs, class_weights):
     own = wrapped.rule_set
     entries = zip(own.paths, own.rules, own.shapes, strict=True)
     rule_set = RuleSet(list(entries), _Terms(own.readout), own.read, own.structure)
-    attributor = Attributor(wrapped.graph, rule_set, wrapped.output_index, wrapped.input_index)
+    attributor = Attributor(wrapped.explained, rule_set)
     return attributor.maps(inputs, class_weights)[0].numpy()
 
 

@@ -100,7 +100,7 @@ def export(
         alpha=alpha,
     )
     specs = input_specs(model)
-    options.check(specs, specs[model.input_index], model.class_count)
+    options.check(specs, specs[model.explained.input], model.class_count)
     endpoints = Signatures(model, options).endpoints()
     requests: list[warmup_file.Request] = []
     if warmup is not None:

@@ -168,8 +168,8 @@ def input_specs(model: "PropagationModel") -> list[tf.TensorSpec]:
     if len(tensors) == 1:
         names = ["images" if len(tensors[0].shape) == 4 else "inputs"]
     dtypes = [tensor.dtype for tensor in tensors]
-    if keras.backend.is_float_dtype(dtypes[model.input_index]):
-        dtypes[model.input_index] = "float32"
+    if not model.explained.has_integers:
+        dtypes[model.explained.input] = "float32"
     return [
         tf.TensorSpec([None, *tensor.shape[1:]], dtype, name)
         for tensor, dtype, name in zip(tensors, dtypes, names, strict=True)

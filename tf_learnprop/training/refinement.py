@@ -44,11 +44,11 @@ class Refiner:
         # A copy starts from its seed, however far the training has moved the model's own objective.
         self.objective = type(objective).from_config(objective.get_config())
         self._random = [(variable, variable.numpy()) for variable in self.objective.variables]
-        image = model.graph.inputs[model.input_index].shape
-        if len(image) == 2:
+        shape = model.explained.input_shape
+        if len(shape) == 2:
             raise ValueError(
                 "`refine_steps` needs an input with pixels, since it masks some of them. "
-                f"Received: an input of shape {tuple(image)}"
+                f"Received: an input of shape {shape}"
             )
         self._run = tracing.for_any_length(self._refined)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_learnprop import objectives, replicas, tracing
 from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.inputs import checks
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.training import devices, guards, step
@@ -23,7 +23,7 @@ def _over_data(method: Callable) -> Callable:
     def run(self, *args, **kwargs):
         self._follow_source()
         devices.check(self)
-        with checks.plain_shape_errors(self.graph), devices.plain_errors():
+        with checks.plain_shape_errors(self.explained.graph), devices.plain_errors():
             return method(self, *args, **kwargs)
 
     return run
@@ -33,13 +33,13 @@ class RuleTrainer(keras.Model):
     """The part of `PropagationModel` that trains its rules; the source model never changes.
 
     Attributes:
-        graph: `ModelGraph` of the source model.
+        explained: `Explained`, what is explained; its `graph` is the graph of the source model.
         attributor: `Attributor`, which computes the maps from tensors.
         rule_set: `RuleSet`, whose weights are trained.
         objective: `Objective`, None before `compile`.
     """
 
-    graph: ModelGraph
+    explained: Explained
     attributor: Attributor
     rule_set: RuleSet
     train_function: Any
@@ -101,7 +101,7 @@ class RuleTrainer(keras.Model):
                 f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
                 "metrics come from `objective`."
             )
-        if keras.backend.is_int_dtype(self.graph.inputs[self.input_index].dtype):
+        if self.explained.has_integers:
             raise ValueError(
                 "Training masks the explained input, so it must be of a float dtype. Received: integers"
             )
@@ -240,7 +240,7 @@ class RuleTrainer(keras.Model):
 
     def _inputs_of(self, data):
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return replicas.with_samples_each(checks.tensors(inputs, self.graph))
+        return replicas.with_samples_each(checks.tensors(inputs, self.explained.graph))
 
     def _report(self, losses):
         missing = self._trackers.keys() - losses.keys()

@@ -3,7 +3,6 @@
 import warnings
 
 from tf_learnprop import readouts, rules, universal
-from tf_learnprop.backward import probing
 from tf_learnprop.rule_files.rule_set import RuleSet
 
 _NAME_THE_GRID = (
@@ -12,36 +11,34 @@ _NAME_THE_GRID = (
 )
 
 
-def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
+def make_rule_set(explained, chosen, readout):
     """The `RuleSet` of a model: the rules, built for their layers, and the readout.
 
     Rules with weights that no backward pass reaches, since nothing before them is read, become the gradient.
     Must be called by the function that the user calls.
 
     Args:
-        graph: `ModelGraph`.
+        explained: `Explained`.
         chosen: list of (`ActivationSite`, new rule).
         readout: as in `wrap_model`.
-        output: int, the output that is explained.
-        explained_input: int, the input that is explained.
-        of_tokens: bool, see `probing.is_of_tokens`.
 
     Raises:
         ValueError: a readout that finds nothing to read or does not fit the input; a rule that does not fit
             its activation.
     """
-    image_shape = tuple(graph.inputs[explained_input].shape)
-    shapes = probing.activation_shapes(graph, [site.path for site, _ in chosen])
+    graph, image_shape = explained.graph, explained.input_shape
+    shapes = explained.activation_shapes([site.path for site, _ in chosen])
     kind_of = {site.path: site.kind for site, _ in chosen}
     readable = {readouts.INPUT: image_shape}
     readable |= {k: shape for k, (path, shape) in enumerate(shapes) if kind_of[path] == "activation"}
-    if probing.is_embedded(graph, output, explained_input):
+    if explained.is_embedded:
         readout, falls_back = readouts.get("tokens" if readout is None else readout).for_integers(), False
     else:
-        readout, falls_back = _choose_readout(chosen, readout, readable, of_tokens)
+        readout, falls_back = _choose_readout(chosen, readout, readable, explained.is_of_tokens)
+    explained = explained.with_grid(readout.grid)
     read = [position for position, shape in readable.items() if readout.reads(shape, image_shape)]
     if readout.reads_feature_map:
-        feature_map = probing.feature_map(graph, output, explained_input, readout.grid)
+        feature_map = explained.feature_map
         read = [readouts.INPUT if feature_map is None else readouts.FEATURE_MAP]
         if feature_map is None and not isinstance(readout, readouts.TokenReadout):
             raise ValueError(
@@ -61,15 +58,15 @@ def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
             f"input {image_shape} and a size that the multi-layer readout reads. The map is read from the "
             "input alone, as gradient times input, which is often noisy."
             + _NAME_THE_GRID
-            * (of_tokens and len(image_shape) > 3),
+            * (explained.is_of_tokens and len(image_shape) > 3),
             stacklevel=3,  # where `wrap_model` is called
         )
     shape_of = {}
     for path, shape in shapes:
         shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
     chosen = {site.path: rule for site, rule in chosen if site.path in shape_of}
-    reached = probing.reached_paths(
-        graph, chosen, read, output, explained_input, readout.reads_input, readout.grid
+    reached = explained.reached_paths(
+        chosen, read, readout.reads_input or readouts.INPUT in read, readouts.FEATURE_MAP in read
     )
     entries = []
     for path, rule in chosen.items():
@@ -85,7 +82,7 @@ def make_rule_set(graph, chosen, readout, output, explained_input, of_tokens):
     rule_set = RuleSet(entries, readout, read, graph.structure)
     if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
         read_shapes = [readable[position] for position in read]
-        universal.initialise(rule_set, read_shapes, graph.head(output).class_count)
+        universal.initialise(rule_set, read_shapes, explained.head.class_count)
     return rule_set
 
 

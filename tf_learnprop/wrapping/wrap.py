@@ -10,8 +10,8 @@ from typing import Any
 import keras
 
 from tf_learnprop import readouts, rules
-from tf_learnprop.backward import probing
 from tf_learnprop.graph import activations, keras_internals
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import checks
 from tf_learnprop.model import PropagationModel
@@ -79,20 +79,19 @@ def wrap_model(
     """
     graph = _read(model, inputs)
     checks.warn_of_preprocessor(model)
-    output = _position(graph.output_names, output, "output")
-    explained_input = _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input")
-    is_embedded = probing.is_embedded(graph, output, explained_input)
-    _check_ends(graph.inputs[explained_input], graph.outputs[output], is_embedded)
-    ends = {"output": output, "explained_input": explained_input}
+    explained = Explained(
+        graph,
+        _position(graph.output_names, output, "output"),
+        _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input"),
+        readout.grid if isinstance(readout, readouts.Readout) else None,
+    )
+    _check_ends(explained)
     path = saving.rule_file_of(rule)
     if path:
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
-        return PropagationModel(model, saving.load_rules_for(path, graph), graph=graph, **ends)
-    names_grid = isinstance(readout, readouts.Readout) and readout.grid is not None
-    of_tokens = names_grid or probing.is_of_tokens(graph, output, explained_input)
-    chosen = _choose(graph.activations, rule, include, exclude, of_tokens)
-    rule_set = assembly.make_rule_set(graph, chosen, readout, of_tokens=of_tokens, **ends)
-    return PropagationModel(model, rule_set, graph=graph, **ends)
+        return PropagationModel(model, saving.load_rules_for(path, graph), explained)
+    chosen = _choose(graph.activations, rule, include, exclude, explained.is_of_tokens)
+    return PropagationModel(model, assembly.make_rule_set(explained, chosen, readout), explained)
 
 
 def _read(model, inputs):
@@ -119,7 +118,8 @@ def _read(model, inputs):
     return graph
 
 
-def _check_ends(image, output, is_embedded):
+def _check_ends(explained):
+    image, output, is_embedded = explained.input_tensor, explained.output_tensor, explained.is_embedded
     if len(output.shape) != 2 or output.shape[-1] is None:
         raise ValueError(
             "The explained output must have shape [n, classes]. "

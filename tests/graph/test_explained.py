@@ -6,8 +6,8 @@ from keras import layers
 
 from tests import models
 from tf_learnprop import readouts, rules
-from tf_learnprop.backward import probing
 from tf_learnprop.backward.attributor import Attributor
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.rule_files.rule_set import RuleSet
 
@@ -33,23 +33,23 @@ class Reads(readouts.Readout):
         return image
 
 
-def ends_of(case, graph):
-    """Numbers of the explained output and input."""
+def explained_of(case, graph):
     names = [tensor.name for tensor in graph.inputs]
-    explained = case.ends.get("explained_input", 0)
-    return case.position, names.index(explained) if isinstance(explained, str) else explained
+    number = case.ends.get("explained_input", 0)
+    return Explained(graph, case.position, names.index(number) if isinstance(number, str) else number)
 
 
 def sites_of(graph):
     return [site.path for site in graph.activations if not site.skip_reason and site.kind == "activation"]
 
 
-def slowly_reached(graph, paths, read, output, explained_input, reads_input):
+def slowly_reached(explained, paths, read, reads_input):
     """`reached_paths` by a real backward pass."""
+    graph = explained.graph
     recorders = {path: Recorder() for path in paths}
     entries = [(path, rule, (None, 1)) for path, rule in recorders.items()]
     rule_set = RuleSet(entries, Reads(reads_input), read, graph.structure)
-    Attributor(graph, rule_set, output, explained_input).maps(models.sample(graph.model, 1))
+    Attributor(explained, rule_set).maps(models.sample(graph.model, 1))
     return {path for path, rule in recorders.items() if rule.used}
 
 
@@ -66,31 +66,34 @@ def case(request):
     case = models.CASES[request.param]
     model, _ = case.models()
     model(models.sample(model, 1), training=False)
-    return case, ModelGraph(model)
+    return explained_of(case, ModelGraph(model)), case.build.__name__
 
 
 class TestEveryKindOfModel:
     def test_shapes_are_those_of_a_run(self, case):
-        case, graph = case
-        paths = sites_of(graph)
-        attributor = Attributor(graph, RuleSet([(p, Recorder(), (1,)) for p in paths], Reads(True), [], []))
+        explained, name = case
+        graph, paths = explained.graph, sites_of(explained.graph)
+        attributor = Attributor(
+            explained, RuleSet([(p, Recorder(), (1,)) for p in paths], Reads(True), [], [])
+        )
         run = attributor.runner(models.sample(graph.model)).activations
-        shapes = probing.activation_shapes(graph, paths)
+        shapes = explained.activation_shapes(paths)
         assert [path for path, _ in shapes] == [path for path, _ in run]
         for (_, shape), (_, tensor) in zip(shapes, run, strict=True):
             known = [size or found for size, found in zip(shape, tensor.shape, strict=True)]
             assert shape[0] is None and known == tensor.shape
             assert shape[-1] == tensor.shape[-1]
             # Keras doesn't say what sides an `EinsumDense` gives that is told no sizes.
-            if case.build.__name__ not in ("unknown_size", "other_convolutions"):
+            if name not in ("unknown_size", "other_convolutions"):
                 assert None not in shape[1:]
 
     def test_reached_paths_are_those_of_a_backward_pass(self, case):
-        case, graph = case
-        paths = sites_of(graph)
-        for read, reads_input in reads_of(len(probing.activation_calls(graph, paths))):
-            arguments = graph, paths, read, *ends_of(case, graph), reads_input
-            assert probing.reached_paths(*arguments) == slowly_reached(*arguments), (read, reads_input)
+        explained, _ = case
+        paths = sites_of(explained.graph)
+        for read, reads_input in reads_of(len(explained.activation_shapes(paths))):
+            slowly = slowly_reached(explained, paths, read, reads_input)
+            reads_input |= readouts.INPUT in read
+            assert explained.reached_paths(paths, read, reads_input) == slowly, (read, reads_input)
 
 
 class TestShapes:
@@ -103,24 +106,15 @@ class TestShapes:
         graph = ModelGraph(keras.Model(outer, layers.Dense(2)(layers.Dense(5, "relu", name="dense")(x))))
         assert not graph.exact_shapes
         expected = [("nested/conv", (None, 10, 6, 4)), ("nested/last", (None, 8, 4, 2)), ("dense", (None, 5))]
-        assert probing.activation_shapes(graph, ["nested/conv", "nested/last", "dense"]) == expected
-        assert probing.activation_shapes(graph, ["dense", "nested/last"]) == expected[1:]
+        explained = Explained(graph)
+        assert explained.activation_shapes(["nested/conv", "nested/last", "dense"]) == expected
+        assert explained.activation_shapes(["dense", "nested/last"]) == expected[1:]
 
     def test_a_layer_used_twice_has_two_shapes(self):
         graph = ModelGraph(models.CASES["layer_used_on_two_shapes"].build(None))
         path = next(path for path in sites_of(graph) if path.startswith("re_lu"))
-        shapes = [shape for _, shape in probing.activation_shapes(graph, [path])]
+        shapes = [shape for _, shape in Explained(graph).activation_shapes([path])]
         assert shapes == [(None, 8, 8, 4), (None, 6, 6, 6), (None, 5)]
-
-    def test_what_is_read(self):
-        graph = ModelGraph(models.CASES["dict_inputs"].build(None))
-        paths = sites_of(graph)
-        shapes = [shape for _, shape in probing.activation_shapes(graph, paths)]
-        positions = [readouts.INPUT, 1, 2]
-        rule_set = RuleSet([(path, Recorder(), (1,)) for path in paths], Reads(False), positions, [])
-        photo = next(k for k, tensor in enumerate(graph.inputs) if tensor.name == "photo")
-        expected = [(None, 10, 10, 3), shapes[1], shapes[2]]
-        assert probing.read_shapes(graph, rule_set, photo) == expected
 
 
 class TestReached:
@@ -139,7 +133,6 @@ class TestReached:
     @pytest.mark.parametrize(
         "read, options, expected",
         [
-            ([readouts.INPUT], {}, "abc"),
             ([], {"reads_input": True}, "abc"),
             ([], {"reads_input": True, "explained_input": 1}, "sc"),
             ([], {"reads_input": True, "output": 1}, "abe"),
@@ -153,19 +146,25 @@ class TestReached:
         ],
     )
     def test_by_hand(self, graph, read, options, expected):
-        order = [path for path, _ in probing.activation_calls(graph, "abcse")]
-        read = [order.index(source) if isinstance(source, str) else source for source in read]
-        assert probing.reached_paths(graph, "abcse", read, **options) == set(expected)
+        explained = Explained(graph, options.get("output", 0), options.get("explained_input", 0))
+        order = [path for path, _ in explained.activation_shapes("abcse")]
+        read = [order.index(path) for path in read]
+        assert explained.reached_paths("abcse", read, options.get("reads_input", False)) == set(expected)
 
-    @pytest.mark.parametrize("explained, expected", [(0, "nested/on_a"), (1, "nested/on_b")])
-    def test_a_nested_model_whose_inputs_are_given_by_name(self, explained, expected):
+    @pytest.mark.parametrize("number, expected", [(0, "nested/on_a"), (1, "nested/on_b")])
+    def test_a_nested_model_whose_inputs_are_given_by_name(self, number, expected):
         inner = {name: keras.Input((4,), name=name) for name in "ab"}
         ends = {name: layers.Dense(4, "relu", name=f"on_{name}")(x) for name, x in inner.items()}
         nested = keras.Model([inner["b"], inner["a"]], layers.Add()([*ends.values()]), name="nested")
         x, y = keras.Input((4,)), keras.Input((4,))
         graph = ModelGraph(keras.Model([x, y], layers.Dense(2)(nested({"a": x, "b": y}))))
-        arguments = graph, ["nested/on_a", "nested/on_b"], [], 0, explained, True
-        assert probing.reached_paths(*arguments) == slowly_reached(*arguments) == {expected}
+        paths = ["nested/on_a", "nested/on_b"]
+        explained = Explained(graph, 0, number)
+        assert (
+            explained.reached_paths(paths, [], True)
+            == slowly_reached(explained, paths, [], True)
+            == {expected}
+        )
 
     def test_integers_carry_no_gradient(self):
         x = keras.Input((4,))
@@ -173,5 +172,6 @@ class TestReached:
         rounded = keras.ops.cast(keras.ops.cast(a, "int32"), "float32")
         graph = ModelGraph(keras.Model(x, layers.Dense(2)(layers.Dense(4, "relu", name="b")(rounded))))
         for read, reads_input in (([], True), ([0], False), ([0, 1], False)):
-            arguments = graph, ["a", "b"], read, 0, 0, reads_input
-            assert probing.reached_paths(*arguments) == slowly_reached(*arguments) == set()
+            arguments = ["a", "b"], read, reads_input
+            assert Explained(graph).reached_paths(*arguments) == set()
+            assert slowly_reached(Explained(graph), *arguments) == set()

@@ -1,0 +1,195 @@
+"""What a graph tells before it runs: shapes, the last feature map, and what a backward pass reaches.
+
+Others ask `Explained`, which knows the output and the input, and keeps the answers.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Iterator
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop.graph import keras_internals
+from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.graph.reader import Call
+from tf_learnprop.graph.steps import BatchSize
+
+Shape = tuple[int | None, ...]
+
+#: Largest number of class and register tokens in front of those of a grid.
+_MAX_OTHER_TOKENS = 8
+
+
+def activation_calls(graph: ModelGraph, paths: Iterable[str]) -> list[tuple[str, Call]]:
+    """Paths and calls of activations, in the order in which they run.
+
+    An activation that is called twice, under two names perhaps, comes twice with one path.
+    """
+    path_of = _path_of_operation(graph, paths)
+    return [(path_of[id(call.operation)], call) for call in graph.calls if id(call.operation) in path_of]
+
+
+def _path_of_operation(graph: ModelGraph, paths: Iterable[str]) -> dict[int, str]:
+    paths = set(paths)
+    return {id(site.operation): site.path for site in graph.activations if site.path in paths}
+
+
+def activation_shapes(graph: ModelGraph, paths: Iterable[str]) -> list[tuple[str, Shape]]:
+    """Paths and shapes `(None, ..., c)` of activations, one pair for each call, in the order of the run."""
+    if graph.exact_shapes:
+        calls = activation_calls(graph, paths)
+        shapes = [(path, graph.tensors[call.outputs[0]].shape) for path, call in calls]
+    else:
+        shapes = _traced_shapes(graph, paths)
+    return [(path, (None, *shape[1:])) for path, shape in shapes]
+
+
+def reached_paths(
+    graph: ModelGraph,
+    paths: Iterable[str],
+    read: Collection[int],
+    output: int,
+    sources: set[int],
+    feature_map: int | None,
+) -> set[str]:
+    """See `Explained.reached_paths`.
+
+    Args:
+        graph: The graph.
+        paths: Activations with rules.
+        read: Positions of those that are read.
+        output: Number of the output.
+        sources: Numbers of the tensors before all activations at which the pass may end.
+        feature_map: Number of the feature map that is read, or None.
+    """
+    position_of, path_of = {}, {}
+    for position, (path, call) in enumerate(activation_calls(graph, paths)):
+        position_of[id(call)], path_of[id(call)] = position, path
+    before = _ancestors(graph, output)
+    followed = set(sources)  # numbers of the tensors that depend on something that is read
+    reached = set()
+    for call in graph.calls:
+        dependent = {k for k in call.outputs if followed & set(call.sources(k))}
+        if id(call) in position_of:
+            if dependent and before & set(call.outputs):
+                reached.add(path_of[id(call)])
+            if position_of[id(call)] in read:
+                dependent = set(call.outputs)
+        dependent |= {feature_map} & set(call.outputs)
+        followed |= _floats(graph, dependent)
+    return reached
+
+
+def tokens_of_grid(graph: ModelGraph, output: int, explained_input: int, grid: tuple[int, ...]) -> int:
+    """Number of the first tensor `[n, tokens, c]` before attention that has the tokens of a grid.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    shape = tuple(graph.inputs[explained_input].shape)
+    if len(grid) != len(shape) - 2:
+        raise ValueError(
+            "`grid` must have one size for each side of an input `[n, *sides, c]`. "
+            f"Received: grid={grid} for an input of shape {shape}"
+        )
+    count, tokens = math.prod(grid), {}
+    for number in _apart(graph, output, explained_input, rank=3):
+        tokens.setdefault(graph.tensors[number].shape[1], number)  # the first, where evidence enters
+    for others in range(min(_MAX_OTHER_TOKENS, count - 1) + 1):
+        if count + others in tokens:
+            return tokens[count + others]
+    raise ValueError(
+        f"`grid` must multiply to the number of tokens, less at most {_MAX_OTHER_TOKENS} in front of those "
+        "of the grid. The tokens are those of a tensor `[n, tokens, c]` before attention that all paths to "
+        f"the output pass. Received: grid={grid}, and numbers of tokens {sorted(tokens, key=str)}"
+    )
+
+
+def last_feature_map(graph: ModelGraph, output: int, explained_input: int) -> int | None:
+    """The last tensor in which places of the image are still apart, and which all paths to an output pass.
+
+    Attention mixes places, and a token that is put in front of others moves them, so what follows does not
+    count. In a model of tokens, that leaves what comes of the patches: the output of the convolution that
+    embeds them, or the patches themselves.
+
+    Returns:
+        Its number in `graph.tensors`; None if there is none but the input itself.
+    """
+    # Of integers, it is the embedding itself.
+    embeds = keras.backend.is_int_dtype(graph.inputs[explained_input].dtype)
+    rank = len(graph.inputs[explained_input].shape) + embeds
+    moved = _descendants(graph, _joined(graph))
+    candidates = _apart(graph, output, explained_input, rank, last_first=not embeds)
+    return next((number for number in candidates if number not in moved), None)
+
+
+def _apart(
+    graph: ModelGraph, output: int, explained_input: int, rank: int, last_first: bool = False
+) -> Iterator[int]:
+    """Yields the tensors `[n, *places, c]` of a rank before attention that all paths to an output pass."""
+    target = keras.tree.flatten(graph.output_structure)[output]
+    mixed = _descendants(graph, graph.attention_outputs)
+    for call in reversed(graph.calls) if last_first else graph.calls:
+        for number in set(call.outputs) - mixed:
+            places = graph.tensors[number].shape[1:-1]
+            is_float = keras.backend.is_float_dtype(graph.tensors[number].dtype)
+            if len(places) + 2 == rank > 2 and 1 not in places and is_float and not call.enters:
+                if target not in _descendants(graph, {explained_input}, without=number):
+                    yield number
+
+
+def _joined(graph: ModelGraph) -> set[int]:
+    """Numbers of the tensors in which others lie side by side, such as a class token and other tokens."""
+    return {
+        number
+        for call in graph.calls
+        if type(call.operation).__name__ == "Concatenate"
+        and keras_internals.is_keras_class(type(call.operation))
+        for number in call.outputs
+        if call.operation.axis not in (-1, len(graph.tensors[number].shape) - 1)
+    }
+
+
+def _descendants(graph: ModelGraph, numbers: Iterable[int], without: int | None = None) -> set[int]:
+    """Numbers of the tensors that depend on the values of some tensors, themselves included.
+
+    A mask, which says where values count, is no such tensor. With `without`, by a path that does not pass
+    that tensor.
+    """
+    found = set(numbers)
+    for call in graph.calls:
+        if isinstance(call.operation, BatchSize):
+            continue
+        carriers = {k for k in call.outputs if k != without and graph.tensors[k].dtype != "bool"}
+        found.update(k for k in carriers if found & set(call.sources(k)))
+    return found
+
+
+def _ancestors(graph: ModelGraph, output: int) -> set[int]:
+    """Numbers of the tensors that have a gradient of an output, its own among them."""
+    number = keras.tree.flatten(graph.output_structure)[output]
+    found = {number}
+    for call in reversed(graph.calls):
+        for made in found & set(call.outputs):
+            found |= _floats(graph, call.sources(made))
+    return found
+
+
+def _floats(graph: ModelGraph, numbers: Iterable[int]) -> set[int]:
+    """Those of some tensors, given by number, that can carry a gradient."""
+    return {k for k in numbers if keras.backend.is_float_dtype(graph.tensors[k].dtype)}
+
+
+def _traced_shapes(graph: ModelGraph, paths: Iterable[str]) -> list[tuple[str, tf.TensorShape]]:
+    """As `activation_shapes`, by tracing the model; no values are computed."""
+    path_of = _path_of_operation(graph, paths)
+    shapes = []
+
+    def run(inputs):
+        for call, results in graph.run(inputs):
+            if id(call.operation) in path_of:
+                shapes.append((path_of[id(call.operation)], results[0].shape))
+
+    specs = keras.tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), graph.input)
+    tf.function(run, autograph=False).get_concrete_function(specs)
+    return shapes
