@@ -138,7 +138,7 @@ class PropagationModel(RuleTrainer):
         shapes = dict(enumerate(shape for _, shape in self.explained.activation_shapes(self.rule_set.paths)))
         shapes[readouts.INPUT] = self.explained.input_shape
         if readouts.FEATURE_MAP in self.rule_set.read:
-            shapes[readouts.FEATURE_MAP] = self.graph.tensors[self.explained.feature_map].shape
+            shapes[readouts.FEATURE_MAP] = self.explained.feature_map_shape
         return [shapes[position] for position in self.rule_set.read]
 
     @property

@@ -105,6 +105,11 @@ class Explained:
             return last
         return probing.tokens_of_grid(self.graph, self.output, self.input, self.grid)
 
+    @property
+    def feature_map_shape(self) -> Shape | None:
+        """Shape of the feature map, None if there is none."""
+        return None if self.feature_map is None else tuple(self.graph.tensors[self.feature_map].shape)
+
     @functools.cached_property
     def _last_feature_map(self) -> int | None:
         return probing.last_feature_map(self.graph, self.output, self.input)
