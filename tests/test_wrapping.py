@@ -622,7 +622,7 @@ ERRORS = {
         ),
         {},
         ValueError,
-        r"must be of a float dtype, or integers \[n, tokens\] that are embedded. Received: input .* int32",
+        r"pixels of an integer dtype, or ids \[n, tokens\] that are embedded. Received: input .* int32",
     ),
     "input of a scalar": (
         lambda: keras.Sequential(

@@ -1,12 +1,13 @@
 """What `PropagationModel.attribute` and `explain_batches` return, and how it is computed."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.inputs import batches, checks
+from tf_learnprop.inputs import batches
 
 
 class Attribution(NamedTuple):
@@ -58,44 +59,21 @@ def attribute(attributor: Attributor, inputs: Any, class_weights: tf.Tensor | No
     return Attribution(maps, class_ids, tf.cast(probabilities, tf.float32))
 
 
-def class_weights(targets: Any, count: tf.Tensor, classes: int) -> tf.Tensor | None:
-    """Turns targets into weights of the class logits, with operations that check them when they run.
+def warn_if_constant(maps: np.ndarray) -> None:
+    """Warns of maps `[n, ...]` with one value everywhere, which say nothing.
 
-    Args:
-        targets: None, an int scalar, ints `[n]`, or floats `[n, classes]`; tensors or arrays.
-        count: int scalar, n.
-        classes: int. Number of classes.
-
-    Returns:
-        float32 `[n, classes]`; None stays None.
-
-    Raises:
-        TypeError: `targets` are of another form.
-        InvalidArgumentError: A target is out of range or not finite, or their number is wrong.
+    Must be called by a generator that the user's call has made.
     """
-    if targets is None:
-        return None
-    targets = tf.convert_to_tensor(targets)
-    rank, floats = targets.shape.rank, targets.dtype.is_floating
-    if not (
-        targets.dtype.is_integer and rank in (0, 1) or rank == 2 and (floats or targets.dtype.is_integer)
-    ):
-        raise checks.wrong_targets(targets.shape, targets.dtype.name)
-    rules = []
-    if rank:
-        as_long = "`targets` must be as long as the inputs"
-        rules.append(tf.debugging.assert_equal(tf.shape(targets)[0], count, as_long))
-    if rank == 2:
-        weights = tf.ensure_shape(tf.cast(targets, tf.float32), [None, classes])
-        rules.append(tf.debugging.assert_all_finite(weights, "`targets` must be finite"))
-    else:
-        ids = tf.broadcast_to(tf.cast(targets, tf.int64), [count])
-        in_range = f"`targets` must be class ids in 0..{classes - 1}"
-        rules.append(tf.debugging.assert_non_negative(ids, in_range))
-        rules.append(tf.debugging.assert_less(ids, tf.constant(classes, tf.int64), in_range))
-        weights = tf.one_hot(ids, classes)
-    with tf.control_dependencies([rule for rule in rules if rule is not None]):
-        return tf.identity(weights)
+    flat = maps.reshape(len(maps), -1)
+    constant = np.flatnonzero(flat.max(1) == flat.min(1))
+    if flat.shape[1] > 1 and len(constant):
+        warnings.warn(
+            f"The maps of {len(constant)} of {len(maps)} samples have one value everywhere (first sample "
+            f"{constant[0]}): no gradient of the explained logit came back. Likely causes: saturated or dead "
+            "activations, an input that the class does not depend on, or a rule that lets no negative signal "
+            "pass. See 'The map is all zero' in the troubleshooting guide.",
+            stacklevel=2,
+        )
 
 
 def with_errors(attribution: Attribution | None, batch: batches.Batch, shape: tuple) -> ExplainedBatch:

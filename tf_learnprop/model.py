@@ -19,6 +19,7 @@ from tf_learnprop.graph.model_graph import ModelGraph, input_from_config
 from tf_learnprop.inputs import batches, checks
 from tf_learnprop.rule_files import rule_config, saving
 from tf_learnprop.rule_files.rule_set import RuleSet
+from tf_learnprop.targets import class_weight_tensors
 from tf_learnprop.training import refinement
 from tf_learnprop.training.trainer import RuleTrainer
 
@@ -66,9 +67,12 @@ class PropagationModel(RuleTrainer):
             )
         self.explained = explained.with_grid(self.rule_set.readout.grid)
         self.attributor = Attributor(self.explained, self.rule_set)
-        self._maps = tracing.for_any_length(functools.partial(explanations.attribute, self.attributor))
-        self._signal = tracing.for_any_length(self.attributor.input_signal)
-        self._logits = tracing.for_any_length(self.attributor.logits)
+        traced = tracing.for_any_length
+        if length := self.graph.inputs[0].shape[0]:  # as for a stateful recurrent model
+            traced = functools.partial(tracing.for_length, length=length)
+        self._maps = traced(functools.partial(explanations.attribute, self.attributor))
+        self._signal = traced(self.attributor.input_signal)
+        self._logits = traced(self.attributor.logits)
         self._refiner = None
         self.train_function = self.test_function = self.predict_function = None
 
@@ -135,7 +139,8 @@ class PropagationModel(RuleTrainer):
     @property
     def read_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
-        shapes = dict(enumerate(shape for _, shape in self.explained.activation_shapes(self.rule_set.paths)))
+        runs = self.explained.activation_shapes(self.rule_set.paths)
+        shapes: dict[int, Any] = dict(enumerate(shape for _, shape in runs))
         shapes[readouts.INPUT] = self.explained.input_shape
         if readouts.FEATURE_MAP in self.rule_set.read:
             shapes[readouts.FEATURE_MAP] = self.explained.feature_map_shape
@@ -244,7 +249,7 @@ class PropagationModel(RuleTrainer):
         inputs = checks.tensors(inputs, self.graph)
         inputs = keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), inputs, self.graph.input)
         count = tf.shape(keras.tree.flatten(inputs)[0])[0]
-        weights = explanations.class_weights(targets, count, self.class_count)
+        weights = class_weight_tensors(targets, count, self.class_count)
         return explanations.attribute(self.attributor, inputs, weights)
 
     def _explained(self, data, targets, batch_size, on_error, refine_steps, refine_rate):
@@ -256,7 +261,9 @@ class PropagationModel(RuleTrainer):
             if self._refiner is None or self._refiner.compiled is not self.objective:
                 self._refiner = refinement.Refiner(self)
             refine = self._refiner.begin(refine_steps, refine_rate, batch_size)
-        count, stream = batches.stream(data, targets, self.graph, self.class_count, batch_size, on_error)
+        count, stream = batches.stream(
+            data, targets, self.graph, self.class_count, batch_size, on_error, self.explained.input
+        )
         return count, self._explain_stream(stream, refine)
 
     def _explain_stream(self, stream, refine):
@@ -266,6 +273,7 @@ class PropagationModel(RuleTrainer):
             if len(batch.good):
                 given = batch.inputs, batch.class_weights
                 result = explanations.Attribution(*map(np.asarray, self._maps(*given)))
+                explanations.warn_if_constant(result.maps)
                 if refine is not None:
                     result = result._replace(maps=refine(*given))
                 shape = result.maps.shape[1:]
@@ -296,7 +304,9 @@ class PropagationModel(RuleTrainer):
         return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
 
     def _over_batches(self, function, images, targets, batch_size):
-        count, stream = batches.split(images, targets, self.graph, self.class_count, batch_size)
+        count, stream = batches.split(
+            images, targets, self.graph, self.class_count, batch_size, self.explained.input
+        )
         return _joined((np.asarray(function(*batch)) for batch in stream), count)
 
     def save_rules(self, path: str | os.PathLike) -> None:

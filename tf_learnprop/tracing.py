@@ -29,11 +29,20 @@ def for_any_shape(function: Callable) -> Callable:
 
 def for_any_length(function: Callable) -> Callable:
     """A `tf.function` that is traced once for batches of all lengths; its scalars stay scalars."""
+    return _traced(function, None)
+
+
+def _traced(function, length):
     traced = tf.function(function, autograph=False)  # as in `fit`
+
+    def spec(tensor):
+        if tensor is None:
+            return None
+        return tf.TensorSpec([length, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
 
     def call(*arguments):
         count = traced.experimental_get_tracing_count()
-        concrete = traced.get_concrete_function(*keras.tree.map_structure(_any_length, arguments))
+        concrete = traced.get_concrete_function(*keras.tree.map_structure(spec, arguments))
         if traced.experimental_get_tracing_count() != count:
             release_custom_gradients(concrete.graph)
         return traced(*arguments)
@@ -42,10 +51,30 @@ def for_any_length(function: Callable) -> Callable:
     return call
 
 
-def _any_length(tensor):
-    if tensor is None:
-        return None
-    return tf.TensorSpec([None, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
+def for_length(function: Callable, length: int) -> Callable:
+    """As `for_any_length`, for a function that takes batches of one length alone.
+
+    Longer batches are cut into parts, and the last one is filled up with copies of its last sample.
+    """
+    traced = _traced(function, length)
+
+    def part(leaf, start):
+        if leaf is None or not leaf.shape:
+            return leaf
+        samples = leaf[start : start + length]
+        missing = length - len(samples)
+        samples = tf.concat([samples, tf.repeat(samples[-1:], missing, 0)], 0) if missing else samples
+        return tf.ensure_shape(samples, [length, *leaf.shape[1:]])
+
+    def call(*arguments):
+        total = len(keras.tree.flatten(arguments)[0])
+        results = [
+            traced(*keras.tree.map_structure(lambda leaf, k=start: part(leaf, k), arguments))
+            for start in range(0, total, length)
+        ]
+        return keras.tree.map_structure(lambda *parts: tf.concat(parts, 0)[:total], *results)
+
+    return call
 
 
 def release_custom_gradients(graph: tf.Graph | None = None) -> None:

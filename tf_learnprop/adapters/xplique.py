@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tf_learnprop.adapters import _shared
 from tf_learnprop.model import PropagationModel
+from tf_learnprop.targets import weights_of_one_unit
 
 
 class Explainer:
@@ -90,5 +91,5 @@ class Explainer:
             return None
         weights = np.asarray(targets, np.float32)
         if weights.ndim == 2 and weights.shape[1] == 1 and self.wrapped.class_count == 2:
-            return np.concatenate([np.maximum(-weights, 0), np.maximum(weights, 0)], 1)
+            return weights_of_one_unit(weights)
         return weights

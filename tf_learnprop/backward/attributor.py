@@ -6,7 +6,7 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 import keras
 import tensorflow as tf
 
-from tf_learnprop import readouts
+from tf_learnprop import readouts, targets
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
 
 
@@ -29,6 +29,8 @@ class Attributor:
         self.rivals = min(rule_set.readout.rivals, self.head.class_count - 1)
         needs_map = self.rivals or readouts.FEATURE_MAP in rule_set.read
         feature_map = explained.feature_map if needs_map else None
+        # A gradient in float16 is zero below 6e-8, which means over many pixels reach.
+        self._scale = 1024.0 if explained.graph.computes_in("float16") else 1.0
         if feature_map is None:
             self.rivals = 0  # there is no place where classes could compete
         self.runner = GraphRunner(explained, rule_layers(explained.graph, rules), feature_map)
@@ -121,22 +123,19 @@ class Attributor:
                     head_tape.watch(tensor)
                     feature_map.append(tensor)
 
-            logits = self.runner(with_image(image), watch=watch).logits
-            classes = self.head.class_logits(logits)
-            logits = select_target(logits) if select_target else logits
-            if class_weights is None:
-                class_weights = tf.one_hot(self.head.predicted(logits), self.head.class_count)
-            weights = self._against_rivals(class_weights, classes) if contrast else class_weights
-            score = tf.reduce_sum(weights * classes)
+            own_logits = self.runner(with_image(image), watch=watch).logits
+            logits = select_target(own_logits) if select_target else own_logits
+            asked = targets.ask(self.head, own_logits, class_weights, chooser=logits)
+            score = asked.score(contrast) * self._scale
         sources = [image] * reads_input + activations
         signals = tape.gradient(score, sources, unconnected_gradients="zero")
-        signals = [tf.cast(signal, tf.float32) for signal in signals]
-        evidence = self._evidence(head_tape, *feature_map, classes, class_weights) if rivals else None
+        signals = [tf.cast(signal, tf.float32) / self._scale for signal in signals]
+        evidence = self._evidence(head_tape, *feature_map, asked) if rivals else None
         image_signal = signals.pop(0) if reads_input else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
         return image, image_signal, activations, signals, evidence, logits
 
-    def _evidence(self, head_tape, feature_map, classes, class_weights):
+    def _evidence(self, head_tape, feature_map, asked):
         """How much each place of the feature map a speaks for the asked class and for its rivals.
 
         R_k = Σ_c a_c·∂s_k/∂a_c, s_k the logit of class k. The rivals are the classes with the largest logits
@@ -148,30 +147,21 @@ class Attributor:
         features = tf.cast(feature_map, tf.float32)
 
         def evidence_for(weights):
-            signal = head_tape.gradient(classes, feature_map, weights, unconnected_gradients="zero")
-            return tf.reduce_sum(features * tf.cast(signal, tf.float32), -1)
+            signal = head_tape.gradient(
+                asked.class_logits, feature_map, weights * self._scale, unconnected_gradients="zero"
+            )
+            return tf.reduce_sum(features * tf.cast(signal, tf.float32), -1) / self._scale
 
-        asked = evidence_for(class_weights)
-        if self.head.multi_label:
-            return tf.stack([asked / 2.0, -asked / 2.0], -1)
-        rivals = tf.math.top_k(_rival_logits(class_weights, classes), self.rivals).indices
-        rivals = tf.unstack(tf.one_hot(rivals, self.head.class_count), axis=1)
-        return tf.stack([asked, *map(evidence_for, rivals)], -1)
-
-    def _against_rivals(self, class_weights, classes):
-        """Weights of the classes whose sum of logits is the asked class less its rivals.
-
-        The rivals, the classes that are not asked for, count by their softmax among themselves.
-        """
-        if self.head.multi_label:
-            return class_weights
-        shares = tf.nn.softmax(_rival_logits(class_weights, classes))
-        return class_weights - tf.reduce_sum(class_weights, -1, keepdims=True) * shares
+        own = evidence_for(asked.weights)
+        if asked.independent:
+            return tf.stack([own / 2.0, -own / 2.0], -1)
+        rivals = tf.unstack(tf.one_hot(asked.rivals(self.rivals), self.head.class_count), axis=1)
+        return tf.stack([own, *map(evidence_for, rivals)], -1)
 
     def _explained(self, inputs):
         """The explained input, and a function that gives all inputs with another in its place.
 
-        The input is in float32, unless it is integers.
+        The input is in float32, unless it holds ids.
         """
         flat = [tf.convert_to_tensor(tensor) for tensor in keras.tree.flatten(inputs)]
 
@@ -184,12 +174,7 @@ class Attributor:
             return keras.tree.pack_sequence_as(inputs, tiled)
 
         image = flat[self.explained.input]
-        return image if image.dtype.is_integer else tf.cast(image, tf.float32), with_image
-
-
-def _rival_logits(class_weights, classes):
-    """Logits of the classes that are not asked for, without gradient; the others are as low as can be."""
-    return tf.where(class_weights == 0.0, tf.stop_gradient(classes), classes.dtype.min)
+        return image if self.explained.holds_ids else tf.cast(image, tf.float32), with_image
 
 
 def _tile(tensor, repeats):

@@ -43,6 +43,8 @@ class GraphRunner:
     def __init__(self, explained, rule_layers, feature_map=None):
         self.graph = graph = explained.graph
         self.rule_layers = rule_layers
+        self._explained = explained
+        self._has_integer_pixels = explained.has_integers and not explained.holds_ids
         self.output = output = explained.output
         self._feature_map = feature_map
         end = graph.ends[output]
@@ -65,12 +67,16 @@ class GraphRunner:
             `Trace`.
         """
         # What a layer assigns to its variables or adds to its losses is gone after this block.
-        with keras.StatelessScope():
+        # Within a scope, names of layers may begin with an underscore.
+        with keras.StatelessScope(), tf.name_scope("source"):
             return self._run_graph(inputs, with_rules, watch)
 
     def _run_graph(self, inputs, with_rules, watch):
         graph, trace, logits = self.graph, Trace(), None
         values = dict(enumerate(graph.standardized(inputs)))
+        if self._has_integer_pixels:  # which have a gradient as float32
+            number = self._explained.input
+            values[number] = tf.cast(keras.tree.flatten(inputs)[number], tf.float32)
         for number, call in enumerate(graph.calls):
             args, kwargs = call.arguments(values)
             if call.enters:

@@ -63,15 +63,24 @@ class Explained:
         return self.graph.head(self.output)
 
     @functools.cached_property
+    def holds_ids(self) -> bool:
+        """Whether the input is ids of an embedding, of any dtype, so that it has no gradient."""
+        return probing.reaches_only_embeddings(self.graph, self.input)
+
+    @functools.cached_property
     def is_embedded(self) -> bool:
-        """Whether the input is integers `[n, tokens]` that become vectors `[n, tokens, c]`."""
-        is_flat = len(self.input_shape) == 2
-        return self.has_integers and is_flat and self._last_feature_map is not None
+        """Whether the input is ids `[n, tokens]` that become vectors `[n, tokens, c]`."""
+        return self.holds_ids and len(self.input_shape) == 2 and self._last_feature_map is not None
 
     @property
     def has_integers(self) -> bool:
-        """Whether the input is of an integer dtype, so that it has no gradient."""
+        """Whether the input is of an integer dtype."""
         return keras.backend.is_int_dtype(self.input_tensor.dtype)
+
+    @functools.cached_property
+    def has_gradient(self) -> bool:
+        """Whether the output has a gradient at the input, or at the embedding of its ids."""
+        return self.holds_ids or probing.has_gradient(self.graph, self.output, self.input)
 
     @functools.cached_property
     def is_of_tokens(self) -> bool:
@@ -80,7 +89,7 @@ class Explained:
         That is so in a model with attention, in one whose activations don't have the rank of the input, and
         where a grid of tokens is named.
         """
-        if self.grid is not None or self.graph.attention_outputs or self.has_integers:
+        if self.grid is not None or self.graph.attention_outputs or self.holds_ids:
             return True
         if self._last_feature_map is None:
             return False
@@ -112,7 +121,7 @@ class Explained:
 
     @functools.cached_property
     def _last_feature_map(self) -> int | None:
-        return probing.last_feature_map(self.graph, self.output, self.input)
+        return probing.last_feature_map(self.graph, self.output, self.input, self.holds_ids)
 
     def activation_shapes(self, paths: Iterable[str]) -> list[tuple[str, Shape]]:
         """Paths and shapes `(None, ..., c)` of activations, one pair for each call, in their order."""

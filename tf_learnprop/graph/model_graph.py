@@ -102,9 +102,12 @@ class ModelGraph:
         if functional:
             self.input = functional.input
             self.inputs, self.outputs = list(functional.inputs), list(functional.outputs)
-            self.output_names = list(functional.output_names)
             output_numbers = reader.read_functional(functional, [*map(reader.number, self.inputs)])
             self.output_structure = keras_internals.pack_outputs(functional, output_numbers)
+            has_names = isinstance(self.output_structure, dict)
+            self.output_names = (
+                _names_of_outputs(self.output_structure) if has_names else list(functional.output_names)
+            )
             operations = list(reader.operations(functional))
         else:
             self.input, opened = _open_model(model, inputs)
@@ -128,7 +131,7 @@ class ModelGraph:
         """
         values = dict(enumerate(self.standardized(inputs)))
         for call in self.calls:
-            with keras.StatelessScope():
+            with keras.StatelessScope(), tf.name_scope("source"):
                 results = keras.tree.flatten(call.run(values))
             values.update(zip(call.outputs, results, strict=True))
             yield call, results
@@ -198,6 +201,10 @@ class ModelGraph:
             if id(call.operation) in layers or isinstance(call.operation, ATTENTION_LAYERS)
             for number in call.outputs
         }
+
+    def computes_in(self, dtype: str) -> bool:
+        """Whether any tensor is of a dtype."""
+        return any(tensor.dtype == dtype for tensor in self.tensors)
 
     def is_current(self) -> bool:
         """Whether the model is still built as it was read.

@@ -63,7 +63,10 @@ def _checked(opened):
     """The `Opened`, if TensorFlow can run its steps and gets what they promise."""
 
     def run(*inputs):
-        values = dict(zip(map(id, opened.inputs), inputs, strict=True))
+        with tf.name_scope("source"):  # within it, names of layers may begin with an underscore
+            run_steps(dict(zip(map(id, opened.inputs), inputs, strict=True)))
+
+    def run_steps(values):
         for step in opened.steps:
             args, kwargs = keras_internals.fill_in(step, values)
             made = keras.tree.flatten(step.operation(*args, **kwargs))

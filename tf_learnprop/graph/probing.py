@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop.graph import keras_internals
+from tf_learnprop.graph.activations import is_transparent
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
 from tf_learnprop.graph.steps import BatchSize
@@ -105,21 +106,43 @@ def tokens_of_grid(graph: ModelGraph, output: int, explained_input: int, grid: t
     )
 
 
-def last_feature_map(graph: ModelGraph, output: int, explained_input: int) -> int | None:
+def reaches_only_embeddings(graph: ModelGraph, explained_input: int) -> bool:
+    """Whether all that uses an input is embeddings, behind casts and reshapes at most."""
+    values, embeds = {explained_input}, False
+    for call in graph.calls:
+        if not values & set(call.inputs):
+            continue
+        if isinstance(call.operation, keras.layers.Embedding):
+            embeds = True
+        elif call.enters:
+            values |= {k for k in call.outputs if values & set(call.sources(k))}
+        elif is_transparent(call.operation):
+            values |= set(call.outputs)
+        elif any(graph.tensors[k].dtype != "bool" for k in call.outputs):  # else a mask
+            return False
+    return embeds
+
+
+def has_gradient(graph: ModelGraph, output: int, explained_input: int) -> bool:
+    """Whether an output has a gradient at an input, as far as the dtypes between them tell."""
+    return explained_input in _ancestors(graph, output)
+
+
+def last_feature_map(
+    graph: ModelGraph, output: int, explained_input: int, holds_ids: bool = False
+) -> int | None:
     """The last tensor in which places of the image are still apart, and which all paths to an output pass.
 
     Attention mixes places, and a token that is put in front of others moves them, so what follows does not
     count. In a model of tokens, that leaves what comes of the patches: the output of the convolution that
-    embeds them, or the patches themselves.
+    embeds them, or the patches themselves. Of ids, it is their embedding.
 
     Returns:
         Its number in `graph.tensors`; None if there is none but the input itself.
     """
-    # Of integers, it is the embedding itself.
-    embeds = keras.backend.is_int_dtype(graph.inputs[explained_input].dtype)
-    rank = len(graph.inputs[explained_input].shape) + embeds
+    rank = len(graph.inputs[explained_input].shape) + holds_ids
     moved = _descendants(graph, _joined(graph))
-    candidates = _apart(graph, output, explained_input, rank, last_first=not embeds)
+    candidates = _apart(graph, output, explained_input, rank, last_first=not holds_ids)
     return next((number for number in candidates if number not in moved), None)
 
 

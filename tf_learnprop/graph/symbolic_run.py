@@ -61,7 +61,8 @@ class SymbolicRun:
         vars(twin)["symbolic_call"] = symbolic_call
 
         def values():
-            with self._results_as_tensors(layer, mask_ranks or {}):
+            # Within a scope, names of layers may begin with an underscore.
+            with self._results_as_tensors(layer, mask_ranks or {}), tf.name_scope("source"):
                 made = twin(*args, **kwargs)
             if layer.supports_masking:  # other masks come from the layers inside, when they run
                 self._masks_made = [*map(keras_internals.mask_of, keras.tree.flatten(made))]

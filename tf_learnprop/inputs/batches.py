@@ -9,6 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop.inputs import checks, samples
+from tf_learnprop.targets import class_weights
 
 
 class Batch(NamedTuple):
@@ -47,6 +48,7 @@ def stream(
     classes: int,
     batch_size: int,
     on_error: str = "raise",
+    explained: int | None = None,
 ) -> tuple[int | None, Iterator[Batch]]:
     """Cuts images and targets into checked batches.
 
@@ -54,18 +56,19 @@ def stream(
         images: Arrays in the structure of the model's inputs, a `tf.data.Dataset`, a
             `keras.utils.PyDataset`, or another iterable of batches. If it yields tuples (images, labels),
             the first entry is used, and the others become `extras`.
-        targets: As for `checks.targets`.
+        targets: As for `targets.class_weights`.
         model: `ModelGraph`, or a Functional `keras.Model`.
         classes: int. Number of classes.
         batch_size: int. Length of the batches that are cut from arrays.
         on_error: str. What to do about a sample that does not fit the model: "raise" an error, or "skip" it.
+        explained: As for `checks.inputs`.
 
     Returns:
         Number of batches (None if unknown), and an iterator over `Batch`.
 
     Raises:
-        TypeError, ValueError: As `checks.inputs` and `checks.targets`. Arrays are checked at once, and a
-            stream batch by batch; the message then names the batch.
+        TypeError, ValueError: As `checks.inputs` and `targets.class_weights`. Arrays are checked at once,
+            and a stream batch by batch; the message then names the batch.
     """
     checks.whole_number("batch_size", batch_size, 1)
     if on_error not in ("raise", "skip"):
@@ -78,23 +81,30 @@ def stream(
                 f"Received: {type(images).__name__}"
             )
         scalar = targets is None or np.ndim(targets) == 0
-        weights = checks.targets(targets, 1 if scalar else None, classes)
-        return length(images), _from_stream(images, weights, scalar, model, skip)
+        weights = class_weights(targets, 1 if scalar else None, classes)
+        return length(images), _from_stream(images, weights, scalar, model, skip, explained)
     if skip:
         total, cut = samples.cut(images, model, batch_size)
-        weights = checks.targets(targets, total, classes)
-        return -(-total // batch_size), _from_stream(((part,) for part in cut), weights, False, model, skip)
-    inputs = checks.inputs(images, model)
+        weights = class_weights(targets, total, classes)
+        return -(-total // batch_size), _from_stream(
+            ((part,) for part in cut), weights, False, model, skip, explained
+        )
+    inputs = checks.inputs(images, model, explained)
     total = len(keras.tree.flatten(inputs)[0])
-    weights = checks.targets(targets, total, classes)
+    weights = class_weights(targets, total, classes)
     return -(-total // batch_size), (Batch.of_good(*part) for part in parts(inputs, weights, batch_size))
 
 
 def split(
-    images: Any, targets: npt.ArrayLike | None, model: checks.HasInput, classes: int, batch_size: int
+    images: Any,
+    targets: npt.ArrayLike | None,
+    model: checks.HasInput,
+    classes: int,
+    batch_size: int,
+    explained: int | None = None,
 ) -> tuple[int | None, Iterator[tuple[Any, np.ndarray | None]]]:
     """As `stream`, with an iterator over (inputs, class weights or None) of batches without errors."""
-    count, checked = stream(images, targets, model, classes, batch_size)
+    count, checked = stream(images, targets, model, classes, batch_size, explained=explained)
     return count, ((batch.inputs, batch.class_weights) for batch in checked)
 
 
@@ -136,7 +146,7 @@ def parts(inputs: Any, weights: np.ndarray | None, size: int) -> Iterator[tuple[
         yield batch, None if weights is None else weights[part]
 
 
-def _from_stream(stream, weights, scalar, model, skip):
+def _from_stream(stream, weights, scalar, model, skip, explained):
     if isinstance(stream, keras.utils.PyDataset):
         stream = map(stream.__getitem__, range(stream.num_batches))
     start = 0
@@ -144,9 +154,9 @@ def _from_stream(stream, weights, scalar, model, skip):
         images, *extras = _with_extras(whole, model)
         try:
             if skip:
-                inputs, good, errors = samples.sort_out(images, model)
+                inputs, good, errors = samples.sort_out(images, model, explained)
             else:
-                inputs, _, _, good, errors = Batch.of_good(checks.inputs(images, model))
+                inputs, _, _, good, errors = Batch.of_good(checks.inputs(images, model, explained))
         except (TypeError, ValueError) as error:
             raise type(error)(f"Batch {number}: {error}") from error
         batch = Batch(inputs, None, tuple(_arrays(extras)), good, errors)

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 #: Name of the operation that checks input number k when a graph runs.
@@ -55,12 +54,14 @@ def warn_of_preprocessor(model: keras.Model) -> None:
         )
 
 
-def inputs(value: Any, model: HasInput) -> Any:
+def inputs(value: Any, model: HasInput, explained: int | None = None) -> Any:
     """Checks a batch of inputs and casts it to the dtypes of the model's inputs.
 
     Args:
         value: Arrays or tensors in the structure of the model's inputs.
         model: `ModelGraph`, or a Functional `keras.Model`.
+        explained: Number of the only input that must be finite, since others may hold NaN for what is missing
+            or −inf in a mask. None for all.
 
     Returns:
         NumPy arrays in the structure of the model's inputs.
@@ -74,7 +75,10 @@ def inputs(value: Any, model: HasInput) -> Any:
     if len(specs) == 1 and is_list_of_samples(value, specs[0]):
         given = [_stacked(value)]
     check_count(given, specs)
-    checked = [_input(array, spec) for array, spec in zip(given, specs, strict=True)]
+    checked = [
+        _input(array, spec, explained in (None, k))
+        for k, (array, spec) in enumerate(zip(given, specs, strict=True))
+    ]
     lengths = {len(array) for array in checked}
     if len(lengths) > 1:
         raise ValueError(f"All inputs must have the same length. Received: {sorted(lengths)}")
@@ -177,65 +181,32 @@ def _tensor(tensor, spec, number):
     return tf.ensure_shape(tensor, wanted, name=_CHECKED_INPUT.format(number))
 
 
-def _input(array, spec):
+def _input(array, spec, must_be_finite):
     array = np.asarray(array)
     name = f"input '{spec.name}'"
+    if spec.dtype == "string":
+        return _strings(array, spec, name)
     kinds = "iufb" if spec.dtype == "bool" else "iuf"
     if array.dtype.kind not in kinds and str(array.dtype) != "bfloat16":
         raise TypeError(f"{name} must hold numbers. Received: dtype={array.dtype}")
-    check_shape(array.shape, spec)
-    if array.shape[0] == 0:
-        raise ValueError(f"{name} must hold at least one sample. Received: shape={array.shape}")
+    _check_length(array, spec, name)
     with np.errstate(all="ignore"):  # a value that is too large for the dtype becomes infinite
         cast = array.astype(spec.dtype, copy=False)
     finite = np.isfinite(array) & np.isfinite(cast)
-    if not finite.all():
+    if must_be_finite and not finite.all():
         bad = np.flatnonzero(~finite.reshape(len(array), -1).all(1))
         raise ValueError(f"{name} must be finite. Received: NaN or infinity in samples {bad[:10]}")
     return cast
 
 
-def wrong_targets(shape: Any, dtype: Any) -> TypeError:
-    """The error for targets that have none of the forms that are allowed."""
-    return TypeError(
-        "`targets` must be None, an int class id, int ids [n], or weights [n, classes]. "
-        f"Received: shape={shape}, dtype={dtype}"
-    )
+def _strings(array, spec, name):
+    if array.dtype.kind not in "OSU":
+        raise TypeError(f"{name} must hold strings. Received: dtype={array.dtype}")
+    _check_length(array, spec, name)
+    return array.astype(object)
 
 
-def targets(value: npt.ArrayLike | None, count: int | None, classes: int) -> np.ndarray | None:
-    """Turns targets into weights of the class logits.
-
-    Args:
-        value: None, an int, ids `[n]`, or weights `[n, classes]`.
-        count: int or None. Expected number of targets n; None, for streams, skips the check.
-        classes: int. Number of classes.
-
-    Returns:
-        float32 `[n, classes]`; None stays None.
-
-    Raises:
-        TypeError: `value` is of another form.
-        ValueError: A target is out of range or not finite, or their number is wrong.
-    """
-    if value is None:
-        return None
-    array = np.asarray(value)
-    if array.dtype.kind not in "iuf" or array.dtype.kind == "f" and array.ndim != 2:
-        raise wrong_targets(array.shape, array.dtype)
-    if array.ndim == 0:
-        array = np.broadcast_to(array, (1 if count is None else count,))
-    if array.ndim > 2 or count is not None and len(array) != count:
-        raise ValueError(f"`targets` must be of length {count}. Received: shape={array.shape}")
-    if array.ndim == 1:
-        if array.size and (array.min() < 0 or array.max() >= classes):
-            raise ValueError(
-                f"`targets` must be class ids in 0..{classes - 1}. "
-                f"Received: ids from {array.min()} to {array.max()}"
-            )
-        return np.eye(classes, dtype=np.float32)[array]
-    if array.shape[1] != classes or not np.isfinite(array).all():
-        raise ValueError(
-            f"`targets` of two axes must be finite weights [n, {classes}]. Received: shape={array.shape}"
-        )
-    return array.astype(np.float32)
+def _check_length(array, spec, name):
+    check_shape(array.shape, spec)
+    if array.shape[0] == 0:
+        raise ValueError(f"{name} must hold at least one sample. Received: shape={array.shape}")

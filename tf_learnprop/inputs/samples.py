@@ -9,12 +9,15 @@ import numpy as np
 from tf_learnprop.inputs import checks
 
 
-def sort_out(value: Any, model: checks.HasInput) -> tuple[Any, np.ndarray, dict[int, str]]:
+def sort_out(
+    value: Any, model: checks.HasInput, explained: int | None = None
+) -> tuple[Any, np.ndarray, dict[int, str]]:
     """Checks a batch, and leaves out the samples that do not fit the model.
 
     Args:
         value: Arrays, tensors or a list of samples, as for `checks.inputs`.
         model: `ModelGraph`, or a Functional `keras.Model`.
+        explained: As for `checks.inputs`.
 
     Returns:
         The good samples, NumPy arrays in the structure of the model's inputs, or None if there are none;
@@ -24,7 +27,7 @@ def sort_out(value: Any, model: checks.HasInput) -> tuple[Any, np.ndarray, dict[
         TypeError, ValueError: The batch can't be divided into samples.
     """
     try:
-        inputs = checks.inputs(value, model)
+        inputs = checks.inputs(value, model, explained)
         return inputs, np.arange(len(keras.tree.flatten(inputs)[0])), {}
     except (TypeError, ValueError):
         columns = _columns(value, model)
@@ -33,7 +36,8 @@ def sort_out(value: Any, model: checks.HasInput) -> tuple[Any, np.ndarray, dict[
     sizes: Any = None
     for position, sample in enumerate(zip(*columns, strict=True)):
         try:
-            checked = checks.inputs(_packed([np.asarray(part)[None] for part in sample], value), model)
+            parts = [np.asarray(part)[None] for part in sample]
+            checked = checks.inputs(_packed(parts, value), model, explained)
         except (TypeError, ValueError) as error:
             errors[position] = str(error).replace(" in samples [0]", "")
             continue

@@ -143,30 +143,6 @@ def one_each(name: str, maps: Arrays, count: int) -> np.ndarray:
     return maps
 
 
-def class_ids(targets: npt.ArrayLike, count: int, classes: int) -> np.ndarray:
-    """Class ids, int64 `[n]`.
-
-    Args:
-        targets: Int, or ids `[n]`.
-        count: Int, n.
-        classes: Int. Number of classes.
-
-    Raises:
-        ValueError: if the ids are not integers, have another length or are out of range.
-    """
-    ids = np.asarray(targets)
-    if ids.dtype.kind not in "iu" or ids.ndim > 1 or ids.ndim == 1 and len(ids) != count:
-        raise ValueError(
-            f"`targets` must be None, an int class id or int ids of length {count}. "
-            f"Received: shape={ids.shape}, dtype={ids.dtype}"
-        )
-    if ids.min() < 0 or ids.max() >= classes:
-        raise ValueError(
-            f"`targets` must be class ids in 0..{classes - 1}. Received: ids from {ids.min()} to {ids.max()}"
-        )
-    return np.broadcast_to(ids, (count,)).astype(np.int64)
-
-
 def is_callable(name: str, value: Any) -> None:
     """Raises TypeError unless `value` is callable."""
     if not callable(value):

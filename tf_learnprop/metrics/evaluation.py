@@ -15,6 +15,7 @@ from tf_learnprop.metrics import _inputs, _outputs
 from tf_learnprop.metrics._batches import in_batches
 from tf_learnprop.metrics._imputation import NAMES, Fill, Fills, Imputer, by_name
 from tf_learnprop.metrics._inputs import Arrays
+from tf_learnprop.targets import class_ids
 
 
 class Evaluation:
@@ -82,9 +83,7 @@ class Evaluation:
         self.probabilities: np.ndarray = self._reader.probabilities(outputs)
         predicted = self.outputs.argmax(1)
         classes = self.outputs.shape[1]
-        self.targets: np.ndarray = (
-            predicted if targets is None else _inputs.class_ids(targets, count, classes)
-        )
+        self.targets: np.ndarray = predicted if targets is None else class_ids(targets, count, classes)
         self.confidences: np.ndarray = self._followed(self.probabilities, np.arange(count))
 
     def imputer(self, fill: Fill) -> Imputer:

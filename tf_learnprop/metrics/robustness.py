@@ -11,6 +11,7 @@ from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._batches import in_batches
 from tf_learnprop.metrics._inputs import Arrays
+from tf_learnprop.targets import class_ids
 
 
 def max_sensitivity(
@@ -56,7 +57,7 @@ def max_sensitivity(
     checks.whole_number("samples", samples, 1)
     checks.whole_number("batch_size", batch_size, 1)
     images = _inputs.images_of(images)
-    ids = None if targets is None else _inputs.class_ids(targets, len(images), np.iinfo(np.int64).max)
+    ids = None if targets is None else class_ids(targets, len(images), np.iinfo(np.int64).max)
     reach = radius * float(images.max() - images.min())
 
     def flat_maps(indices, noisy):

@@ -112,6 +112,7 @@ def export(
             "Call `fit` or load saved rules before `export`.",
             stacklevel=3,  # the line that calls `PropagationModel.export`
         )
+    _check_names(model.source.weights)
     archive = keras.export.ExportArchive()
     # The archive finds weights but not lookup tables. Tracking the whole model would save the weights twice.
     for _, layer in model.graph.operations:
@@ -138,6 +139,15 @@ def _new_version(path: str | os.PathLike[str]) -> pathlib.Path:
     if os.path.lexists(path):
         raise FileExistsError(f"`path` must be new: use the next version number. Received: path='{path}'")
     return path
+
+
+def _check_names(weights: list[keras.Variable]) -> None:
+    for weight in weights:
+        if weight.path.startswith("_"):
+            raise ValueError(
+                "A SavedModel holds no weights whose path begins with an underscore, also in Keras' own "
+                f"`export`. Give the layer another name. Received: a weight at '{weight.path}'"
+            )
 
 
 def _untrained(rule_set: RuleSet) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from tf_learnprop import explanations
+from tf_learnprop import explanations, targets
 from tf_learnprop.serving import pictures
 from tf_learnprop.serving.options import Options
 
@@ -91,13 +91,7 @@ class Signatures:
         return photos, tf.cast(self._preprocess(photos), tf.float32)
 
     def _in_range(self, class_ids):
-        in_range = f"`class_ids` must be in 0..{self._class_count - 1}"
-        rules = [
-            tf.debugging.assert_non_negative(class_ids, in_range),
-            tf.debugging.assert_less(class_ids, tf.constant(self._class_count, tf.int64), in_range),
-        ]
-        with tf.control_dependencies(rules):
-            return tf.identity(class_ids)
+        return targets.ids_in_range(class_ids, self._class_count, "`class_ids` must be")
 
     def _explain_default(self, inputs):
         """Maps `[n·k, h, w]`, class ids and scores `[n]` or `[n, k]` of the classes explained by default."""

@@ -101,9 +101,10 @@ class RuleTrainer(keras.Model):
                 f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
                 "metrics come from `objective`."
             )
-        if self.explained.has_integers:
+        if self.explained.holds_ids:
             raise ValueError(
-                "Training masks the explained input, so it must be of a float dtype. Received: integers"
+                "Training masks the explained input, so it must hold numbers, not ids. Received: ids of an "
+                "embedding"
             )
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):

@@ -86,6 +86,13 @@ def wrap_model(
         readout.grid if isinstance(readout, readouts.Readout) else None,
     )
     _check_ends(explained)
+    if not explained.has_gradient:
+        warnings.warn(
+            f"No gradient of output '{explained.output_tensor.name}' reaches input "
+            f"'{explained.input_tensor.name}', so its maps will be zero: the output does not depend on it, "
+            "or an operation between them, such as rounding, a lookup or an integer cast, has no gradient.",
+            stacklevel=2,
+        )
     path = saving.rule_file_of(rule)
     if path:
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
@@ -130,9 +137,12 @@ def _check_ends(explained):
             "The explained input must have shape [n, ..., channels] or [n, features]. "
             f"Received: input '{image.name}' of shape {tuple(image.shape)}"
         )
-    if not keras.backend.is_float_dtype(image.dtype) and not is_embedded:
+    has_pixels = explained.has_integers and len(image.shape) > 2
+    has_numbers = keras.backend.is_float_dtype(image.dtype) or has_pixels
+    if not (is_embedded or has_numbers and not explained.holds_ids):
         raise ValueError(
-            "The explained input must be of a float dtype, or integers [n, tokens] that are embedded. "
+            "The explained input must be of a float dtype, pixels of an integer dtype, or ids [n, tokens] "
+            "that are embedded. "
             f"Received: input '{image.name}' of dtype {image.dtype} and shape {tuple(image.shape)}"
         )
 

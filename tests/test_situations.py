@@ -1,0 +1,185 @@
+"""Situations from public bug reports of comparable libraries, each with a small model."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import tf_learnprop as tlp
+from tests import models
+
+RNG = np.random.default_rng(12)
+IMAGES = RNG.normal(size=(3, 10, 10, 3)).astype("float32")
+IDS = RNG.integers(1, 20, (3, 7))
+
+
+def classifier(inputs, x):
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+def convolutional(inputs, name=None):
+    x = layers.Conv2D(4, 3, activation="relu", name=name)(inputs)
+    return classifier(inputs, layers.GlobalAveragePooling2D()(x))
+
+
+class _Block(layers.Layer):
+    """Keras names it "__block"."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(4, 3)
+
+    def build(self, shape):
+        self.conv.build(shape)
+
+    def call(self, x):
+        return ops.relu(self.conv(x))
+
+
+def text(dtype):
+    ids = keras.Input((7,), dtype=dtype)
+    x = layers.Conv1D(4, 3, activation="relu")(layers.Embedding(20, 8)(ids))
+    return classifier(ids, layers.GlobalAveragePooling1D()(x))
+
+
+class TestNames:
+    def test_a_layer_whose_name_begins_with_an_underscore(self):
+        model = convolutional(keras.Input((10, 10, 3)), name="_stem")
+        signal = tlp.wrap_model(model, "gradient").input_signal(IMAGES)
+        np.testing.assert_allclose(signal, models.reference_signal(model, IMAGES), atol=1e-6)
+
+    def test_a_class_whose_name_begins_with_an_underscore(self, tmp_path):
+        image = keras.Input((10, 10, 3))
+        model = classifier(image, layers.GlobalAveragePooling2D()(_Block()(image)))
+        wrapped = tlp.wrap_model(model)
+        assert wrapped.coverage.swapped == ["__block/relu"]
+        assert wrapped.explain(IMAGES).std() > 0
+        with pytest.raises(
+            ValueError, match="no weights whose path begins with an underscore.*__block/conv2d"
+        ):
+            wrapped.export(tmp_path / "1")
+
+
+class TestIds:
+    def test_ids_in_a_float_input_are_ids(self):
+        """shap#3440: Keras' default dtype before an embedding."""
+        of_floats, of_integers = text("float32"), text("int32")
+        of_integers.set_weights(of_floats.get_weights())
+        maps = tlp.wrap_model(of_floats).explain(IDS.astype("float32"))
+        assert np.ptp(maps, 1).min() > 0
+        np.testing.assert_allclose(maps, tlp.wrap_model(of_integers).explain(IDS), atol=1e-6)
+
+    def test_numbers_that_are_also_embedded_stay_numbers(self):
+        numbers = keras.Input((7,))
+        x = layers.Flatten()(layers.Embedding(20, 8)(numbers))
+        model = classifier(numbers, layers.Dense(4, "relu")(layers.Concatenate()([x, numbers])))
+        assert not tlp.wrap_model(model).explained.holds_ids
+
+
+class TestNoGradient:
+    def test_rounding_warns(self):
+        numbers = keras.Input((4,))
+        x = layers.Discretization(bin_boundaries=[0.0, 1.0])(numbers)
+        x = layers.Dense(4, "relu")(ops.cast(x, "float32"))
+        with pytest.warns(UserWarning, match="No gradient of output .* reaches input .*rounding, a lookup"):
+            tlp.wrap_model(classifier(numbers, x))
+
+    def test_an_input_that_the_output_does_not_use_warns(self):
+        used, unused = keras.Input((4,), name="used"), keras.Input((4,), name="unused")
+        x = layers.Dense(4, "relu")(used)
+        model = keras.Model([used, unused], [layers.Dense(2, name="a")(x), layers.Dense(2, name="b")(unused)])
+        with pytest.warns(UserWarning, match="No gradient of output .* reaches input 'unused'"):
+            tlp.wrap_model(model, output=0, explained_input="unused")
+
+    def test_a_constant_map_warns(self):
+        model = convolutional(keras.Input((10, 10, 3)))
+        model.layers[1].bias.assign([-1e3] * 4)  # dead
+        with pytest.warns(UserWarning, match=r"The maps of 3 of 3 samples have one value everywhere"):
+            tlp.wrap_model(model).explain(IMAGES)
+
+
+def test_half_precision_does_not_underflow():
+    """Means over 96 × 96 pixels make gradients that are zero in float16."""
+    signals, weights = {}, None
+    for policy in ("float32", "mixed_float16"):
+        keras.config.set_dtype_policy(policy)
+        try:
+            x = image = keras.Input((96, 96, 3))
+            for _ in range(2):
+                x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x)))
+            model = keras.Model(
+                image, layers.Dense(3, dtype="float32")(layers.GlobalAveragePooling2D()(x) * 1e-3)
+            )
+        finally:
+            keras.config.set_dtype_policy("float32")
+        weights = weights or model.get_weights()
+        model.set_weights(weights)
+        x = np.random.default_rng(0).normal(size=(1, 96, 96, 3))
+        signals[policy] = tlp.wrap_model(model, "gradient").input_signal(x, 0)
+    full, half = (signal.ravel() for signal in signals.values())
+    assert (half == 0).mean() < 0.05
+    assert np.corrcoef(full, half)[0, 1] > 0.99
+
+
+class TestFixedBatches:
+    @pytest.mark.parametrize("size", [1, 2])
+    def test_a_stateful_model_is_explained_in_its_batches(self, size):
+        series = keras.Input(batch_shape=(size, 6, 3))
+        x = layers.LSTM(4, stateful=True, return_sequences=True)(layers.Dense(3, "relu")(series))
+        model = classifier(series, layers.GlobalAveragePooling1D()(x))
+        values = RNG.normal(size=(5, 6, 3)).astype("float32")
+        before = [weight.numpy().copy() for weight in model.variables]
+        wrapped = tlp.wrap_model(model)
+        maps = wrapped.explain(values)
+        assert maps.shape == (5, 6)
+        for weight, value in zip(model.variables, before, strict=True):
+            np.testing.assert_array_equal(weight, value)
+        np.testing.assert_array_equal(wrapped.explain(values), maps)
+        np.testing.assert_allclose(wrapped.logits(values)[:size], model(values[:size]), atol=1e-5)
+
+
+class TestInputs:
+    def test_pixels_of_an_integer_dtype(self):
+        image = keras.Input((10, 10, 3), dtype="uint8")
+        x = layers.Conv2D(4, 3, activation="relu")(layers.Rescaling(1 / 255)(image))
+        model = classifier(image, layers.GlobalAveragePooling2D()(x))
+        of_floats = convolutional(keras.Input((10, 10, 3)))
+        of_floats.set_weights(model.get_weights())
+        photos = RNG.integers(0, 256, (3, 10, 10, 3)).astype("uint8")
+        wrapped = tlp.wrap_model(model, "gradient", readout="input")
+        np.testing.assert_allclose(wrapped(photos), model(photos), atol=1e-5)
+        expected = tlp.wrap_model(of_floats, "gradient", readout="input").explain(photos / 255)
+        np.testing.assert_allclose(wrapped.explain(photos), expected, atol=1e-4 * np.abs(expected).max())
+
+    @pytest.fixture(scope="class")
+    def mixed(self):
+        inputs = {
+            "colour": keras.Input((1,), dtype="string", name="colour"),
+            "price": keras.Input((), name="price"),
+            "rest": keras.Input((4,), name="rest"),
+        }
+        colour = layers.StringLookup(vocabulary=["red", "blue"])(inputs["colour"])
+        x = layers.Flatten()(layers.Embedding(4, 3)(colour))
+        price = ops.expand_dims(ops.where(ops.isnan(inputs["price"]), 0.0, inputs["price"]), -1)
+        x = layers.Dense(5, "relu")(layers.Concatenate()([x, price, inputs["rest"]]))
+        return keras.Model(inputs, {"species": layers.Dense(3)(x), "age": layers.Dense(2)(x)})
+
+    def test_strings_and_missing_values_beside_the_explained_input(self, mixed):
+        values = {
+            "colour": np.array([["red"], ["green"]]),
+            "price": np.array([np.nan, 2.0], "float32"),
+            "rest": RNG.normal(size=(2, 4)).astype("float32"),
+        }
+        wrapped = tlp.wrap_model(mixed, explained_input="rest", output="species")
+        maps = wrapped.explain(values)
+        assert maps.shape == (2, 4) and np.ptp(maps) > 0
+        with pytest.raises(ValueError, match="input 'rest' must be finite"):
+            wrapped.explain({**values, "rest": values["rest"] * np.nan})
+        with pytest.raises(TypeError, match="input 'colour' must hold strings. Received: dtype=int64"):
+            wrapped.explain({**values, "colour": np.array([[1], [2]])})
+
+    def test_outputs_in_a_dict_have_its_names(self, mixed):
+        assert tlp.wrap_model(mixed, explained_input="rest", output="species").class_count == 3
+        assert tlp.wrap_model(mixed, explained_input="rest", output="age").class_count == 2
+        with pytest.raises(ValueError, match=r"one of \['age', 'species'\]"):
+            tlp.wrap_model(mixed, explained_input="rest", output="colour")
