@@ -23,7 +23,7 @@ from PIL import Image
 from tf_learnprop.inputs import checks, image_stream, photos
 from tf_learnprop.inputs.image_stream import Options
 from tf_learnprop.model import PropagationModel
-from tf_learnprop.scale.reading import Maps, read_maps
+from tf_learnprop.scale import Maps, read_maps
 
 __all__ = ["Maps", "find", "from_folder", "from_tfds", "image_shape", "read_image", "read_maps"]
 
