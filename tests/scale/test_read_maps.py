@@ -1,10 +1,10 @@
 """`data.read_maps`: what was written, as arrays and as a dataset."""
 
-import map_shards
 import numpy as np
 import pytest
 
 import tf_learnprop as tlp
+from tests import map_shards
 from tests.scale.scale_toys import OPTIONS
 from tf_learnprop import scale
 

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_learnprop import _backend  # noqa: F401
+
 #: Name of the operation that checks input number k when a graph runs.
 _CHECKED_INPUT = "checked_input_{}"
 #: TensorFlow's error of that operation: the received shape, then k.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_learnprop.scale import explaining, extras, shards
-from tf_learnprop_explainer import Explainer
+from tf_learnprop.serving import Explainer
 
 extras.require("apache_beam", "beam")
 

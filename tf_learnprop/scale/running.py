@@ -12,7 +12,7 @@ from tf_learnprop.scale import explaining, extras, formats, output, saved_model,
 from tf_learnprop.scale.manifest import Manifest
 
 if TYPE_CHECKING:
-    from tf_learnprop_explainer import Explainer
+    from tf_learnprop.serving import Explainer
 
 #: Modules with a context manager `started`, like that of `local`.
 ENGINES = {
@@ -86,7 +86,7 @@ def explain_dataset(
         ConnectionError: If the engine can't be reached.
         OSError: If the maps can't be written, as when the disk is full. What was finished is kept.
     """
-    from tf_learnprop_explainer import Explainer  # loads TensorFlow
+    from tf_learnprop.serving import Explainer  # loads TensorFlow
 
     extras.require("pyarrow")
     if engine not in ENGINES:
