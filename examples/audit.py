@@ -12,13 +12,13 @@ import pathlib
 import subprocess
 import sys
 
-import tf_learnprop as tlp
-from tf_learnprop.scale.audit import audit
-
 import keras
 import numpy as np
 from keras import layers
 from PIL import Image
+
+import tf_learnprop as tlp
+from tf_learnprop.scale.audit import audit
 
 SIDE = 32
 

@@ -20,10 +20,10 @@ import socket
 import subprocess
 import sys
 
-import tf_learnprop as tlp
-
 import keras
 import tensorflow as tf
+
+import tf_learnprop as tlp
 
 
 def main():

@@ -10,10 +10,10 @@ and preprocessing to `load_model`. `tf-learnprop train` does the same without co
 import argparse
 import pathlib
 
-import tf_learnprop as tlp
-
 import keras
 import tensorflow as tf
+
+import tf_learnprop as tlp
 
 
 def main():

@@ -11,13 +11,13 @@ import argparse
 import importlib
 import pathlib
 
-import tf_learnprop as tlp
-from tf_learnprop import zoo
-
 import keras
 import numpy as np
 import skimage.data
 import tensorflow as tf
+
+import tf_learnprop as tlp
+from tf_learnprop import zoo
 
 SIDE = 128
 
