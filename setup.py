@@ -47,9 +47,7 @@ setup(
     license="Apache-2.0",
     keywords="attribution, saliency, explainability, interpretability, xai, keras, tensorflow, deep learning",
     python_requires=">=3.10",
-    entry_points={"console_scripts": ["tf-learnprop=tf_learnprop_command:main"]},
-    # Outside the package, whose import loads TensorFlow: the start of the command, and what workers need.
-    py_modules=["tf_learnprop_command", "tf_learnprop_explainer"],
+    entry_points={"console_scripts": ["tf-learnprop=tf_learnprop.__main__:main"]},
     packages=[*find_packages(include=["tf_learnprop", "tf_learnprop.*"]), "tf_learnprop.saved_rules"],
     # In the repository, the rules for the zoo's models are beside the package.
     package_dir={"tf_learnprop.saved_rules": "saved_rules"},

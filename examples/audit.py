@@ -12,13 +12,13 @@ import pathlib
 import subprocess
 import sys
 
-import tf_learnprop as tlp
-from tf_learnprop.scale.audit import audit
-
 import keras
 import numpy as np
 from keras import layers
 from PIL import Image
+
+import tf_learnprop as tlp
+from tf_learnprop.scale.audit import audit
 
 SIDE = 32
 
@@ -51,8 +51,7 @@ def write_images(images, marked, folder):
 
 def train(folder, epochs):
     """A small model of the images in a folder, and the names of its classes."""
-    options = dict(size=SIDE, preprocess=preprocess, labels=True, batch_size=64)
-    data = tlp.data.from_folder(folder, shuffle=True, repeat=True, **options)
+    data = tlp.data.from_folder(folder, size=SIDE, preprocess=preprocess, labels=True)
     model = keras.Sequential([keras.Input((SIDE, SIDE, 3))])
     for filters in (16, 32, 64):
         model.add(layers.Conv2D(filters, 3, padding="same", activation="relu"))
@@ -61,8 +60,7 @@ def train(folder, epochs):
     model.add(layers.Dense(len(data.class_names)))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", loss, metrics=["accuracy"])
-    steps = -(-len(tlp.data.find(folder)) // 64)
-    history = model.fit(data, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
+    history = model.fit(data.cache().shuffle(1000, seed=0).batch(64), epochs=epochs, verbose=0)
     print(f"accuracy on its training images: {history.history['accuracy'][-1]:.0%}")
     return model, data.class_names
 

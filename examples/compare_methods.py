@@ -7,11 +7,11 @@ keras.applications is downloaded with its ImageNet weights. Trained rules exist 
 import argparse
 import pathlib
 
-import tf_learnprop as tlp
-from tf_learnprop import metrics
-
 import numpy as np
 import skimage.data
+
+import tf_learnprop as tlp
+from tf_learnprop import metrics
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

@@ -7,12 +7,12 @@ import argparse
 import pathlib
 import time
 
-import tf_learnprop as tlp
-from tf_learnprop import zoo
-
 import keras
 import numpy as np
 import skimage.data
+
+import tf_learnprop as tlp
+from tf_learnprop import zoo
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 #: Names of the photos, each with a class to explain, or None for the predicted one.

@@ -11,13 +11,13 @@ import argparse
 import pathlib
 import sys
 
-import tf_learnprop as tlp
-
 import keras
 import keras_hub
 import numpy as np
 import skimage.data
 from PIL import Image
+
+import tf_learnprop as tlp
 
 
 def from_preset(name):

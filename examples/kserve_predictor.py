@@ -12,12 +12,12 @@ import argparse
 import base64
 import binascii
 
-import tf_learnprop as tlp
-
 import kserve
 import numpy as np
 import tensorflow as tf
 from kserve.errors import InvalidInput
+
+import tf_learnprop as tlp
 
 TOP = 5
 

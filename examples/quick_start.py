@@ -7,10 +7,10 @@ ImageNet weights.
 import argparse
 import pathlib
 
-import tf_learnprop as tlp
-
 import numpy as np
 import skimage.data
+
+import tf_learnprop as tlp
 
 
 def main():

@@ -6,11 +6,11 @@ downloaded with its ImageNet weights.
 
 import argparse
 
-import tf_learnprop as tlp
-from tf_learnprop import metrics
-
 import numpy as np
 import skimage.data
+
+import tf_learnprop as tlp
+from tf_learnprop import metrics
 
 
 def main():

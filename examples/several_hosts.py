@@ -20,10 +20,10 @@ import socket
 import subprocess
 import sys
 
-import tf_learnprop as tlp
-
 import keras
 import tensorflow as tf
+
+import tf_learnprop as tlp
 
 
 def main():
@@ -55,15 +55,9 @@ def main():
         rate = keras.optimizers.schedules.CosineDecay(5e-3, arguments.epochs * arguments.steps)
         wrapped.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), steps_per_execution=5)
     # All workers see the same batches, in the same order, and take their part of each.
-    images = tlp.data.from_folder(
-        arguments.images,
-        wrapped,
-        preprocess=spec.preprocess,
-        batch_size=arguments.batch_size,
-        shuffle=arguments.shuffle,
-        repeat=True,
-        seed=arguments.seed,
-    )
+    images = tlp.data.from_folder(arguments.images, wrapped, preprocess=spec.preprocess).cache()
+    images = images.shuffle(1000, seed=arguments.seed) if arguments.shuffle else images
+    images = images.repeat().batch(arguments.batch_size)
     # All workers read the backup, and the first one writes it.
     backup = keras.callbacks.BackupAndRestore(
         arguments.backup, save_freq="epoch" if first else sys.maxsize, delete_checkpoint=first

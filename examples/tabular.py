@@ -8,11 +8,11 @@ replaced by their mean.
 import argparse
 import pathlib
 
-import tf_learnprop as tlp
-
 import keras
 import numpy as np
 import sklearn.datasets
+
+import tf_learnprop as tlp
 
 
 def load_rows():

@@ -10,13 +10,13 @@ import ast
 import importlib.util
 import pathlib
 
-import tf_learnprop as tlp
-
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 from matplotlib.figure import Figure
+
+import tf_learnprop as tlp
 
 PACKAGES = ("keras", "matplotlib", "numpy", "scipy")
 WORDS = 40

@@ -10,9 +10,10 @@ and preprocessing to `load_model`. `tf-learnprop train` does the same without co
 import argparse
 import pathlib
 
-import tf_learnprop as tlp
-
 import keras
+import tensorflow as tf
+
+import tf_learnprop as tlp
 
 
 def main():
@@ -33,16 +34,9 @@ def main():
     spec = tlp.zoo.load_model(arguments.model)
     wrapped = tlp.wrap_model(spec.model, rule=arguments.rule)
     print(wrapped.coverage.summary())
-    images = tlp.data.from_folder(
-        arguments.images,
-        wrapped,
-        preprocess=spec.preprocess,
-        batch_size=arguments.batch_size,
-        shuffle=True,
-        repeat=True,
-        flip=True,
-        seed=arguments.seed,
-    )
+    images = tlp.data.from_folder(arguments.images, wrapped, preprocess=spec.preprocess).cache()
+    images = images.shuffle(1000, seed=arguments.seed).repeat()
+    images = images.map(tf.image.random_flip_left_right).batch(arguments.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(arguments.rate, arguments.epochs * arguments.steps)
     wrapped.compile(
         keras.optimizers.Adam(rate, global_clipnorm=1.0),

@@ -11,13 +11,13 @@ import argparse
 import importlib
 import pathlib
 
-import tf_learnprop as tlp
-from tf_learnprop import zoo
-
 import keras
 import numpy as np
 import skimage.data
 import tensorflow as tf
+
+import tf_learnprop as tlp
+from tf_learnprop import zoo
 
 SIDE = 128
 
@@ -37,7 +37,7 @@ def crops(count, seed=0):
 
 def from_folder(folder, limit):
     data = tlp.data.from_folder(folder, size=SIDE, labels=True)
-    images, labels = (np.concatenate(parts) for parts in zip(*data, strict=True))
+    images, labels = (np.stack(column) for column in zip(*data.as_numpy_iterator(), strict=True))
     order = np.random.default_rng(0).permutation(len(images))[:limit]
     return images[order], labels[order], data.class_names
 

@@ -1,5 +1,7 @@
 """Folders of maps with known values."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
@@ -20,6 +22,7 @@ def blobs(generator, count, size=16, place=None, spread=0.25):
 def write(folder, maps, class_ids, names=None, files=1, **columns):
     """Writes maps, None for an image without one. Further columns are added to those of the schema."""
     folder.mkdir(exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps({"format": 1, "images": {"shards": files}}))
     shapes = [(None, None) if one is None else one.shape for one in maps]
     values = {
         "path": [f"{number}.png" for number in range(len(maps))],

@@ -1,5 +1,6 @@
-"""How the package starts: nothing of TensorFlow's log, help without TensorFlow, and Ctrl-C during imports."""
+"""How the package and the command start: what they load, TensorFlow's log, and Ctrl-C during imports."""
 
+import json
 import os
 import pathlib
 import re
@@ -12,10 +13,10 @@ import pytest
 
 import tf_learnprop as tlp
 from tests import toys
-from tf_learnprop import _start
+from tf_learnprop.cli import start
 
 ROOT = pathlib.Path(__file__).parents[1]
-COMMAND = "import sys, tf_learnprop_command; sys.exit(tf_learnprop_command.main())"
+COMMAND = "import sys; from tf_learnprop.__main__ import main; sys.exit(main())"
 LOG = """\
 WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
 I0000 00:00:1795639581.424054   16064 port.cc:153] oneDNN custom operations are on.
@@ -35,6 +36,77 @@ def python(*arguments, **environment):
         timeout=300,
         env={**os.environ, "PYTHONPATH": path, **environment},
     )
+
+
+def printed(code, **environment):
+    """What a program prints, as JSON."""
+    done = python("-c", f"import json, sys\n{code}", **environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class TestImport:
+    def test_takes_no_time_and_loads_no_tensorflow(self):
+        code = """
+import time
+before = set(sys.modules)
+start = time.perf_counter()
+import tf_learnprop
+seconds = time.perf_counter() - start
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps([seconds, sorted(new & {"tensorflow", "keras", "numpy", "matplotlib", "scipy"})]))
+"""
+        seconds, loaded = printed(code)
+        assert loaded == [] and seconds < 0.3
+
+    def test_every_name_is_there(self):
+        code = """
+import tf_learnprop
+listed = set(tf_learnprop.__all__) <= set(dir(tf_learnprop))
+missing = [name for name in tf_learnprop.__all__ if not hasattr(tf_learnprop, name)]
+print(json.dumps([listed, missing, hasattr(tf_learnprop, "no_such_name")]))
+"""
+        assert printed(code) == [True, [], False]
+        for package in (tlp, tlp.serving, tlp.scale):
+            public = set(package.__all__)
+            assert public <= set(dir(package)) and all(hasattr(package, name) for name in public)
+
+    def test_modules_under_their_public_names(self):
+        names = ["fills", "layers", "objectives", "readouts", "rules", "universal"]
+        code = f"""
+import importlib, tf_learnprop
+modules = [importlib.import_module("tf_learnprop." + name) for name in {names}]
+same = [getattr(tf_learnprop, name) is module for name, module in zip({names}, modules)]
+print(json.dumps([same, [len(module.__all__) > 0 for module in modules if hasattr(module, "__all__")]]))
+"""
+        same, filled = printed(code)
+        assert same == [True] * 6 and all(filled)
+        import tf_learnprop.rules
+
+        assert tf_learnprop.rules.GatedRule is tlp.rules.GatedRule
+
+    @pytest.mark.parametrize(
+        "statement",
+        ["tf_learnprop.wrap_model", "from tf_learnprop import rules", "import tf_learnprop.metrics"],
+    )
+    def test_another_backend_is_refused(self, tmp_path, statement):
+        (tmp_path / "keras.py").write_text("class config: backend = lambda: 'torch'")
+        code = f"import tf_learnprop; tf_learnprop.scale.explain_dataset; print('so far'); {statement}"
+        done = python("-c", code, first=str(tmp_path))
+        assert done.returncode == 1 and done.stdout == "so far\n"
+        error = done.stderr.splitlines()[-1]
+        assert error.startswith("ImportError: tf_learnprop needs Keras' TensorFlow backend")
+        assert error.endswith("Received: backend 'torch'.")
+
+    def test_does_not_touch_standard_error(self):
+        code = """
+import os
+before = os.fstat(2)
+import tf_learnprop
+tf_learnprop.wrap_model
+print(json.dumps([os.path.samestat(before, os.fstat(2)), "tf_learnprop.cli" in sys.modules]))
+"""
+        assert printed(code) == [True, False]
 
 
 class TestHelp:
@@ -61,17 +133,13 @@ class TestSilence:
         assert (done.returncode, done.stderr) == (0, "")
         assert "2 of 3 activations swapped" in done.stdout
 
-    def test_of_the_library(self):
-        done = python("-c", "import tf_learnprop, keras; print(keras.ops.ones(1))")
-        assert (done.returncode, done.stderr) == (0, "")
-
     def test_hides_nothing_else(self, capfd):
-        with _start._without_log_lines():
+        with start._without_log_lines():
             os.write(2, (LOG + OTHERS).encode())
         assert capfd.readouterr().err == OTHERS
 
     def test_ends_with_an_error_and_shows_all(self, capfd):
-        with pytest.raises(ImportError), _start._without_log_lines():
+        with pytest.raises(ImportError), start._without_log_lines():
             os.write(2, LOG.encode())
             raise ImportError
         os.write(2, b"after\n")
@@ -103,15 +171,20 @@ class TestInterruption:
 
     def test_leaves_the_handler(self):
         before = signal.getsignal(signal.SIGINT)
-        with _start._interruptible():
+        with start._interruptible():
             assert signal.getsignal(signal.SIGINT) is not before
         assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_import_alone_registers_the_classes(tmp_path):
+def test_a_name_of_the_model_registers_the_classes(tmp_path):
+    """Keras finds classes that are registered, and imports no module for them but its own."""
     wrapped = tlp.wrap_model(toys.small_cnn())
+    wrapped.compile()
     wrapped.save(tmp_path / "wrapped.keras")
-    code = "import tf_learnprop, keras, sys; print(type(keras.models.load_model(sys.argv[1])))"
-    done = python("-c", code, tmp_path / "wrapped.keras")
-    assert "PropagationModel" in done.stdout, done.stderr
+    code = """
+import keras
+from tf_learnprop import PropagationModel
+print(isinstance(keras.models.load_model(sys.argv[1]), PropagationModel))"""
+    done = python("-c", f"import sys\n{code}", tmp_path / "wrapped.keras")
+    assert done.stdout == "True\n", done.stderr
     assert isinstance(keras.models.load_model(tmp_path / "wrapped.keras"), tlp.PropagationModel)

@@ -1,24 +1,19 @@
-"""Learned propagation rules for attribution maps of Keras models."""
+"""Learned propagation rules for attribution maps of Keras models.
 
-import sys
+Importing the package loads neither TensorFlow nor Keras: what a name needs is loaded when it is first used.
+"""
 
-from tf_learnprop import _start
+import importlib
+from typing import TYPE_CHECKING
+
+from tf_learnprop import _lazy
 from tf_learnprop._version import __version__
 
-if not _start.is_command() or "tensorflow" in sys.modules:
-    _start.load_tensorflow()
-
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise ImportError(
-            "tf_learnprop needs Keras' TensorFlow backend: set the environment variable KERAS_BACKEND to "
-            f"'tensorflow' before Keras is imported. Received: backend '{keras.backend.backend()}'."
-        )
-
+if TYPE_CHECKING:
     from tf_learnprop import (
         callbacks,
         data,
+        fills,
         layers,
         metrics,
         objectives,
@@ -30,7 +25,6 @@ if not _start.is_command() or "tensorflow" in sys.modules:
         universal,
         zoo,
     )
-    from tf_learnprop import fills as fills
     from tf_learnprop.adapters import quantus, xplique
     from tf_learnprop.coverage import Coverage
     from tf_learnprop.model import PropagationModel
@@ -38,17 +32,6 @@ if not _start.is_command() or "tensorflow" in sys.modules:
     from tf_learnprop.rule_files.saving import load_rules, save_rules
     from tf_learnprop.universal.training import train_universal_rule
     from tf_learnprop.wrapping import wrap_model
-
-    # The public modules have short names, `tf_learnprop.rules`, wherever they stand in the package.
-    for _name, _module in {
-        "fills": fills,
-        "layers": layers,
-        "objectives": objectives,
-        "readouts": readouts,
-        "rules": rules,
-        "universal": universal,
-    }.items():
-        sys.modules[f"{__name__}.{_name}"] = _module
 
 __all__ = [
     "Coverage",
@@ -75,3 +58,37 @@ __all__ = [
     "xplique",
     "zoo",
 ]
+
+#: Where the names are; type checkers and editors read the imports above.
+_HOMES = {
+    "Coverage": "coverage:Coverage",
+    "PropagationModel": "model:PropagationModel",
+    "RuleSet": "rule_files.rule_set:RuleSet",
+    "callbacks": "callbacks",
+    "data": "data",
+    "fills": "fills",
+    "layers": "layers",
+    "load_rules": "rule_files.saving:load_rules",
+    "metrics": "metrics",
+    "objectives": "objectives",
+    "plotting": "plotting",
+    "quantus": "adapters.quantus",
+    "readouts": "readouts",
+    "rules": "rules",
+    "save_rules": "rule_files.saving:save_rules",
+    "scale": "scale",
+    "serving": "serving",
+    "train_universal_rule": "universal.training:train_universal_rule",
+    "universal": "universal",
+    "wrap_model": "wrapping:wrap_model",
+    "xplique": "adapters.xplique",
+    "zoo": "zoo",
+}
+
+
+def _check_backend(name: str) -> None:
+    if name not in ("scale", "serving"):  # workers that use an exported model need no Keras
+        importlib.import_module("tf_learnprop._backend")
+
+
+__getattr__, __dir__ = _lazy.attach(__name__, _HOMES, _check_backend)

@@ -1,8 +1,18 @@
-"""`python -m tf_learnprop`: the command line."""
+"""The start of the command line: `tf-learnprop`, or `python -m tf_learnprop`."""
 
 import sys
 
-import tf_learnprop_command
+
+def main() -> int:
+    """Runs the command; see `tf_learnprop.cli.main`."""
+    try:
+        from tf_learnprop import cli
+
+        return cli.main()
+    except KeyboardInterrupt:  # before the command has begun
+        print("interrupted", file=sys.stderr)
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(tf_learnprop_command.main())
+    sys.exit(main())

@@ -7,7 +7,9 @@ of 16-bit values the high byte is kept, CMYK is converted without a colour profi
 black, and of an animation the first image is read. Resizing is bilinear with antialiasing. A model that was
 exported with `preprocess` computes the same pixels (of JPEG, PNG, GIF and 24-bit BMP files).
 
-Training rules needs no labels, so a data set yields images alone unless `labels=True`.
+Data sets yield single images: `from_folder("photos", model).batch(32)` is ready for `fit` and `explain`. To
+shuffle, repeat, limit or keep images in memory, call the methods of `tf.data.Dataset`. Training rules needs
+no labels, so a data set yields images alone unless `labels=True`.
 """
 
 import glob
@@ -21,9 +23,8 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_learnprop.inputs import checks, image_stream, photos
-from tf_learnprop.inputs.image_stream import Options
 from tf_learnprop.model import PropagationModel
-from tf_learnprop.scale.reading import Maps, read_maps
+from tf_learnprop.scale import Maps, read_maps
 
 __all__ = ["Maps", "find", "from_folder", "from_tfds", "image_shape", "read_image", "read_maps"]
 
@@ -35,14 +36,7 @@ def from_folder(
     size: int | tuple[int, int] | None = None,
     preprocess: Callable | None = None,
     crop: bool = True,
-    batch_size: int = 8,
-    shuffle: bool = False,
-    repeat: bool = False,
-    flip: bool = False,
-    limit: int | None = None,
-    cache: bool = True,
     labels: bool = False,
-    seed: int = 0,
 ) -> tf.data.Dataset:
     """Reads image files.
 
@@ -52,39 +46,34 @@ def from_folder(
         model: The model that the images are for. It determines their size and their number of channels (1 or
             3). None: `size`, and three channels.
         size: Side or (height, width) of the images, instead of the model's.
-        preprocess: Function from float32 batches `[n, h, w, c]` in 0..255 to the model's input, or None.
+        preprocess: Function from float32 batches `[n, h, w, c]` in 0..255 to the model's input, or None. It
+            is called with a batch of each image.
         crop: True keeps the aspect ratio and cuts out the centre; False stretches the photo.
-        batch_size: Images per batch.
-        shuffle: Whether to shuffle the images.
-        repeat: Whether to start again after the last image, without end.
-        flip: Whether to mirror each image left to right with probability 1/2.
-        limit: Largest number of images, not counting those that can't be read.
-        cache: Whether to keep the images in memory (as uint8) after they were read once.
-        labels: Whether to yield pairs of images and labels, int64 `[n]`. The label of a file is the position
-            of its folder's name in `class_names`.
-        seed: Seed of shuffling and mirroring.
+        labels: Whether to yield pairs of an image and its label, an int64. The label of a file is the
+            position of its folder's name in `class_names`.
 
     Returns:
-        Dataset of float32 batches `[n, h, w, c]`, with the attributes `class_names`, the sorted names of the
-        files' folders, and `skipped`, a list of the files that could not be read so far. Files that can't be
-        read are skipped; a warning at the end of each pass counts them and names a few.
+        Dataset of images, float32 `[h, w, c]`, in the order of their paths. It has the attributes
+        `class_names`, the sorted names of the files' folders, and `skipped`, a list of the files that could
+        not be read so far. Files that can't be read are skipped; a warning at the end of each pass counts
+        them and names a few. Each pass reads the files again, unless `.cache()` keeps the images.
 
     Raises:
-        ValueError: If there is no image, or none that can be read; if the size is unknown; if an option is
-            out of range; or if the model does not take images with 1 or 3 channels.
+        ValueError: If there is no image, or none that can be read; if the size is unknown or below 1; or if
+            the model does not take images with 1 or 3 channels.
         TypeError: If `model` is no model.
     """
     paths = find(source)
     names = sorted({path.parent.name for path in paths})
     labels_of = {name: label for label, name in enumerate(names)}
-    options = Options(preprocess, crop, batch_size, shuffle, repeat, flip, limit, cache, labels, seed)
 
     def read():
         for path in paths:
             yield str(path), _read(path), labels_of[path.parent.name]
 
     received = f"source={str(source)[:200]!r}"
-    return image_stream.dataset(read, names, received, image_shape(model, size), options)
+    shape = image_shape(model, size)
+    return image_stream.dataset(read, names, received, shape, preprocess=preprocess, crop=crop, labels=labels)
 
 
 def from_tfds(
@@ -97,14 +86,7 @@ def from_tfds(
     size: int | tuple[int, int] | None = None,
     preprocess: Callable | None = None,
     crop: bool = True,
-    batch_size: int = 8,
-    shuffle: bool = False,
-    repeat: bool = False,
-    flip: bool = False,
-    limit: int | None = None,
-    cache: bool = True,
     labels: bool = False,
-    seed: int = 0,
 ) -> tf.data.Dataset:
     """Reads the images of a data set of tensorflow-datasets.
 
@@ -118,14 +100,7 @@ def from_tfds(
         size: See `from_folder`.
         preprocess: See `from_folder`.
         crop: See `from_folder`.
-        batch_size: See `from_folder`.
-        shuffle: See `from_folder`.
-        repeat: See `from_folder`.
-        flip: See `from_folder`.
-        limit: See `from_folder`.
-        cache: See `from_folder`.
         labels: See `from_folder`; labels and `class_names` are those of the data set.
-        seed: See `from_folder`.
 
     Returns:
         See `from_folder`.
@@ -137,7 +112,6 @@ def from_tfds(
     """
     import tensorflow_datasets as tfds  # takes seconds
 
-    options = Options(preprocess, crop, batch_size, shuffle, repeat, flip, limit, cache, labels, seed)
     try:
         if pathlib.Path(name).is_dir():
             builder = tfds.ImageFolder(os.fspath(name))
@@ -161,7 +135,10 @@ def from_tfds(
             pixels = row["image"][..., 0] if row["image"].shape[-1] == 1 else row["image"]
             yield str(number), photos.rgb(Image.fromarray(pixels)), row.get("label", 0)
 
-    return image_stream.dataset(read, list(names or []), f"name={name!r}", image_shape(model, size), options)
+    received, shape = f"name={name!r}", image_shape(model, size)
+    return image_stream.dataset(
+        read, list(names or []), received, shape, preprocess=preprocess, crop=crop, labels=labels
+    )
 
 
 def read_image(

@@ -9,11 +9,11 @@ preprocessing. `tf-learnprop export` does the same for a saved model or a model 
 import argparse
 import pathlib
 
-import tf_learnprop as tlp
-from tf_learnprop import zoo
-
 import numpy as np
 import skimage.data
+
+import tf_learnprop as tlp
+from tf_learnprop import zoo
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

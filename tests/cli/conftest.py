@@ -65,7 +65,11 @@ def model(work):
 @pytest.fixture(scope="session")
 def images_of():
     """Reads photos as the command does with `model`."""
-    return lambda source, wrapped: data.from_folder(source, wrapped, preprocess=lambda x: x / 127.5 - 1)
+
+    def images(source, wrapped):
+        return data.from_folder(source, wrapped, preprocess=lambda x: x / 127.5 - 1).batch(8)
+
+    return images
 
 
 @pytest.fixture(scope="session")

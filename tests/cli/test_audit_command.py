@@ -79,8 +79,8 @@ def test_a_page_is_kept(run, maps, tmp_path):
 
 
 BAD = {
-    "no maps": (["{work}"], "MAPS must hold Parquet files with maps"),
-    "no folder": (["nowhere"], "MAPS must hold Parquet files with maps"),
+    "no maps": (["{work}"], "MAPS must hold maps, with manifest.json"),
+    "no folder": (["nowhere"], "MAPS must hold maps, with manifest.json"),
     "no images": (["{maps}", "--images", "nowhere"], "--images must be a folder"),
     "no mask": (["{maps}", "--mask", "nothing"], "must have the columns ['nothing']"),
     "mask of text": (["{maps}", "--mask", "class_name"], "--mask must name columns"),

@@ -59,7 +59,7 @@ def labels(photo, tmp_path_factory):
     """The options of a model with independent labels, whose probabilities for the photo are known."""
     path = tmp_path_factory.mktemp("labels") / "labels.keras"
     model = toys.small_cnn(3, activation="sigmoid")
-    image = next(iter(data.from_folder([photo], model, preprocess=lambda x: x / 127.5 - 1)))
+    image = next(iter(data.from_folder([photo], model, preprocess=lambda x: x / 127.5 - 1).batch(1)))
     wanted = np.array([0.482, 0.31, 0.075])
     given = model(image).numpy()[0]
     model.layers[-1].bias.assign_add(np.log(wanted / (1 - wanted)) - np.log(given / (1 - given)))

@@ -129,6 +129,7 @@ BAD = {
     ),
     "unknown rule": (["--images", "{work}", "--rule", "best"], "`rule` must be one of"),
     "bad number": (["--images", "{work}", "--epochs", "0"], "--epochs must be at least 1"),
+    "bad limit": (["--images", "{work}", "--limit", "0"], "--limit must be at least 1"),
     "wrong ending": (["--images", "{work}", "--out", "rules.txt"], "--out must end in"),
 }
 

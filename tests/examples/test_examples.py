@@ -21,7 +21,6 @@ def run(name, *arguments, cwd=None):
     command = [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=cwd)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "absl::" not in done.stderr and "cuda" not in done.stderr  # TensorFlow's log
     return done.stdout
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tf_learnprop as tlp
+from tests import map_shards
 from tests.scale.scale_toys import OPTIONS
 from tf_learnprop import scale
 
@@ -51,6 +52,30 @@ def test_a_run_that_is_not_finished(maps, tmp_path):
     with pytest.warns(UserWarning, match="holds 2 of 11 files"):
         found = tlp.data.read_maps(tmp_path)
     assert len(found.maps) == 8
+
+
+def test_further_columns(tmp_path):
+    """The second file has no value in them, and so another type."""
+    generator = np.random.default_rng(0)
+    written = map_shards.blobs(generator, 5)
+    values = {"note": [b"a", b"", None, None, None], "list": [[0.5, 1.5], None, [2.5], None, None]}
+    folder = map_shards.write(tmp_path / "maps", written, [0, 1, 2, 3, 0], files=2, **values)
+    files = scale.MapFiles(folder, ["list", "note"])
+    assert (files.rows, files.map_size) == (5, (16, 16))
+    (first, more), (second, rest) = files.batches(4)
+    assert {name: more[name] + rest[name] for name in more} == values
+    np.testing.assert_array_equal(np.concatenate([first.maps, second.maps]), written.astype(np.float16))
+    assert first.class_ids.tolist() + second.class_ids.tolist() == [0, 1, 2, 3, 0]
+    assert len(tlp.data.read_maps(folder).maps) == 5  # they are left out
+    with pytest.raises(ValueError, match=r"must have the columns \['mask'\]"):
+        scale.MapFiles(folder, ["mask"])
+
+
+def test_maps_of_two_sizes(tmp_path):
+    generator = np.random.default_rng(0)
+    maps = [*map_shards.blobs(generator, 2), *map_shards.blobs(generator, 1, size=32)]
+    with pytest.raises(ValueError, match="must have one size. Received: .*32, 32"):
+        tlp.data.read_maps(map_shards.write(tmp_path / "maps", maps, [0] * 3))
 
 
 def test_bad_input(maps, tmp_path):

@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import rich.console
 
-from tf_learnprop import _start
 from tf_learnprop._version import __version__
 from tf_learnprop.cli import app, audit, coverage, demo, evaluate, explain, explain_dataset, export, train
 from tf_learnprop.cli.errors import CommandError
+from tf_learnprop.cli.start import load_package
 
 _COMMANDS = {
     "train": train,
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     output, quiet = sys.stdout, arguments.quiet or arguments.json
     try:
-        _start.load_package(show_log=arguments.debug)
+        load_package(show_log=arguments.debug)
         import keras
 
         # Keras prints its progress on standard output, which is for the result.

@@ -46,8 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         default="local",
         choices=scale.ENGINES,
-        help="what does the work: local, threads of this process; ray, a Ray cluster; or beam, a runner of "
-        "Apache Beam (default: local)",
+        help="what does the work: local, threads of this process; or ray, a Ray cluster (default: local)",
     )
     parser.add_argument(
         "--address", help="of the Ray cluster, as for ray.init (default: one on this machine, for this run)"
@@ -55,15 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        help="threads (default: 2), Ray's actors (default: one for each device) or Beam's processes "
-        "(default: 2)",
-    )
-    parser.add_argument(
-        "--pipeline-options",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="of Apache Beam: runner=FlinkRunner flink_master=host:8081 (default: processes of this machine)",
+        help="threads (default: 2), or Ray's actors (default: one for each device)",
     )
     parser.add_argument("--batch-size", type=int, default=32, help="images per batch (default: 32)")
     parser.add_argument(
@@ -109,7 +100,6 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
             engine=arguments.engine,
             address=arguments.address,
             workers=arguments.workers,
-            pipeline_options=[f"--{option}" for option in arguments.pipeline_options],
             batch_size=arguments.batch_size,
             shard_size=arguments.shard_size,
             class_names=names,

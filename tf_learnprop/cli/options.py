@@ -107,7 +107,9 @@ def wrap(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> tlp.Propagat
 
 def choose_rules(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> str:
     """What --rules names; without it, the rules that come with the package for the model, or "universal"."""
-    shipped, rules = tlp.saving.shipped_rules(), arguments.rules
+    from tf_learnprop.rule_files import saving
+
+    shipped, rules = saving.shipped_rules(), arguments.rules
     if rules is None:
         return spec.name.lower() if spec.name.lower() in shipped else "universal"
     if rules != "universal" and rules not in shipped and not os.path.isfile(rules):

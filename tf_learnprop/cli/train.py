@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import itertools
 import json
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,7 +76,8 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
             preview = places.enter_context(files.folder(arguments.preview, "--preview"))
             if not backup.epochs() and any(preview.iterdir()):
                 raise UsageError(f"--preview must be an empty folder. Received: {preview}")
-        wrapped, images, shown = _prepare(arguments)
+        wrapped, images, preprocess = _prepare(arguments)
+        previewed = next(iter(images.take(_PREVIEWED).batch(_PREVIEWED).map(preprocess)))
         console.print(wrapped.coverage.summary())
         rate = keras.optimizers.schedules.CosineDecay(arguments.rate, arguments.epochs * arguments.steps)
         wrapped.compile(
@@ -86,12 +86,13 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         )
         console.print("tracing the model; the first step takes longer")
         history = wrapped.fit(
-            images.skip(backup.epochs() * arguments.steps),  # the batches that the finished epochs took
+            # Without the batches that the finished epochs took.
+            _batches(images, preprocess, arguments).skip(backup.epochs() * arguments.steps),
             epochs=arguments.epochs,
             steps_per_epoch=arguments.steps,
             shuffle=False,  # the data are shuffled
             verbose=0 if console.quiet else 1,
-            callbacks=[backup.callback(), *_loggers(arguments.tensorboard, preview, shown)],
+            callbacks=[backup.callback(), *_loggers(arguments.tensorboard, preview, np.asarray(previewed))],
         )
         wrapped.save_rules(out)
         backup.remove()
@@ -102,34 +103,44 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
-    for name in ("epochs", "steps", "batch_size"):
+    for name in ("epochs", "steps", "batch_size", "limit"):
         value = getattr(arguments, name)
-        if value < 1:
+        if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
     if not 0 < arguments.rate < math.inf:
         raise UsageError(f"--rate must be above 0. Received: {arguments.rate}")
 
 
-def _prepare(arguments: argparse.Namespace) -> tuple[tlp.PropagationModel, tf.data.Dataset, np.ndarray]:
-    """The wrapped model, the images to train on, and a few of them for pictures, `[n, h, w, c]`."""
+def _prepare(arguments: argparse.Namespace) -> tuple[tlp.PropagationModel, tf.data.Dataset, Callable]:
+    """The wrapped model, the images to train on, and their preprocessing."""
     spec = options.load_model(arguments)
-    read = dict(
-        preprocess=spec.preprocess,
-        size=options.size(arguments, spec),
-        limit=arguments.limit,
-        seed=arguments.seed,
-    )
+    size = options.size(arguments, spec)
     try:
         wrapped = tlp.wrap_model(spec.model, rule=arguments.rule)
         if arguments.images:
-            make = functools.partial(tlp.data.from_folder, files.images([arguments.images]), wrapped)
+            images = tlp.data.from_folder(files.images([arguments.images]), wrapped, size=size)
         else:
-            make = functools.partial(tlp.data.from_tfds, arguments.tfds, arguments.split, wrapped)
-        images = make(batch_size=arguments.batch_size, shuffle=True, repeat=True, flip=True, **read)
-        shown = next(iter(make(batch_size=_PREVIEWED, **(read | {"limit": _PREVIEWED}))))
+            images = tlp.data.from_tfds(arguments.tfds, arguments.split, wrapped, size=size)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return wrapped, images, np.asarray(shown)
+    return wrapped, images, spec.preprocess
+
+
+def _batches(images: tf.data.Dataset, preprocess: Callable, arguments: argparse.Namespace) -> tf.data.Dataset:
+    """Batches without end, shuffled and half of the images mirrored; a seed gives the same ones again."""
+    import tensorflow as tf
+
+    limit, seed = arguments.limit, arguments.seed
+    images = images.take(limit) if limit else images
+    images = images.map(lambda image: tf.cast(image, tf.uint8)).cache()  # a quarter of the memory
+    batches = images.shuffle(limit or 1000, seed=seed).repeat().batch(arguments.batch_size)
+    seeds = tf.data.Dataset.random(seed=seed).batch(2)
+
+    def finish(batch: tf.Tensor, flip_seed: tf.Tensor) -> tf.Tensor:
+        flipped = tf.image.stateless_random_flip_left_right(batch, flip_seed)
+        return preprocess(tf.cast(flipped, tf.float32))
+
+    return tf.data.Dataset.zip((batches, seeds)).map(finish).prefetch(tf.data.AUTOTUNE)
 
 
 def _loggers(

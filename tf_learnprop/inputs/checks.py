@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_learnprop import _backend  # noqa: F401
+
 #: Name of the operation that checks input number k when a graph runs.
 _CHECKED_INPUT = "checked_input_{}"
 #: TensorFlow's error of that operation: the received shape, then k.

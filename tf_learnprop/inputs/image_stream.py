@@ -1,29 +1,12 @@
 """A `tf.data` pipeline of images that are read one at a time."""
 
-import dataclasses
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.inputs import checks, photos
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How images are processed; `tf_learnprop.data.from_folder` describes each option."""
-
-    preprocess: Callable | None
-    crop: bool
-    batch_size: int
-    shuffle: bool
-    repeat: bool
-    flip: bool
-    limit: int | None
-    cache: bool
-    labels: bool
-    seed: int
+from tf_learnprop.inputs import photos
 
 
 def dataset(
@@ -31,7 +14,10 @@ def dataset(
     class_names: list[str],
     received: str,
     shape: tuple[int, int, int],
-    options: Options,
+    *,
+    preprocess: Callable[[tf.Tensor], tf.Tensor] | None,
+    crop: bool,
+    labels: bool,
 ) -> tf.data.Dataset:
     """Makes the data set that `tf_learnprop.data.from_folder` describes.
 
@@ -41,52 +27,38 @@ def dataset(
         class_names: Names of the labels.
         received: What the user asked for, for the error message.
         shape: Height, width and channels of the images.
-        options: An `Options`.
+        preprocess: See `from_folder`.
+        crop: See `from_folder`.
+        labels: See `from_folder`.
 
     Raises:
-        ValueError: If an option is out of range, or if no image can be read.
+        ValueError: If no image can be read.
     """
-    checks.whole_number("batch_size", options.batch_size, 1)
-    if options.limit is not None:
-        checks.whole_number("limit", options.limit, 1)
-    all_skipped = []
-
-    def rows():
-        """Yields pixels, uint8 of `shape`, and label of each image that can be read."""
-        skipped, given = [], 0
-        for name, photo, label in read():
-            if photo is None:
-                skipped.append(name)
-                if name not in all_skipped:  # without a cache, each pass reads the files again
-                    all_skipped.append(name)
-                continue
-            if given == options.limit:
-                break
-            given += 1
-            yield photos.fitted(photo, shape, options.crop), label
-        if skipped:
-            shown = ", ".join(skipped[:3]) + (", …" if len(skipped) > 3 else "")
-            warnings.warn(f"{len(skipped)} images can't be read and are skipped: {shown}", stacklevel=2)
-
     if all(photo is None for _, photo, _ in read()):
         raise ValueError(f"None of the images can be read. Received: {received}")
-    data = tf.data.Dataset.from_generator(
-        rows, output_signature=(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec((), tf.int64))
-    )
-    data = data.cache() if options.cache else data
-    data = data.shuffle(options.limit or 1000, seed=options.seed) if options.shuffle else data
-    data = data.repeat() if options.repeat else data
-    flip_seeds = tf.data.Dataset.random(seed=options.seed).batch(2)
+    all_skipped: list[str] = []
 
-    def finish(images_and_labels, flip_seed):
-        images, labels = images_and_labels
-        images = tf.cast(images, tf.float32)
-        images = tf.image.stateless_random_flip_left_right(images, flip_seed) if options.flip else images
-        images = options.preprocess(images) if options.preprocess else images
-        return (images, labels) if options.labels else images
+    def rows() -> Iterator[tuple[np.ndarray, int]]:
+        skipped = []
+        for name, photo, label in read():
+            if photo is not None:
+                yield photos.fitted(photo, shape, crop), label
+                continue
+            skipped.append(name)
+            if name not in all_skipped:  # each pass reads the files again
+                all_skipped.append(name)
+        if skipped:
+            first = ", ".join(skipped[:3]) + (", …" if len(skipped) > 3 else "")
+            warnings.warn(f"{len(skipped)} images can't be read and are skipped: {first}", stacklevel=2)
 
-    batches = tf.data.Dataset.zip((data.batch(options.batch_size), flip_seeds))
-    batches = batches.map(finish).prefetch(tf.data.AUTOTUNE)
-    batches.class_names = class_names
-    batches.skipped = all_skipped
-    return batches
+    def finish(pixels: tf.Tensor, label: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        image = tf.cast(pixels, tf.float32)
+        image = preprocess(image[None])[0] if preprocess else image
+        return (image, label) if labels else image
+
+    specs = tf.TensorSpec(shape, tf.uint8), tf.TensorSpec((), tf.int64)
+    images = tf.data.Dataset.from_generator(rows, output_signature=specs)
+    images = images.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+    images.class_names = class_names
+    images.skipped = all_skipped
+    return images

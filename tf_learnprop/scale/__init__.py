@@ -1,6 +1,25 @@
 """Maps of whole data sets, on the engine that is there: threads of one process, or a cluster."""
 
-from tf_learnprop.scale.formats import Columns
-from tf_learnprop.scale.running import ENGINES, Result, explain_dataset
+from typing import TYPE_CHECKING
 
-__all__ = ["ENGINES", "Columns", "Result", "explain_dataset"]
+from tf_learnprop import _lazy
+
+if TYPE_CHECKING:
+    from tf_learnprop.scale.formats import Columns
+    from tf_learnprop.scale.reading import MapFiles, Maps, read_maps
+    from tf_learnprop.scale.running import ENGINES, Result, explain_dataset
+
+__all__ = ["ENGINES", "Columns", "MapFiles", "Maps", "Result", "explain_dataset", "read_maps"]
+
+__getattr__, __dir__ = _lazy.attach(
+    __name__,
+    {
+        "ENGINES": "running:ENGINES",
+        "Columns": "formats:Columns",
+        "MapFiles": "reading:MapFiles",
+        "Maps": "reading:Maps",
+        "Result": "running:Result",
+        "explain_dataset": "running:explain_dataset",
+        "read_maps": "reading:read_maps",
+    },
+)

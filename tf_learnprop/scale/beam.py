@@ -1,4 +1,4 @@
-"""Apache Beam: the engine, and parts for pipelines of your own."""
+"""Parts for pipelines of Apache Beam."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_learnprop.scale import explaining, extras, shards
-from tf_learnprop_explainer import Explainer
+from tf_learnprop.serving import Explainer
 
 extras.require("apache_beam", "beam")
 
@@ -101,30 +101,6 @@ class ExplainImages(beam.PTransform):
         return items | "Explain" >> RunInference(self._handler)
 
 
-class ExplainShards(beam.PTransform):
-    """Explains shards, and writes a Parquet file for each that is not there already.
-
-    The files are those of the engine "local", byte for byte. They appear when they are complete, so a shard
-    may be tried again. All workers must see the images and the folder of the output under the same paths.
-
-    The results are pairs of a shard's name and the number of rows that were written for it.
-
-    Args:
-        explainer: An explainer with the signature "explain_encoded".
-        options: The options that change the output.
-        folder: Folder of the output. It must exist.
-    """
-
-    def __init__(
-        self, explainer: Explainer, options: explaining.Options, folder: str | os.PathLike[str]
-    ) -> None:
-        super().__init__()
-        self._handler = _ShardHandler(explainer, options, os.path.abspath(folder))
-
-    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return pcoll | "Distribute" >> beam.Reshuffle() | "Explain" >> RunInference(self._handler)
-
-
 class _TableHandler(ExplainerHandler):
     def __init__(self, model: str | os.PathLike[str] | Explainer, options: explaining.Options) -> None:
         super().__init__(model, batch_size=options.batch_size)
@@ -134,15 +110,3 @@ class _TableHandler(ExplainerHandler):
         self, batch: Sequence[shards.Item], model: Explainer, inference_args: dict[str, Any] | None = None
     ) -> Iterator[Any]:  # PyArrow tables
         yield explaining.explain_items(model, batch, self._options)
-
-
-class _ShardHandler(ExplainerHandler):
-    def __init__(self, explainer: Explainer, options: explaining.Options, folder: str) -> None:
-        super().__init__(explainer, batch_size=1)
-        self._arguments = options, folder
-
-    def run_inference(
-        self, batch: Sequence[shards.Shard], model: Explainer, inference_args: dict[str, Any] | None = None
-    ) -> Iterator[Any]:  # pairs of a name and a number
-        for shard in batch:
-            yield shard.name, explaining.process(model, shard, *self._arguments)

@@ -18,7 +18,7 @@ from tf_learnprop.scale import extras, output, shards
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tf_learnprop_explainer import Explainer
+    from tf_learnprop.serving import Explainer
 
 #: How files begin that Pillow decodes and TensorFlow does not, or not all of them: TIFF, WebP and BMP.
 _PILLOW = re.compile(rb"II\*\0|MM\0\*|RIFF....WEBP|BM", re.DOTALL)

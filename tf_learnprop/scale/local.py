@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tf_learnprop.scale import explaining, shards
 
 if TYPE_CHECKING:
-    from tf_learnprop_explainer import Explainer
+    from tf_learnprop.serving import Explainer
 
 
 class _Stopped(Exception):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tf_learnprop.scale import explaining, extras, shards
 
 if TYPE_CHECKING:
-    from tf_learnprop_explainer import Explainer
+    from tf_learnprop.serving import Explainer
 
 _SECONDS_TO_CONNECT = 10
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -59,28 +59,70 @@ def read_maps(folder: str | os.PathLike[str], batch_size: int | None = None) -> 
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
-    files = _files(folder)
-    size = _map_size(files)
-    if batch_size is None:
-        parts = [_arrays(table, size) for table in _tables(files, _ROWS)]
-        return Maps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    return _dataset(files, size, batch_size)
+    files = MapFiles(folder)
+    if batch_size is not None:
+        return _dataset(files, batch_size)
+    parts = [maps for maps, _ in files.batches(_ROWS)]
+    return Maps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _dataset(files: list[pathlib.Path], size: tuple[int, int], batch_size: int) -> tf.data.Dataset:
+class MapFiles:
+    """The files of a folder of maps, which are read a batch at a time.
+
+    Args:
+        folder: A folder that `tf-learnprop explain-dataset` or `scale.explain_dataset` has written.
+        columns: Names of further columns, which were added to the files.
+
+    Attributes:
+        rows: Number of images.
+        map_size: Height and width of the maps; (0, 0) if there are none.
+
+    Raises:
+        ValueError: If the folder holds no maps, or if a column is missing.
+        ImportError: If PyArrow is not installed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], columns: Sequence[str] = ()) -> None:
+        self._files = _files(folder)
+        self._extras = tuple(columns)
+        self._columns = [*output.schema().names, *columns]
+        self.rows = sum(map(self._checked_rows, self._files))
+        self.map_size = _map_size(self._files)
+
+    def batches(self, size: int) -> Iterator[tuple[Maps, dict[str, list[Any]]]]:
+        """Yields batches of `size` images, the last one perhaps shorter, in the order of the data set.
+
+        Each is a pair: the maps, and a dict from the names of further columns to their values.
+
+        Raises:
+            ValueError: If the maps are not of one size.
+        """
+        for table in _tables(self._files, self._columns, size):
+            yield _arrays(table, self.map_size), {name: table[name].to_pylist() for name in self._extras}
+
+    def _checked_rows(self, file: pathlib.Path) -> int:
+        metadata = extras.require("pyarrow.parquet").read_metadata(file)
+        names = metadata.schema.to_arrow_schema().names
+        missing = [name for name in self._columns if name not in names]
+        if missing:
+            raise ValueError(f"Each file of maps must have the columns {missing}. Received: {file}, {names}")
+        return metadata.num_rows
+
+
+def _dataset(files: MapFiles, batch_size: int) -> tf.data.Dataset:
     import tensorflow as tf
 
-    def batches() -> Iterator[Maps]:
-        for table in _tables(files, batch_size):
-            yield _arrays(table, size)
-
     dtypes = (tf.float16, tf.int64, tf.string, tf.float32, tf.int64, tf.string, tf.string)
-    shapes = ([None, *size], *([None],) * 6)
+    shapes = ([None, *files.map_size], *([None],) * 6)
     specs = Maps(*(tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)))
-    return tf.data.Dataset.from_generator(batches, output_signature=specs)
+    return tf.data.Dataset.from_generator(
+        lambda: (maps for maps, _ in files.batches(batch_size)), output_signature=specs
+    )
 
 
 def _files(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+    if not pathlib.Path(folder, manifest.FILE).is_file():
+        raise ValueError(f"`folder` must hold maps, with {manifest.FILE}. Received: folder='{folder}'")
     expected = manifest.read(folder)["images"]["shards"]
     files = sorted(pathlib.Path(folder).glob(output.PARTS))
     if not files:
@@ -88,7 +130,7 @@ def _files(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     if len(files) < expected:
         warnings.warn(
             f"'{folder}' holds {len(files)} of {expected} files: the run that writes them is not finished.",
-            stacklevel=3,
+            stacklevel=4,  # the caller of `read_maps` or `audit`
         )
     return files
 
@@ -102,14 +144,16 @@ def _map_size(files: Iterable[pathlib.Path]) -> tuple[int, int]:
     return 0, 0
 
 
-def _tables(files: Iterable[pathlib.Path], rows: int) -> Iterator[pa.Table]:
+def _tables(files: Iterable[pathlib.Path], columns: list[str], rows: int) -> Iterator[pa.Table]:
     """Tables of `rows` rows; the last one may be shorter."""
     arrow, parquet = extras.require("pyarrow"), extras.require("pyarrow.parquet")
-    waiting = output.schema().empty_table()
+    waiting = arrow.table({name: [] for name in columns})
     for file in files:
         with parquet.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(rows):
-                waiting = arrow.concat_tables([waiting, arrow.table(batch)])
+            for batch in opened.iter_batches(rows, columns=columns):
+                # Types may differ: a column is null in a file that has no values for it.
+                parts = [waiting, arrow.table(batch)]
+                waiting = arrow.concat_tables(parts, promote_options="permissive")
                 if len(waiting) >= rows:
                     yield waiting.slice(0, rows)
                     waiting = waiting.slice(rows)
@@ -118,6 +162,9 @@ def _tables(files: Iterable[pathlib.Path], rows: int) -> Iterator[pa.Table]:
 
 
 def _arrays(table: pa.Table, size: tuple[int, int]) -> Maps:
+    sizes = {(row["height"], row["width"]) for row in table.select(["height", "width"]).to_pylist()}
+    if not sizes <= {size, (None, None)}:
+        raise ValueError(f"All maps of a folder must have one size. Received: sizes {sizes | {size}}")
     column = table["map"].combine_chunks()
     maps = np.full((len(table), *size), np.nan, np.float16)
     maps[column.is_valid().to_numpy(zero_copy_only=False)] = column.flatten().to_numpy().reshape(-1, *size)

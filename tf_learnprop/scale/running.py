@@ -12,13 +12,12 @@ from tf_learnprop.scale import explaining, extras, formats, output, saved_model,
 from tf_learnprop.scale.manifest import Manifest
 
 if TYPE_CHECKING:
-    from tf_learnprop_explainer import Explainer
+    from tf_learnprop.serving import Explainer
 
 #: Modules with a context manager `started`, like that of `local`.
 ENGINES = {
     "local": "tf_learnprop.scale.local",
     "ray": "tf_learnprop.scale.ray_data",
-    "beam": "tf_learnprop.scale.beam_engine",
 }
 
 
@@ -45,7 +44,6 @@ def explain_dataset(
     engine: str = "local",
     address: str | None = None,
     workers: int | None = None,
-    pipeline_options: Sequence[str] = (),
     batch_size: int = 32,
     shard_size: int = 256,
     class_names: Sequence[str] | None = None,
@@ -64,15 +62,11 @@ def explain_dataset(
         images: A folder with images, searched with all its subfolders; or Parquet or TFRecord files with
             encoded images: a folder of them, a file, or a glob pattern.
         out: Folder for the maps.
-        engine: "local" for threads of this process, "ray" for a Ray cluster, or "beam" for a runner of Apache
-            Beam.
+        engine: "local" for threads of this process, or "ray" for a Ray cluster.
         address: Address of a Ray cluster, as for `ray.init`. None: that of the environment variable
             RAY_ADDRESS, else a cluster on this machine for the time of the call.
         workers: Number of threads of the local engine (default: 2), or of Ray's actors (default: one for each
-            GPU, or for each CPU if there are no GPUs), or of processes that Beam starts on this machine
-            (default: 2).
-        pipeline_options: Options of Apache Beam, such as "--runner=FlinkRunner". Without a runner, Beam
-            starts processes on this machine.
+            GPU, or for each CPU if there are no GPUs).
         batch_size: Number of images that the model explains at once.
         shard_size: Number of image files for each output file. A Parquet or TFRecord file has one output
             file.
@@ -92,17 +86,13 @@ def explain_dataset(
         ConnectionError: If the engine can't be reached.
         OSError: If the maps can't be written, as when the disk is full. What was finished is kept.
     """
-    from tf_learnprop_explainer import Explainer  # loads TensorFlow
+    from tf_learnprop.serving import Explainer  # loads TensorFlow
 
     extras.require("pyarrow")
     if engine not in ENGINES:
         raise ValueError(f"`engine` must be one of {sorted(ENGINES)}. Received: engine='{engine}'")
     if workers is not None and workers < 1:
         raise ValueError(f"`workers` must be at least 1. Received: workers={workers}")
-    if pipeline_options and engine != "beam":
-        raise ValueError(
-            f"`pipeline_options` are for the engine 'beam'. Received: {pipeline_options} for '{engine}'"
-        )
     columns = columns or formats.Columns()
     options = explaining.Options(batch_size, tuple(class_names) if class_names else None)
     explainer = model if isinstance(model, Explainer) else Explainer(model, explaining.SIGNATURE)
@@ -123,8 +113,7 @@ def explain_dataset(
                 progress(done, total)
 
         # An engine that does not start must not leave anything behind, or cost the maps of another run.
-        settings = {"pipeline_options": pipeline_options} if pipeline_options else {}
-        with importlib.import_module(ENGINES[engine]).started(address, workers, **settings) as run:
+        with importlib.import_module(ENGINES[engine]).started(address, workers) as run:
             manifest.begin(out, overwrite)
             report(0)
             run(explainer, todo, options, out, report)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from tf_learnprop import scale
 from tf_learnprop.inputs import checks
 from tf_learnprop.scale import extras
 from tf_learnprop.scale.audit import clusters, findings
@@ -36,7 +37,7 @@ def audit(
     that of images.
 
     Args:
-        folder: Folder of Parquet shards, as `tf-learnprop explain-dataset` writes them.
+        folder: A folder that `tf-learnprop explain-dataset` or `scale.explain_dataset` has written.
         masks: Names of columns with a mask for each image: the content of an image file, in which the mask is
             what is not black; or a list of height × width numbers in 0..1.
         sample: Number of maps of each class that are clustered.
@@ -57,12 +58,12 @@ def audit(
     if taken:
         raise ValueError(f"`masks` must not be named like other regions. Received: {taken}")
     extras.require("sklearn", "audit")
-    maps = MapFolder(folder, masks)
+    maps = MapFolder(scale.MapFiles(folder, masks))
     regions = Regions(maps.shape)
-    classes, total = _statistics(maps, regions, sample, seed, progress)
+    classes, total = _statistics(maps, regions, len(masks), sample, seed, progress)
     samples = {number: one.sample() for number, one in classes.items()}
     found = {number: clusters.find(sampled.weights, seed) for number, sampled in samples.items()}
-    conspicuous = findings.find(classes, found, total, regions.areas, maps.masks)
+    conspicuous = findings.find(classes, found, total, regions.areas, masks)
     largest = sorted(classes, key=lambda number: (-classes[number].images, number))
     order = dict.fromkeys([f.class_id for f in conspicuous if f.class_id is not None] + largest)
     typical = {
@@ -72,7 +73,7 @@ def audit(
         for place in cluster.members[:_EXAMPLES]
     }
     unusual, shown = _single_maps(maps, samples, found, typical, progress)
-    names = (*NAMES, *maps.masks)
+    names = (*NAMES, *masks)
     return Audit(
         images=sum(one.images for one in classes.values()),
         without_map=maps.without_map,
@@ -95,10 +96,10 @@ def audit(
     )
 
 
-def _statistics(maps, regions, sample, seed, progress):
+def _statistics(maps, regions, mask_count, sample, seed, progress):
     """The first pass: statistics of each class, and the moments of all classes together."""
     classes: dict[int, ClassStatistics] = {}
-    total = Moments(len(NAMES) + len(maps.masks))
+    total = Moments(len(NAMES) + mask_count)
     for part in _counted(maps, 0, progress):
         shares = regions.shares(part.weights, part.masks)
         total.add(shares)

@@ -1,9 +1,7 @@
-"""How the package starts: without TensorFlow's log lines, and in a command only once it is needed."""
+"""How a command loads TensorFlow: without its log lines, and with Ctrl-C in one line."""
 
 import contextlib
-import ctypes
 import importlib
-import itertools
 import os
 import re
 import signal
@@ -18,50 +16,26 @@ _LOG_LINE = re.compile(
 )
 
 
-def is_command() -> bool:
-    """Whether this process is the `tf-learnprop` command, which loads TensorFlow only when it needs it."""
-    if "tf_learnprop_command" in sys.modules:
-        return True
-    # While Python imports the package for `python -m tf_learnprop`, the program's name is "-m".
-    return sys.argv[:1] == ["-m"] and ("-m", "tf_learnprop") in itertools.pairwise(sys.orig_argv)
-
-
 def load_package(show_log: bool) -> None:
-    """Completes the package in a command. Ctrl-C raises KeyboardInterrupt, whatever it interrupts.
+    """Loads what commands need. Ctrl-C raises KeyboardInterrupt, whatever it interrupts.
+
+    No environment variable turns off all of TensorFlow's log lines: some come before it sets up its log.
 
     Args:
-        show_log: Whether TensorFlow's log lines are shown.
+        show_log: Whether TensorFlow's log lines are shown. So they are if TF_CPP_MIN_LOG_LEVEL is 0.
     """
-    package = sys.modules[__package__]
-    if hasattr(package, "wrap_model"):
-        return
+    shown = show_log or os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
     with _interruptible():
-        if show_log:
-            import tensorflow  # noqa: F401
-        else:
-            load_tensorflow(devices=True)
-        importlib.reload(package)
+        with contextlib.nullcontext() if shown else _without_log_lines():
+            _load_tensorflow()
+        importlib.import_module("tf_learnprop.wrapping")
 
 
-def load_tensorflow(devices: bool = False) -> None:
-    """Imports Keras and TensorFlow without TensorFlow's log lines, unless TF_CPP_MIN_LOG_LEVEL is 0.
+def _load_tensorflow() -> None:
+    importlib.import_module("tf_learnprop._backend")  # first: it sets how much TensorFlow logs
+    import tensorflow as tf
 
-    No environment variable turns these lines off: they come before TensorFlow sets up its log.
-
-    Args:
-        devices: Whether TensorFlow also sets up its devices, which logs more lines.
-    """
-    if "tensorflow" in sys.modules or os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _without_log_lines():
-        import keras  # noqa: F401
-        import tensorflow as tf
-
-        if devices:
-            tf.config.list_logical_devices()
-        elif not _has_cuda():
-            tf.config.list_physical_devices()  # else the first tensor reports that there is no GPU
+    tf.config.list_logical_devices()  # sets them up, which logs more lines
 
 
 @contextlib.contextmanager
@@ -119,11 +93,3 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
-
-
-def _has_cuda() -> bool:
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True

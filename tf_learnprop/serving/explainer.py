@@ -1,7 +1,7 @@
 """`Explainer`: maps from an exported model, in any process that has TensorFlow and NumPy.
 
-This module is not part of the package `tf_learnprop`, whose import brings the modelling code: a worker that
-unpickles an `Explainer` imports this file alone. `tf_learnprop.serving.Explainer` is the same class.
+This module imports nothing else from the package: a worker that unpickles an `Explainer` loads no modelling
+code.
 """
 
 import os
