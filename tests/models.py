@@ -107,8 +107,11 @@ def snapshot(model):
     }
 
 
-def reference_signal(logit_model, x, position=0, explained=0):
-    """∂s/∂x by Keras and a tape alone, s the logit of the predicted class; NumPy."""
+def reference_signal(logit_model, x, position=0, explained=0, scale=1.0):
+    """∂s/∂x by Keras and a tape alone, s the logit of the predicted class; NumPy.
+
+    The backward pass computes with s times a scale, which float16 needs.
+    """
     flat = [tf.convert_to_tensor(array) for array in keras.tree.flatten(x)]
     with tf.GradientTape() as tape:
         tape.watch(flat[explained])
@@ -116,8 +119,8 @@ def reference_signal(logit_model, x, position=0, explained=0):
         logits = tf.cast(keras.tree.flatten(outputs)[position], tf.float32)
         # A single unit z stands for the classes no and yes, with the logits −z/2 and z/2.
         score = tf.reduce_max(logits, -1) if logits.shape[-1] > 1 else tf.abs(logits) / 2
-        score = tf.reduce_sum(score)
-    return tape.gradient(score, flat[explained]).numpy()
+        score = tf.reduce_sum(score) * scale
+    return tape.gradient(score, flat[explained]).numpy() / scale
 
 
 def image():

@@ -12,7 +12,7 @@ from PIL import Image
 
 import tf_learnprop as tlp
 from tests import toys
-from tf_learnprop import wrapping
+from tf_learnprop.wrapping import wrap
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
@@ -82,7 +82,7 @@ def test_blocks_run_in_order(page, tmp_path, monkeypatch):
 
 
 def test_docstring_examples():
-    result = doctest.testmod(wrapping)
+    result = doctest.testmod(wrap)
     assert result.attempted >= 6 and result.failed == 0
 
 

@@ -57,7 +57,9 @@ class ModelGraph:
         model: the model.
         input: the model's inputs, KerasTensors in its own structure.
         inputs, outputs: lists of KerasTensors.
-        output_names: list of str.
+        output_names: list of str, names of the layers that make the outputs; in a model with its own `call`,
+            the keys of a dict of outputs.
+        output_keys: list of str, the keys of a dict of outputs; else empty.
         operations: list of (path, operation), each layer and operation of the model, by depth. What an
             opened layer runs comes after it.
         calls: list of `Call`, in the order in which they run.
@@ -104,10 +106,7 @@ class ModelGraph:
             self.inputs, self.outputs = list(functional.inputs), list(functional.outputs)
             output_numbers = reader.read_functional(functional, [*map(reader.number, self.inputs)])
             self.output_structure = keras_internals.pack_outputs(functional, output_numbers)
-            has_names = isinstance(self.output_structure, dict)
-            self.output_names = (
-                _names_of_outputs(self.output_structure) if has_names else list(functional.output_names)
-            )
+            self.output_names = list(functional.output_names)
             operations = list(reader.operations(functional))
         else:
             self.input, opened = _open_model(model, inputs)
@@ -147,6 +146,11 @@ class ModelGraph:
     def head(self, output) -> OutputHead:
         """How output number `output` is read as classes."""
         return OutputHead(self.outputs[output].shape[-1], self.ends[output].activation)
+
+    @property
+    def output_keys(self):
+        flat = isinstance(self.output_structure, dict) and len(self.output_structure) == len(self.outputs)
+        return sorted(self.output_structure) if flat else []  # the order in which a dict is flattened
 
     @property
     def structure(self):

@@ -81,7 +81,7 @@ def wrap_model(
     checks.warn_of_preprocessor(model)
     explained = Explained(
         graph,
-        _position(graph.output_names, output, "output"),
+        _position(graph.output_keys or graph.output_names, output, "output", graph.output_names),
         _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input"),
         readout.grid if isinstance(readout, readouts.Readout) else None,
     )
@@ -147,11 +147,12 @@ def _check_ends(explained):
         )
 
 
-def _position(names, which, argument):
+def _position(names, which, argument, other_names=()):
     """The index of an input or output given by number or name."""
     if isinstance(which, str):
-        if which in names:
-            return names.index(which)
+        for known in (names, other_names):
+            if which in known:
+                return known.index(which)
     elif isinstance(which, int) and not isinstance(which, bool) and 0 <= which < len(names):
         return which
     raise ValueError(
