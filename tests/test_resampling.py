@@ -6,6 +6,8 @@ from hypothesis import strategies
 
 from tf_learnprop import resampling
 
+RNG = np.random.default_rng(21)
+
 slow_enough = hypothesis.settings(max_examples=20, deadline=None, derandomize=True)
 sizes = strategies.integers(1, 13)
 
@@ -115,3 +117,40 @@ def test_sizes_may_be_known_only_at_run_time():
     expected = resampling.resize_and_blur(tf.constant(maps), [11, 4], [0.7, 1.1])
     np.testing.assert_allclose(resize(maps, images), expected, atol=1e-6)
     assert resize(maps, tf.zeros([1, 3, 8, 3])).shape == (2, 3, 8)
+
+
+class TestLongSeries:
+    """Against the matrices, which are the definition."""
+
+    @pytest.mark.parametrize("source, target", [(1500, 1500), (1500, 400), (37, 2000), (1, 1100)])
+    def test_resizing(self, source, target):
+        maps = RNG.normal(size=(2, source)).astype("float32")
+        expected = maps @ resampling.linear_matrix(target, source).numpy().T
+        np.testing.assert_allclose(resampling.resize(maps, [target]), expected, atol=1e-5)
+
+    @pytest.mark.parametrize("sigma", [0.0, 1.0, 40.0, 900.0])
+    def test_blur(self, sigma):
+        maps = RNG.normal(size=(2, 1500)).astype("float32")
+        matrix = resampling.gaussian_matrix(1500, sigma).numpy()
+        blurred = resampling.resize_and_blur(tf.constant(maps), [1500], [sigma])
+        np.testing.assert_allclose(blurred, maps @ matrix.T, atol=1e-5)
+        channels = tf.stack([maps, -maps], -1)
+        np.testing.assert_allclose(resampling.blur(channels, [sigma])[..., 1], -(maps @ matrix.T), atol=1e-5)
+
+    def test_an_unknown_length(self):
+        maps = RNG.normal(size=(2, 50)).astype("float32")
+        run = tf.function(
+            lambda x: resampling.resize_and_blur(x, [70], [3.0]),
+            input_signature=[tf.TensorSpec([None, None])],
+        )
+        expected = resampling.resize_and_blur(tf.constant(maps), [70], [3.0])
+        np.testing.assert_allclose(run(maps), expected, atol=1e-5)
+
+    def test_gradient(self):
+        maps = tf.constant(RNG.normal(size=(1, 1200)).astype("float32"))
+        weights = RNG.normal(size=(1, 1300)).astype("float32")
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            total = tf.reduce_sum(resampling.resize_and_blur(maps, [1300], [5.0]) * weights)
+        matrix = resampling.gaussian_matrix(1300, 5.0) @ resampling.linear_matrix(1300, 1200)
+        np.testing.assert_allclose(tape.gradient(total, maps), weights @ matrix.numpy(), atol=1e-4)

@@ -21,8 +21,7 @@ def blur(images: tf.Tensor, seed: tf.Tensor | None = None, sigma: float = 1 / 20
         return mean(images)
     lengths = resampling.sides(images, images.shape.rank - 2)
     sigmas = resampling.scaled(sigma, lengths)
-    matrices = [resampling.gaussian_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)]
-    return resampling.apply_along(images, matrices)
+    return resampling.blur(images, sigmas)
 
 
 def noise(images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:

@@ -1,7 +1,8 @@
 """Resizing and Gaussian blur along spatial axes, as products with small matrices.
 
 Both are linear and separable. One `[target, source]` matrix for each axis does either or both, in any
-number of dimensions, and is differentiable.
+number of dimensions, and is differentiable. Series may be too long for that: they are resized by looking up
+the two neighbours of each place, and blurred by a Fourier transform, in O(n log n).
 """
 
 import functools
@@ -12,6 +13,9 @@ from typing import TypeAlias
 import tensorflow as tf
 
 Length: TypeAlias = int | tf.Tensor
+
+#: Series of a known length up to this are resized and blurred by matrices, as images are.
+_LONGEST_FOR_MATRICES = 1024
 
 
 def gaussian_matrix(size: Length, sigma: float | tf.Tensor) -> tf.Tensor:
@@ -78,6 +82,8 @@ def scaled(fraction: float, lengths: Sequence[Length]) -> list[float | tf.Tensor
 def resize(maps: tf.Tensor, size: Sequence[Length]) -> tf.Tensor:
     """Resizes maps, float32 `[n, *spatial]`, to a spatial size, list of ints or scalar tensors."""
     lengths = sides(maps, len(size))
+    if _is_long_series(lengths, size):
+        return _interpolated(maps, size[0])
     return apply_along(maps, [_matrix(target, length) for target, length in zip(size, lengths, strict=True)])
 
 
@@ -95,8 +101,66 @@ def resize_and_blur(
     Returns:
         float32 `[n, *size]`.
     """
-    axes = zip(size, sides(maps, len(size)), sigmas, strict=True)
+    lengths = sides(maps, len(size))
+    if _is_long_series(lengths, size):
+        return _blurred(_interpolated(maps, size[0]), sigmas[0])
+    axes = zip(size, lengths, sigmas, strict=True)
     return apply_along(maps, [_matrix(target, length, sigma) for target, length, sigma in axes])
+
+
+def blur(images: tf.Tensor, sigmas: Sequence[float | tf.Tensor]) -> tf.Tensor:
+    """Blurs the channels of images.
+
+    Args:
+        images: float32 `[n, *spatial, c]`.
+        sigmas: As for `resize_and_blur`.
+
+    Returns:
+        float32, the same shape.
+    """
+    lengths = sides(images, len(sigmas))
+    if _is_long_series(lengths, lengths):
+        return tf.transpose(_blurred(tf.transpose(images, [0, 2, 1]), sigmas[0]), [0, 2, 1])
+    return apply_along(images, [gaussian_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)])
+
+
+def _is_long_series(lengths, size):
+    """Whether maps `[n, length]` are, or may be, too long for a matrix."""
+    if len(size) != 1:
+        return False
+    return any(tf.is_tensor(length) or length > _LONGEST_FOR_MATRICES for length in (*lengths, *size))
+
+
+def _interpolated(maps, target):
+    """As the product with `linear_matrix`, along the last axis of `maps`."""
+    source = tf.shape(maps)[-1]
+    last = tf.cast(source, tf.float32) - 1.0
+    ratio = tf.cast(source, tf.float32) / tf.cast(target, tf.float32)
+    centre = tf.clip_by_value((tf.range(target, dtype=tf.float32) + 0.5) * ratio - 0.5, 0.0, last)
+    before = tf.floor(centre)
+    left, right = (
+        tf.gather(maps, tf.cast(place, tf.int32), axis=-1)
+        for place in (before, tf.minimum(before + 1.0, last))
+    )
+    return tf.ensure_shape(left + (right - left) * (centre - before), [*maps.shape[:-1], None])
+
+
+def _blurred(maps, sigma):
+    """As the product with `gaussian_matrix`, along the last axis of `maps`."""
+    length = tf.shape(maps)[-1]
+    # Twice the length, so that the ends don't meet; a power of two is fastest.
+    doubled = tf.cast(length, tf.float32) * 2.0
+    padded = tf.cast(2.0 ** tf.math.ceil(tf.math.log(doubled) / tf.math.log(2.0)), tf.int32)
+    place = tf.range(padded)
+    distance = tf.cast(tf.minimum(place, padded - place), tf.float32)
+    sigma = tf.maximum(tf.cast(sigma, tf.float32), 1e-3)
+    spectrum = tf.signal.rfft(tf.exp(-0.5 * tf.square(distance / sigma)))
+
+    def convolved(values):
+        product = tf.signal.rfft(values, [padded]) * spectrum
+        return tf.signal.irfft(product, [padded])[..., :length]
+
+    return tf.ensure_shape(convolved(maps) / convolved(tf.ones([length])), maps.shape)
 
 
 def _matrix(target, source, sigma=None):
