@@ -76,3 +76,35 @@ def test_bad_maps_and_masks(maps, masks, message):
     for metric in (metrics.mask_mass_accuracy, metrics.mask_rank_accuracy):
         with pytest.raises(ValueError, match=message):
             metric(maps, masks)
+
+
+RNG = np.random.default_rng(4)
+
+
+class TestAuc:
+    def test_by_a_slow_loop(self):
+        maps = RNG.integers(0, 6, (4, 5, 6)).astype(float)  # with equal values
+        masks = RNG.random((4, 5, 6)) < 0.3
+        masks[:, 0, 0], masks[:, 1, 1] = True, False
+        expected = []
+        for one, mask in zip(maps, masks, strict=True):
+            wins = [(a > b) + (a == b) / 2 for a in one[mask] for b in one[~mask]]
+            expected.append(np.mean(wins))
+        np.testing.assert_allclose(metrics.mask_auc(maps, masks), expected)
+
+    def test_the_mask_itself_is_perfect(self):
+        masks = RNG.random((3, 5, 6)) < 0.5
+        np.testing.assert_array_equal(metrics.mask_auc(masks.astype(float), masks), 1)
+        np.testing.assert_array_equal(metrics.mask_auc(1.0 - masks, masks), 0)
+
+    def test_a_full_mask(self):
+        masks = np.ones((2, 3, 3), bool)
+        masks[0, 0, 0] = False
+        with pytest.raises(ValueError, match="must leave out at least one pixel. Received: .* position 1"):
+            metrics.mask_auc(np.ones((2, 3, 3)), masks)
+
+
+def test_pointing_game_by_hand():
+    maps = np.array([[[0, 3], [1, 2]], [[5, 5], [0, 0]], [[1, 0], [0, 9]]], float)
+    masks = np.array([[[0, 1], [0, 0]], [[1, 0], [1, 1]], [[1, 1], [1, 0]]], bool)
+    np.testing.assert_array_equal(metrics.pointing_game(maps, masks), [1, 0.5, 0])

@@ -40,7 +40,12 @@ from tf_learnprop.metrics.complexity import gini, high_frequency_energy, total_v
 from tf_learnprop.metrics.degradation import Degradation, degradation
 from tf_learnprop.metrics.evaluation import Evaluation
 from tf_learnprop.metrics.fills import fill_from_neighbours, gaussian_blur
-from tf_learnprop.metrics.ground_truth import mask_mass_accuracy, mask_rank_accuracy
+from tf_learnprop.metrics.ground_truth import (
+    mask_auc,
+    mask_mass_accuracy,
+    mask_rank_accuracy,
+    pointing_game,
+)
 from tf_learnprop.metrics.insertion_deletion import (
     Curve,
     InsertionDeletion,
@@ -80,7 +85,9 @@ __all__ = [
     "insertion",
     "insertion_deletion",
     "mask_mass_accuracy",
+    "mask_auc",
     "mask_rank_accuracy",
+    "pointing_game",
     "max_sensitivity",
     "mosaics",
     "mu_fidelity",

@@ -4,6 +4,7 @@ from __future__ import annotations  # aliases stay short in `help`
 
 import numpy as np
 import numpy.typing as npt
+import scipy.stats
 
 from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs, _ranking
@@ -58,6 +59,56 @@ def mask_rank_accuracy(maps: Arrays, masks: npt.ArrayLike, seed: int = 0) -> np.
     size = masks.sum(1)
     first = _ranking.descending_ranks(maps, seed) < size[:, None]
     return (first & masks).sum(1) / size
+
+
+def mask_auc(maps: Arrays, masks: npt.ArrayLike) -> np.ndarray:
+    """Area under the ROC curve of the pixels, the mask being what is to be found; higher is better.
+
+    The probability that a random pixel of the mask has a larger value than a random pixel outside, where
+    equal values count half (Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 2006).
+    Unlike `mask_rank_accuracy`, it looks at the order of all pixels. Chance is ½.
+
+    Args:
+        maps: As for `mask_mass_accuracy`.
+        masks: As for `mask_mass_accuracy`. None holds all pixels.
+
+    Returns:
+        float64 `[n]`, in [0, 1].
+
+    Raises:
+        ValueError: as `mask_mass_accuracy`; or if a mask holds all pixels.
+    """
+    maps, masks = _flat(maps, masks)
+    if masks.all(1).any():
+        raise ValueError(
+            "Each of `masks` must leave out at least one pixel. "
+            f"Received: a full mask at position {int(masks.all(1).argmax())}"
+        )
+    ranks = scipy.stats.rankdata(maps, axis=1)
+    inside = masks.sum(1)
+    pairs = inside * (masks.shape[1] - inside)
+    return (np.where(masks, ranks, 0).sum(1) - inside * (inside + 1) / 2) / pairs
+
+
+def pointing_game(maps: Arrays, masks: npt.ArrayLike) -> np.ndarray:
+    """Whether the highest pixel lies in a mask of the object; higher is better.
+
+    Zhang et al., "Top-down neural attention by excitation backprop", IJCV 2018, without a tolerance. Of
+    several highest pixels, the share that lies in the mask counts. Chance is the mask's share of the pixels.
+
+    Args:
+        maps: As for `mask_mass_accuracy`.
+        masks: As for `mask_mass_accuracy`.
+
+    Returns:
+        float64 `[n]`, in [0, 1]; 0 or 1 if there is one highest pixel.
+
+    Raises:
+        ValueError: as `mask_mass_accuracy`.
+    """
+    maps, masks = _flat(maps, masks)
+    highest = maps == maps.max(1, keepdims=True)
+    return (highest & masks).sum(1) / highest.sum(1)
 
 
 def _flat(maps, masks):
