@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 import keras
 
 from tf_learnprop.graph import probing
+from tf_learnprop.graph.linear_head import LinearHead, linear_head
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.output_head import OutputHead
 
@@ -113,6 +114,11 @@ class Explained:
         if last is not None and tuple(self.graph.tensors[last].shape[1:-1]) == self.grid:
             return last
         return probing.tokens_of_grid(self.graph, self.output, self.input, self.grid)
+
+    @functools.cached_property
+    def linear_head(self) -> LinearHead | None:
+        """What follows the feature map, if it is linear."""
+        return None if self.feature_map is None else linear_head(self.graph, self.output, self.feature_map)
 
     @property
     def feature_map_shape(self) -> Shape | None:
