@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from tf_learnprop import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,9 +86,9 @@ class Place:
         for folder in {path.parent, small.parent}:
             folder.mkdir(parents=True, exist_ok=True)
         thumbnail.savefig(small, pil_kwargs={"quality": 85, "comment": _NOTE.encode()})
-        with _complete(picture.array) as part, open(part, "wb") as file:
+        with writing.whole_file(picture.array) as part, open(part, "wb") as file:
             np.save(file, maps[0] if len(maps) == 1 else maps)
-        with _complete(picture.path) as part:
+        with writing.whole_file(picture.path) as part:
             # Large photos take seconds at the highest compression, for a tenth of the size.
             options = {"metadata": {_NOTE: json.dumps(picture.note)}, "pil_kwargs": {"compress_level": 3}}
             figure.savefig(part, format="png", **options)
@@ -138,14 +138,3 @@ def _is_ours(path):
             return _NOTE in image.info or image.info.get("comment") == _NOTE.encode()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
-
-
-@contextlib.contextmanager
-def _complete(path):
-    """A path to write to, which becomes `path` once it is complete."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

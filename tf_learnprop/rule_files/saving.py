@@ -8,12 +8,11 @@ makes registered classes from plain values and loads numbers into them. No code 
 import contextlib
 import os
 import pathlib
-import tempfile
-from collections.abc import Iterator
 
 import keras
 import numpy as np
 
+from tf_learnprop import writing
 from tf_learnprop._version import __version__
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.rule_files import container, rule_config
@@ -66,7 +65,7 @@ def save_rules(rule_set: RuleSet, path: str | os.PathLike) -> None:
                 f"`{type(layer).__name__}` can't be saved before it is registered: decorate the class with "
                 "`@keras.saving.register_keras_serializable()`."
             )
-    with _replacing(path) as temporary:
+    with writing.whole_file(path) as temporary:
         if path.name.endswith(".keras"):
             rule_set.save(temporary)
         else:
@@ -130,23 +129,3 @@ def _explained(what):
         yield
     except Exception as error:
         raise ValueError(f"{what} ({type(error).__name__}: {error!s:.1000}).") from error
-
-
-@contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a temporary path beside `path`, with the same ending, and moves that file to `path` at the end.
-
-    If the block fails, `path` stays as it was.
-    """
-    suffix = next(s for s in _SUFFIXES if path.name.endswith(s))
-    handle, name = tempfile.mkstemp(suffix, ".writing-", path.parent)
-    os.close(handle)
-    temporary = pathlib.Path(name)
-    temporary.unlink()  # Keras asks before it overwrites
-    try:
-        yield temporary
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

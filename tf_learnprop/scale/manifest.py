@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from tf_learnprop import writing
 from tf_learnprop._version import __version__
 from tf_learnprop.scale import output
 
@@ -71,7 +72,7 @@ class Manifest:
         """
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        output.clean(folder)
+        writing.remove_unfinished(folder)
         if overwrite:
             for path in folder.glob(output.PARTS):
                 path.unlink()
@@ -80,7 +81,7 @@ class Manifest:
             versions = {name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "tensorflow")}
             versions = {"tf_learnprop": __version__, **versions}
             content = {"format": _FORMAT, "versions": versions, **dataclasses.asdict(self)}
-            with output.replacing(folder / FILE) as path:
+            with writing.whole_file(folder / FILE) as path:
                 path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 

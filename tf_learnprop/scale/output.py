@@ -7,15 +7,14 @@ the run that made it was finished, interrupted or killed.
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import os
 import pathlib
 import re
-import uuid
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from tf_learnprop import writing
 from tf_learnprop.scale import extras
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 #: The files of a folder.
 PARTS = "part-*.parquet"
-_TEMPORARY = ".writing-*"
 #: A row group is written once its rows take so many bytes.
 _ROW_GROUP = 2**25
 
@@ -67,7 +65,7 @@ def write(folder: str | os.PathLike[str], name: str, tables: Iterable[pa.Table])
     """
     parquet = extras.require("pyarrow.parquet")
     rows = 0
-    with replacing(file_of(folder, name)) as path:
+    with writing.whole_file(file_of(folder, name)) as path:
         # A dictionary of values helps only where they repeat.
         options = {"compression": "zstd", "use_dictionary": ["class_name", "error"]}
         with parquet.ParquetWriter(path, schema(), **options) as writer:
@@ -75,12 +73,6 @@ def write(folder: str | os.PathLike[str], name: str, tables: Iterable[pa.Table])
                 writer.write_table(table)
                 rows += len(table)
     return rows
-
-
-def clean(folder: str | os.PathLike[str]) -> None:
-    """Removes what killed workers left half written."""
-    for path in pathlib.Path(folder).glob(_TEMPORARY):
-        path.unlink(missing_ok=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,15 +110,3 @@ def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
             waiting = []
     if waiting:
         yield arrow.concat_tables(waiting)
-
-
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a temporary path beside `path`; renamed to it at the end, or removed if the block fails."""
-    # Two workers may write the same shard, if one of them only seemed to be lost.
-    temporary = path.with_name(f"{_TEMPORARY[:-1]}{uuid.uuid4().hex}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from tf_learnprop import writing
 from tf_learnprop.scale import explaining, extras, formats, output, saved_model, shards
 from tf_learnprop.scale.manifest import Manifest
 
@@ -123,7 +124,7 @@ def explain_dataset(
                 f"`out` must be on a file system that all workers share. Received: out='{out}', where "
                 f"{len(missing)} of {len(todo)} files are missing after the work"
             )
-    output.clean(out)
+    writing.remove_unfinished(out)
     kept = output.summary(out, there)
     whole = output.summary(out, [shard.name for shard in found])
     return Result(whole.explained, whole.failed, kept.explained + sum(kept.failed.values()))

@@ -1,18 +1,16 @@
 """`export`: writes the SavedModel of a wrapped model, whole or not at all."""
 
-import contextlib
 import os
 import pathlib
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import readouts, rules
+from tf_learnprop import readouts, rules, writing
 from tf_learnprop.inputs import checks
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.serving import warmup as warmup_file
@@ -122,7 +120,7 @@ def export(
         archive.add_endpoint(name, function, arguments)
     # Otherwise the gradients of the gradients would be saved too, and a served map is never differentiated.
     save_options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with _renamed_when_complete(version) as folder:
+    with writing.whole_folder(version) as folder:
         archive.write_out(folder, save_options, verbose=False)
         if requests:
             warmup_file.write(folder, version.parent.name, requests)
@@ -159,22 +157,3 @@ def _untrained(rule_set: RuleSet) -> bool:
     fresh = RuleSet(entries, readouts.get(rule_set.readout), rule_set.read, rule_set.structure)
     pairs = zip(rule_set.get_weights(), fresh.get_weights(), strict=True)
     return all(np.array_equal(one, other) for one, other in pairs)
-
-
-@contextlib.contextmanager
-def _renamed_when_complete(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a folder to write to. It is renamed to `path` at the end, or deleted if the block fails.
-
-    It is next to `path`, inside a folder whose name is not a number, so that a watching server ignores it.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent)
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"`path` must be in a writable folder. Received: path='{path}' ({error})"
-        ) from error
-    with temporary as parent:
-        folder = pathlib.Path(parent) / path.name
-        yield folder
-        os.rename(folder, path)
