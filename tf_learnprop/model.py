@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import explanations, readouts, serving, tracing
+from tf_learnprop import explanations, readouts, tracing
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.graph.explained import Explained
@@ -365,6 +365,8 @@ class PropagationModel(RuleTrainer):
                 "`input_signature` must be None: the signatures follow from the model's inputs and the "
                 f"options of `tf_learnprop.serving.export`. Received: input_signature={input_signature!r}"
             )
+        from tf_learnprop import serving  # which imports modules that this one needs
+
         self._follow_source()
         path = serving.export(self, filepath, **options)
         if verbose:

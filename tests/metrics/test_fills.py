@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tf_learnprop import metrics
-from tf_learnprop.metrics import _imputation
+from tf_learnprop.metrics import imputation
 
 
 def random_images(count=3, height=9, width=7, seed=0):
@@ -15,7 +15,7 @@ def random_images(count=3, height=9, width=7, seed=0):
 
 def imputed(images, fill, keep=None, **options):
     keep = np.zeros(images.shape[:-1], bool) if keep is None else keep
-    return _imputation.Imputer(images, fill, **options)(np.arange(len(images)), keep)
+    return imputation.Imputer(images, fill, **options)(np.arange(len(images)), keep)
 
 
 def loop_blur(image, kernel, sigma, mean):

@@ -7,8 +7,8 @@ import pytest
 
 from tests import browser_page
 from tf_learnprop import plotting
-from tf_learnprop.plotting import _gallery, _gallery_page
-from tf_learnprop.plotting._gallery_page import Line, Tile
+from tf_learnprop.plotting import _gallery, gallery_page
+from tf_learnprop.plotting.gallery_page import Line, Tile
 
 PHOTOS = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
 MAPS = np.random.default_rng(1).normal(size=(3, 6, 6))
@@ -88,7 +88,7 @@ def test_the_page_in_a_browser(tmp_path):
     found.widths = [...document.images].map(i => i.naturalWidth);
     return found;
     """
-    found = browser_page.result_of(script, _gallery_page.page("Maps", tiles), tmp_path)
+    found = browser_page.result_of(script, gallery_page.page("Maps", tiles), tmp_path)
     dog, cat, ant = (tile.name for tile in tiles)
     assert found["1"] == [ant, cat, dog]  # by name, numbers by their value
     assert found["2"] == [ant, cat, dog]  # by class

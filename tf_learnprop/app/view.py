@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_learnprop import fills
 from tf_learnprop.app.backends import Backend
 from tf_learnprop.inputs import photos
-from tf_learnprop.metrics import _ranking
+from tf_learnprop.metrics import ranking
 from tf_learnprop.serving import pictures
 
 #: Longest side of the picture with the map, in pixels.
@@ -86,7 +86,7 @@ def open_photo(path: str | os.PathLike, backend: Backend) -> Photo:
 def explain(photo: Photo, class_id: int, method: str, backend: Backend) -> Explained:
     """Computes the map of a class."""
     attribution = backend.explain(photo.pixels, class_id, method)
-    ranks = _ranking.descending_ranks(attribution.reshape(1, -1), seed=0)
+    ranks = ranking.descending_ranks(attribution.reshape(1, -1), seed=0)
     return Explained(photo, class_id, method, attribution, ranks.reshape(attribution.shape))
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import rich.console
 
-from tf_learnprop._version import __version__
+from tf_learnprop import __version__
 from tf_learnprop.cli import app, audit, coverage, demo, evaluate, explain, explain_dataset, export, train
 from tf_learnprop.cli.errors import CommandError
 from tf_learnprop.cli.start import load_package

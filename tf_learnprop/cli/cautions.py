@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import tf_learnprop as tlp
-from tf_learnprop.plotting._explanation import shown_probability
+from tf_learnprop import wording
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ def of_probability(probability: float) -> list[str]:
     """The caution about a class with a small probability, if it is small."""
     if probability >= LEAST_PROBABILITY:
         return []
-    shown = shown_probability(probability).replace(" ", "\u00a0")  # one line holds all of it
+    shown = wording.probability(probability).replace(" ", "\u00a0")  # one line holds all of it
     return [f"The model's probability of this class is low: {shown}."]
 
 

@@ -123,7 +123,7 @@ def _measure(
     console: rich.console.Console,
 ) -> tlp.metrics.Report:
     """The report; a progress bar follows the images that the model has run on."""
-    from tf_learnprop.metrics._imputation import NAMES
+    from tf_learnprop.metrics.imputation import NAMES
 
     steps = arguments.steps
     with rich.progress.Progress(console=console, disable=console.quiet) as progress:

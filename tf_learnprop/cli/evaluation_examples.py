@@ -73,7 +73,7 @@ class Examples:
 
     def fills(self) -> list[Example]:
         """The photo, and its best pixels replaced by each fill."""
-        from tf_learnprop.metrics._imputation import NAMES
+        from tf_learnprop.metrics.imputation import NAMES
 
         keep = self._place >= REPLACED
         return [
@@ -90,7 +90,7 @@ class Examples:
         return [self._example(FILL, self._place >= share, f"{share:.0%} hidden") for share in SHARES]
 
     def _example(self, fill, keep, caption):
-        from tf_learnprop.metrics._imputation import Imputer
+        from tf_learnprop.metrics.imputation import Imputer
 
         pixels, image = (
             Imputer(arrays, fill, seed=self._seed)(np.zeros(1, int), keep[None])

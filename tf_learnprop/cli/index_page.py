@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from tf_learnprop.cli.errors import UsageError
 from tf_learnprop.cli.picture_files import Picture
-from tf_learnprop.plotting import _gallery_page
+from tf_learnprop.plotting import gallery_page
 
 NAME = "index.html"
 
@@ -25,7 +25,7 @@ def check(out: pathlib.Path, overwrite: bool) -> None:
         raise UsageError(f"--out: {path} is a folder; give another folder")
     if path.exists() and not overwrite:
         with open(path, "rb") as file:
-            if _gallery_page.GENERATOR.encode() not in file.read(2000):
+            if gallery_page.GENERATOR.encode() not in file.read(2000):
                 raise UsageError(f"--out: {path} exists; give another folder, or --overwrite to replace it")
 
 
@@ -48,12 +48,12 @@ def write(out: pathlib.Path, title: str, pictures: Iterable[Picture]) -> pathlib
         small = picture.thumbnail(out)
         shown = small if small.exists() else picture.path
         lines = [
-            _gallery_page.Line(row["class"], row["probability"], row["method"], row["cautions"])
+            gallery_page.Line(row["class"], row["probability"], row["method"], row["cautions"])
             for row in picture.note["rows"]
         ]
         name = os.path.relpath(photo, common)
-        tiles.append(_gallery_page.Tile(name, _url(shown, out), _url(picture.path, out), lines))
-    text = _gallery_page.page(title, tiles)
+        tiles.append(gallery_page.Tile(name, _url(shown, out), _url(picture.path, out), lines))
+    text = gallery_page.page(title, tiles)
     (out / NAME).write_text(text, encoding="utf-8", errors="replace")
     return out / NAME
 

@@ -5,9 +5,9 @@ from __future__ import annotations  # aliases stay short in `help`
 import numpy as np
 
 from tf_learnprop.metrics import _inputs
-from tf_learnprop.metrics._imputation import Fill, Imputer
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics.evaluation import Evaluation
+from tf_learnprop.metrics.imputation import Fill, Imputer
 
 
 class Perturbation:

@@ -3,15 +3,16 @@
 from __future__ import annotations  # aliases stay short in `help`
 
 import json
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import FigureBase
 
-from tf_learnprop import plotting
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
 from tf_learnprop.metrics.insertion_deletion import InsertionDeletion
+
+if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
 
 #: Fewer images than this are few.
 ENOUGH_IMAGES = 30
@@ -157,6 +158,8 @@ class Report(NamedTuple):
         Returns:
             The matplotlib figure.
         """
+        from tf_learnprop import plotting  # matplotlib is for figures alone
+
         panels = {
             f"probability, {kind}": {
                 fill: {name: _line(getattr(result, kind)[fill]) for name, result in self.results.items()}

@@ -5,11 +5,11 @@ from __future__ import annotations  # aliases stay short in `help`
 import numpy as np
 
 from tf_learnprop.inputs import checks
-from tf_learnprop.metrics import _inputs, _perturbation, _ranking
-from tf_learnprop.metrics._imputation import Fill
+from tf_learnprop.metrics import _inputs, _perturbation, ranking
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._perturbation import Perturbation
 from tf_learnprop.metrics.evaluation import Evaluation, takes_evaluation
+from tf_learnprop.metrics.imputation import Fill
 
 
 @takes_evaluation
@@ -63,7 +63,7 @@ def mu_fidelity(
     removed = np.zeros((samples, cells), bool)
     np.put_along_axis(removed, order[:, :chosen], True, 1)
     labels = _perturbation.grid([np.arange(side) * grid // side for side in perturbation.size])
-    correlate = {"pearson": _ranking.pearson, "spearman": _ranking.spearman}[correlation]
+    correlate = {"pearson": ranking.pearson, "spearman": ranking.spearman}[correlation]
     return correlate(*perturbation.removals(fill, removed, labels))
 
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_learnprop.inputs import checks
-from tf_learnprop.metrics import _ranking
-from tf_learnprop.metrics._imputation import Fill
+from tf_learnprop.metrics import ranking
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._perturbation import Perturbation, area, grid, sums, thresholds
 from tf_learnprop.metrics.evaluation import Evaluation, takes_evaluation
+from tf_learnprop.metrics.imputation import Fill
 
 
 class Degradation(NamedTuple):
@@ -70,7 +70,7 @@ def degradation(
     perturbation = Perturbation(evaluation, maps)
     labels = grid([np.arange(side) // tile for side in perturbation.size])
     relevance = sums(perturbation.maps, labels) / np.bincount(labels)
-    ranks = _ranking.descending_ranks(relevance, evaluation.seed)
+    ranks = ranking.descending_ranks(relevance, evaluation.seed)
     tiles = ranks.shape[1]
     removed = thresholds(tiles, step)
     imputer = evaluation.imputer(fill)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from tf_learnprop.inputs import checks
 from tf_learnprop.metrics import _inputs, _outputs
 from tf_learnprop.metrics._batches import in_batches
-from tf_learnprop.metrics._imputation import NAMES, Fill, Fills, Imputer, by_name
 from tf_learnprop.metrics._inputs import Arrays
+from tf_learnprop.metrics.imputation import NAMES, Fill, Fills, Imputer, by_name
 from tf_learnprop.targets import class_ids
 
 

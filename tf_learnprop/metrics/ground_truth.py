@@ -7,7 +7,7 @@ import numpy.typing as npt
 import scipy.stats
 
 from tf_learnprop.inputs import checks
-from tf_learnprop.metrics import _inputs, _ranking
+from tf_learnprop.metrics import _inputs, ranking
 from tf_learnprop.metrics._inputs import Arrays
 
 
@@ -57,7 +57,7 @@ def mask_rank_accuracy(maps: Arrays, masks: npt.ArrayLike, seed: int = 0) -> np.
     checks.whole_number("seed", seed, 0)
     maps, masks = _flat(maps, masks)
     size = masks.sum(1)
-    first = _ranking.descending_ranks(maps, seed) < size[:, None]
+    first = ranking.descending_ranks(maps, seed) < size[:, None]
     return (first & masks).sum(1) / size
 
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_learnprop.inputs import checks
-from tf_learnprop.metrics import _ranking
-from tf_learnprop.metrics._imputation import Fill, Imputer
+from tf_learnprop.metrics import ranking
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._perturbation import Perturbation, area, thresholds
 from tf_learnprop.metrics.evaluation import Evaluation, takes_evaluation
+from tf_learnprop.metrics.imputation import Fill, Imputer
 
 
 class Curve(NamedTuple):
@@ -140,7 +140,7 @@ def _order(perturbation: Perturbation, step: int | None) -> tuple[np.ndarray, np
     if step is None:
         step = perturbation.size[-1] if len(perturbation.size) > 1 else 1
     checks.whole_number("step", step, 1)
-    ranks = _ranking.descending_ranks(perturbation.maps, perturbation.evaluation.seed)
+    ranks = ranking.descending_ranks(perturbation.maps, perturbation.evaluation.seed)
     return ranks, thresholds(ranks.shape[1], step)
 
 

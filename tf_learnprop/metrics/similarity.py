@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.metrics import _inputs, _ranking
+from tf_learnprop.metrics import _inputs, ranking
 from tf_learnprop.metrics._inputs import Arrays
 
 
@@ -52,7 +52,7 @@ def similarity(maps: Arrays, others: Arrays, absolute: bool = False) -> Similari
     scaled = [tf.constant(_scaled(given)[..., None], tf.float32) for given in (maps, others)]
     ssim = tf.image.ssim(*scaled, max_val=1.0, filter_size=window).numpy().astype(np.float64)
     flat = [given.reshape(len(given), -1) for given in (maps, others)]
-    return Similarity(_ranking.spearman(*flat), ssim)
+    return Similarity(ranking.spearman(*flat), ssim)
 
 
 def _scaled(maps):

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator
 
+from tf_learnprop import wording
 from tf_learnprop.plotting import _contours, _figures, _pictures
 from tf_learnprop.plotting._layout import Layout, write
 from tf_learnprop.plotting._pictures import Region
@@ -44,7 +45,7 @@ class ClassMap(NamedTuple):
     @property
     def heading(self) -> str:
         """The probability and the method, as far as they are known."""
-        shown = "" if self.probability is None else shown_probability(self.probability)
+        shown = "" if self.probability is None else wording.probability(self.probability)
         return ", ".join(filter(None, (self.method, shown)))
 
 
@@ -199,15 +200,6 @@ def png(figure: Figure, **options: Any) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", **options)
     return file.getvalue()
-
-
-def shown_probability(probability: float) -> str:
-    """A probability as a text of few digits, which never reads as 0 or 1 if it is not."""
-    if 0 < probability < 0.001:
-        return "< 0.1 %"
-    if 0.999 < probability < 1:
-        return "> 99.9 %"
-    return f"{probability:.1%}".replace("%", " %")
 
 
 def _lines(cautions, letters):

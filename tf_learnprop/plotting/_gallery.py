@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tf_learnprop.plotting import _gallery_page
+from tf_learnprop.plotting import gallery_page
 from tf_learnprop.plotting._explanation import ClassMap, Explanation, Style
 
 
@@ -41,7 +41,7 @@ class Gallery(abc.Sequence):
 
     def html(self) -> str:
         """The gallery as a page of HTML with its pictures inside, which loads nothing else."""
-        return _gallery_page.page(self.title, (_tile(number, one) for number, one in enumerate(self, 1)))
+        return gallery_page.page(self.title, (_tile(number, one) for number, one in enumerate(self, 1)))
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
         """Writes the page.
@@ -116,9 +116,9 @@ def gallery(
     return Gallery(explanations)
 
 
-def _tile(number: int, one: Explanation) -> _gallery_page.Tile:
+def _tile(number: int, one: Explanation) -> gallery_page.Tile:
     file = io.BytesIO()
     one.thumbnail().savefig(file, format="jpeg", pil_kwargs={"quality": 85})
-    lines = [_gallery_page.Line(m.class_name, m.probability, m.method, m.cautions) for m in one.maps]
+    lines = [gallery_page.Line(m.class_name, m.probability, m.method, m.cautions) for m in one.maps]
     source = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-    return _gallery_page.Tile(one.title or f"photo {number}", source, "", lines)
+    return gallery_page.Tile(one.title or f"photo {number}", source, "", lines)

@@ -10,11 +10,11 @@ import tensorflow as tf
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
-from tf_learnprop import readouts, rules
+from tf_learnprop import heat, readouts, rules
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.runner import rule_layers
 from tf_learnprop.inputs import batches
-from tf_learnprop.plotting import _figures, _heat, _pictures
+from tf_learnprop.plotting import _figures, _pictures
 from tf_learnprop.rule_files.rule_set import RuleSet
 
 if typing.TYPE_CHECKING:  # the model's own exports draw heat maps
@@ -188,7 +188,7 @@ def layer_contributions(
     if readout.signed:
         right.suptitle(f"map = sum − {zero:.3g}", fontsize=9)
     grid = right.subplots(rows, columns, squeeze=False).flat
-    _, (full,) = _heat.heat(maps.reshape(1, -1, maps.shape[-1]), signed=True)  # one scale for all
+    _, (full,) = heat.heat(maps.reshape(1, -1, maps.shape[-1]), signed=True)  # one scale for all
     for number, (axis, values) in enumerate(zip(grid, maps, strict=False), 1):
         _pictures.draw(axis, values, float(full), signed=True)
         _figures.bare(axis)

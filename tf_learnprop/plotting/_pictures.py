@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.image import AxesImage
 
-from tf_learnprop.plotting import _figures, _heat
+from tf_learnprop import heat
+from tf_learnprop.plotting import _figures
 
 #: Colour maps with even steps of lightness; the second is white at zero.
 _HEAT, _SIGNED = "inferno", "RdBu_r"
@@ -64,7 +65,7 @@ def overlay(
     left, top, right, bottom = region_in(region, grey.shape)
     axis = _figures.axes(ax, 3, 3)
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=whole(grey.shape))
-    heats, fulls = _heat.heat(attribution[None], clip, signed)
+    heats, fulls = heat.heat(attribution[None], clip, signed)
     opacity = alpha * np.abs(heats[0])
     extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
     draw(axis, attribution, float(fulls[0]), signed, extent=extent, opacity=opacity)

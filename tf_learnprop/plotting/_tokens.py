@@ -10,7 +10,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.textpath import TextPath
 
-from tf_learnprop.plotting import _figures, _heat
+from tf_learnprop import heat
+from tf_learnprop.plotting import _figures
 
 _FONT = FontProperties(family="DejaVu Sans Mono")  # comes with matplotlib
 #: Width of a character and height of a line in sizes of the font; inches of a character in a new figure.
@@ -50,7 +51,7 @@ def tokens(
     width = max(columns, *(len(token) for token in tokens))
     lines = places[-1][0] + 1
     ax = _figures.axes(ax, _INCHES * width, _INCHES / _CHARACTER * _LEADING * lines)
-    heats = np.asarray(_heat.heat(values[None, None], clip, signed=True)[0])[0, 0]
+    heats = np.asarray(heat.heat(values[None, None], clip, signed=True)[0])[0, 0]
     backgrounds = matplotlib.colormaps[_COLOURS](0.5 + heats / 2)
     for token, (line, column), background in zip(tokens, places, backgrounds, strict=True):
         left, base = column * _CHARACTER, -line * _LEADING

@@ -10,8 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from tf_learnprop import writing
-from tf_learnprop._version import __version__
+from tf_learnprop import __version__, writing
 from tf_learnprop.scale import output
 
 #: Name of the file.

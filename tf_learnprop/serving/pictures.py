@@ -1,11 +1,10 @@
 """Encoded photos in, heat maps over photos out; inside the graph, so that a server can do it."""
 
-import matplotlib
 import numpy as np
 import tensorflow as tf
 
+from tf_learnprop import heat
 from tf_learnprop.inputs import photos
-from tf_learnprop.plotting import _heat
 from tf_learnprop.serving import exif
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -59,6 +58,8 @@ def _rgb(content):
 
 def colour_table(name: str) -> np.ndarray:
     """256 colours of a matplotlib colour map, float32 `[256, 3]` in 0..255."""
+    import matplotlib  # drawing an overlay needs none of it
+
     return (255 * matplotlib.colormaps[name](np.arange(256))[:, :3]).astype(np.float32)
 
 
@@ -74,9 +75,9 @@ def overlays(images: tf.Tensor, maps: tf.Tensor, table: np.ndarray, alpha: float
     Returns:
         string `[n]`, 8-bit RGB PNGs.
     """
-    heat, _ = _heat.heat(maps)
-    colours = tf.gather(table, tf.cast(tf.round(255.0 * heat), tf.int32))
-    opacity = alpha * heat[..., None]
+    heats, _ = heat.heat(maps)
+    colours = tf.gather(table, tf.cast(tf.round(255.0 * heats), tf.int32))
+    opacity = alpha * heats[..., None]
     blended = opacity * colours + (1.0 - opacity) * images  # a single channel broadcasts to three
     pixels = tf.saturate_cast(tf.round(blended), tf.uint8)
     return tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)

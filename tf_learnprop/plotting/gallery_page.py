@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
-from tf_learnprop.plotting._explanation import shown_probability
+from tf_learnprop import wording
 
 #: Says in the page's head who made it.
 GENERATOR = "tf-learnprop gallery"
@@ -137,6 +137,6 @@ def _tile(number, tile):
 
 def _line(line):
     method = f"<i>{escape(line.method)}</i>" if line.method else ""
-    probability = "" if line.probability is None else f"<span>{shown_probability(line.probability)}</span>"
+    probability = "" if line.probability is None else f"<span>{wording.probability(line.probability)}</span>"
     cautions = "".join(f'<p class="caution">⚠ {escape(text)}</p>' for text in line.cautions)
     return f"<p>{method}<b>{escape(line.class_name)}</b>{probability}</p>{cautions}"
