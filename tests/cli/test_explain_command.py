@@ -122,10 +122,9 @@ class TestFileNames:
 
 @pytest.fixture
 def one(explained, photo):
-    """The row of one photo, in a folder that is explained."""
-    folder, rows = explained
-    (row,) = (row for row in rows if row["image"] == str(photo))
-    return folder / "a", row
+    """The row of one photo that is explained."""
+    (row,) = (row for row in explained[1] if row["image"] == str(photo))
+    return row
 
 
 class TestEarlierResults:
@@ -143,7 +142,7 @@ class TestEarlierResults:
 
     def test_are_made_again_where_they_are_missing(self, run, explained, one, work, model):
         folder, rows = explained
-        array, picture = pathlib.Path(one[1]["map"]), pathlib.Path(one[1]["overlay"])
+        array, picture = pathlib.Path(one["map"]), pathlib.Path(one["overlay"])
         before = np.load(array)
         for path in (array, picture):  # as if the first run had been interrupted here
             path.unlink()
@@ -180,11 +179,11 @@ class TestEarlierResults:
             (["--style", "contour"], "was made with another --style (heat)"),
         ],
     )
-    def test_of_another_command_are_kept(self, run, one, model, photo, options, expected):
-        folder, row = one
+    def test_of_another_command_are_kept(self, run, explained, one, work, model, options, expected):
+        folder, row = explained[0], one
         files = [pathlib.Path(row["overlay"]), pathlib.Path(row["map"])]
         before = [path.read_bytes() for path in files]
-        status, _, err = run("explain", *model, photo, "--out", folder, *options)
+        status, _, err = run("explain", *model, work / "photos", "--out", folder, *options)
         assert status == 2 and expected in err and "--overwrite" in err
         assert [path.read_bytes() for path in files] == before
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from tf_learnprop.cli import errors, map_files, picture_files
 from tf_learnprop.zoo import ModelSpec
@@ -13,7 +13,8 @@ MAPS = np.arange(6.0).reshape(1, 2, 3)
 
 
 def plan(folder, note=NOTE, photos=("a.jpg",), overwrite=False, labels=None):
-    return map_files.plan([folder / name for name in photos], folder / "maps", labels, KNOWN, note, overwrite)
+    manifest = picture_files.Manifest(folder / "maps")
+    return map_files.plan([folder / name for name in photos], manifest, labels, KNOWN, note, overwrite)
 
 
 def write(place, labels=("cat",), maps=MAPS):
@@ -40,8 +41,8 @@ class TestWrite:
     def test_writes_all_files(self, written):
         np.testing.assert_array_equal(np.load(written / "maps" / "a.cat.npy"), MAPS[0])
         files = [str(path.relative_to(written / "maps")) for path in (written / "maps").rglob("*.*")]
-        assert sorted(files) == ["a.cat.npy", "a.cat.png", "thumbnails/a.cat.jpg"]
-        (picture,) = picture_files.pictures({written / "maps"})
+        assert sorted(files) == ["a.cat.npy", "a.cat.png", "manifest.jsonl", "thumbnails/a.cat.jpg"]
+        (picture,) = picture_files.Manifest(written / "maps").pictures()
         assert picture.note["rows"] == [{"class": "cat"}] and picture.note["photo"] == str(written / "a.jpg")
 
     @pytest.mark.parametrize(
@@ -132,14 +133,10 @@ class TestPlan:
         with pytest.raises(errors.UsageError, match="a.cat.npy was made"):
             plan(written, NOTE | {"rate": 0.2}, photos=("c.jpg", "a.jpg", "b.jpg"))
 
-    @pytest.mark.parametrize("text", [None, "no JSON", "[1]", "{}"])
     @pytest.mark.parametrize("labels", [None, ["cat"]])
-    def test_pictures_of_others(self, photos, text, labels):
+    def test_pictures_of_others(self, photos, labels):
         (photos / "maps").mkdir()
-        info = PngImagePlugin.PngInfo()
-        if text:
-            info.add_text("tf-learnprop explain", text)
-        Image.new("RGB", (2, 2)).save(photos / "maps" / "a.cat.png", pnginfo=info)
+        Image.new("RGB", (2, 2)).save(photos / "maps" / "a.cat.png")
         with pytest.raises(errors.UsageError, match="a.cat.png"):
             plan(photos, labels=labels)
 
@@ -166,9 +163,43 @@ class TestPlan:
 
 def test_results_are_no_photos(written):
     Image.new("RGB", (3, 2)).save(written / "maps" / "photo.png")
-    found = picture_files.without_results(sorted(written.rglob("*.[jp][pn]g")), written / "maps")
+    found = picture_files.Manifest(written / "maps").without_results(sorted(written.rglob("*.[jp][pn]g")))
     expected = ["a.jpg", "a.png", "b.jpg", "c.jpg", "maps/photo.png"]
     assert [str(path.relative_to(written)) for path in found] == expected
+
+
+class TestManifest:
+    def test_a_picture_that_was_replaced_is_no_longer_ours(self, written):
+        Image.new("RGB", (50, 40), "red").save(written / "maps" / "a.cat.png")
+        with pytest.raises(errors.UsageError, match=r"a.cat.(npy|png) exists"):
+            plan(written)
+
+    def test_a_folder_may_be_moved(self, written):
+        (written / "maps").rename(written / "moved")
+        (picture,) = picture_files.Manifest(written / "moved").pictures()
+        assert picture.path == written / "moved" / "a.cat.png" and picture.array.exists()
+
+    def test_what_a_killed_run_left_spoils_nothing(self, written):
+        with open(written / "maps" / "manifest.jsonl", "a", encoding="ascii") as file:
+            file.write('\n{"picture": "b.c')
+        (place,) = plan(written, photos=("b.jpg",)).places.values()
+        write(place)
+        assert set(plan(written, photos=("a.jpg", "b.jpg")).done) == {written / "a.jpg", written / "b.jpg"}
+
+    @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\n", b"[1]\n{}"])
+    def test_another_file_of_its_name_is_kept(self, photos, content):
+        (photos / "maps").mkdir()
+        path = photos / "maps" / "manifest.jsonl"
+        path.write_bytes(content)
+        with pytest.raises(errors.UsageError, match="manifest.jsonl exists"):
+            plan(photos)
+        assert path.read_bytes() == content
+        manifest = picture_files.Manifest(path.parent, overwrite=True)
+        assert not manifest.pictures()
+        picture = picture_files.Picture(path.with_name("b.png"), {"photo": "b.jpg"})
+        picture.path.write_bytes(b"1234")
+        manifest.add(picture, 4)
+        assert picture_files.Manifest(path.parent).pictures() == [picture]
 
 
 class TestClassLabels:

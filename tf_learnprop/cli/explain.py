@@ -78,7 +78,8 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     compared = _check(arguments)
     photos = files.images(arguments.images)
     with files.folder(arguments.out) as out:
-        photos = picture_files.without_results(photos, out)
+        manifest = picture_files.Manifest(out, arguments.overwrite)
+        photos = manifest.without_results(photos)
         if not photos:
             raise UsageError(f"there are no photos but the pictures that are in {out}")
         index_page.check(out, arguments.overwrite)
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         note = settings.of(arguments, "images", "out", "command") | {"target": targets}
         note |= settings.contents(arguments, "model", "rules", "class_names")
         fixed = targets and [labels[class_id] for class_id in targets]
-        plan = map_files.plan(photos, out, fixed, labels, note, arguments.overwrite)
+        plan = map_files.plan(photos, manifest, fixed, labels, note, arguments.overwrite)
         pictures, skipped = dict(plan.done), {}
         try:
             if plan.places:
@@ -106,9 +107,8 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         finally:
             # Also after Ctrl-C, for what is there.
             if pictures:
-                folders = {picture.path.parent for picture in pictures.values()}
                 title = f"Attribution maps of {spec.name}"
-                page = index_page.write(out, title, picture_files.pictures(folders))
+                page = index_page.write(out, title, manifest.pictures())
     files.say_skipped(skipped)
     if not pictures:
         raise UsageError(f"none of the {len(photos)} images can be read")

@@ -31,7 +31,7 @@ class Plan(NamedTuple):
 
 def plan(
     photos: Sequence[pathlib.Path],
-    out: pathlib.Path,
+    manifest: picture_files.Manifest,
     labels: Sequence[str] | None,
     known: Sequence[str],
     note: Mapping,
@@ -43,7 +43,7 @@ def plan(
 
     Args:
         photos: Paths of the photos.
-        out: Folder to write to.
+        manifest: The manifest of the folder to write to.
         labels: The classes in the names of the files; None if they depend on the photo.
         known: The labels of all classes.
         note: The settings of the run.
@@ -52,42 +52,29 @@ def plan(
     Raises:
         UsageError: If a photo, or the result of another run, would be overwritten.
     """
-    found = Plan({}, {})
-    stems = {photo: out / name for photo, name in _names(photos).items()}
-    present = _Present({stem.parent for stem in stems.values()})
+    result = Plan({}, {})
+    stems = {photo: manifest.out / name for photo, name in _names(photos).items()}
+    names = _Names({stem.parent for stem in stems.values()}, labels, frozenset(known))
+    written = {path: one for one in manifest.pictures() for path in (one.path, one.array)}
     resolved = {photo.resolve() for photo in photos}
-    known = frozenset(known)
     for photo, stem in stems.items():
-        path = os.path.abspath(photo)
-        asked = {"photo": path, "photo_state": _state(photo), **note}
-        named = labels and f"{stem}.{picture_files.ending(labels)}"
-        names = None if labels is None else {f"{named}.png", f"{named}.npy"}
+        asked = {"photo": os.path.abspath(photo), "photo_state": _state(photo), **note}
         outdated = []
-        for name in present.beginning_with(stem):
-            ours = present.note(name)
-            of_photo = ours is not None and ours.get("photo") == path
-            if names is None and not of_photo and not _is_result(name, stem, known):
-                continue
-            if names is not None and str(name) not in names:
-                continue
-            if name.resolve() in resolved:
-                raise UsageError(f"--out must be another folder: a picture would overwrite the photo {name}")
-            conflict = _conflict(name, ours, asked)
+        for path in names.of(stem):
+            if path.resolve() in resolved:
+                raise UsageError(f"--out must be another folder: a picture would overwrite the photo {path}")
+            picture = written.get(path)
+            conflict = _conflict(path, picture, asked)
             if conflict and not overwrite:
                 raise UsageError(f"--out: {conflict}; give another folder, or --overwrite to replace it")
-            same = all(ours.get(key) == note.get(key) for key in ("target", "top")) if of_photo else False
-            if same and name.suffix == ".png":
-                outdated.append(picture_files.Picture(name, ours))
-        complete = [
-            picture
-            for picture in outdated
-            if picture.note.get("photo_state") == asked["photo_state"] and picture.array.exists()
-        ]
-        if complete and not overwrite:
-            found.done[photo] = complete[0]
+            if picture and path == picture.path and _answers(picture, asked):
+                outdated.append(picture)
+        done = [one for one in outdated if _is_complete(one, asked)]
+        if done and not overwrite:
+            result.done[photo] = done[0]
         else:
-            found.places[photo] = picture_files.Place(out, stem, asked, outdated)
-    return found
+            result.places[photo] = picture_files.Place(manifest, stem, asked, outdated)
+    return result
 
 
 def class_labels(spec: tlp.zoo.ModelSpec) -> list[str]:
@@ -98,47 +85,55 @@ def class_labels(spec: tlp.zoo.ModelSpec) -> list[str]:
     return [name if name and counts[name] == 1 else str(number) for number, name in enumerate(names)]
 
 
-class _Present:
-    """The files in some folders."""
+class _Names:
+    """The files in some folders that have the name of a result.
 
-    def __init__(self, folders: set[pathlib.Path]):
-        self._names = {}
-        for folder in folders:
-            if folder.is_dir():
-                files.check_writable(folder)
-                found = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".npy"))
-                self._names[folder] = found
-        every = (path for found in self._names.values() for path in found)
-        self._notes = {path: picture_files.read_note(path) for path in every}
+    Args:
+        folders: The folders.
+        labels: The classes in the names; None for any one.
+        known: The labels of all classes.
+    """
 
-    def beginning_with(self, stem: pathlib.Path) -> list[pathlib.Path]:
-        """The files whose names begin with that of `stem` and a dot."""
-        return [path for path in self._names.get(stem.parent, ()) if path.name.startswith(f"{stem.name}.")]
+    def __init__(self, folders: set[pathlib.Path], labels: Sequence[str] | None, known: frozenset[str]):
+        self._ending, self._known = labels and picture_files.ending(labels), known
+        self._files = {folder: sorted(folder.iterdir()) for folder in folders if folder.is_dir()}
+        for folder in self._files:
+            files.check_writable(folder)
 
-    def note(self, path: pathlib.Path) -> dict | None:
-        """The note of a picture; that of an array is its picture's."""
-        return self._notes.get(path.with_name(f"{path.name[:-4]}.png"))
+    def of(self, stem: pathlib.Path) -> list[pathlib.Path]:
+        """The files that the result of a photo could replace."""
+        start = f"{stem.name}."
+        present = [path for path in self._files.get(stem.parent, ()) if path.suffix in (".png", ".npy")]
+        return [path for path in present if path.name.startswith(start) and self._is_ending(path.stem, start)]
+
+    def _is_ending(self, name: str, start: str) -> bool:
+        ending = name[len(start) :]
+        return ending == self._ending if self._ending else ending.split("+")[0] in self._known
 
 
-def _is_result(name: pathlib.Path, stem: pathlib.Path, known: frozenset[str]) -> bool:
-    """Whether a picture of some class could have this name."""
-    return name.name[len(stem.name) + 1 : -4].split("+")[0] in known
-
-
-def _conflict(name, ours, asked):
+def _conflict(path: pathlib.Path, picture: picture_files.Picture | None, asked: Mapping) -> str | None:
     """Why a file that is there must be kept; None if the same run may write it again."""
-    if ours is None:
-        return f"{name} exists"
-    if ours.get("photo") != asked["photo"]:
-        return f"{name} shows another photo ({ours.get('photo')})"
-    changed = settings.compare(ours, {k: v for k, v in asked.items() if k != "photo_state"})
-    return changed and f"{name} was made with another {changed}"
+    if picture is None:
+        return f"{path} exists"
+    if picture.note["photo"] != asked["photo"]:
+        return f"{path} shows another photo ({picture.note['photo']})"
+    changed = settings.compare(picture.note, {k: v for k, v in asked.items() if k != "photo_state"})
+    return changed and f"{path} was made with another {changed}"
 
 
-def _state(photo):
+def _answers(picture: picture_files.Picture, asked: Mapping) -> bool:
+    """Whether a picture shows what is asked for."""
+    return all(picture.note.get(key) == asked.get(key) for key in ("photo", "target", "top"))
+
+
+def _is_complete(picture: picture_files.Picture, asked: Mapping) -> bool:
+    return picture.note["photo_state"] == asked["photo_state"] and picture.array.exists()
+
+
+def _state(photo: pathlib.Path) -> list[int]:
     """What changes with the content of a file."""
-    found = photo.stat()
-    return [found.st_size, found.st_mtime_ns]
+    status = photo.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _names(photos: Sequence[pathlib.Path]) -> dict[pathlib.Path, pathlib.Path]:

@@ -1,25 +1,27 @@
-"""The pictures that `explain` writes: their files, and the note in each that says what it shows."""
+"""The pictures that `explain` writes, and the manifest of a folder, which says what each one shows."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from tf_learnprop import writing
+from tf_learnprop.cli.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Key of the text inside a picture that says how it was made and what it shows.
-_NOTE = "tf-learnprop explain"
 #: Folder of the gallery's thumbnails, below that of the pictures.
 THUMBNAILS = "thumbnails"
+#: Name of the manifest: a line for the format, then one for each picture, in the order of writing.
+MANIFEST = "manifest.jsonl"
+_FORMAT = '{"format": "tf-learnprop explain 1"}'
 #: More classes than this are counted, not named, in the name of a picture.
 _NAMED = 3
 
@@ -29,8 +31,8 @@ class Picture(NamedTuple):
 
     Attributes:
         path: Path of the picture.
-        note: dict: `photo`, its path; `photo_state`, its size and time of change; `rows`, one dict for each
-            map; and the settings of the run.
+        note: `photo`, its path; `photo_state`, its size and time of change; `rows`, one dict for each map;
+            and the settings of the run.
     """
 
     path: pathlib.Path
@@ -47,18 +49,65 @@ class Picture(NamedTuple):
         return out / THUMBNAILS / below.with_name(f"{below.name[:-4]}.jpg")
 
 
+class Manifest:
+    """What the pictures in a folder show.
+
+    Args:
+        out: Folder of the run.
+        overwrite: Whether another file of the manifest's name may be replaced.
+
+    Raises:
+        UsageError: If another file has the manifest's name.
+    """
+
+    def __init__(self, out: pathlib.Path, overwrite: bool = False):
+        self.out, self._path = out, out / MANIFEST
+        self._is_new = not (self._path.is_file() and self._lines()[0] == _FORMAT)
+        if self._is_new and self._path.exists() and not (overwrite and self._path.is_file()):
+            raise UsageError(
+                f"--out: {self._path} exists; give another folder, or --overwrite to replace a file"
+            )
+
+    def pictures(self) -> list[Picture]:
+        """The pictures that are there as they were written, in the order of their photos' names."""
+        present = {}
+        for line in [] if self._is_new else self._lines()[1:]:
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # where a run was killed
+                entry = json.loads(line)
+                present[self.out / entry["picture"]] = entry["size"], entry["note"]
+        pictures = [Picture(path, note) for path, (size, note) in present.items() if _has_size(path, size)]
+        return sorted(pictures, key=lambda picture: (picture.note["photo"], picture.path))
+
+    def add(self, picture: Picture, size: int) -> None:
+        """Notes a picture of `size` bytes."""
+        entry = {"picture": str(picture.path.relative_to(self.out)), "size": size, "note": picture.note}
+        with open(self._path, "w" if self._is_new else "a", encoding="ascii") as file:
+            # The line break comes first: so a line that a killed run left unfinished spoils no other.
+            file.write(f"{_FORMAT if self._is_new else ''}\n{json.dumps(entry)}")
+        self._is_new = False
+
+    def without_results(self, photos: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+        """Photos without the pictures and thumbnails of this folder."""
+        pictures = self.pictures()
+        results = {path.resolve() for one in pictures for path in (one.path, one.thumbnail(self.out))}
+        return [path for path in photos if path.resolve() not in results]
+
+    def _lines(self) -> list[str]:
+        return self._path.read_text(encoding="ascii", errors="replace").split("\n")
+
+
 @dataclasses.dataclass(frozen=True)
 class Place:
     """Where the picture of a photo goes.
 
     Args:
-        out: Folder of the run.
+        manifest: The manifest of the folder.
         stem: Path of the picture without class and ending.
         note: The `photo`, its state, and the settings of the run.
         outdated: Earlier pictures of the photo that this one takes the place of.
     """
 
-    out: pathlib.Path
+    manifest: Manifest
     stem: pathlib.Path
     note: Mapping
     outdated: Sequence[Picture] = ()
@@ -80,50 +129,24 @@ class Place:
             figure: The picture.
             thumbnail: The small picture.
         """
-        path = pathlib.Path(f"{self.stem}.{ending(labels)}.png")
-        picture = Picture(path, {**self.note, "rows": list(rows)})
-        small = picture.thumbnail(self.out)
-        for folder in {path.parent, small.parent}:
+        out = self.manifest.out
+        picture = Picture(
+            pathlib.Path(f"{self.stem}.{ending(labels)}.png"), {**self.note, "rows": list(rows)}
+        )
+        small = picture.thumbnail(out)
+        for folder in {picture.path.parent, small.parent}:
             folder.mkdir(parents=True, exist_ok=True)
-        thumbnail.savefig(small, pil_kwargs={"quality": 85, "comment": _NOTE.encode()})
-        with writing.whole_file(picture.array) as part, open(part, "wb") as file:
-            np.save(file, maps[0] if len(maps) == 1 else maps)
-        with writing.whole_file(picture.path) as part:
+        thumbnail.savefig(small, pil_kwargs={"quality": 85})
+        with writing.whole_file(picture.array) as array, writing.whole_file(picture.path) as path:
+            np.save(array, maps[0] if len(maps) == 1 else maps)
             # Large photos take seconds at the highest compression, for a tenth of the size.
-            options = {"metadata": {_NOTE: json.dumps(picture.note)}, "pil_kwargs": {"compress_level": 3}}
-            figure.savefig(part, format="png", **options)
+            figure.savefig(path, format="png", pil_kwargs={"compress_level": 3})
+            self.manifest.add(picture, path.stat().st_size)  # no picture is ever there without its entry
         for old in self.outdated:
-            if old.path != path:
-                for file in (old.path, old.array, old.thumbnail(self.out)):
+            if old.path != picture.path:
+                for file in (old.path, old.array, old.thumbnail(out)):
                     file.unlink(missing_ok=True)
         return picture
-
-
-def pictures(folders: Iterable[pathlib.Path]) -> list[Picture]:
-    """The pictures that `explain` wrote to some folders, in the order of their photos' names."""
-    found = []
-    for folder in folders:
-        for path in sorted(folder.glob("*.png")):
-            note = read_note(path)
-            if note and note.get("rows"):
-                found.append(Picture(path, note))
-    return sorted(found, key=lambda picture: (str(picture.note.get("photo")), picture.path))
-
-
-def without_results(photos: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]:
-    """Photos without the pictures and thumbnails that `explain` wrote below `out`."""
-    root = out.resolve()
-    return [path for path in photos if root not in path.resolve().parents or not _is_ours(path)]
-
-
-def read_note(picture: pathlib.Path) -> dict | None:
-    """The note of a picture that `explain` wrote, else None."""
-    try:
-        with Image.open(picture) as image:
-            note = json.loads(image.info.get(_NOTE, "null"))
-    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
-        return None
-    return note if isinstance(note, dict) else None
 
 
 def ending(labels: Sequence[str]) -> str:
@@ -132,9 +155,5 @@ def ending(labels: Sequence[str]) -> str:
     return "+".join([*labels[:_NAMED], *more])
 
 
-def _is_ours(path):
-    try:
-        with Image.open(path) as image:
-            return _NOTE in image.info or image.info.get("comment") == _NOTE.encode()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
+def _has_size(path: pathlib.Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
