@@ -9,8 +9,9 @@ from html import escape
 import numpy as np
 
 import tf_learnprop as tlp
-from tf_learnprop.cli import html
+from tf_learnprop import html_page
 
+_TITLE = "Audit of attribution maps"
 _STYLE = """figure { display: inline-block; margin: 0 .5rem .5rem 0; vertical-align: top; width: 7rem; }
 figure img { display: block; width: 100%; } td img { width: 3rem; display: block; }
 figcaption { font-size: .75rem; line-height: 1.3; overflow-wrap: anywhere; color: #444; }
@@ -40,7 +41,8 @@ def page(audit, maps: str, images: str | os.PathLike | None, details: int) -> st
     findings = "".join(_finding(finding, classes, folder) for finding in audit.findings)
     unusual = "".join(_figure(example, folder, one.name) for one, example in audit.unusual())
     detailed = "".join(_details(one, folder) for one in audit.classes[:details])
-    body = f"""<p>{audit.images:,} maps of {len(audit.classes):,} classes in {escape(maps)}. Images without a
+    body = f"""<h1>{_TITLE}</h1>
+<p>{audit.images:,} maps of {len(audit.classes):,} classes in {escape(maps)}. Images without a
 usable map: {audit.without_map:,}. A map's weight is what lies above zero. Classes are those that were
 explained.</p>
 <h2>Findings</h2>
@@ -53,7 +55,7 @@ explained.</p>
 <h2>Classes</h2>
 <p>Clusters of a sample of each class, with their mean map and their most typical images.</p>
 {detailed}"""
-    return html.document("Audit of attribution maps", body, _STYLE)
+    return html_page.document(_TITLE, body, _STYLE)
 
 
 def _finding(finding, classes, folder):
@@ -147,4 +149,5 @@ def _map(values, photo=None, size=None):
 def _img(pixels, alt):
     import tensorflow as tf
 
-    return f'<img alt="{alt}" src="{html.inline(tf.io.encode_jpeg(pixels, quality=85).numpy(), "jpeg")}">'
+    picture = tf.io.encode_jpeg(pixels, quality=85).numpy()
+    return f'<img alt="{alt}" src="{html_page.inline(picture, "jpeg")}">'

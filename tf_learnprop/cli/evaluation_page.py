@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 import tf_learnprop as tlp
-from tf_learnprop.cli import html
+from tf_learnprop import html_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +35,7 @@ img { height: auto; } figure img, td img { width: 10rem; }
 td small { font-weight: 400; }
 """
 _BODY = string.Template("""\
+<h1>$title</h1>
 <div class="verdict$doubt"><strong>$verdict</strong>$notes</div>
 <p>$images images; rules: $rules. The model's mean probability of the explained classes is $confidence. The
 rank correlation between the maps of the predicted and of the least likely class is $correlation: near 1, a
@@ -110,6 +111,7 @@ def page(
     """
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     body = _BODY.substitute(
+        title=escape(title),
         verdict=escape(report.verdict),
         doubt=" doubt" if report.notes else "",
         notes=f"<ul>{notes}</ul>" if notes else "<p>No check found a reason for doubt.</p>",
@@ -126,7 +128,7 @@ def page(
         curves=_figure(report.figure()),
         photos="".join(_row(_photo(photo)) for photo in sorted(photos, key=lambda photo: photo.score)),
     )
-    return html.document(title, body, _STYLE)
+    return html_page.document(title, body, _STYLE)
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -187,10 +189,10 @@ def _img(pixels: np.ndarray) -> str:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     file = io.BytesIO()
     image.save(file, format="JPEG", quality=85)
-    return f'<img alt="" src="{html.inline(file.getvalue(), "jpeg")}">'
+    return f'<img alt="" src="{html_page.inline(file.getvalue(), "jpeg")}">'
 
 
 def _figure(figure: Figure) -> str:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
-    return html.inline(file.getvalue())
+    return html_page.inline(file.getvalue())

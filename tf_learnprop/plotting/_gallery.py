@@ -1,6 +1,5 @@
 """Many explained photos at once, in a notebook or as a page."""
 
-import base64
 import io
 import os
 import pathlib
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tf_learnprop import html_page
 from tf_learnprop.plotting import gallery_page
 from tf_learnprop.plotting._explanation import ClassMap, Explanation, Style
 
@@ -120,5 +120,5 @@ def _tile(number: int, one: Explanation) -> gallery_page.Tile:
     file = io.BytesIO()
     one.thumbnail().savefig(file, format="jpeg", pil_kwargs={"quality": 85})
     lines = [gallery_page.Line(m.class_name, m.probability, m.method, m.cautions) for m in one.maps]
-    source = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    source = html_page.inline(file.getvalue(), "jpeg")
     return gallery_page.Tile(one.title or f"photo {number}", source, "", lines)

@@ -1,22 +1,17 @@
-"""The page of a gallery: plain HTML, CSS and JavaScript that load nothing from elsewhere."""
+"""The page of a gallery, whose tiles can be sorted and filtered."""
 
 import string
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
-from tf_learnprop import wording
+from tf_learnprop import html_page, wording
 
 #: Says in the page's head who made it.
 GENERATOR = "tf-learnprop gallery"
 
-_PAGE = string.Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta name="generator" content="$generator">
-<title>$title</title>
-<link rel="icon" href="data:,">
-<style>
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #f4f4f2; margin: 0; }
+_STYLE = """\
+body { background: #f4f4f2; max-width: none; margin: 0; padding: 0; }
 header { background: #fff; border-bottom: 1px solid #ddd; padding: .8rem 1.2rem; position: sticky; top: 0; }
 h1 { font-size: 1.15rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 header label { margin-right: 1.2rem; white-space: nowrap; display: inline-block; }
@@ -25,11 +20,12 @@ main { display: flex; flex-wrap: wrap; gap: 1rem; padding: 1.2rem; align-items: 
 article { background: #fff; border: 1px solid #ddd; border-radius: 6px; overflow: hidden; max-width: 100%; }
 article img { display: block; max-height: 200px; max-width: 100%; }
 article div { padding: .5rem .8rem .7rem; contain: inline-size; overflow-wrap: anywhere; }
-article small { color: #666; display: block; }
+article small { display: block; }
 p { margin: 0; } b + span, i + b { margin-left: .4em; } i { color: #666; }
 .caution { color: #a33b00; font-size: .85rem; }
 [hidden] { display: none; }
-</style></head><body>
+"""
+_BODY = string.Template("""\
 <header><h1>$title</h1>
 <label>Sort by <select id="sort">
 <option value="number">order</option>
@@ -70,9 +66,7 @@ $tiles</main>
   for (const id of ["sort", "filter", "doubtful"]) get(id).addEventListener("input", show);
   show();
 })();
-</script>
-</body></html>
-""")
+</script>""")
 
 
 class Line(NamedTuple):
@@ -111,12 +105,12 @@ def page(title: str, tiles: Iterable[Tile]) -> str:
     """The HTML text of a gallery."""
     tiles = list(tiles)
     doubtful = sum(any(line.cautions for line in tile.lines) for tile in tiles)
-    return _PAGE.substitute(
-        generator=GENERATOR,
+    body = _BODY.substitute(
         title=escape(title),
         doubtful=doubtful,
         tiles="".join(_tile(number, tile) for number, tile in enumerate(tiles)),
     )
+    return html_page.document(title, body, _STYLE, GENERATOR)
 
 
 def _tile(number, tile):

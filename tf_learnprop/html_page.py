@@ -1,4 +1,4 @@
-"""HTML pages of one file with its pictures inside, which load nothing else."""
+"""The frame and the style that all HTML pages share. They load nothing from elsewhere."""
 
 import base64
 import string
@@ -6,6 +6,7 @@ from html import escape
 
 _PAGE = string.Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta name="generator" content="$generator">
 <title>$title</title>
 <link rel="icon" href="data:,">
 <style>
@@ -17,24 +18,24 @@ th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ddd;
 th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; } small { color: #666; } td small { display: block; }
 $style</style></head><body>
-<h1>$title</h1>
 $body
 </body></html>
 """)
 
 
-def document(title: str, body: str, style: str = "") -> str:
+def document(title: str, body: str, style: str = "", generator: str = "tf-learnprop") -> str:
     """A page.
 
     Args:
         title: Title of the page, plain text.
         body: HTML of its body.
         style: CSS, beside that of all pages.
+        generator: Says in the head who made the page, plain text.
 
     Returns:
         HTML text.
     """
-    return _PAGE.substitute(title=escape(title), body=body, style=style)
+    return _PAGE.substitute(title=escape(title), body=body, style=style, generator=escape(generator))
 
 
 def inline(picture: bytes, kind: str = "png") -> str:
