@@ -1,0 +1,145 @@
+"""Moves along one axis of a layout: windows, steps, cuts and turns."""
+
+import dataclasses
+
+from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Size, Strand, Unknown, free_axis, product
+
+
+def move(
+    layout: Layout,
+    k: int,
+    size: Size,
+    factor: float = 1.0,
+    shift: float = 0.0,
+    before: float = 0.0,
+    after: float = 0.0,
+    exact: bool = True,
+) -> Layout:
+    """The layout after entry j along axis k has become a window around the old entry `shift + factor · j`.
+
+    Args:
+        layout: `Layout`.
+        k: int, the axis.
+        size: int or None, new size of the axis.
+        factor: float, old entries from one new entry to the next.
+        shift: float, the old entry at the centre of the first window.
+        before, after: floats, old entries from the centre of a window to its ends.
+        exact: bool, False if `shift` is a guess.
+    """
+    axis = layout.axes[k]
+    if not axis.sides:
+        return layout.with_axis(k, free_axis(size))
+    if (factor, shift, before, after) == (1.0, 0.0, 0.0, 0.0) and size == axis.size:
+        return layout
+    if axis.lead or axis.trail:
+        raise Lost("places are mixed with entries that are none")
+    if len(axis.strands) > 1:
+        return _move_slowest(layout, k, size, factor, shift, before, after)
+    (strand,) = axis.strands
+    step = abs(strand.step)
+    ahead, behind = (before, after) if strand.step > 0 else (after, before)
+    origin = layout.origins[strand.side].moved(shift * strand.step, ahead * step, behind * step, exact)
+    moved = Strand(size, strand.side, strand.step * factor)
+    return _bounded(layout.with_axis(k, Axis((moved,))).with_origin(strand.side, origin), strand.side)
+
+
+def _move_slowest(
+    layout: Layout, k: int, size: Size, factor: float, shift: float, before: float, after: float
+) -> Layout:
+    """As `move`, for whole rows of a flattened grid."""
+    first, *rest = layout.axes[k].strands
+    row = product(strand.size for strand in rest)
+    whole = row and size is not None and size % row == 0 and shift % row == 0
+    if not whole or factor != 1 or before or after or first.side is None:
+        raise Lost("places of a flattened grid are mixed")
+    alone = move(layout.with_axis(k, Axis((first,))), k, size // row, 1.0, shift / row)
+    return alone.with_axis(k, Axis((*alone.axes[k].strands, *rest)))
+
+
+def _bounded(layout: Layout, side: int) -> Layout:
+    """The layout, with the pixels along a side that any of its places can see."""
+    origin = layout.origins[side]
+    extents = [strand.extent for axis in layout.axes for strand in axis.strands if strand.side == side]
+    first = origin.start + sum(min(extent, 0) for extent in extents) - origin.before
+    last = origin.start + sum(max(extent, 0) for extent in extents) + origin.after
+    seen = {"low": max(origin.low, first), "high": min(origin.high, last)}
+    return layout.with_origin(side, dataclasses.replace(origin, **seen))
+
+
+def flip(layout: Layout, k: int) -> Layout:
+    """The layout with axis k in reverse."""
+    axis = layout.axes[k]
+    strands = []
+    for strand in axis.strands:
+        if strand.side is not None:
+            if strand.size is None:
+                raise Unknown("an axis of unknown size is reversed")
+            origin = layout.origins[strand.side].moved(strand.extent)
+            layout = layout.with_origin(strand.side, origin)
+        strands.append(dataclasses.replace(strand, step=-strand.step))
+    return layout.with_axis(k, Axis(tuple(strands), axis.trail, axis.lead))
+
+
+def cut(layout: Layout, k: int, front: int, back: int) -> Layout:
+    """The layout without the first `front` and last `back` entries of axis k; negative numbers add entries."""
+    axis = layout.axes[k]
+    first = max(front - axis.lead, 0) if front > 0 or axis.lead else front  # of the places
+    last = max(back - axis.trail, 0) if back > 0 or axis.trail else back
+    size = None if axis.count is None else axis.count - first - last
+    if size is not None and size <= 0:
+        return layout.with_axis(k, free_axis(max(axis.size - front - back, 0)))
+    bare = layout.with_axis(k, Axis(axis.strands))
+    if first or last:
+        bare = move(bare, k, size, 1.0, first)
+    return bare.with_axis(k, Axis(bare.axes[k].strands, axis.lead - front + first, axis.trail - back + last))
+
+
+def part(layout: Layout, k: int, key: slice) -> Layout:
+    """The layout after axis k was cut by a slice."""
+    step = 1 if key.step is None else key.step
+    size = layout.axes[k].size
+    if size is not None:
+        taken = range(size)[key]
+        if not taken:
+            return layout.with_axis(k, free_axis(0))
+        start, last = min(taken[0], taken[-1]), max(taken[0], taken[-1])
+        layout = cut(layout, k, start, size - 1 - last)
+    elif not layout.axes[k].sides:
+        return layout.with_axis(k, free_axis(size))
+    else:
+        if key != slice(None):
+            layout = cut(layout, k, *_ends(key))
+        taken = None
+    if step < 0:
+        layout = flip(layout, k)
+    if abs(step) == 1:
+        return layout
+    return move(layout, k, None if taken is None else len(taken), abs(step))
+
+
+def _ends(key: slice) -> tuple[int, int]:
+    """The numbers of entries that a slice cuts in front and behind, whatever the size of the axis is."""
+    start, stop = key.start or 0, key.stop or 0
+    if start < 0 or stop > 0 or (key.step or 1) < 0:
+        raise Unknown("an axis of unknown size is cut")
+    return start, -stop
+
+
+def pick(layout: Layout, k: int, index: int) -> Layout:
+    """The layout with the entry `index` of axis k alone, and without that axis."""
+    axis = layout.axes[k]
+    if axis.sides:
+        stop = None if index == -1 else index + 1
+        if axis.size is None and index < 0:
+            raise Unknown("an axis of unknown size is cut")
+        key = slice(index, stop)
+        if axis.size is None:
+            layout = _first(layout, k, index)
+        else:
+            layout = part(layout, k, key)
+    return layout.with_axes([*layout.axes[:k], *layout.axes[k + 1 :]])
+
+
+def _first(layout: Layout, k: int, index: int) -> Layout:
+    """The layout with one entry of an axis of unknown size."""
+    return move(layout, k, 1, 1.0, index)
