@@ -190,7 +190,13 @@ PLACED = {
     "patch-tokens-and-class": (IMAGE, chain(conv(6, 6), layers.Reshape((24, 2)), with_class_token)),
     "class-token-taken-away": (
         IMAGE,
-        chain(conv(4, 4), layers.Reshape((54, 2)), with_class_token, lambda x: x[:, 1:], layers.Reshape((6, 9, 2))),
+        chain(
+            conv(4, 4),
+            layers.Reshape((54, 2)),
+            with_class_token,
+            lambda x: x[:, 1:],
+            layers.Reshape((6, 9, 2)),
+        ),
     ),
     "tokens-less-a-row": (IMAGE, chain(conv(4, 4), layers.Reshape((54, 2)), lambda x: x[:, 9:])),
     "windows-and-back": (IMAGE, chain(windows(4, IMAGE, 2), joined_windows(4, IMAGE, 2), conv(3))),
@@ -219,12 +225,17 @@ PLACED = {
     "time-distributed": ((3, 14, 12, 2), layers.TimeDistributed(conv(3, 2))),
     "time-distributed-model": (
         (3, 14, 12, 2),
-        lambda x: layers.TimeDistributed(keras.Sequential([keras.Input((14, 12, 2)), conv(3, 2), conv(3)]))(x),
+        lambda x: layers.TimeDistributed(keras.Sequential([keras.Input((14, 12, 2)), conv(3, 2), conv(3)]))(
+            x
+        ),
     ),
     "spectral-normalization": (IMAGE, layers.SpectralNormalization(conv(3, 2))),
     "nested": (IMAGE, nested),
     "lambda": (IMAGE, layers.Lambda(lambda x: x[:, 3:, ::-1])),
-    "several": (ODD, chain(layers.ZeroPadding2D(3), conv(7, 2), layers.ZeroPadding2D(1), layers.MaxPooling2D(3, 2))),
+    "several": (
+        ODD,
+        chain(layers.ZeroPadding2D(3), conv(7, 2), layers.ZeroPadding2D(1), layers.MaxPooling2D(3, 2)),
+    ),
 }
 #: As `PLACED`, with places that may depend on all pixels.
 GATED = {

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from tf_learnprop.graph import keras_internals, steps
-from tf_learnprop.graph.geometry import cutting, joining, mixing, resizing, shapes, windows
+from tf_learnprop.graph.geometry import concatenation, cutting, joining, mixing, resizing, shapes, windows
 from tf_learnprop.graph.geometry.layout import Layout
 from tf_learnprop.graph.geometry.visit import Visit
 
@@ -14,14 +14,15 @@ Rule = Callable[[Visit], Layout | list[Layout]]
 
 _LAYERS: dict[Rule, str] = {
     joining.elementwise: (
-        "Activation ActivityRegularization Add AlphaDropout AugMix AutoContrast Average BatchNormalization "
-        "ContrastLimitedAdaptiveHistogramEqualization Discretization Dropout ELU Equalization GaussianDropout "
-        "GaussianNoise Hashing Identity LeakyReLU Masking Maximum Minimum Multiply Normalization PReLU "
-        "RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
+        "Activation ActivityRegularization Add AlphaDropout AugMix AutoContrast Average "
+        "BatchNormalization ContrastLimitedAdaptiveHistogramEqualization CustomScaleLayer CutMix "
+        "Discretization Dropout ELU Equalization GaussianDropout GaussianNoise Hashing Identity "
+        "LayerScale LeakyReLU Masking Maximum Minimum MixUp Multiply Normalization PReLU RandAugment "
+        "RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
         "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue "
-        "RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness "
-        "RandomShear RandomTranslation RandomZoom ReLU Rescaling Solarization SpatialDropout1D "
-        "SpatialDropout2D SpatialDropout3D Subtract CutMix MixUp"
+        "RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation "
+        "RandomSharpness RandomShear RandomTranslation RandomZoom ReLU Rescaling Solarization "
+        "SpatialDropout1D SpatialDropout2D SpatialDropout3D StochasticDepth Subtract"
     ),
     mixing.normalized: "LayerNormalization RMSNormalization UnitNormalization Softmax",
     mixing.normalized_groups: "GroupNormalization",
@@ -56,19 +57,20 @@ _LAYERS: dict[Rule, str] = {
     resizing.centre_crop: "CenterCrop",
     cutting.cropping: "Cropping1D Cropping2D Cropping3D",
     cutting.zero_padding: "ZeroPadding1D ZeroPadding2D ZeroPadding3D",
-    joining.concatenated: "Concatenate",
+    concatenation.concatenated: "Concatenate",
 }
 
 _OPERATIONS: dict[Rule, str] = {
     joining.elementwise: (
-        "Absolute Add Arccos Arccosh Arcsin Arcsinh Arctan Arctan2 Arctanh BatchNorm BroadcastTo Cast Cbrt Ceil "
-        "Celu Clip Copy Cos Cosh Divide DivideNoNan Elu Equal Erf Erfc Erfinv Exp Exp2 Expm1 Fabs Floor "
-        "FloorDivide Fmax Fmin Fmod Gelu Greater GreaterEqual HSVToRGB HardShrink HardSigmoid HardSilu HardTanh "
-        "Heaviside Identity Isfinite Isinf Isnan LeakyRelu Less LessEqual Log Log10 Log1p Log2 LogSigmoid "
-        "Logaddexp Logaddexp2 LogicalAnd LogicalNot LogicalOr LogicalXor Maximum Minimum Mod Multiply NanToNum "
-        "Negative NotEqual Power RGBToHSV Reciprocal Relu Relu6 Round Rsqrt SaturateCast Selu Sigmoid Sign Silu "
-        "Sin Sinc Sinh SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt Square Squareplus StopGradient "
-        "Subtract Tan Tanh TanhShrink Threshold TrueDivide Trunc View Where WithMask"
+        "Absolute Add Arccos Arccosh Arcsin Arcsinh Arctan Arctan2 Arctanh BatchNorm BroadcastTo Cast "
+        "Cbrt Ceil Celu Clip Copy Cos Cosh Divide DivideNoNan Elu Equal Erf Erfc Erfinv Exp Exp2 Expm1 "
+        "Fabs Floor FloorDivide Fmax Fmin Fmod Gelu Greater GreaterEqual HSVToRGB HardShrink HardSigmoid "
+        "HardSilu HardTanh Heaviside Identity Isfinite Isinf Isnan LeakyRelu Less LessEqual Log Log10 "
+        "Log1p Log2 LogSigmoid Logaddexp Logaddexp2 LogicalAnd LogicalNot LogicalOr LogicalXor Maximum "
+        "Minimum Mod Multiply NanToNum Negative NotEqual Power RGBToHSV Reciprocal Relu Relu6 Round "
+        "Rsqrt SaturateCast Selu Sigmoid Sign Silu Sin Sinc Sinh SoftShrink Softplus Softsign SparsePlus "
+        "SparseSigmoid Sqrt Square Squareplus StopGradient Subtract Tan Tanh TanhShrink Threshold "
+        "TrueDivide Trunc View Where WithMask"
     ),
     mixing.normalized: "LayerNorm LogSoftmax Normalize RMSNorm Softmax Sparsemax",
     mixing.running: "Cumprod Cumsum",
@@ -107,13 +109,13 @@ _OPERATIONS: dict[Rule, str] = {
     cutting.unstack: "Unstack",
     cutting.flipped: "Flip",
     cutting.rolled: "Roll",
-    joining.concatenated: "Concatenate",
+    concatenation.concatenated: "Concatenate",
     joining.stacked: "Stack",
 }
 
 #: Rules for operations of which several tensors may depend on the explained input, or another than the first.
 OF_SEVERAL = (
-    joining.concatenated,
+    concatenation.concatenated,
     joining.elementwise,
     joining.stacked,
     mixing.attention,

@@ -19,7 +19,7 @@ from tf_learnprop.graph.geometry.layout import (
     unplaced,
 )
 from tf_learnprop.graph.geometry.placement import Placement, State, of_layout
-from tf_learnprop.graph.geometry.visit import Shape, Visit
+from tf_learnprop.graph.geometry.visit import Shape, Visit, size_at
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
 
@@ -129,7 +129,7 @@ def visited(visit: Visit, is_mask: Sequence[bool] = ()) -> list[Placement]:
 def _layouts(visit: Visit) -> list[Layout]:
     """The layouts of what an operation gives."""
     name = type(visit.operation).__name__
-    dependent = [k for k in range(len(visit.operands)) if visit.depends(k)]
+    dependent = visit.dependent
     known = [visit.operands[k].layout for k in dependent if visit.operands[k].layout]
     if len(known) == len(dependent) and not any(layout.sides for layout in known):
         return [unplaced(shape, known[0].origins) for shape in visit.output_shapes]
@@ -173,12 +173,7 @@ def _meets(visit: Visit, layout: Layout) -> bool:
         axis = visit.setting("axis")
         placed = [k for k in placed if k not in (axis, axis - len(layout.axes))]
     others = [k for k, p in enumerate(visit.operands) if p.inputs and not visit.depends(k)]
-    return any(_size(visit.shapes[k], axis) != 1 for k in others for axis in placed)
-
-
-def _size(shape: Shape, axis: int) -> Size:
-    """The size of an axis, counted from the last; 1 if there is none."""
-    return shape[axis] if -axis <= len(shape) else 1
+    return any(size_at(visit.shapes[k], axis) != 1 for k in others for axis in placed)
 
 
 def _reason(visit: Visit) -> str:

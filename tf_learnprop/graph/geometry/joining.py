@@ -1,11 +1,9 @@
-"""Geometry of operations of several tensors: sums, products, concatenation."""
+"""Geometry of operations of several tensors: sums, products, stacks."""
 
-import dataclasses
 import math
-from collections.abc import Sequence
 
 from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Origin, Size, Unknown, free_axis
-from tf_learnprop.graph.geometry.visit import Shape, Visit
+from tf_learnprop.graph.geometry.visit import Shape, Visit, size_at
 
 
 def elementwise(visit: Visit) -> Layout:
@@ -14,43 +12,41 @@ def elementwise(visit: Visit) -> Layout:
     Tensors agree if they have the same places at most one step apart; the result lies midway. Others have
     to be the same for all places along an axis, as in squeeze-and-excite.
     """
-    operands = [k for k in range(len(visit.operands)) if visit.depends(k)]
-    return joined(visit, operands, visit.output_shapes[0])
+    return joined(visit, visit.output_shapes[0])
 
 
-def joined(visit: Visit, operands: Sequence[int], shape: Shape, beside: int | None = None) -> Layout:
+def joined(visit: Visit, shape: Shape, beside: int | None = None) -> Layout:
     """The layout of several tensors at the same index.
 
     Args:
         visit: `Visit`.
-        operands: list of ints, the tensors that depend on the explained input.
         shape: shape of the result.
         beside: int or None, an axis along which they lie side by side, where they need not agree.
     """
-    known = [k for k in operands if visit.operands[k].layout is not None]
-    layouts = [_aligned(visit.operands[k].layout, len(shape)) for k in known]
+    known = [visit.operands[k].layout for k in visit.dependent if visit.operands[k].layout]
+    layouts = [_aligned(layout, len(shape)) for layout in known]
     if not layouts:
         raise Unknown("where the places of its inputs lie is not known")
     main = max(layouts, key=lambda layout: len(layout.sides))
     placed = [k for k, axis in enumerate(main.axes) if axis.sides and k != beside]
-    agreeing, is_blind = [], False
-    for layout in layouts:
-        layout = _without_inner(layout, main, placed)
-        differing = [k for k in placed if not _same(layout.axes[k], main.axes[k])]
-        if any(layout.axes[k].size != 1 or main.axes[k].size == 1 for k in differing):
-            raise Lost("tensors meet whose places differ")
-        is_blind |= bool(differing)
-        if not differing:
-            agreeing.append(layout)
-    for k in set(operands) - set(known):
-        own = (1,) * (len(shape) - len(visit.shapes[k])) + tuple(visit.shapes[k])
-        if any(own[axis] != 1 for axis in placed):
+    gates = [layout for layout in layouts if not _agrees(layout, main, placed)]
+    agreeing = [_without_inner(layout, main, placed) for layout in layouts if layout not in gates]
+    unknown = [k for k in visit.dependent if visit.operands[k].layout is None]
+    for k in unknown:
+        if any(size_at(visit.shapes[k], axis - len(shape)) != 1 for axis in placed):
             raise Unknown(visit.operands[k].reason)
-        is_blind = True
     result = _merged(agreeing, placed)
     axes = [_broadcast(a, size) for a, size in zip(_common_axes(agreeing, beside), shape, strict=True)]
     result = result.with_axes(axes)
-    return result.blind() if is_blind else result
+    return result.blind() if gates or unknown else result
+
+
+def _agrees(layout: Layout, main: Layout, placed: list[int]) -> bool:
+    """Whether a tensor has the same places as another; if not, it must be the same for all of them."""
+    differing = [k for k in placed if not _same(layout.axes[k], main.axes[k])]
+    if any(layout.axes[k].size != 1 for k in differing):
+        raise Lost("tensors meet whose places differ")
+    return not differing
 
 
 def _aligned(layout: Layout, rank: int) -> Layout:
@@ -82,13 +78,11 @@ def _same(axis: Axis, other: Axis) -> bool:
 
 def _common_axes(layouts: list[Layout], beside: int | None) -> list[Axis]:
     """Axes of layouts that agree; where one has no places along an axis, there are none."""
-    first = list(layouts[0].axes)
-    return [
-        axis
-        if all(_same(axis, layout.axes[k]) for layout in layouts) or k == beside
-        else free_axis(axis.size)
-        for k, axis in enumerate(first)
+    same = [
+        k == beside or all(_same(axis, layout.axes[k]) for layout in layouts)
+        for k, axis in enumerate(layouts[0].axes)
     ]
+    return [axis if kept else free_axis(axis.size) for axis, kept in zip(layouts[0].axes, same, strict=True)]
 
 
 def _broadcast(axis: Axis, size: Size) -> Axis:
@@ -126,89 +120,11 @@ def _midway(origins: list[Origin], step: float) -> Origin:
     )
 
 
-def concatenated(visit: Visit) -> Layout:
-    """`Concatenate`: along channels the places must agree; along places, others come before or after."""
-    axis = visit.setting("axis") % len(visit.output_shapes[0])
-    operands = [k for k in range(len(visit.operands)) if visit.depends(k)]
-    layouts = {k: visit.operands[k].layout for k in operands}
-    along = [k for k in operands if layouts[k] is not None and layouts[k].axes[axis].is_placed]
-    if not along or layouts[along[0]].is_inner(axis):
-        return _side_by_side(visit, operands, axis)
-    if len(along) > 1:
-        return _continued([layouts[k] for k in along], axis, len(along) == len(visit.operands))
-    if any(layouts[k] is None for k in operands):
-        raise Unknown("places that are not known lie beside others")
-    own = layouts[along[0]].axes[axis]
-    lead = [visit.shapes[k][axis] for k in range(along[0])]
-    trail = [visit.shapes[k][axis] for k in range(along[0] + 1, len(visit.operands))]
-    if None in lead or None in trail:
-        raise Unknown("it follows an unknown number of entries")
-    longer = dataclasses.replace(own, lead=own.lead + sum(lead), trail=own.trail + sum(trail))
-    return layouts[along[0]].with_axis(axis, longer)
-
-
-def _side_by_side(visit: Visit, operands: list[int], axis: int) -> Layout:
-    """The layout of tensors with their channels side by side."""
-    layouts = [visit.operands[k].layout for k in operands]
-    mixed = [layout and layout.mixed(axis, layout.axes[axis].size) for layout in layouts]
-    placements = list(visit.operands)
-    for k, layout in zip(operands, mixed, strict=True):
-        placements[k] = dataclasses.replace(placements[k], layout=layout)
-    shape = visit.output_shapes[0]
-    result = joined(dataclasses.replace(visit, operands=tuple(placements)), operands, shape, beside=axis)
-    return result.with_axis(axis, free_axis(shape[axis]))
-
-
-def _continued(layouts: list[Layout], axis: int, alone: bool) -> Layout:
-    """The layout of pieces that follow each other as in the input."""
-    first, *others = layouts
-    for other in others:
-        if not alone or not _continues(first, other, axis):
-            raise Unknown("several sets of places lie side by side")
-        strand = first.axes[axis].strands[0]
-        size = _sum(strand.size, other.axes[axis].strands[0].size)
-        origin, behind = first.origins[strand.side], other.origins[strand.side]
-        ends = {"low": min(origin.low, behind.low), "high": max(origin.high, behind.high)}
-        longer = Axis((dataclasses.replace(strand, size=size),))
-        origin = dataclasses.replace(origin, **ends)
-        first = first.with_axis(axis, longer).with_origin(strand.side, origin)
-    return first
-
-
-def _continues(first: Layout, other: Layout, axis: int) -> bool:
-    """Whether the places of another layout follow those of the first without a gap."""
-    own, behind = first.axes[axis], other.axes[axis]
-    if len(own.strands) != 1 or own.lead or own.trail or behind.lead or behind.trail or own.count is None:
-        return False
-    strand, follower = own.strands[0], behind.strands[0]
-    shift = strand.size * strand.step
-    expected = dataclasses.replace(first.origins[strand.side], start=first.origins[strand.side].start + shift)
-    moved = other.origins[strand.side] if follower.side == strand.side else None
-    same_sides = all(
-        a.start == b.start
-        for side, (a, b) in enumerate(zip(first.origins, other.origins, strict=True))
-        if side != strand.side
-    )
-    return (
-        moved is not None
-        and len(behind.strands) == 1
-        and follower.step == strand.step
-        and moved.start == expected.start
-        and same_sides
-        and all(a == b for k, (a, b) in enumerate(zip(first.axes, other.axes, strict=True)) if k != axis)
-    )
-
-
-def _sum(first: Size, second: Size) -> Size:
-    return None if first is None or second is None else first + second
-
-
 def stacked(visit: Visit) -> Layout:
     """`ops.stack`: a new axis without places; all others must agree."""
     axis = visit.setting("axis") % len(visit.output_shapes[0])
     shape = [size for k, size in enumerate(visit.output_shapes[0]) if k != axis]
-    operands = [k for k in range(len(visit.operands)) if visit.depends(k)]
-    layout = joined(visit, operands, tuple(shape))
+    layout = joined(visit, tuple(shape))
     return layout.with_axes(
         [*layout.axes[:axis], free_axis(visit.output_shapes[0][axis]), *layout.axes[axis:]]
     )

@@ -85,10 +85,9 @@ def dot(visit: Visit) -> Layout:
 
 def _summed(visit: Visit, equation: str) -> Layout:
     """The layout of an Einstein sum of one tensor that depends on the explained input, and weights."""
-    dependent = [k for k in range(len(visit.operands)) if visit.depends(k)]
-    if len(dependent) > 1:
+    k, *others = visit.dependent
+    if others:
         raise Lost("a product of two tensors mixes its places")
-    (k,) = dependent
     left, _, right = equation.partition("->")
     more = max(len(visit.output_shapes[0]) - len(right.replace("...", "")), 0)
     letters = _letters(left.split(",")[k], len(visit.operands[k].layout.axes), more)

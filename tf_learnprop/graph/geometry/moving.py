@@ -23,7 +23,8 @@ def move(
         size: int or None, new size of the axis.
         factor: float, old entries from one new entry to the next.
         shift: float, the old entry at the centre of the first window.
-        before, after: floats, old entries from the centre of a window to its ends.
+        before: float, old entries from the start of a window to its centre.
+        after: float, old entries from there to its end.
         exact: bool, False if `shift` is a guess.
     """
     axis = layout.axes[k]
@@ -81,7 +82,7 @@ def flip(layout: Layout, k: int) -> Layout:
 
 
 def cut(layout: Layout, k: int, front: int, back: int) -> Layout:
-    """The layout without the first `front` and last `back` entries of axis k; negative numbers add entries."""
+    """The layout without the first `front` and last `back` entries of axis k; negative ones are added."""
     axis = layout.axes[k]
     first = max(front - axis.lead, 0) if front > 0 or axis.lead else front  # of the places
     last = max(back - axis.trail, 0) if back > 0 or axis.trail else back

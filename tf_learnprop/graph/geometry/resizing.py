@@ -1,5 +1,7 @@
 """Geometry of resizing and upsampling."""
 
+from collections.abc import Callable
+
 from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Strand, Unknown
 from tf_learnprop.graph.geometry.moving import cut, move
 from tf_learnprop.graph.geometry.regrouping import reshape
@@ -67,7 +69,9 @@ def image_resize(visit: Visit) -> Layout:
     return layout
 
 
-def _aspect(layout: Layout, axes: tuple[int, int], size: tuple[int, int], fit: type(min)) -> Layout:
+def _aspect(
+    layout: Layout, axes: tuple[int, int], size: tuple[int, int], fit: Callable[[int, int], int]
+) -> Layout:
     """The layout cropped (`min`) or padded (`max`) in the middle to the aspect ratio of a size."""
     old = [layout.axes[k].size for k in axes]
     if None in old:

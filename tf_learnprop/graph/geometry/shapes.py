@@ -1,5 +1,7 @@
 """Geometry of new shapes: the same entries, with other axes."""
 
+from collections.abc import Iterable
+
 from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Unknown, free_axis
 from tf_learnprop.graph.geometry.regrouping import reshape
 from tf_learnprop.graph.geometry.visit import Visit
@@ -22,7 +24,7 @@ def permuted(visit: Visit) -> Layout:
     return _ordered(visit.layout, [0, *visit.setting("dims")])
 
 
-def _ordered(layout: Layout, axes) -> Layout:
+def _ordered(layout: Layout, axes: Iterable[int]) -> Layout:
     return layout.with_axes(layout.axes[k] for k in axes)
 
 

@@ -45,6 +45,11 @@ class Visit:
         """Whether the tensor number k depends on the explained input."""
         return self.explained in self.operands[k].inputs
 
+    @property
+    def dependent(self) -> list[int]:
+        """The tensors that depend on the explained input."""
+        return [k for k in range(len(self.operands)) if self.depends(k)]
+
     def argument(self, position: int, name: str, default: Any = None) -> Any:
         """An argument of the call, by its position or name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
@@ -77,3 +82,8 @@ class Visit:
 def each(value: int | Sequence[int], count: int) -> tuple[int, ...]:
     """A setting for each of `count` axes, of which one number serves all."""
     return (value,) * count if isinstance(value, int) else tuple(value)
+
+
+def size_at(shape: Shape, axis: int) -> Size:
+    """The size of an axis, which is counted from the last, as −1; 1 if there is none."""
+    return shape[axis] if -axis <= len(shape) else 1

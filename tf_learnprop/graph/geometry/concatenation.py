@@ -1,0 +1,85 @@
+"""Geometry of concatenation."""
+
+import dataclasses
+
+from tf_learnprop.graph.geometry.joining import joined
+from tf_learnprop.graph.geometry.layout import Axis, Layout, Unknown, free_axis
+from tf_learnprop.graph.geometry.visit import Visit
+
+
+def concatenated(visit: Visit) -> Layout:
+    """`Concatenate`: along channels the places must agree; along places, others come before or after."""
+    axis = visit.setting("axis") % len(visit.output_shapes[0])
+    layouts = {k: visit.operands[k].layout for k in visit.dependent}
+    along = [k for k in layouts if layouts[k] is not None and layouts[k].axes[axis].is_placed]
+    if not along or layouts[along[0]].is_inner(axis):
+        return _side_by_side(visit, axis)
+    if None in layouts.values():
+        raise Unknown("places that are not known lie beside others")
+    if len(along) == 1:
+        return _with_others(visit, along[0], axis)
+    if len(along) < len(visit.operands):
+        raise Unknown("several sets of places lie side by side")
+    first, *others = layouts.values()
+    for other in others:
+        first = _continued(first, other, axis)
+    return first
+
+
+def _side_by_side(visit: Visit, axis: int) -> Layout:
+    """The layout of tensors with their channels side by side."""
+    operands, shape = list(visit.operands), visit.output_shapes[0]
+    for k in visit.dependent:
+        layout = operands[k].layout
+        mixed = layout and layout.mixed(axis, layout.axes[axis].size)
+        operands[k] = dataclasses.replace(operands[k], layout=mixed)
+    result = joined(dataclasses.replace(visit, operands=tuple(operands)), shape, beside=axis)
+    return result.with_axis(axis, free_axis(shape[axis]))
+
+
+def _with_others(visit: Visit, k: int, axis: int) -> Layout:
+    """The layout of operand k, with entries that are no places before and after its own."""
+    before = [shape[axis] for shape in visit.shapes[:k]]
+    behind = [shape[axis] for shape in visit.shapes[k + 1 :]]
+    if None in before or None in behind:
+        raise Unknown("it lies beside an unknown number of entries")
+    layout = visit.operands[k].layout
+    own = layout.axes[axis]
+    longer = dataclasses.replace(own, lead=own.lead + sum(before), trail=own.trail + sum(behind))
+    return layout.with_axis(axis, longer)
+
+
+def _continued(first: Layout, other: Layout, axis: int) -> Layout:
+    """The layout of two pieces that follow each other as in the input."""
+    strand, count = first.axes[axis].strands[0], other.axes[axis].count
+    expected = first.with_axis(axis, Axis((dataclasses.replace(strand, size=count),)))
+    if (
+        strand.size is None
+        or count is None
+        or expected.axes != other.axes
+        or not _follows(first, other, axis)
+    ):
+        raise Unknown("several sets of places lie side by side")
+    origins = [
+        dataclasses.replace(
+            own,
+            before=max(own.before, its.before),
+            after=max(own.after, its.after),
+            low=min(own.low, its.low),
+            high=max(own.high, its.high),
+        )
+        for own, its in zip(first.origins, other.origins, strict=True)
+    ]
+    longer = first.with_axis(axis, Axis((dataclasses.replace(strand, size=strand.size + count),)))
+    return dataclasses.replace(longer, origins=tuple(origins))
+
+
+def _follows(first: Layout, other: Layout, axis: int) -> bool:
+    """Whether the first place of another layout is the next one along an axis."""
+    own = first.axes[axis]
+    (strand,) = own.strands if len(own.strands) == 1 else (None,)
+    if strand is None or own.lead or own.trail:
+        return False
+    starts = [origin.start for origin in first.origins]
+    starts[strand.side] += strand.size * strand.step
+    return starts == [origin.start for origin in other.origins]
