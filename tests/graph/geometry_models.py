@@ -221,6 +221,10 @@ PLACED = {
     "matmul": (SERIES, lambda x: ops.matmul(x, ops.ones((2, 3)))),
     "mean-of-rows": (IMAGE, lambda x: ops.mean(conv(3, 2)(x), axis=1)),
     "mean-of-channels": (IMAGE, lambda x: ops.mean(conv(3, 2)(x), axis=-1)),
+    "blur": (IMAGE, lambda x: ops.image.gaussian_blur(x, (3, 5), (1.0, 1.0))),
+    "activations": (IMAGE, lambda x: keras.activations.relu(layers.ReLU()(ops.relu(conv(3, 2)(x))))),
+    "pad-series": (SERIES, lambda x: conv1(3, 2)(ops.pad(x, ((0, 0), (4, 1), (0, 0))))),
+    "tensordot": (IMAGE, lambda x: ops.tensordot(conv(3, 2)(x), ops.ones((2, 3)), axes=1)),
     "batch-normalization": (IMAGE, chain(conv(3, 2), layers.BatchNormalization())),
     "time-distributed": ((3, 14, 12, 2), layers.TimeDistributed(conv(3, 2))),
     "time-distributed-model": (

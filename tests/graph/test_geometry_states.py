@@ -187,6 +187,18 @@ class TestDescribe:
         assert placement_of((None, None, 3), conv(2, 2)).describe() == "? × ? places, 2 px apart"
 
 
+def test_a_model_for_any_size_has_exact_places_once_the_size_is_known():
+    image = keras.Input((None, None, 3))
+    x = conv(3, 2, "same")(layers.Resizing(30, 40)(conv(3, 2, "same")(image)))
+    graph = ModelGraph(keras.Model(image, x))
+    assert placements(graph)[-1].state is State.UNKNOWN
+    expected = placement_of(
+        (31, 50, 3), chain(conv(3, 2, "same"), layers.Resizing(30, 40), conv(3, 2, "same"))
+    )
+    placement = placements(graph, input_shape=(None, 31, 50, 3))[-1]
+    assert placement.sides == expected.sides and all(side.exact for side in placement.sides)
+
+
 def test_sizes_reach_into_a_nested_model_that_was_built_without():
     inner = keras.Input((None, None, 2))
     backbone = keras.Model(inner, conv(3, 2, "same")(inner))

@@ -16,13 +16,13 @@ _LAYERS: dict[Rule, str] = {
     joining.elementwise: (
         "Activation ActivityRegularization Add AlphaDropout AugMix AutoContrast Average "
         "BatchNormalization ContrastLimitedAdaptiveHistogramEqualization CustomScaleLayer CutMix "
-        "Discretization Dropout ELU Equalization GaussianDropout GaussianNoise Hashing Identity "
-        "LayerScale LeakyReLU Masking Maximum Minimum MixUp Multiply Normalization PReLU RandAugment "
-        "RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
-        "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue "
-        "RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation "
-        "RandomSharpness RandomShear RandomTranslation RandomZoom ReLU Rescaling Solarization "
-        "SpatialDropout1D SpatialDropout2D SpatialDropout3D StochasticDepth Subtract"
+        "Dropout ELU Equalization GaussianDropout GaussianNoise Identity LayerScale LeakyReLU Masking "
+        "Maximum Minimum MixUp Multiply Normalization PReLU RandAugment RandomBrightness "
+        "RandomColorDegeneration RandomColorJitter RandomContrast RandomElasticTransform "
+        "RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert "
+        "RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness "
+        "RandomShear RandomTranslation RandomZoom ReLU Rescaling Solarization SpatialDropout1D "
+        "SpatialDropout2D SpatialDropout3D StochasticDepth Subtract"
     ),
     mixing.normalized: "LayerNormalization RMSNormalization UnitNormalization Softmax",
     mixing.normalized_groups: "GroupNormalization",
@@ -34,6 +34,7 @@ _LAYERS: dict[Rule, str] = {
     ),
     mixing.recurrence: "Bidirectional GRU LSTM RNN SimpleRNN",
     shapes.embedded: "Embedding",
+    shapes.numbered: "Discretization Hashing IntegerLookup StringLookup",
     shapes.permuted: "Permute",
     shapes.repeated_vector: "RepeatVector",
     shapes.reshaped: "Flatten Reshape",
@@ -62,22 +63,30 @@ _LAYERS: dict[Rule, str] = {
 
 _OPERATIONS: dict[Rule, str] = {
     joining.elementwise: (
-        "Absolute Add Arccos Arccosh Arcsin Arcsinh Arctan Arctan2 Arctanh BatchNorm BroadcastTo Cast "
-        "Cbrt Ceil Celu Clip Copy Cos Cosh Divide DivideNoNan Elu Equal Erf Erfc Erfinv Exp Exp2 Expm1 "
-        "Fabs Floor FloorDivide Fmax Fmin Fmod Gelu Greater GreaterEqual HSVToRGB HardShrink HardSigmoid "
-        "HardSilu HardTanh Heaviside Identity Isfinite Isinf Isnan LeakyRelu Less LessEqual Log Log10 "
-        "Log1p Log2 LogSigmoid Logaddexp Logaddexp2 LogicalAnd LogicalNot LogicalOr LogicalXor Maximum "
-        "Minimum Mod Multiply NanToNum Negative NotEqual Power RGBToHSV Reciprocal Relu Relu6 Round "
-        "Rsqrt SaturateCast Selu Sigmoid Sign Silu Sin Sinc Sinh SoftShrink Softplus Softsign SparsePlus "
-        "SparseSigmoid Sqrt Square Squareplus StopGradient Subtract Tan Tanh TanhShrink Threshold "
-        "TrueDivide Trunc View Where WithMask"
+        "Absolute Add Angle Arccos Arccosh Arcsin Arcsinh Arctan Arctan2 Arctanh Array BatchNorm "
+        "BitwiseAnd BitwiseInvert BitwiseNot BitwiseOr BitwiseXor BroadcastTo Cast Cbrt Ceil Celu "
+        "Clip Conjugate ConvertToTensor Copy Cos Cosh Deg2rad Divide DivideNoNan Elu Equal Erf Erfc "
+        "Erfinv Exp Exp2 Expm1 Fabs Floor FloorDivide Fmax Fmin Fmod Gelu Greater GreaterEqual "
+        "HSVToRGB HardShrink HardSigmoid HardSilu HardTanh Heaviside Hypot I0 Identity Imag Isclose "
+        "Isfinite Isinf Isnan Isneginf Isposinf Isreal Ldexp LeakyRelu Less LessEqual Log Log10 Log1p "
+        "Log2 LogSigmoid Logaddexp Logaddexp2 LogicalAnd LogicalNot LogicalOr LogicalXor Maximum "
+        "Minimum Mish Mod Multiply NanToNum Negative Nextafter NotEqual Power RGBToHSV Rad2deg ReLU Real "
+        "Reciprocal Relu Relu6 Round Rsqrt SaturateCast Selu Sigmoid Sign Signbit Silu Sin Sinc Sinh "
+        "SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt Square Squareplus StopGradient "
+        "Subtract Tan Tanh TanhShrink Threshold TrueDivide Trunc View Where WithMask"
     ),
     mixing.normalized: "LayerNorm LogSoftmax Normalize RMSNorm Softmax Sparsemax",
+    mixing.dense: "RGBToGrayscale",
+    mixing.moments: "Moments",
+    mixing.gated: "Glu",
     mixing.running: "Cumprod Cumsum",
-    mixing.reduction: ("All Amax Amin Any CountNonzero Logsumexp Max Mean Median Min Norm Prod Std Sum Var"),
+    mixing.reduction: (
+        "All Amax Amin Any Argmax Argmin Average CountNonzero Logsumexp Max Mean Median Min Nanmax "
+        "Nanmean Nanmedian Nanmin Nanprod Nanstd Nansum Nanvar Norm Prod Ptp Std Sum Var"
+    ),
     mixing.einsum: "Einsum",
     mixing.matmul: "Matmul",
-    mixing.dot: "Dot",
+    mixing.dot: "Dot Tensordot",
     mixing.attention: "DotProductAttention",
     mixing.frequencies: "FFT FFT2 IFFT2 IRFFT RFFT",
     shapes.embedded: "OneHot",
@@ -95,6 +104,7 @@ _OPERATIONS: dict[Rule, str] = {
     windows.pooling: "AveragePool MaxPool",
     windows.adaptive_pooling: "AdaptiveAveragePool AdaptiveMaxPool",
     windows.patches: "ExtractPatches",
+    windows.blurred: "GaussianBlur",
     resizing.repeated: "Repeat",
     resizing.image_resize: "Resize",
     resizing.space_to_depth: "SpaceToDepth",

@@ -24,17 +24,21 @@ from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
 
 
-def placements(graph: ModelGraph, explained_input: int = 0) -> list[Placement]:
+def placements(
+    graph: ModelGraph, explained_input: int = 0, input_shape: Shape | None = None
+) -> list[Placement]:
     """Where the places of each tensor of a graph lie in the explained input.
 
     Args:
         graph: `ModelGraph`.
         explained_input: int, the input that is explained.
+        input_shape: shape of that input; by default as the graph knows it. With one that is known, there is
+            an answer for models that take any size as well.
 
     Returns:
         list of `Placement`, by number of the tensor.
     """
-    shape = tuple(graph.inputs[explained_input].shape)
+    shape = tuple(graph.inputs[explained_input].shape) if input_shape is None else tuple(input_shape)
     given = {k: _not_explained({k}) for k in range(len(graph.inputs))}
     given[explained_input] = of_layout(of_input(shape), frozenset({explained_input}))
     return _followed(graph, given, explained_input)

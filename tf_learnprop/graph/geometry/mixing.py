@@ -9,7 +9,7 @@ from tf_learnprop.graph.geometry.windows import reduced
 
 
 def dense(visit: Visit) -> Layout:
-    """A dense layer along the last axis."""
+    """A dense layer along the last axis, or the like."""
     return visit.layout.mixed(visit.rank - 1, visit.output_shapes[0][-1])
 
 
@@ -21,6 +21,19 @@ def token_embedding(visit: Visit) -> Layout:
 def reduction(visit: Visit) -> Layout:
     """Sum, mean, maximum and so on."""
     return reduced(visit.layout, visit.axes(visit.setting("axis")), visit.setting("keepdims", False))
+
+
+def moments(visit: Visit) -> list[Layout]:
+    """Mean and variance."""
+    return [reduced(visit.layout, visit.axes(visit.setting("axes")), visit.setting("keepdims", False))] * 2
+
+
+def gated(visit: Visit) -> Layout:
+    """`ops.glu`: one half of an axis gates the other."""
+    k = visit.axis(visit.setting("axis"))
+    if visit.layout.axes[k].sides:
+        raise Lost("some of its places gate others")
+    return visit.layout.with_axis(k, free_axis(visit.output_shapes[0][k]))
 
 
 def running(visit: Visit) -> Layout:
@@ -77,8 +90,9 @@ def matmul(visit: Visit) -> Layout:
 
 
 def dot(visit: Visit) -> Layout:
-    """`ops.dot`, with weights."""
-    if not visit.depends(0) or len(visit.shapes[1]) != 2:
+    """`ops.dot`, and `ops.tensordot` over one axis, with weights."""
+    is_plain = [len(shape) for shape in visit.shapes[1:]] == [2] and visit.setting("axes", 1) == 1
+    if not visit.depends(0) or not is_plain:
         raise Unknown("a product of tensors that is not known")
     return _summed(visit, "...j,jk->...k")
 

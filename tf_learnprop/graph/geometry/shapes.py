@@ -82,9 +82,18 @@ def tiled(visit: Visit) -> Layout:
 
 def embedded(visit: Visit) -> Layout:
     """A vector for each entry."""
+    if visit.setting("axis", -1) != -1:
+        raise Unknown("vectors lie along another axis than the last")
     return visit.layout.with_axes([*visit.layout.axes, free_axis(visit.output_shapes[0][-1])])
 
 
 def first_axes(visit: Visit) -> Layout:
     """The mask of a tensor, along its first axes."""
     return visit.layout.with_axes(visit.layout.axes[: visit.setting("rank")])
+
+
+def numbered(visit: Visit) -> Layout:
+    """A number for each entry."""
+    if visit.setting("output_mode") != "int":
+        raise Unknown("entries are counted")
+    return visit.layout

@@ -42,6 +42,8 @@ def _all_slid(visit: Visit, layout: Layout, kernel: tuple, stride: tuple, dilati
 def _kernel_settings(visit: Visit) -> tuple[tuple, tuple, tuple]:
     count = visit.rank - 2
     kernel = visit.setting("kernel_size") or tuple(visit.shapes[1][:count])
+    if None in each(kernel, count):
+        raise Unknown("a kernel of unknown size")
     return (
         each(kernel, count),
         each(visit.setting("strides"), count),
@@ -142,6 +144,16 @@ def patches(visit: Visit) -> Layout:
         span, padding = (kernel - 1) * rate, visit.setting("padding")
         count, front = _window_grid(layout.axes[k].size, span, step, padding)
         layout = move(layout, k, count, step, -front)
+    return layout
+
+
+def blurred(visit: Visit) -> Layout:
+    """`ops.image.gaussian_blur`."""
+    layout, size = visit.layout, visit.setting("kernel_size")
+    channels = _image_channels(visit, size)
+    axes = [k for k in range(visit.rank - len(size) - 1, visit.rank) if k != channels]
+    for k, kernel in zip(axes, size, strict=True):
+        layout = slid(layout, k, kernel, padding="same")
     return layout
 
 
