@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tf_learnprop import resampling
-from tf_learnprop.graph.geometry import SideMap, place_matrix
+from tf_learnprop.graph.geometry import SideMap, place_matrix, place_positions
 
 
 def even_side(places, step):
@@ -58,3 +58,15 @@ def test_every_place_is_largest_at_its_own_centre():
     matrix = place_matrix(side).numpy()
     for place in range(4):
         assert matrix[int(side.centre(place))].argmax() == place
+
+
+def test_positions_of_pixels_among_places():
+    side = SideMap(0, 3, 4.0, 9.0, 1.0, 1.0, 8.0, 18.0, 20)
+    position, inside = place_positions(side)
+    np.testing.assert_allclose(position[8:19], np.clip((np.arange(8, 19) - 9) / 4, 0, 2), atol=1e-6)
+    np.testing.assert_array_equal(np.flatnonzero(inside), range(8, 19))
+
+
+def test_what_a_place_sees():
+    side = SideMap(0, 3, 4.0, 9.0, 1.0, 2.0, 9.0, 18.0, 20)
+    assert [side.reach(k) for k in range(3)] == [(9.0, 11.0), (12.0, 15.0), (16.0, 18.0)]

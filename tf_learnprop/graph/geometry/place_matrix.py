@@ -1,4 +1,4 @@
-"""Puts a map of places onto the pixels of the input, as a product with one small matrix for each side."""
+"""Puts a map of places onto the pixels of the input, along one side at a time."""
 
 import tensorflow as tf
 
@@ -18,12 +18,31 @@ def place_matrix(side: SideMap, length: Length | None = None, places: Length | N
         length: int or scalar tensor, pixels of the side; by default as the side says.
         places: int or scalar tensor, number of places; by default as the side says.
     """
+    places = side.places if places is None else places
+    position, inside = place_positions(side, length, places)
+    distance = tf.abs(position[:, None] - tf.cast(tf.range(places), tf.float32)[None, :])
+    return tf.maximum(1.0 - distance, 0.0) * tf.cast(inside, tf.float32)[:, None]
+
+
+def place_positions(
+    side: SideMap, length: Length | None = None, places: Length | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where each pixel of a side lies among the places, for long sides, where a matrix is too large.
+
+    Args:
+        side: `SideMap`.
+        length: int or scalar tensor, as for `place_matrix`.
+        places: int or scalar tensor, as for `place_matrix`.
+
+    Returns:
+        float32 `[length]`, the number of the place at each pixel, with fractions in between; and bool
+        `[length]`, whether the pixel is in the region that the places cover.
+    """
     length = side.length if length is None else length
     places = side.places if places is None else places
     pixel = tf.cast(tf.range(length), tf.float32)
     position = (pixel + 0.5) * tf.constant(1 / side.step, tf.float32) - (side.start + 0.5) / side.step
-    position = tf.clip_by_value(position, 0.0, tf.cast(places, tf.float32) - 1.0)
-    distance = tf.abs(position[:, None] - tf.cast(tf.range(places), tf.float32)[None, :])
     low, high = side.region
-    inside = (pixel >= low) & (pixel <= high)
-    return tf.maximum(1.0 - distance, 0.0) * tf.cast(inside, tf.float32)[:, None]
+    return tf.clip_by_value(position, 0.0, tf.cast(places, tf.float32) - 1.0), (pixel >= low) & (
+        pixel <= high
+    )
