@@ -121,6 +121,12 @@ class TestTwoInputs:
         (placement,) = outputs_of(keras.Model([image, numbers], layers.Multiply()([image, gate])))
         assert placement.state is State.PLACED and placement.inputs == {0, 1}
 
+    def test_a_mask_of_another_input_does_not_meet_the_places(self):
+        series, count = keras.Input((9, 2)), keras.Input((9, 1))
+        model = keras.Model([series, count], ops.where(count > 0, series, 0.0))
+        (placement,) = outputs_of(model)
+        assert placement.state is State.PLACED and placement.inputs == {0}
+
     def test_places_of_another_input_before_those_of_the_explained_one(self):
         first, second = keras.Input((5, 2)), keras.Input((7, 2))
         model = keras.Model([first, second], layers.Concatenate(axis=1)([first, second]))

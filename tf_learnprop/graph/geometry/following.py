@@ -1,7 +1,7 @@
 """Follows the places of the explained input through the calls of a graph."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -51,7 +51,7 @@ def _followed(graph: ModelGraph, given: dict[int, Placement], explained: int) ->
     return [known.get(k, _not_explained(())) for k in range(len(graph.tensors))]
 
 
-def _not_explained(inputs: Sequence[int] | set[int]) -> Placement:
+def _not_explained(inputs: Collection[int]) -> Placement:
     return Placement(State.OTHER_INPUT, (), frozenset(inputs), State.OTHER_INPUT.value)
 
 
@@ -65,19 +65,24 @@ def _outputs(graph: ModelGraph, call: Call, known: dict[int, Placement], explain
     if isinstance(operation, steps.WithAttributes):  # its first argument are attributes of the batch's size
         operation, attributes, args = operation.operation, args[0], args[1:]
         numbers = numbers[_count_tensors(attributes) :]
-    operands, operand_shapes, is_mask = [], [], []
+    operands, operand_shapes = [], []
     for leaf in keras.tree.flatten((args, kwargs)):
         if isinstance(leaf, keras.KerasTensor):
             number = numbers.pop(0)
-            operands.append(known[number])
+            operands.append(_operand(graph.tensors[number], known[number]))
             operand_shapes.append(_exact_shape(known[number], tuple(graph.tensors[number].shape)))
-            is_mask.append(graph.tensors[number].dtype == "bool")
         elif hasattr(leaf, "shape"):  # a constant
             operands.append(_not_explained(()))
             operand_shapes.append(tuple(leaf.shape))
-            is_mask.append(False)
-    visit = Visit(operation, args, kwargs, tuple(operands), tuple(operand_shapes), tuple(shapes), explained)
-    return visited(visit, is_mask)
+    return visited(
+        Visit(operation, args, kwargs, tuple(operands), tuple(operand_shapes), tuple(shapes), explained)
+    )
+
+
+def _operand(tensor: keras.KerasTensor, placement: Placement) -> Placement:
+    """A tensor as an operation takes it; a mask does not bring the values of another input along."""
+    is_mask = tensor.dtype == "bool" and placement.state is State.OTHER_INPUT
+    return _not_explained(()) if is_mask else placement
 
 
 def _count_tensors(structure: Any) -> int:
@@ -104,17 +109,10 @@ def _unknown(inputs: frozenset[int], reason: str) -> Placement:
     return Placement(State.UNKNOWN, (), inputs, reason)
 
 
-def visited(visit: Visit, is_mask: Sequence[bool] = ()) -> list[Placement]:
-    """The placements of what an operation gives.
-
-    Args:
-        visit: `Visit`.
-        is_mask: list of bools, which of its operands only say where values count.
-    """
+def visited(visit: Visit) -> list[Placement]:
+    """The placements of what an operation gives."""
     name, shapes = type(visit.operation).__name__, visit.output_shapes
-    pairs = zip(visit.operands, is_mask or [False] * len(visit.operands), strict=True)
-    counted = [placement for placement, mask in pairs if not mask or all(is_mask)]
-    inputs = frozenset() if name in VALUELESS else frozenset().union(*(p.inputs for p in counted))
+    inputs = frozenset() if name in VALUELESS else frozenset().union(*(p.inputs for p in visit.operands))
     if visit.explained not in inputs:
         return [_not_explained(inputs)] * len(shapes)
     try:
