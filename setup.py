@@ -33,9 +33,10 @@ NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
 KSERVE = ["kserve>=0.15"]
 # Playwright opens the pages in the system's Chromium.
 TESTERS = ["hypothesis", "mypy", "playwright", "psutil", "pytest", "pytest-xdist", "ruff", "tensorboard"]
-TEST = [*ZOO, *SERVING, *APP, *RAY, *BEAM, *AUDIT, *NOTEBOOK, *TESTERS]
+TEST_OF_ANY_RELEASE = [*ZOO, *SERVING, *APP, *RAY, *BEAM, *AUDIT, *NOTEBOOK, *TESTERS]
+TEST = [*TEST_OF_ANY_RELEASE, *KERAS_HUB]
 # The oldest releases that are supported.
-OLDEST = [*TEST, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]
+OLDEST = [*TEST_OF_ANY_RELEASE, "tensorflow==2.18.0", "keras==3.11.0", "tensorflow-metadata<1.17"]
 
 setup(
     name="tf-learnprop",

@@ -161,7 +161,7 @@ def test_text(tmp_path):
 def test_keras_hub_preset(tmp_path):
     pytest.importorskip("keras_hub")
     out = run("keras_hub_preset.py", "--random", "--out", tmp_path / "maps.png")
-    assert "The map is read from the last feature map before attention" in out
+    assert "The map is read from the input and the last feature map before attention" in out
     assert is_png(tmp_path / "maps.png")
 
 
