@@ -316,13 +316,6 @@ class AreaGuidance(Objective):
         names = ("min_area", "max_area", "width", "fills", "masks", "cutmix", "runner_up")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "AreaGuidance":
-        config = dict(config)
-        if "collages" in config:  # what files of version 0.1 call `cutmix`
-            config["cutmix"] = config.pop("collages")
-        return cls(**config)
-
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class MaskedOutputGuidance(Objective):
