@@ -32,7 +32,7 @@ class Row(NamedTuple):
         objective: `Objective`, or None for no training.
     """
 
-    rule: str = "relevance"
+    rule: str = "learned"
     readout: str | tlp.readouts.Readout = "multi_layer"
     objective: tlp.objectives.Objective | None = None
 

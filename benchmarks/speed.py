@@ -34,8 +34,8 @@ MODELS = {
 }
 ALL_SIZES = tlp.readouts.MultiLayerReadout(max_size=None)
 SIDES = {
-    "relevance": {"rule": "relevance"},
-    "relevance, all sizes read": {"rule": "relevance", "readout": ALL_SIZES},
+    "relevance": {"rule": "learned"},
+    "relevance, all sizes read": {"rule": "learned", "readout": ALL_SIZES},
     "channel_mixing": {"rule": "channel_mixing"},
 }
 

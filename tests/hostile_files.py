@@ -14,6 +14,8 @@ import zipfile
 import h5py
 import numpy as np
 
+from tf_learnprop.rule_files import container, rule_config
+
 EXAMPLES = {}
 
 
@@ -28,12 +30,14 @@ def example(suffix, error):
 
 
 def edit_config(path, change):
-    """Rewrites the configuration in a `.weights.h5` file, as if the file was saved without a checksum."""
+    """Rewrites the configuration in a `.weights.h5` file, with the checksum that then belongs to it."""
+    blank = rule_config.BLANK_CHECKSUM
     with h5py.File(path, "r+") as file:
-        config = json.loads(file["vars/config"][()].tobytes())
-        config.pop("checksum", None)
+        config = {**json.loads(file["vars/config"][()].tobytes()), "checksum": blank}
         change(config)
         replace(file, "vars/config", np.frombuffer(json.dumps(config).encode(), np.uint8))
+    if config.get("checksum") == blank:
+        container.seal(path)
 
 
 def replace(file, name, value):
@@ -272,7 +276,7 @@ rule_setting("nested_setting", "at most 16 levels deep", name=nested(500))
 rule_setting("huge_hidden", "`hidden` must be an int from 1 to 1024", hidden=10**9)
 rule_setting("another_hidden", "must be those that the configuration implies", hidden=1000)
 rule_setting("long_setting", "can't be read", hidden="8" * 10**5)
-for value in (1e9, -1, 2, float("nan"), float("inf"), True, "0.1", None, 10**400):
+for value in (1e9, -1, 2, float("nan"), float("inf"), True, "0.1", None, int("9" * 400)):
     readout_setting(f"blur_{value!s:.5}", "`blur` must be a number from 0 to 1", blur=value)
 readout_setting("focus", "`focus` must be a number from 0 to 1000", focus=1e9)
 readout_setting("max_size_huge", "`max_size` must be None or an int", max_size=10**12)
@@ -281,16 +285,20 @@ readout_setting("max_size_small", "`max_size` must be None or an int", max_size=
 for name, value in {
     "unsorted": [1, 0],
     "repeated": [0, 0],
-    "below_the_feature_map": [-3, 0],
+    "negative": [-1, 0],
+    "number_before_the_input": [0, "input"],
+    "both": ["input", "feature_map"],
     "bool": [True],
     "text": ["0"],
     "huge": [10**9],
     "number": 1,
 }.items():
     config(f"read_{name}", "`read` must be a list of positions", lambda c, value=value: c.update(read=value))
-config("read_beyond_the_model", "positions below 2", lambda config: config.update(read=[-1, 0, 77]))
+config("read_beyond_the_model", "positions below 2", lambda config: config.update(read=["input", 0, 77]))
 config(
-    "read_beyond_the_weights", "that the configuration implies", lambda config: config.update(read=[-1, 0])
+    "read_beyond_the_weights",
+    "that the configuration implies",
+    lambda config: config.update(read=["input", 0]),
 )
 
 for name, value in {
@@ -318,7 +326,7 @@ config("name", "`name` must be", lambda config: config.update(name=3))
 config("readout", "`readout` must be made of", lambda config: config.update(readout=None))
 config("structure", "`structure` must be", lambda config: config.update(structure=[["a", 1]]))
 config("structure_rows", "`structure` must be", lambda config: config.update(structure={"a": "b"}))
-config("checksum", "checksum does not match", lambda config: config.update(checksum="0" * 64))
+config("checksum", "checksum does not match", lambda config: config.update(checksum="1" * 64))
 config("checksum_number", "checksum does not match", lambda config: config.update(checksum=[1]))
 config("unknown_key", "known keys alone", lambda config: config.update(surprise=1))
 

@@ -78,7 +78,7 @@ class TestFormulas:
             ("gradient", lambda on, dy: on * dy),
             ("guided_backprop", lambda on, dy: on * np.maximum(dy, 0)),
             ("deconvnet", lambda on, dy: np.maximum(dy, 0)),
-            ("relevance", lambda on, dy: on * dy),
+            ("learned", lambda on, dy: on * dy),
             ("channel_mixing", lambda on, dy: on * dy),
         ],
     )

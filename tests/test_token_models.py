@@ -186,13 +186,15 @@ class TestText:
             tlp.wrap_model(made("text"), readout="input")
 
     def test_a_readout_says_how_it_adapts_to_integers(self):
-        with pytest.raises(ValueError, match="`readout` must be 'tokens'.*Received: ReadsBoth"):
+        with pytest.raises(
+            ValueError, match="`readout` must be 'tokens'.*Received: ReadsBoth, which needs the signal"
+        ):
             tlp.wrap_model(made("text"), readout=ReadsBoth())
         model, ids = made("text"), RNG.integers(1, 20, (2, 6))
         wrapped = tlp.wrap_model(model, "gradient", readout=ReadsBothOrTheFeatureMap(factor=3.0))
         expected = tlp.wrap_model(model, "gradient", readout=ReadsTheFeatureMap(factor=3.0)).explain(ids)
         np.testing.assert_array_equal(wrapped.explain(ids), expected)
-        assert not wrapped.rule_set.readout.reads_input
+        assert not wrapped.rule_set.readout.needs.input_signal
         image_model = made("vit")
         readout = tlp.wrap_model(image_model, readout=ReadsBothOrTheFeatureMap()).rule_set.readout
         assert isinstance(readout, ReadsBothOrTheFeatureMap)
@@ -209,21 +211,21 @@ def test_attention_on_the_input_itself_reads_the_input():
 
 
 class ReadsTheFeatureMap(tlp.readouts.Readout):
-    reads_feature_map = True
+    needs = tlp.readouts.Needs(feature_map=True)
 
     def __init__(self, factor=1.0, **kwargs):
         super().__init__(**kwargs)
         self.factor = factor
 
-    def call(self, image, image_signal, activations, signals):
-        return self.factor * tf.reduce_sum(activations[0] * signals[0], -1)
+    def call(self, signals):
+        return self.factor * tf.reduce_sum(signals.activations[0] * signals.signals[0], -1)
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
 
 
 class ReadsBoth(ReadsTheFeatureMap):
-    reads_input = True
+    needs = tlp.readouts.Needs(input_signal=True, feature_map=True)
 
 
 class ReadsBothOrTheFeatureMap(ReadsBoth):
@@ -335,7 +337,7 @@ class TestNamedGrid:
         maps = wrapped.explain(x)
         wrapped.save_rules(tmp_path / "rules.keras")
         again = tlp.wrap_model(model, tmp_path / "rules.keras")
-        assert again.rule_set.readout.grid == (3, 4)
+        assert again.rule_set.readout.needs.grid == (3, 4)
         np.testing.assert_array_equal(again.explain(x), maps)
         served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
         np.testing.assert_allclose(served(tf.constant(x))["attributions"], maps, rtol=1e-4, atol=1e-6)

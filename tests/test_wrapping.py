@@ -65,7 +65,7 @@ class TestEveryKindOfModel:
 
     def test_untrained_learned_rules_are_the_gradient(self, subject):
         """The two learned rules in turn, layer by layer."""
-        names = ("relevance", "channel_mixing")
+        names = ("learned", "channel_mixing")
         paths = [row.path for row in subject.wrapped.coverage if row.swapped]
         learned = subject.wrap({path: names[index % 2] for index, path in enumerate(paths)})
         assert_close(subject.signal(learned), subject.signal(subject.wrapped))
@@ -76,7 +76,7 @@ class TestEveryKindOfModel:
         assert found[0] == "learned"
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("rule", ["relevance", "channel_mixing"])
+    @pytest.mark.parametrize("rule", ["learned", "channel_mixing"])
     def test_untrained_learned_rule_is_the_gradient(self, subject, rule):
         if rule == "channel_mixing" and subject.case.build.__name__ == "layer_used_on_two_shapes":
             pytest.skip("weights for each channel fit one number of channels")
@@ -537,7 +537,7 @@ ERRORS = {
         lambda: _outputs("classes"),
         {"rule": "guided"},
         ValueError,
-        "'gradient', 'deconvnet', 'guided_backprop', 'learned'.*Received: rule='guided'",
+        "'gradient', 'deconvnet', 'guided_backprop', 'libra', 'learned'.*Received: rule='guided'",
     ),
     "unknown rule in a dict": (
         lambda: _outputs("classes"),
@@ -638,7 +638,7 @@ ERRORS = {
         lambda: keras.Sequential([keras.Input((4,)), layers.Dense(2, "relu"), layers.Dense(2)]),
         {"readout": "multi_layer"},
         ValueError,
-        "finds no activation to read in this model.*Use readout='input'",
+        "MultiLayerReadout needs activations, and this model has none.*Use readout='input'",
     ),
     "rule file": (lambda: _outputs("classes"), {"rule": "no/such.keras"}, ValueError, "no/such.keras"),
 }

@@ -48,10 +48,10 @@ class Coverage(abc.Sequence):
     def __init__(self, explained: Explained, rule_set: RuleSet):
         graph = explained.graph
         runs = explained.activation_shapes(rule_set.paths)
-        read = {runs[position][0] for position in rule_set.read if position >= 0}
+        read = {runs[position][0] for position in rule_set.read if isinstance(position, int)}
         self.reads_feature_map = readouts.FEATURE_MAP in rule_set.read
         self._attends = bool(graph.attention_outputs)
-        self.reads_input = rule_set.readout.reads_input or readouts.INPUT in rule_set.read
+        self.reads_input = rule_set.readout.needs.input_signal or readouts.INPUT in rule_set.read
         rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         self._grid = explained.grid
         reached = explained.reached_paths(
@@ -64,10 +64,13 @@ class Coverage(abc.Sequence):
                 default = "not selected" if site.kind == "activation" else "keeps its gradient"
                 fate = {"swapped": False, "reason": site.skip_reason or default}
             else:
-                fate = {"swapped": True, "rule": rules.name_of(rule), "learned": bool(rule.weights)}
+                fate = {"swapped": True, "rule": rules.name_of(rule), "learned": rule.learned}
                 # Without anything to train, the gradient is what was asked for.
                 idle = bool(rule_set.weights) and site.path not in reached
-                if idle and isinstance(rule, rules.GradientRule):
+                if isinstance(rule, rules.GradientRule) and rule.instead_of:
+                    unsuited = f"{rule.instead_of!r} does not suit {site.activation}"
+                    fate["reason"] = f"keeps its gradient: {unsuited}"
+                elif idle and isinstance(rule, rules.GradientRule):
                     fate["reason"] = _NOT_REACHED
             fate["read"] = site.path in read
             self._rows.append(Row(site.path, site.layer_class, site.activation, **fate))
@@ -98,6 +101,8 @@ class Coverage(abc.Sequence):
         notes = []
         if kept or (learned and plain):
             notes.append(f"{learned} with learned rules, {plain} with the plain gradient")
+        unsuited = collections.Counter(row.reason for row in swapped if row.reason not in ("", _NOT_REACHED))
+        notes += [f"{count} {reason}" for reason, count in unsuited.items()]
         notes += [f"{count} left alone: {reason}" for reason, count in left.items()]
         text = f"{len(swapped)} of {len(self)} activations swapped"
         return f"{text} ({'; '.join(notes)})" if notes else text

@@ -65,7 +65,7 @@ class PropagationModel(RuleTrainer):
                 f"The source model must keep the activations that have rules. Received: no activation at "
                 f"{', '.join(sorted(missing))}. Wrap the model again with `wrap_model`."
             )
-        self.explained = explained.with_grid(self.rule_set.readout.grid)
+        self.explained = explained.with_grid(self.rule_set.readout.needs.grid)
         self.attributor = Attributor(self.explained, self.rule_set)
         traced = tracing.for_any_length
         if length := self.graph.inputs[0].shape[0]:  # as for a stateful recurrent model
@@ -123,8 +123,7 @@ class PropagationModel(RuleTrainer):
         paths = {site.path for site in graph.activations}
         if any(row["path"] not in paths for row in rules["rules"]):
             # Keras has counted up the names of layers that the source's own Python code makes.
-            structure = graph.structure_for(len(rules["structure"]))
-            rules = rule_config.for_model(rules, structure, graph.activation_runs)
+            rules = rule_config.for_model(rules, graph.structure, graph.activation_runs)
         explained = Explained(graph, config.pop("output"), config.pop("explained_input"))
         return cls(source, RuleSet.from_config(rules), explained, **config)
 
@@ -140,7 +139,7 @@ class PropagationModel(RuleTrainer):
     def read_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
         runs = self.explained.activation_shapes(self.rule_set.paths)
-        shapes: dict[int, Any] = dict(enumerate(shape for _, shape in runs))
+        shapes: dict[readouts.Position, Any] = {k: shape for k, (_, shape) in enumerate(runs)}
         shapes[readouts.INPUT] = self.explained.input_shape
         if readouts.FEATURE_MAP in self.rule_set.read:
             shapes[readouts.FEATURE_MAP] = self.explained.feature_map_shape

@@ -44,7 +44,7 @@ def held_out(name, cache, seed, family=True):
 
 def wrapped(model, hypernetwork, readout=None):
     """A model with the rules that a hypernetwork gives it; by default with the readout that suits it."""
-    model = tlp.wrap_model(model, rule="learned", readout=readout)
+    model = tlp.wrap_model(model, rule="universal", readout=readout)
     universal.initialise(model.rule_set, model.read_shapes, model.class_count, hypernetwork)
     return model
 

@@ -74,18 +74,16 @@ class TestLastFeatureMap:
 class Keeps(readouts.Readout):
     """Keeps the evidence that it is given."""
 
-    reads_input = True
-
     def __init__(self, rivals, **kwargs):
         super().__init__(**kwargs)
-        self.rivals = rivals
+        self.needs = readouts.Needs(input_signal=True, rivals=rivals)
 
     def get_config(self):
-        return {**super().get_config(), "rivals": self.rivals}
+        return {**super().get_config(), "rivals": self.needs.rivals}
 
-    def call(self, image, image_signal, activations, signals, evidence=None):
-        self.evidence = evidence
-        return tf.reduce_sum(image, -1)
+    def call(self, signals):
+        self.evidence = signals.evidence
+        return tf.reduce_sum(signals.inputs, -1)
 
 
 def pooled(units, activation=None):

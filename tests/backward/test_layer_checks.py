@@ -11,8 +11,8 @@ from tests import toys
 from tf_learnprop import rules
 from tf_learnprop.layers import RuleActivation
 
-RULES = ["gradient", "deconvnet", "guided_backprop", "relevance", "channel_mixing", "universal"]
-WEIGHTS = {"relevance": 4, "universal": 4, "channel_mixing": 5}
+RULES = ["gradient", "deconvnet", "guided_backprop", "learned", "channel_mixing", "universal"]
+WEIGHTS = {"learned": 4, "universal": 4, "channel_mixing": 5}
 
 
 class TestKerasOwnChecks(testing.TestCase):
@@ -45,7 +45,7 @@ class TestKerasOwnChecks(testing.TestCase):
 
     def test_ranks(self):
         for shape in ((2, 3), (2, 7, 3), (2, 4, 4, 4, 3)):
-            self.check("relevance", shape=shape)
+            self.check("learned", shape=shape)
 
 
 @pytest.mark.parametrize("policy", ["float32", "float64", "mixed_float16", "mixed_bfloat16", "bfloat16"])

@@ -80,7 +80,7 @@ def test_the_ablation_goes_on_and_measures_changed_rows_anew(subject, monkeypatc
         scores = dict.fromkeys(("fidelity", "fidelity_unseen", "class_sensitivity", "randomised"), one)
         return {"seconds": 1.0, **scores}
 
-    rows = {"a": ablation.Row("gradient"), "b": ablation.Row("relevance"), "c": ablation.Row("deconvnet")}
+    rows = {"a": ablation.Row("gradient"), "b": ablation.Row("learned"), "c": ablation.Row("deconvnet")}
     monkeypatch.setattr(ablation, "measured", measure)
     monkeypatch.setattr(ablation, "rows", lambda seed: rows)
     monkeypatch.setattr(subjects, "load", lambda name, cache: subject)

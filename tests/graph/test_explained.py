@@ -27,10 +27,10 @@ class Reads(readouts.Readout):
 
     def __init__(self, reads_input):
         super().__init__()
-        self.reads_input = reads_input
+        self.needs = readouts.Needs(input_signal=reads_input)
 
-    def call(self, image, image_signal, activations, signals):
-        return image
+    def call(self, signals):
+        return signals.inputs
 
 
 def explained_of(case, graph):

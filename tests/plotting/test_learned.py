@@ -65,7 +65,7 @@ class TestRuleResponse:
             dy, dx = drawn[f"x = {x}"]
             np.testing.assert_allclose(dx, dy * (1 - np.tanh(x) ** 2), atol=1e-5)
 
-    @pytest.mark.parametrize("rule", ["relevance", "channel_mixing"])
+    @pytest.mark.parametrize("rule", ["learned", "channel_mixing"])
     def test_untrained_rules_are_the_gradient_and_trained_ones_bend(self, rule):
         wrapped = tlp.wrap_model(toys.small_cnn(), rule=rule)
         drawn = lines(plotting.rule_response(wrapped))

@@ -111,5 +111,5 @@ def test_a_model_without_places():
     image = keras.Input((SIDE, SIDE, 3))
     x = keras.layers.Dense(5, activation="relu")(keras.layers.Flatten()(image))
     model = keras.Model(image, keras.layers.Dense(3)(x))
-    with pytest.raises(ValueError, match="GradCAMReadout finds no feature map to read"):
+    with pytest.raises(ValueError, match="GradCAMReadout needs the last feature map, and"):
         tlp.wrap_model(model, "gradient", readout="grad_cam")

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tf_learnprop as tlp
 from tests import toys
 from tf_learnprop import readouts
+from tf_learnprop.readouts import Signals
 
 
 def slow_to_image(one, size, blur):
@@ -71,7 +73,7 @@ class TestInputReadout:
     @pytest.mark.parametrize("blur", [0.0, 0.1])
     def test_is_the_slow_loop(self, shape, blur):
         image, signal = toys.normal(2, *shape, 3), toys.normal(2, *shape, 3, seed=1)
-        maps = readouts.InputReadout(blur)(tf.constant(image), tf.constant(signal), [], [])
+        maps = readouts.InputReadout(blur)(Signals(tf.constant(image), tf.constant(signal)))
         for index in range(2):
             relevance = sum(image[index, ..., c] * signal[index, ..., c] for c in range(3))
             expected = slow_to_image(relevance, shape, blur)
@@ -79,13 +81,33 @@ class TestInputReadout:
 
     def test_features_are_gradient_times_input(self):
         image, signal = toys.normal(3, 5), toys.normal(3, 5, seed=1)
-        maps = readouts.InputReadout()(tf.constant(image), tf.constant(signal), [], [])
+        maps = readouts.InputReadout()(Signals(tf.constant(image), tf.constant(signal)))
         np.testing.assert_allclose(maps, image * signal, rtol=1e-6)
 
     def test_reads_the_input_alone(self):
         readout = readouts.InputReadout()
-        assert readout.reads_input
+        assert readout.needs == readouts.Needs(input_signal=True)
         assert not readout.reads((None, 8, 8, 4), (None, 16, 16, 3))
+
+
+class TestSaliencyReadout:
+    @pytest.mark.parametrize("shape", [(9,), (8, 6)])
+    def test_is_the_largest_channel(self, shape):
+        image, signal = toys.normal(2, *shape, 3), toys.normal(2, *shape, 3, seed=1)
+        maps = readouts.SaliencyReadout()(Signals(tf.constant(image), tf.constant(signal))).numpy()
+        for place in np.ndindex(2, *shape):
+            assert maps[place] == pytest.approx(max(abs(value) for value in signal[place]), rel=1e-5)
+
+    def test_features(self):
+        image, signal = toys.normal(3, 5), toys.normal(3, 5, seed=1)
+        maps = readouts.SaliencyReadout()(Signals(tf.constant(image), tf.constant(signal)))
+        np.testing.assert_array_equal(maps, np.abs(signal))
+
+    def test_of_a_model_is_its_input_gradient(self):
+        model, images = toys.small_cnn(), toys.images(3)
+        wrapped = tlp.wrap_model(model, "gradient", readout="saliency")
+        expected = np.abs(wrapped.input_signal(images, 1)).max(-1)
+        np.testing.assert_allclose(wrapped.explain(images, 1), expected, rtol=1e-5, atol=1e-7)
 
 
 class TestMultiLayerReadout:
@@ -102,18 +124,18 @@ class TestMultiLayerReadout:
         image = toys.normal(2, *size, 3)
         activations = [toys.normal(2, *source, 4 + k, seed=k) for k, source in enumerate(sources)]
         signals = [1e-4 * toys.normal(*y.shape, seed=9) for y in activations]
-        readout = readouts.MultiLayerReadout(blur, focus=focus, focus_floor=0.25)
+        readout = readouts.MultiLayerReadout(blur, focus=focus)
         readout.build(len(sources))
         strength = None
         if focus:
             readout.raw_focus.assign(0.1)
-            strength = focus * (0.25 + 0.75 * np.log1p(np.exp(1 + np.log(np.e - 1))))
+            strength = focus * (0.5 + 0.5 * np.log1p(np.exp(1 + np.log(np.e - 1))))
             np.testing.assert_allclose(readout.focus_strength(), strength, rtol=1e-6)
         readout.raw_weights.assign(np.linspace(-0.3, 0.3, 2 * len(sources)).reshape(2, -1))
         raw = 10 * np.asarray(readout.raw_weights, np.float64)
         weights = np.stack([np.log1p(np.exp(raw[0] + np.log(np.e - 1))), 1 / (1 + np.exp(-raw[1]))])
         np.testing.assert_allclose(readout.layer_weights(), weights, rtol=1e-5)
-        maps = readout(tf.constant(image), None, tensors(activations), tensors(signals))
+        maps = readout(Signals(tf.constant(image), None, tensors(activations), tensors(signals)))
         expected = slow_multi_layer(image, activations, signals, weights, blur, strength)
         np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4)
 
@@ -128,11 +150,6 @@ class TestMultiLayerReadout:
         readout.build(5)
         assert len(readout.weights) == 1 and readout.focus_strength() == 0
 
-    def test_a_configuration_from_before_the_focus_has_none(self):
-        config = readouts.MultiLayerReadout(0.1).get_config()
-        del config["focus"]
-        assert readouts.MultiLayerReadout.from_config(config).focus == 0
-
     def test_the_focus_takes_earlier_layers_where_the_last_one_speaks_for_the_class(self):
         """An even early layer, and a last one of which one half speaks for the class, the other against."""
         even = np.ones((1, 8, 8, 1), "float32")
@@ -143,7 +160,7 @@ class TestMultiLayerReadout:
             readout.build(2)
             terms, relevance = readout.terms(tensors([even, np.abs(last)]), tensors([even, last]))
             expected = np.repeat(np.repeat(last[..., 0] > 0, 2, 1), 2, 2)
-            np.testing.assert_allclose(readout.focused(terms[0], relevance), expected, atol=1e-5)
+            np.testing.assert_allclose(readout.focus_of(relevance, None).on(terms[0]), expected, atol=1e-5)
 
     @pytest.mark.parametrize(("signed", "region"), [(False, 0.0), (True, 0.0), (True, 1.5)])
     @pytest.mark.parametrize(("size", "source", "places"), [((8, 6), (4, 3), (2, 3)), ((12,), (6,), (5,))])
@@ -153,7 +170,7 @@ class TestMultiLayerReadout:
         dy, evidence = toys.normal(*y.shape, seed=2), toys.normal(2, *places, 4, seed=3)
         readout = readouts.MultiLayerReadout(blur=0, focus=3.0, rivals=3, signed=signed, region=region)
         readout.build(1)
-        maps = readout(tf.constant(image), None, [y], [dy], evidence=tf.constant(1e-3 * evidence))
+        maps = readout(Signals(tf.constant(image), None, [y], [dy], tf.constant(1e-3 * evidence)))
 
         def share(evidence, strength):
             powers = np.exp(strength * evidence / np.sqrt((evidence**2).mean()))
@@ -178,7 +195,7 @@ class TestMultiLayerReadout:
         readout = readouts.MultiLayerReadout(blur=0, focus=1.0, rivals=2, region=0)
         readout.build(1)
         (found,) = readout(
-            tf.constant(even), None, [even], [even], evidence=tf.constant(wins, tf.float32)
+            Signals(tf.constant(even), None, [even], [even], tf.constant(wins, tf.float32))
         ).numpy()
         shares = np.exp([np.sqrt(1.5), -np.sqrt(1.5), 0])
         np.testing.assert_allclose(found[:4], shares[0] / shares.sum() - 1 / 3, atol=1e-5)
@@ -193,7 +210,7 @@ class TestMultiLayerReadout:
         def focus(region):
             readout = readouts.MultiLayerReadout(focus=2.0, rivals=1, region=region)
             readout.build(1)
-            return readout.focused(maps, maps, tf.constant(wins, tf.float32)).numpy()[0, [3, 12], 8]
+            return readout.focus_of(maps, tf.constant(wins, tf.float32)).on(maps).numpy()[0, [3, 12], 8]
 
         np.testing.assert_allclose(focus(0), 0.5, atol=1e-6)
         own, other = focus(2.0)
@@ -208,7 +225,7 @@ class TestMultiLayerReadout:
         y[0, [2, 13], 8] = 3
         readout = readouts.MultiLayerReadout(blur=0, focus=1.0, rivals=1)
         readout.build(1)
-        (found,) = readout(tf.constant(y), None, [y], [y], evidence=tf.constant(lead, tf.float32)).numpy()
+        (found,) = readout(Signals(tf.constant(y), None, [y], [y], tf.constant(lead, tf.float32))).numpy()
         assert found[2, 8] > 0 > found[13, 8]
 
     def test_pixels_keep_their_order_where_the_region_is_a_rivals(self):
@@ -216,19 +233,13 @@ class TestMultiLayerReadout:
         maps = tf.constant(np.arange(64).reshape(1, 8, 8), tf.float32)
         readout = readouts.MultiLayerReadout(focus=20.0, rivals=1)
         readout.build(1)
-        found = readout.focused(maps, maps, tf.constant(wins, tf.float32))
+        found = readout.focus_of(maps, tf.constant(wins, tf.float32)).on(maps)
         assert (np.diff(np.ravel(found)) > 0).all()
 
     @pytest.mark.parametrize("region", [-1.0, 1e4, True, None])
     def test_bad_region(self, region):
         with pytest.raises(ValueError, match="`region` must be a number from 0 to 1000. Received: region="):
             readouts.MultiLayerReadout(region=region)
-
-    def test_a_configuration_from_before_the_rivals_has_none(self):
-        config = readouts.MultiLayerReadout(focus=4.0).get_config()
-        del config["rivals"], config["signed"], config["region"]
-        readout = readouts.MultiLayerReadout.from_config(config)
-        assert readout.rivals == readout.region == 0
 
     @pytest.mark.parametrize("rivals", [-1, 65, 2.0, True, None])
     def test_bad_rivals(self, rivals):
@@ -255,7 +266,7 @@ class TestMultiLayerReadout:
         image, y = toys.normal(1, 8, 8, 3), np.abs(toys.normal(1, 4, 4, 5))
         readout = readouts.MultiLayerReadout(blur=0)
         readout.build(1)
-        maps = readout(tf.constant(image), None, [tf.constant(y)], [tf.constant(-y)])
+        maps = readout(Signals(tf.constant(image), None, [tf.constant(y)], [tf.constant(-y)]))
         assert (maps.numpy() < 0).all() and np.abs(maps).max() < 10
 
     def test_is_blind_to_the_scale_of_the_signals(self):
@@ -263,7 +274,7 @@ class TestMultiLayerReadout:
         readout = readouts.MultiLayerReadout()
         readout.build(1)
         one, other = (
-            readout(tf.constant(image), None, [tf.constant(y)], [tf.constant(scale * dy)])
+            readout(Signals(tf.constant(image), None, [tf.constant(y)], [tf.constant(scale * dy)]))
             for scale in (1e-6, 1e3)
         )
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
@@ -274,7 +285,9 @@ class TestMultiLayerReadout:
         dy = tf.zeros([2, 4, 4, 5])
         with tf.GradientTape() as tape:
             tape.watch(dy)
-            maps = readout(tf.zeros([2, 8, 8, 3]), None, [tf.constant(toys.normal(2, 4, 4, 5))], [dy])
+            maps = readout(
+                Signals(tf.zeros([2, 8, 8, 3]), None, [tf.constant(toys.normal(2, 4, 4, 5))], [dy])
+            )
         np.testing.assert_array_equal(maps, np.zeros((2, 8, 8)))
         assert np.isfinite(tape.gradient(maps, dy)).all()
 
@@ -309,11 +322,11 @@ class TestMultiLayerReadout:
 
         @tf.function(input_signature=[spec] * 3)
         def maps(image, large, small):
-            return readout(image, None, [large, small], [large, small])
+            return readout(Signals(image, None, [large, small], [large, small]))
 
         arrays = [toys.normal(2, 9, 12, 3), toys.normal(2, 9, 12, 3), toys.normal(2, 4, 5, 3)]
         pairs = tensors(arrays[1:])
-        expected = readout(tf.constant(arrays[0]), None, pairs, pairs)
+        expected = readout(Signals(tf.constant(arrays[0]), None, pairs, pairs))
         np.testing.assert_allclose(maps(*arrays), expected, atol=1e-5)
 
     @pytest.mark.parametrize("focus", [-1, 1000.1, float("inf"), None])
@@ -349,22 +362,56 @@ class TestGet:
     def test_names(self):
         assert isinstance(readouts.get("input"), readouts.InputReadout)
         assert isinstance(readouts.get("multi_layer"), readouts.MultiLayerReadout)
+        assert isinstance(readouts.get("saliency"), readouts.SaliencyReadout)
 
     def test_a_readout_is_copied(self):
         readout = readouts.MultiLayerReadout(0.2, 7, 2.0, 3, True)
         readout.build(3)
         copy = readouts.get(readout)
         assert copy is not readout and not copy.built
-        settings = (copy.blur, copy.max_size, copy.focus, copy.rivals, copy.signed)
+        settings = (copy.blur, copy.max_size, copy.focus, copy.needs.rivals, copy.signed)
         assert settings == (0.2, 7, 2.0, 3, True)
 
     def test_unknown(self):
-        with pytest.raises(ValueError, match="'input', 'multi_layer', 'tokens'. Received: readout='x'"):
+        with pytest.raises(
+            ValueError, match="'input', 'multi_layer', 'saliency', 'tokens'. Received: readout='x'"
+        ):
             readouts.get("x")
         with pytest.raises(TypeError, match="must be a name or a `Readout`"):
             readouts.get(readouts.InputReadout)
 
 
 def test_a_readout_must_write_call():
-    with pytest.raises(NotImplementedError, match="Readout must implement `call`"):
-        readouts.Readout().call(None, None, None, None)
+    with pytest.raises(NotImplementedError, match="Readout must implement `call"):
+        readouts.Readout().call(None)
+
+
+class TestRegistry:
+    def test_a_name_for_a_readout_of_ones_own(self):
+        @readouts.register("squared_signal")
+        class Squared(readouts.Readout):
+            needs = readouts.Needs(input_signal=True)
+
+            def call(self, signals):
+                return tf.reduce_sum(signals.input_signal**2, -1)
+
+        model, images = toys.small_cnn(), toys.images(2)
+        wrapped = tlp.wrap_model(model, "gradient", readout="squared_signal")
+        expected = (wrapped.input_signal(images) ** 2).sum(-1)
+        np.testing.assert_allclose(wrapped.explain(images), expected, rtol=1e-5)
+        assert "squared_signal" in readouts.names()
+
+    def test_each_name_belongs_to_one_readout(self):
+        with pytest.raises(
+            ValueError, match="name of its own. Received: 'input', which is InputReadout, for"
+        ):
+            readouts.register("input")(readouts.SaliencyReadout)
+
+
+class ReadsNothing(readouts.Readout):
+    """Needs activations, and reads none."""
+
+
+def test_needs_that_a_model_can_not_meet():
+    with pytest.raises(ValueError, match="ReadsNothing needs activations, and this model has none"):
+        tlp.wrap_model(toys.small_cnn(), "gradient", readout=ReadsNothing())

@@ -14,7 +14,7 @@ CONFIG = {
         {"path": "gelu", "shape": [None, None, 3], "class": "a>B", "config": {"x": [1, {"y": None}]}},
     ],
     "readout": {"class": "a>C", "config": {}},
-    "read": [-1, 0, 2],
+    "read": ["input", 0, 2],
     "structure": STRUCTURE,
 }
 RUNS = {"relu_7": 2, "gelu_7": 1}

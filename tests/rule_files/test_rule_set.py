@@ -13,11 +13,18 @@ from tf_learnprop.rule_files.rule_set import RuleSet
 
 @keras.saving.register_keras_serializable("test_rule_set")
 class WiderRule(rules.RelevanceRule):
-    """A user's own rule. It makes other weights than its base class, and does not say which."""
+    """A user's own rule, with a weight more than its base class, which it does not declare."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.scale = self.add_weight(name="scale", shape=(shape[-1],), initializer="ones")
+
+
+class ForgetfulRule(rules.RelevanceRule):
+    """A user's own rule, which does not make the weights that its base class declares."""
 
     def build(self, shape):
         self.scale = self.add_weight(name="scale", shape=(shape[-1],), initializer="ones")
-        self.built = True
 
 
 @keras.saving.register_keras_serializable("test_rule_set")
@@ -36,7 +43,7 @@ def rule_set():
         ("b/c", rules.GradientRule(), (None, 8, 8, 5)),
         ("d", rules.RelevanceRule(4), (None, 4)),
     ]
-    made = RuleSet(entries, readouts.MultiLayerReadout(), [-1, 0, 2], [["a", "Conv2D[] relu"]])
+    made = RuleSet(entries, readouts.MultiLayerReadout(), ["input", 0, 2], [["a", "Conv2D[] relu"]])
     generator = toys.rng(3)
     for variable in made.weights:
         variable.assign(generator.normal(size=variable.shape))
@@ -97,11 +104,11 @@ def test_classes_of_a_user_need_not_declare_their_weights(arguments, suffix, tmp
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", ["gradient", "deconvnet", "guided_backprop", "relevance", "channel_mixing"])
+@pytest.mark.parametrize("name", ["gradient", "deconvnet", "guided_backprop", "learned", "channel_mixing"])
 @pytest.mark.parametrize("shape", [(None, 7), (None, 4, None, 6)])
-def test_rules_declare_the_weights_that_they_make(name, shape):
+def test_rules_make_the_weights_that_they_declare(name, shape):
     rule = rules.get(name)
-    declared = rule.weight_shapes(shape)
+    declared = {weight: size for weight, (size, _) in rule.weight_specs(shape).items()}
     rule.build(shape)
     assert declared == {weight.name: tuple(weight.shape) for weight in rule.weights}
 
@@ -109,10 +116,16 @@ def test_rules_declare_the_weights_that_they_make(name, shape):
 @pytest.mark.parametrize(
     "readout", [readouts.InputReadout(), readouts.MultiLayerReadout(), readouts.MultiLayerReadout(focus=0.0)]
 )
-def test_readouts_declare_the_weights_that_they_make(readout):
-    declared = readout.weight_shapes(3)
+def test_readouts_make_the_weights_that_they_declare(readout):
+    declared = {weight: size for weight, (size, _) in readout.weight_specs(3).items()}
     readout.build(3)
     assert declared == {weight.name: tuple(weight.shape) for weight in readout.weights}
+
+
+def test_weights_that_are_declared_must_be_made():
+    message = "`ForgetfulRule.build` must make the weights .* Received: none named 'feature_kernel'"
+    with pytest.raises(ValueError, match=message):
+        tlp.wrap_model(toys.small_cnn(), ForgetfulRule())
 
 
 def test_calls_nothing(rule_set):

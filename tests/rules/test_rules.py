@@ -8,7 +8,7 @@ from keras import layers
 from scipy import special
 
 import tf_learnprop as tlp
-from tests import models
+from tests import models, toys
 from tf_learnprop import rules
 
 SHAPES = [(3, 7), (3, 6, 4), (2, 5, 4, 3), (2, 3, 4, 3, 2)]
@@ -81,7 +81,7 @@ def relevance_by_hand(rule, x, y, dy, true):
 
 BY_HAND = {
     "channel_mixing": (rules.ChannelMixingRule, channel_mixing_by_hand),
-    "relevance": (rules.RelevanceRule, relevance_by_hand),
+    "learned": (rules.RelevanceRule, relevance_by_hand),
 }
 
 
@@ -163,7 +163,8 @@ class TestGet:
             ("deconvnet", rules.DeconvNetRule),
             ("guided_backprop", rules.GuidedBackpropRule),
             ("learned", rules.RelevanceRule),
-            ("relevance", rules.RelevanceRule),
+            ("universal", rules.RelevanceRule),
+            ("libra", rules.LibraRule),
             ("channel_mixing", rules.ChannelMixingRule),
         ],
     )
@@ -225,15 +226,89 @@ class TestNameOf:
         assert rules.name_of(HalfRule()) == "HalfRule"
 
 
+class HalvedRule(rules.PropagationRule):
+    """A rule of a user's own, without weights."""
+
+    def propagate(self, x, y, dy, vjp):
+        return vjp(dy) / 2.0
+
+
+class ScaledRule(rules.PropagationRule):
+    """A rule of a user's own, with weights."""
+
+    def weight_specs(self, shape):
+        return {"scale": ((shape[-1],), "ones")}
+
+    def propagate(self, x, y, dy, vjp):
+        return vjp(dy) * self.scale
+
+
+class TestRegistry:
+    @pytest.fixture
+    def registered(self, monkeypatch):
+        monkeypatch.setattr(rules.REGISTRY, "_entries", dict(rules.REGISTRY._entries))
+        rules.register("halved")(HalvedRule)
+        rules.register("scaled")(ScaledRule)
+
+    def test_own_rules_are_in_all_lists(self, registered):
+        assert {"halved", "scaled"} < set(rules.names())
+        assert "halved" in rules.handmade() and "scaled" not in rules.handmade()
+        wrapped = tlp.wrap_model(toys.small_cnn(), "scaled")
+        assert {row.rule for row in wrapped.coverage if row.swapped} == {"scaled"}
+        labels = [line.get_label() for line in tlp.plotting.rule_response(wrapped).lines]
+        assert "halved, x = 1" in labels
+        with pytest.raises(ValueError, match="'halved', 'scaled', or a path"):
+            rules.get("none")
+
+    def test_hand_made_rules(self):
+        assert rules.handmade() == ["gradient", "deconvnet", "guided_backprop", "libra"]
+
+    @pytest.mark.parametrize("rule", [ScaledRule(), rules.ChannelMixingRule()])
+    def test_own_learned_rules_have_the_default_readout_of_ours(self, rule):
+        wrapped = tlp.wrap_model(toys.small_cnn(), rule)
+        assert isinstance(wrapped.rule_set.readout, tlp.readouts.MultiLayerReadout)
+        readout = tlp.wrap_model(toys.small_cnn(), HalvedRule()).rule_set.readout
+        assert isinstance(readout, tlp.readouts.InputReadout)
+
+    def test_each_name_belongs_to_one_rule(self, registered):
+        message = "a name of its own. Received: 'gradient', which is GradientRule, for HalvedRule"
+        with pytest.raises(ValueError, match=message):
+            rules.register("gradient")(HalvedRule)
+        rules.register("halved")(HalvedRule)  # as by a cell of a notebook that runs again
+
+    @pytest.mark.parametrize("name", ["two words", "rules.keras", "", None])
+    def test_a_name_is_an_identifier(self, name):
+        with pytest.raises(ValueError, match="The name of a rule must be an identifier. Received: "):
+            rules.register(name)
+
+    def test_a_start_that_a_rule_does_not_have(self):
+        assert rules.RelevanceRule(initial="universal").initial == "universal"
+        for cls, start in ((rules.ChannelMixingRule, "universal"), (rules.RelevanceRule, "warm")):
+            with pytest.raises(ValueError, match=f"`initial` of a {cls.__name__} must be one of 'untrained'"):
+                cls(initial=start)
+
+    def test_rules_at_operations_start_where_those_at_activations_do(self):
+        for name in ("learned", "universal"):
+            for kind, cls in (("attention", rules.LearnedSplitRule), ("product", rules.BlendedRule)):
+                companion = rules.at_operation(name, kind)
+                assert type(companion) is cls and companion.initial == rules.get(name).initial
+        assert rules.at_operation("deconvnet", "attention") is None
+
+    def test_weights_for_each_channel_of_a_layer_on_several(self):
+        model = models.CASES["layer_used_on_two_shapes"].build(None)
+        with pytest.raises(ValueError, match="different numbers of channels, and the rule 'ScaledRule' has"):
+            tlp.wrap_model(model, ScaledRule())
+
+
 class TestSecondOrderGradient:
     """∂ loss/∂ rule weights, where the loss is of a map that itself comes from a backward pass."""
 
     @pytest.mark.parametrize(
         "name, readout",
         [
-            ("relevance", "multi_layer"),
+            ("learned", "multi_layer"),
             ("channel_mixing", "input"),
-            pytest.param("relevance", "input", marks=pytest.mark.slow),
+            pytest.param("learned", "input", marks=pytest.mark.slow),
             pytest.param("channel_mixing", "multi_layer", marks=pytest.mark.slow),
         ],
     )

@@ -171,14 +171,55 @@ def test_activation_keeps_the_ratio(name):
     np.testing.assert_allclose(signal[:, 20:], at_zero[:, 20:], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="the ratio y/x has no bound where σ(0) isn't 0")
-def test_softplus_keeps_its_gradient():
-    inputs = keras.Input((1,))
-    x = layers.Activation("relu")(layers.Activation("softplus")(inputs))
-    head = layers.Dense(2, kernel_initializer="ones")
-    wrapped = tlp.wrap_model(keras.Model(inputs, head(x)), rule="libra")
-    x = np.array([[0.001], [-0.001], [2.0]], np.float32)
-    np.testing.assert_allclose(wrapped.input_signal(x), 1 / (1 + np.exp(-x)), rtol=1e-5)
+def behind(*names):
+    """A model of activations in a row."""
+    inputs = x = keras.Input((1,))
+    for name in names:
+        x = layers.Activation(name, name=name)(x)
+    return keras.Model(inputs, layers.Dense(2, kernel_initializer="ones")(x))
+
+
+class TestSuits:
+    """Where σ(0) isn't 0, the ratio y/x has no bound."""
+
+    @pytest.mark.parametrize("names", [("softplus", "relu"), ("softplus",)])
+    def test_softplus_keeps_its_gradient(self, names):
+        wrapped = tlp.wrap_model(behind(*names), rule="libra")
+        x = np.array([[0.001], [-0.001], [2.0]], np.float32)
+        np.testing.assert_allclose(wrapped.input_signal(x), 1 / (1 + np.exp(-x)), rtol=1e-5)
+        row = wrapped.coverage[0]
+        assert (row.rule, row.reason) == ("gradient", "keeps its gradient: 'libra' does not suit softplus")
+        assert "(1 keeps its gradient: 'libra' does not suit softplus" in wrapped.coverage.summary()
+
+    def test_a_rule_file_keeps_it(self, tmp_path):
+        model = behind("softplus", "relu")
+        wrapped = tlp.wrap_model(model, rule="libra")
+        wrapped.save_rules(tmp_path / "rules.keras")
+        again = tlp.wrap_model(model, tmp_path / "rules.keras")
+        assert str(again.coverage) == str(wrapped.coverage)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"rule": {"soft*": "libra", "*": "gradient"}}, {"rule": "libra", "include": "*"}],
+    )
+    def test_a_pattern_that_asks_for_it_is_refused(self, arguments):
+        with pytest.raises(ValueError, match=r"must suit its activation.*Received: softplus \(softplus\)$"):
+            tlp.wrap_model(behind("softplus", "relu"), **arguments)
+
+    def test_a_pattern_may_give_another_rule(self):
+        rule = {"soft*": "guided_backprop", "*": "libra"}
+        wrapped = tlp.wrap_model(behind("softplus", "relu"), rule=rule)
+        assert [row.rule for row in wrapped.coverage] == ["guided_backprop", "libra"]
+
+    def test_what_activations_make_of_zero(self):
+        image = keras.Input((4, 4, 5))
+        x = layers.PReLU(name="prelu")(image)
+        x = layers.Conv2D(3, 1, activation="softplus", name="fused")(x)
+        x = keras.ops.gelu(layers.ReLU(name="relu")(x))
+        model = keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
+        sites = {site.path: site.at_zero for site in tlp.wrap_model(model, "gradient").graph.activations}
+        expected = [0, np.log(2), 0, 0]
+        np.testing.assert_allclose(list(sites.values()), expected, rtol=1e-6)
 
 
 def with_weights(rule, shape, **values):

@@ -37,7 +37,7 @@ def train(models, **options):
 
 
 def wrapped_with(model, trained):
-    wrapped = tlp.wrap_model(model, rule="learned", readout=tlp.readouts.MultiLayerReadout(focus=0))
+    wrapped = tlp.wrap_model(model, rule="universal", readout=tlp.readouts.MultiLayerReadout(focus=0))
     universal.initialise(wrapped.rule_set, wrapped.read_shapes, wrapped.class_count, trained)
     return wrapped
 

@@ -42,14 +42,14 @@ def test_places_of_other_ranks_and_unknown_sizes():
 
 def test_an_untrained_hypernetwork_is_the_untrained_rule():
     model = toys.small_cnn()
-    wrapped, plain = tlp.wrap_model(model, rule="learned"), tlp.wrap_model(model, rule="learned")
+    wrapped, plain = tlp.wrap_model(model, rule="universal"), tlp.wrap_model(model, rule="learned")
     universal.initialise(wrapped.rule_set, wrapped.read_shapes, wrapped.class_count, universal.HyperNetwork())
     np.testing.assert_allclose(wrapped.explain(IMAGES), plain.explain(IMAGES), atol=1e-5)
 
 
 def test_weights_are_a_network_of_the_place(hypernetwork):
     """Each rule's and the readout's weights, by a slow loop over the layers."""
-    wrapped = tlp.wrap_model(toys.small_cnn(), rule="learned")
+    wrapped = tlp.wrap_model(toys.small_cnn(), rule="universal")
     universal.initialise(wrapped.rule_set, wrapped.read_shapes, wrapped.class_count, hypernetwork)
     feature_kernel, gate_kernel, place_kernel, place_bias, place_output = hypernetwork.get_weights()[:5]
 
@@ -83,7 +83,7 @@ def test_weights_are_a_network_of_the_place(hypernetwork):
 
 
 def test_rules_at_operations_have_weights_of_their_own(hypernetwork):
-    wrapped = tlp.wrap_model(token_models.vit(), rule="learned")
+    wrapped = tlp.wrap_model(token_models.vit(), rule="universal")
     universal.initialise(wrapped.rule_set, wrapped.read_shapes, wrapped.class_count, hypernetwork)
     split_kernel, split_gate_kernel, split_output, _ = hypernetwork.get_weights()[5:]
     place_kernel, place_bias = hypernetwork.get_weights()[2:4]
@@ -105,24 +105,6 @@ def test_rules_at_operations_have_weights_of_their_own(hypernetwork):
     assert kinds == {rules.BlendedRule, rules.LearnedSplitRule}
 
 
-def test_a_file_from_before_makes_no_weights_for_operations_and_focus(hypernetwork):
-    old = universal.HyperNetwork(complete=False)
-    config = old.get_config()
-    del config["complete"]
-    loaded = universal.HyperNetwork.from_config(config)
-    loaded.set_weights(hypernetwork.get_weights()[:5])
-    for model in (toys.small_cnn(), token_models.vit()):
-        wrapped, plain = (tlp.wrap_model(model, rule="learned") for _ in range(2))
-        universal.initialise(wrapped.rule_set, wrapped.read_shapes, wrapped.class_count, loaded)
-        for rule, untrained in zip(wrapped.rule_set.rules, plain.rule_set.rules, strict=True):
-            if isinstance(rule, rules.SplitRule):
-                for now, then in zip(rule.get_weights(), untrained.get_weights(), strict=True):
-                    np.testing.assert_array_equal(now, then)
-        if isinstance(wrapped.rule_set.readout, readouts.MultiLayerReadout):
-            assert float(wrapped.rule_set.readout.raw_focus.numpy()) == 0
-
-
-@pytest.mark.xfail(strict=True, reason="the hypernetwork sets the weights of every learned rule")
 def test_only_universal_rules_get_the_weights():
     model = toys.small_cnn()
     untrained, trained = tlp.wrap_model(model, "gradient").rule_set.paths
@@ -151,7 +133,9 @@ class TestByName:
 
     def test_is_what_the_loaded_hypernetwork_gives(self):
         model = toys.small_cnn()
-        named, given = tlp.wrap_model(model, "universal"), tlp.wrap_model(model, rule="learned")
+        named, given = (tlp.wrap_model(model, "universal") for _ in range(2))
+        universal.initialise(given.rule_set, given.read_shapes, given.class_count, universal.HyperNetwork())
+        assert np.abs(named.explain(IMAGES) - given.explain(IMAGES)).max() > 1e-3
         universal.initialise(given.rule_set, given.read_shapes, given.class_count, universal.load())
         np.testing.assert_array_equal(named.explain(IMAGES), given.explain(IMAGES))
 
@@ -182,10 +166,7 @@ class TestByName:
         model = toys.small_cnn()
         first, last = tlp.wrap_model(model, rule="learned").rule_set.paths
         wrapped = tlp.wrap_model(model, {first: "guided_backprop", last: "universal"})
-        assert [type(rule) for rule in wrapped.rule_set.rules] == [
-            rules.GuidedBackpropRule,
-            rules.UniversalRule,
-        ]
+        assert [rules.name_of(rule) for rule in wrapped.rule_set.rules] == ["guided_backprop", "universal"]
         assert np.abs(wrapped.rule_set.readout.raw_weights).max() > 1e-3
 
     def test_with_the_input_readout(self):

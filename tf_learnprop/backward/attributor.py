@@ -3,6 +3,8 @@
 All functions here work on tensors and are meant to run inside a `tf.function`.
 """
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
@@ -26,13 +28,14 @@ class Attributor:
         self.explained = explained
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         self.head = explained.head
-        self.rivals = min(rule_set.readout.rivals, self.head.class_count - 1)
-        needs_map = self.rivals or readouts.FEATURE_MAP in rule_set.read
+        rivals = min(rule_set.readout.needs.rivals, self.head.class_count - 1)
+        needs_map = rivals or readouts.FEATURE_MAP in rule_set.read
         feature_map = explained.feature_map if needs_map else None
         # A gradient in float16 is zero below 6e-8, which means over many pixels reach.
         self._scale = 1024.0 if explained.graph.computes_in("float16") else 1.0
         if feature_map is None:
-            self.rivals = 0  # there is no place where classes could compete
+            rivals = 0  # there is no place where classes could compete
+        self.needs = dataclasses.replace(rule_set.readout.needs, rivals=rivals)
         self.runner = GraphRunner(explained, rule_layers(explained.graph, rules), feature_map)
 
     def outputs(self, inputs):
@@ -61,22 +64,14 @@ class Attributor:
         `select_target`, if given, maps these logits to others, whose largest entry is the class that is
         explained; then those are returned.
         """
-        readout, read = self.rule_set.readout, self.rule_set.read
-        image, image_signal, activations, signals, evidence, logits = self._backward(
-            inputs,
-            class_weights,
-            readout.reads_input,
-            frozenset(read),
-            select_target,
-            self.rivals,
-            readout.contrast,
-        )
-        extra = {"evidence": evidence} if readout.rivals else {}
-        return readout(image, image_signal, activations, signals, **extra), logits
+        read = frozenset(self.rule_set.read)
+        signals, logits = self._backward(inputs, class_weights, self.needs, read, select_target)
+        return self.rule_set.readout(signals), logits
 
     def input_signal(self, inputs, class_weights=None):
         """∂s/∂x under the rules, s the explained logit; float32, the shape of the explained input."""
-        return self._backward(inputs, class_weights, True, frozenset())[1]
+        needs = readouts.Needs(input_signal=True)
+        return self._backward(inputs, class_weights, needs, frozenset())[0].input_signal
 
     def guidance(self, inputs, objective, training):
         """The objective's losses for a batch, dict of float32 `[n]`."""
@@ -103,37 +98,36 @@ class Attributor:
         original = self.head.log_probabilities(logits, labels)
         return objective(image, maps, original, classify=classify, training=training)
 
-    def _backward(
-        self, inputs, class_weights, reads_input, read, select_target=None, rivals=0, contrast=False
-    ):
+    def _backward(self, inputs, class_weights, needs, read, select_target=None):
+        """The `Signals` that `needs` and `read` ask for, and the logits."""
         image, with_image = self._explained(inputs)
         activations = [image] if readouts.INPUT in read else []
         feature_map = []
         # Records what follows the feature map alone: each of its gradients is a pass through the head.
         head_tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
         with head_tape, tf.GradientTape(watch_accessed_variables=False) as tape:
-            if reads_input or activations:
+            if needs.input_signal or activations:
                 tape.watch(image)
 
             def watch(position, tensor):
                 if position in read:
                     tape.watch(tensor)
                     activations.append(tensor)
-                if position == readouts.FEATURE_MAP and rivals:
+                if position == readouts.FEATURE_MAP and needs.rivals:
                     head_tape.watch(tensor)
                     feature_map.append(tensor)
 
             own_logits = self.runner(with_image(image), watch=watch).logits
             logits = select_target(own_logits) if select_target else own_logits
             asked = targets.ask(self.head, own_logits, class_weights, chooser=logits)
-            score = asked.score(contrast) * self._scale
-        sources = [image] * reads_input + activations
+            score = asked.score(needs.contrast) * self._scale
+        sources = [image] * needs.input_signal + activations
         signals = tape.gradient(score, sources, unconnected_gradients="zero")
         signals = [tf.cast(signal, tf.float32) / self._scale for signal in signals]
-        evidence = self._evidence(head_tape, *feature_map, asked) if rivals else None
-        image_signal = signals.pop(0) if reads_input else None
+        evidence = self._evidence(head_tape, *feature_map, asked) if needs.rivals else None
+        input_signal = signals.pop(0) if needs.input_signal else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
-        return image, image_signal, activations, signals, evidence, logits
+        return readouts.Signals(image, input_signal, activations, signals, evidence), logits
 
     def _evidence(self, head_tape, feature_map, asked):
         """How much each place of the feature map a speaks for the asked class and for its rivals.
@@ -155,7 +149,7 @@ class Attributor:
         own = evidence_for(asked.weights)
         if asked.independent:
             return tf.stack([own / 2.0, -own / 2.0], -1)
-        rivals = tf.unstack(tf.one_hot(asked.rivals(self.rivals), self.head.class_count), axis=1)
+        rivals = tf.unstack(tf.one_hot(asked.rivals(self.needs.rivals), self.head.class_count), axis=1)
         return tf.stack([own, *map(evidence_for, rivals)], -1)
 
     def _explained(self, inputs):

@@ -76,6 +76,13 @@ class ActivationSite:
     kind: str = "activation"
 
     @property
+    def at_zero(self) -> float:
+        """σ(0), in absolute value, of an activation."""
+        activation = self.operation.activation if self.fused else self.operation
+        run = activation.call if isinstance(activation, keras.Operation) else activation
+        return float(keras.ops.max(keras.ops.abs(run(keras.ops.zeros((1, 1))))))
+
+    @property
     def layer_class(self) -> str:
         """Class of the layer or operation."""
         return type(self.operation).__name__

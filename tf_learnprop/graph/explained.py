@@ -136,7 +136,7 @@ class Explained:
     def reached_paths(
         self,
         paths: Iterable[str],
-        read: Collection[int],
+        read: Collection[int | str],
         reads_input: bool = False,
         reads_feature_map: bool = False,
     ) -> set[str]:

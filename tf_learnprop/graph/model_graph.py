@@ -169,14 +169,6 @@ class ModelGraph:
         structure = keras.tree.pack_sequence_as(self.input, list(range(len(specs))))
         return {"input_specs": specs, "input_structure": structure}
 
-    def structure_for(self, count):
-        """`structure`, or without what opened layers run, if that is of this length.
-
-        Rule files that were written before layers could be opened have it so.
-        """
-        outer = self._rows(inner=False)
-        return outer if len(outer) == count else self.structure
-
     def _rows(self, inner):
         rows = []
         sites = {id(site.operation) for site in self.activations}

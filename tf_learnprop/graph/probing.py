@@ -48,7 +48,7 @@ def activation_shapes(graph: ModelGraph, paths: Iterable[str]) -> list[tuple[str
 def reached_paths(
     graph: ModelGraph,
     paths: Iterable[str],
-    read: Collection[int],
+    read: Collection[int | str],
     output: int,
     sources: set[int],
     feature_map: int | None,

@@ -1,5 +1,6 @@
 """What a wrapped model has learned: the response of a rule, and the contribution of each layer to a map."""
 
+import itertools
 import math
 import typing
 
@@ -20,12 +21,13 @@ from tf_learnprop.rule_files.rule_set import RuleSet
 if typing.TYPE_CHECKING:  # the model's own exports draw heat maps
     from tf_learnprop.model import PropagationModel
 
-#: The hand-crafted rules drawn beside a layer's own, in styles that differ even where the lines coincide.
-_BESIDE: dict[str, dict[str, typing.Any]] = {
-    "gradient": {"linestyle": "-", "linewidth": 3.5, "color": "#d9d9d9"},
-    "guided_backprop": {"linestyle": (0, (6, 3)), "linewidth": 1.5, "color": "#8c8c8c", "zorder": 3},
-    "deconvnet": {"linestyle": (0, (1, 2)), "linewidth": 1.5, "color": "#404040", "zorder": 3},
-}
+#: Styles of the hand-made rules drawn beside a layer's own, which differ even where the lines coincide.
+_BESIDE: tuple[dict[str, typing.Any], ...] = (
+    {"linestyle": "-", "linewidth": 3.5, "color": "#d9d9d9"},
+    {"linestyle": (0, (1, 2)), "linewidth": 1.5, "color": "#404040", "zorder": 3},
+    {"linestyle": (0, (6, 3)), "linewidth": 1.5, "color": "#8c8c8c", "zorder": 3},
+    {"linestyle": (0, (4, 2, 1, 2)), "linewidth": 1.5, "color": "#666666", "zorder": 3},
+)
 _BESIDE_X = 1.0
 _XS = (-1.0, 0.5, 1.0, 2.0)
 _DYS = np.linspace(-3, 3, 33, dtype=np.float32)
@@ -64,7 +66,7 @@ def rule_response(wrapped: "PropagationModel", layer: str | None = None, *, ax: 
         raise ValueError(f"`layer` must be one of {', '.join(map(repr, paths))}. Received: layer={layer!r}")
     axis = _figures.axes(ax, 4, 3.4)
     layer = layer or max(paths, key=lambda path: _Probe(wrapped, path).departure())
-    for name, style in _BESIDE.items():
+    for name, style in zip(_beside(wrapped, layer), itertools.cycle(_BESIDE), strict=False):
         response = _Probe(wrapped, layer, rules.get(name)).response(_BESIDE_X)
         axis.plot(_DYS, response, label=f"{name.replace('_', ' ')}, x = {_BESIDE_X:g}", **style)
     probe = _Probe(wrapped, layer)
@@ -76,6 +78,12 @@ def rule_response(wrapped: "PropagationModel", layer: str | None = None, *, ax: 
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(loc="upper left", frameon=False, fontsize="x-small")
     return axis
+
+
+def _beside(wrapped, path):
+    """Names of the hand-made rules that suit a layer."""
+    site = next(site for site in wrapped.graph.activations if site.path == path)
+    return [name for name in rules.handmade() if rules.get(name).suits(site)]
 
 
 class _Probe:
@@ -204,12 +212,12 @@ class _Terms(readouts.Readout):
     def __init__(self, readout):
         super().__init__(readout.blur)
         self.readout = readout
-        self.rivals = readout.rivals
+        self.needs = readout.needs
 
-    def call(self, image, image_signal, activations, signals, evidence=None):
-        terms, relevance = self.readout.terms(activations, signals)
-        terms = [self.readout.focused(term, relevance, evidence) for term in terms]
-        return tf.stack([self.to_image(term, image) for term in terms], 1)
+    def call(self, signals):
+        terms, relevance = self.readout.terms(signals.activations, signals.signals)
+        focus = self.readout.focus_of(relevance, signals.evidence)
+        return tf.stack([self.to_input(focus.on(term), signals.inputs) for term in terms], 1)
 
 
 def _terms(wrapped, inputs, class_weights):

@@ -1,8 +1,21 @@
-"""Readouts. A readout turns the signals of one backward pass into an attribution map."""
+"""Readouts. A readout turns the signals of one backward pass into an attribution map.
 
-from tf_learnprop.readouts.base import FEATURE_MAP, INPUT, Readout, Shape
+`@register("my_readout")` gives a readout of your own a name, which `wrap_model` takes.
+"""
+
+from tf_learnprop.readouts.base import (
+    FEATURE_MAP,
+    INPUT,
+    REGISTRY,
+    Needs,
+    Position,
+    Readout,
+    Shape,
+    Signals,
+    register,
+)
 from tf_learnprop.readouts.feature_map import GradCAMReadout, TokenReadout
-from tf_learnprop.readouts.input import InputReadout
+from tf_learnprop.readouts.input import InputReadout, SaliencyReadout
 from tf_learnprop.readouts.multi_layer import MultiLayerReadout
 
 __all__ = [
@@ -11,40 +24,45 @@ __all__ = [
     "GradCAMReadout",
     "InputReadout",
     "MultiLayerReadout",
+    "Needs",
+    "Position",
     "Readout",
+    "SaliencyReadout",
     "Shape",
+    "Signals",
     "TokenReadout",
     "get",
+    "names",
+    "register",
 ]
 
-_BY_NAME = {
-    "grad_cam": GradCAMReadout,
-    "input": InputReadout,
-    "multi_layer": MultiLayerReadout,
-    "tokens": TokenReadout,
-}
+
+def names() -> list[str]:
+    """The names of all readouts, those of your own among them."""
+    return REGISTRY.names()
 
 
 def get(identifier: str | Readout) -> Readout:
     """Returns a new readout.
 
     Args:
-        identifier: str, "grad_cam", "input", "multi_layer" or "tokens"; or a `Readout`, whose configuration
-            is copied.
+        identifier: str, one of `names()`: "grad_cam", "input", "multi_layer", "saliency", "tokens" and those
+            of your own; or a `Readout`, whose configuration is copied.
 
     Returns:
         A `Readout` that is not built.
 
     Raises:
-        ValueError: an unknown name.
-        TypeError: neither a name nor a readout.
+        ValueError: If the name is unknown.
+        TypeError: If it is neither a name nor a readout.
     """
     if isinstance(identifier, Readout):
         return type(identifier).from_config(identifier.get_config())
     if not isinstance(identifier, str):
         raise TypeError(f"`readout` must be a name or a `Readout`. Received: readout={identifier!r}")
-    if identifier not in _BY_NAME:
+    if identifier not in names():
         raise ValueError(
-            f"`readout` must be one of {', '.join(map(repr, _BY_NAME))}. Received: readout={identifier!r}"
+            f"`readout` must be one of {', '.join(map(repr, sorted(names())))}. "
+            f"Received: readout={identifier!r}"
         )
-    return _BY_NAME[identifier]()
+    return REGISTRY.make(identifier)

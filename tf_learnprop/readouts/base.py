@@ -1,22 +1,27 @@
-"""`Readout`: the base of all readouts."""
+"""`Readout`: the base of all readouts, what it needs, and what it is given."""
 
+import dataclasses
 import reprlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tf_learnprop import resampling
+from tf_learnprop.registry import Registry
+from tf_learnprop.rules.base import WeightSpecs, make_weights
 
-#: Positions of the explained input, and of the last feature map that all paths pass before attention mixes
-#: its places, in what a readout reads; activations count from 0.
-INPUT = -1
-FEATURE_MAP = -2
+#: What a readout may read besides activations, which are numbers from 0: the explained input, and the last
+#: feature map that all paths pass before attention mixes its places.
+INPUT = "input"
+FEATURE_MAP = "feature_map"
+
+#: A number, `INPUT` or `FEATURE_MAP`.
+Position = int | str
+Shape = Sequence[int | None]
 
 _EPSILON = 1e-12
-
-Shape = Sequence[int | None]
 
 
 def number(name: str, value: Any, largest: float) -> Any:
@@ -34,36 +39,75 @@ def inverse_rms(maps: tf.Tensor) -> tf.Tensor:
     return tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
 
 
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What a readout needs of the model and of the backward pass.
+
+    Attributes:
+        input_signal: The signal at the input. Without it, the backward pass ends at the first tensor that is
+            read.
+        feature_map: The last feature map, which is then read in place of activations: the last tensor before
+            attention in which places are still apart, and which all paths to the output pass.
+        or_input: Whether the input itself is read in a model that has no feature map.
+        grid: Sides of the grid of tokens that is read as the feature map, for a model in which none can be
+            found.
+        rivals: Number of rival classes whose evidence is computed, if the model has a feature map.
+        contrast: Whether the backward pass starts at the logit of the class that is asked for less the mean
+            of the other logits, weighted by their softmax.
+    """
+
+    input_signal: bool = False
+    feature_map: bool = False
+    or_input: bool = False
+    grid: tuple[int, ...] | None = None
+    rivals: int = 0
+    contrast: bool = False
+
+    def __str__(self) -> str:
+        sources = ["the last feature map" if self.feature_map else "activations"]
+        return " and ".join(["the signal at the input"] * self.input_signal + sources)
+
+
+class Signals(NamedTuple):
+    """What a backward pass gives a readout.
+
+    Attributes:
+        inputs: float32 `[n, *spatial, c]` or `[n, features]`, the explained input; ints `[n, tokens]` if it
+            is embedded.
+        input_signal: float32, the signal at the input; None if the readout does not need it.
+        activations: float32 `[n, ..., c]`, the tensors that are read, in the order of execution.
+        signals: float32, the signals that arrive at them, with the same shapes.
+        evidence: R_k, float32 `[n, *places, 1 + rivals]`, how much each place of the last feature map speaks
+            for the class that is asked for, which comes first, and for its rivals; None without rivals.
+    """
+
+    inputs: tf.Tensor
+    input_signal: tf.Tensor | None = None
+    activations: Sequence[tf.Tensor] = ()
+    signals: Sequence[tf.Tensor] = ()
+    evidence: tf.Tensor | None = None
+
+
 class Readout(keras.layers.Layer):
     """Turns the signals of a backward pass into attribution maps. Subclass it and write `call`.
 
+    A readout with weights declares them in `weight_specs`.
+
     Attributes:
-        rivals: int, number of rival classes whose evidence the readout needs. If not 0, `call` has one more
-            argument, `evidence`; see `MultiLayerReadout.focused`.
-        reads_input: bool, whether the signal at the input is needed. If not, the backward pass ends at the
-            first activation that is read.
-        reads_feature_map: bool, whether the last feature map is read, and no activation: the last tensor
-            before attention in which places are still apart, and which all paths to the output pass.
-        contrast: bool, whether the backward pass starts at the logit of the class that is asked for less the
-            mean of the other logits, weighted by their softmax.
-        signed: bool, whether the sign of a map counts: positive where a place speaks for the class.
-        grid: tuple of ints or None, the sizes of the grid of tokens that is read as the feature map, for a
-            model in which no feature map can be found.
+        needs: What the readout needs.
+        signed: Whether the sign of a map counts: positive where a place speaks for the class.
 
     Args:
         blur: float from 0 to 1, standard deviation of the final Gaussian blur, as a fraction of the input's
             side.
     """
 
-    reads_input = False
-    reads_feature_map = False
-    rivals = 0
-    contrast = False
+    needs = Needs()
     signed = False
-    grid: tuple[int, ...] | None = None
 
     def __init__(self, blur: float = 1 / 32, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
+        self.supports_masking = True
         self.blur = number("blur", blur, 1.0)
 
     def reads(self, shape: Shape, input_shape: Shape) -> bool:
@@ -79,56 +123,58 @@ class Readout(keras.layers.Layer):
         """Returns the readout that takes the place of this one, not built, for an input of integers.
 
         Such an input has no gradient, and the last feature map is the embedding of its tokens. So this is the
-        readout itself if it reads that map, and not the input. One that reads both can overwrite this method.
+        readout itself if it needs that map, and not the signal at the input. One that needs both can
+        overwrite this method.
 
         Raises:
             ValueError: If the readout can't read an embedding, or needs the signal at the input as well.
         """
-        if self.reads_feature_map and not self.reads_input:
+        if self.needs.feature_map and not self.needs.input_signal:
             return self
         raise ValueError(
-            "An input of integers has no gradient, so `readout` must be 'tokens', or another that reads "
-            f"their embedding and not the input itself. Received: {type(self).__name__}"
+            "An input of integers has no gradient, so `readout` must be 'tokens', or another that needs the "
+            f"last feature map alone. Received: {type(self).__name__}, which needs {self.needs}"
         )
 
-    def weight_shapes(self, count: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of the weights that `build(count)` makes; writing this method is optional.
+    def weight_specs(self, count: int) -> WeightSpecs:
+        """Declares the weights, of which `build` makes attributes.
 
-        If a class has it, the weights in a rule file are checked before any of that size are made.
+        The weights in a rule file are compared with them before any of that size are made.
+
+        Args:
+            count: Number of tensors that are read.
 
         Returns:
-            dict {name of the weight: its shape}.
+            Name of each weight, with its shape and its initializer (or the name of one).
         """
         return {}
 
-    def build(self, count: int) -> None:
-        """Makes the weights. `count` is the number of tensors that are read."""
-        self.built = True
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """None: a map has no mask, though activations that are read may have one."""
 
-    def call(
-        self,
-        image: tf.Tensor,
-        image_signal: tf.Tensor | None,
-        activations: list[tf.Tensor],
-        signals: list[tf.Tensor],
-    ) -> tf.Tensor:
+    def build(self, count: int) -> None:
+        make_weights(self, self.weight_specs(count))
+
+    def call(self, signals: Signals) -> tf.Tensor:
         """Computes the maps of a batch.
 
         Args:
-            image: float32 `[n, *spatial, c]` (or `[n, features]`), the explained input.
-            image_signal: float32, the signal at the input; None unless `reads_input`.
-            activations: list of float32 `[n, ..., c]`, the tensors that are read, in the order of execution.
-            signals: list of float32, the signals that arrive at them, with the same shapes.
+            signals: What the backward pass gave.
 
         Returns:
             float32 `[n, *spatial]` (or `[n, features]`).
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
+        raise NotImplementedError(f"{type(self).__name__} must implement `call(signals)`.")
 
-    def to_image(self, maps: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """Resizes maps `[n, *source]` to the spatial size of the image and blurs them by `blur`."""
-        size = resampling.sides(image, image.shape.rank - 2)
+    def to_input(self, maps: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+        """Resizes maps `[n, *source]` to the spatial size of the inputs and blurs them by `blur`."""
+        size = resampling.sides(inputs, inputs.shape.rank - 2)
         return resampling.resize_and_blur(maps, size, resampling.scaled(self.blur, size))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "blur": self.blur}
+
+
+#: All readouts that have a name.
+REGISTRY: Registry[Readout] = Registry("readout")
+register = REGISTRY.register

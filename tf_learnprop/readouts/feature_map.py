@@ -7,13 +7,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_learnprop.readouts.base import Readout, inverse_rms
-from tf_learnprop.rules.base import register
+from tf_learnprop.readouts.base import Needs, Readout, Signals, inverse_rms, register
+from tf_learnprop.rules.base import serializable
 
 _MAX_SIDE = 2**16
 
 
-@register
+@register("tokens")
+@serializable
 class TokenReadout(Readout):
     """Reads a model of tokens, such as a transformer, where its evidence enters.
 
@@ -36,8 +37,6 @@ class TokenReadout(Readout):
         with_input: bool. Without the input, A = T. That is so for every input of integers.
     """
 
-    reads_feature_map = True
-    contrast = True
     signed = True
 
     def __init__(
@@ -50,48 +49,45 @@ class TokenReadout(Readout):
         super().__init__(blur, **kwargs)
         if not isinstance(with_input, bool):
             raise ValueError(f"`with_input` must be a bool. Received: with_input={reprlib.repr(with_input)}")
-        self.reads_input = with_input
         if grid is not None and not _is_grid(grid):
             raise ValueError(
                 "`grid` must be None or a tuple of ints, such as (rows, columns). "
                 f"Received: grid={reprlib.repr(grid)}"
             )
-        self.grid = None if grid is None else tuple(grid)
+        self.needs = Needs(
+            input_signal=with_input,
+            feature_map=True,
+            or_input=True,
+            grid=None if grid is None else tuple(grid),
+            contrast=True,
+        )
 
     def for_integers(self) -> "TokenReadout":
         return type(self).from_config({**self.get_config(), "with_input": False})
 
-    def call(
-        self,
-        image: tf.Tensor,
-        image_signal: tf.Tensor | None,
-        activations: list[tf.Tensor],
-        signals: list[tf.Tensor],
-    ) -> tf.Tensor:
-        (y,), (dy,) = map(self._on_grid, activations), map(self._on_grid, signals)
+    def call(self, signals: Signals) -> tf.Tensor:
+        inputs, input_signal = signals.inputs, signals.input_signal
+        (y,), (dy,) = map(self._on_grid, signals.activations), map(self._on_grid, signals.signals)
         places = list(range(1, y.shape.rank - 1))
         relevance = tf.reduce_sum((y - tf.reduce_mean(y, places, keepdims=True)) * dy, -1)
-        if image.shape.rank == 2:
+        if inputs.shape.rank == 2:
             return relevance
-        maps = self.to_image(relevance, image)
-        if image_signal is None:
+        maps = self.to_input(relevance, inputs)
+        if input_signal is None:
             return maps
-        own = self.to_image(tf.reduce_sum(image * image_signal, -1), image)
+        own = self.to_input(tf.reduce_sum(inputs * input_signal, -1), inputs)
         return maps * inverse_rms(maps) + own * inverse_rms(own)
 
     def _on_grid(self, tokens):
         """The tokens of the grid, `[n, *grid, c]`, if they come as `[n, tokens, c]`."""
-        if self.grid is None or tokens.shape.rank != 3:
+        grid = self.needs.grid
+        if grid is None or tokens.shape.rank != 3:
             return tokens
-        return tf.reshape(tokens[:, -math.prod(self.grid) :], [-1, *self.grid, tokens.shape[-1]])
+        return tf.reshape(tokens[:, -math.prod(grid) :], [-1, *grid, tokens.shape[-1]])
 
     def get_config(self) -> dict[str, Any]:
-        grid = None if self.grid is None else list(self.grid)
-        return {**super().get_config(), "grid": grid, "with_input": self.reads_input}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "TokenReadout":
-        return cls(**{"with_input": False, **config})  # what files from before it don't have
+        grid = None if self.needs.grid is None else list(self.needs.grid)
+        return {**super().get_config(), "grid": grid, "with_input": self.needs.input_signal}
 
 
 def _is_grid(grid):
@@ -102,7 +98,8 @@ def _is_grid(grid):
     )
 
 
-@register
+@register("grad_cam")
+@serializable
 class GradCAMReadout(Readout):
     """A = relu(Σ_c g_c·a_c), g_c the mean over all places of ∂s/∂a_c (Selvaraju et al. 2017, ICCV).
 
@@ -114,19 +111,13 @@ class GradCAMReadout(Readout):
         blur: float from 0 to 1; see `Readout`. Grad-CAM has none.
     """
 
-    reads_feature_map = True
+    needs = Needs(feature_map=True)
 
     def __init__(self, blur: float = 0.0, **kwargs: Any):
         super().__init__(blur, **kwargs)
 
-    def call(
-        self,
-        image: tf.Tensor,
-        image_signal: tf.Tensor | None,
-        activations: list[tf.Tensor],
-        signals: list[tf.Tensor],
-    ) -> tf.Tensor:
-        (feature_map,), (signal,) = activations, signals
+    def call(self, signals: Signals) -> tf.Tensor:
+        (feature_map,), (signal,) = signals.activations, signals.signals
         places = list(range(1, feature_map.shape.rank - 1))
         importance = tf.reduce_mean(signal, places, keepdims=True)
-        return self.to_image(tf.nn.relu(tf.reduce_sum(importance * feature_map, -1)), image)
+        return self.to_input(tf.nn.relu(tf.reduce_sum(importance * feature_map, -1)), signals.inputs)

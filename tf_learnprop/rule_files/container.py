@@ -73,7 +73,7 @@ def _check_zip_directory(stream):
 
 
 def read(path: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """Reads an HDF5 file and verifies its checksum. Files from before there were checksums have none.
+    """Reads an HDF5 file and verifies its checksum.
 
     Args:
         path: path that `hdf5_file` gives.
@@ -89,10 +89,9 @@ def read(path: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:
     config = json.loads(text)
     if not isinstance(config, dict):
         raise ValueError("The configuration must be a dict.")
-    if "checksum" in config:
-        given = str(config["checksum"]).encode()
-        if given != _checksum(text.replace(given, BLANK_CHECKSUM.encode()), weights):
-            raise ValueError("The checksum does not match: the file is damaged.")
+    checksum = str(config.get("checksum")).encode()
+    if checksum != _checksum(text.replace(checksum, BLANK_CHECKSUM.encode()), weights):
+        raise ValueError("The checksum does not match: the file is damaged.")
     return config, weights
 
 

@@ -5,6 +5,8 @@ A configuration may come from a file that anyone wrote. So each value is checked
 
 import reprlib
 
+from tf_learnprop.readouts import FEATURE_MAP, INPUT
+
 #: Version of the configuration that is written.
 FORMAT = 1
 #: Stands in a file's configuration until the checksum of the file is known.
@@ -17,6 +19,7 @@ _MAX_NAME = 1024
 _MAX_RANK = 8
 _MAX_LENGTH = 2**24  # of an axis: features of one pixel, or pixels of one side
 _MAX_POSITION = 2**16
+_POSITIONS = f"a list of positions: {INPUT!r} or {FEATURE_MAP!r}, or neither, then numbers that increase"
 _MAX_DEPTH = 16
 
 
@@ -48,7 +51,7 @@ def check(config: dict) -> None:
     paths = [row["path"] for row in config["rules"]]
     _require("path", paths, lambda paths: len(set(paths)) == len(paths), "different for each rule")
     _check_layer("readout", config["readout"])
-    _require("read", config["read"], _is_read, "a list of positions that increases, each -2 or more")
+    _require("read", config["read"], _is_read, _POSITIONS)
     _require("structure", config["structure"], _is_structure, "a list of [path, signature]")
 
 
@@ -115,7 +118,7 @@ def for_model(config: dict, structure: list, runs: dict) -> dict:
             f"They include rules for layers that have no activation to replace: {reprlib.repr(stray)}"
         )
     count = sum(runs[row["path"]] for row in rows)
-    if config["read"] and config["read"][-1] >= count:
+    if any(isinstance(position, int) and position >= count for position in config["read"]):
         raise ValueError(
             f"`read` must hold positions below {count}, the number of activation runs. "
             f"Received: read={reprlib.repr(config['read'])}"
@@ -157,10 +160,11 @@ def _is_shape(value):
 
 
 def _is_read(value):
-    return (
-        isinstance(value, list)
-        and all(_is_whole(position, -2, _MAX_POSITION) for position in value)
-        and all(a < b for a, b in zip(value, value[1:], strict=False))
+    if not isinstance(value, list):
+        return False
+    numbers = value[1:] if value[:1] in ([INPUT], [FEATURE_MAP]) else value
+    return all(_is_whole(number, 0, _MAX_POSITION) for number in numbers) and all(
+        a < b for a, b in zip(numbers, numbers[1:], strict=False)
     )
 
 

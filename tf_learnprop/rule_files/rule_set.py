@@ -21,8 +21,8 @@ class RuleSet(keras.Model):
     Args:
         entries: list of (path, `PropagationRule`, shape of the activation).
         readout: `Readout`, which turns the signals of the backward pass into a map.
-        read: list of ints, what the readout reads. Position k is the k-th run of an activation that has a
-            rule, in the order of execution; `readouts.INPUT`, which then comes first, is the explained input.
+        read: list, what the readout reads. The number k is the k-th run of an activation that has a rule, in
+            the order of execution; `readouts.INPUT` or `readouts.FEATURE_MAP` comes first.
         structure: list of [path, signature], the layers of the model; see `ModelGraph.structure`.
     """
 
@@ -30,7 +30,7 @@ class RuleSet(keras.Model):
         self,
         entries: Sequence[tuple[str, rules.PropagationRule, Sequence[int | None]]],
         readout: readouts.Readout,
-        read: Iterable[int],
+        read: Iterable[readouts.Position],
         structure: list[list[str]],
         **kwargs: Any,
     ):
@@ -42,10 +42,8 @@ class RuleSet(keras.Model):
         self.read = list(read)
         self.structure = structure
         for rule, shape in zip(self.rules, self.shapes, strict=True):
-            if not rule.built:
-                rule.build(shape)
-        if not readout.built:
-            readout.build(len(self.read))
+            build(rule, shape)
+        build(readout, len(self.read))
         self.built = True
 
     def call(self, inputs: Any) -> NoReturn:
@@ -145,13 +143,22 @@ def _deserialize(row: dict[str, Any], base: type[rules.PropagationRule] | type[r
 
 
 def _declared_weights(layer, size):
-    """List of (shape, name of dtype) of the weights that `layer.build(size)` makes, if its class says so.
+    """List of (shape, name of dtype) of the weights that `layer.build(size)` makes."""
+    return [(tuple(shape), layer.variable_dtype) for shape, _ in layer.weight_specs(size).values()]
 
-    A class that has its own `build` but inherits `weight_shapes` says nothing.
+
+def build(layer: rules.PropagationRule | readouts.Readout, size: Any) -> None:
+    """Builds a rule for the shape of its activation, or a readout for the number of tensors that it reads.
+
+    Raises:
+        ValueError: If the class has a `build` of its own, which does not make the weights that it declares.
     """
-    declares, builds = (
-        next(cls for cls in type(layer).__mro__ if name in vars(cls)) for name in ("weight_shapes", "build")
-    )
-    if not issubclass(declares, builds):
-        return []
-    return [(tuple(shape), layer.variable_dtype) for shape in layer.weight_shapes(size).values()]
+    if not layer.built:
+        layer.build(size)
+    shapes = {weight.name: tuple(weight.shape) for weight in layer.weights}
+    for name, (shape, _) in layer.weight_specs(size).items():
+        if shapes.get(name) != tuple(shape):
+            raise ValueError(
+                f"`{type(layer).__name__}.build` must make the weights that `weight_specs` declares. "
+                f"Received: none named {name!r} of shape {tuple(shape)}"
+            )

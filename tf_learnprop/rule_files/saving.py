@@ -114,8 +114,7 @@ def load_rules_for(path: str | os.PathLike, graph: ModelGraph | None) -> RuleSet
             rule_config.check(config)
         if graph is not None:
             with _explained(f"The rules in '{path}' don't fit the model"):
-                structure = graph.structure_for(len(config["structure"]))
-                config = rule_config.for_model(config, structure, graph.activation_runs)
+                config = rule_config.for_model(config, graph.structure, graph.activation_runs)
         with _explained(f"The rules in '{path}' can't be read"):
             rule_set = RuleSet.from_config(config, weights.values())
             rule_set.load_weights(copy)

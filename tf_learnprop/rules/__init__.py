@@ -4,17 +4,18 @@ The backward pass starts at the explained score s. At an activation y = σ(x), a
 which is ∂s/∂y if all rules above it are the gradient, and returns dx, the signal for the layers below.
 `vjp(dy)` is the true backward pass, σ'(x)·dy (a vector-Jacobian product). A rule sees only tensors, never a
 model.
+
+`@register("my_rule")` gives a rule of your own a name, by which `wrap_model`, `coverage` and the figures of
+`tf_learnprop.plotting` know it.
 """
 
-from tf_learnprop.rules.base import PropagationRule, Shape, Vjp
-from tf_learnprop.rules.gated import (
-    ChannelMixingRule,
-    GatedRule,
-    RelevanceRule,
-    UniversalRule,
-    relevance_features,
-)
 from tf_learnprop.rules.handmade import DeconvNetRule, GradientRule, GuidedBackpropRule
+
+# isort: split
+# Messages and figures name the rules in the order of these imports.
+from tf_learnprop.rules.base import REGISTRY, PropagationRule, Shape, Site, Vjp, WeightSpecs, register
+from tf_learnprop.rules.gated import ChannelMixingRule, GatedRule, RelevanceRule
+from tf_learnprop.rules.relevance import relevance_features
 from tf_learnprop.rules.split import BlendedRule, LearnedSplitRule, LibraRule, SplitRule
 
 __all__ = [
@@ -29,42 +30,45 @@ __all__ = [
     "PropagationRule",
     "RelevanceRule",
     "Shape",
+    "Site",
     "SplitRule",
-    "UniversalRule",
     "Vjp",
+    "WeightSpecs",
+    "at_operation",
     "get",
+    "handmade",
     "name_of",
+    "names",
+    "register",
     "relevance_features",
 ]
 
 
-_BY_NAME = {
-    "gradient": GradientRule,
-    "deconvnet": DeconvNetRule,
-    "guided_backprop": GuidedBackpropRule,
-    "learned": RelevanceRule,
-    "relevance": RelevanceRule,
-    "channel_mixing": ChannelMixingRule,
-    "universal": UniversalRule,
-    "libra": LibraRule,
-}
+def names() -> list[str]:
+    """The names of all rules, those of your own among them."""
+    return REGISTRY.names()
+
+
+def handmade() -> list[str]:
+    """The names of the rules without weights, with which learned ones are compared."""
+    return [name for name in names() if not REGISTRY.make(name).learned]
 
 
 def get(identifier: str | PropagationRule, name: str | None = None) -> PropagationRule:
     """Returns a new rule.
 
     Args:
-        identifier: str, one of "universal", "learned", "channel_mixing", "gradient", "deconvnet",
-            "guided_backprop" and "libra"; or a `PropagationRule`, whose configuration is copied. "relevance"
-            is another name of "learned".
+        identifier: str, one of `names()`: "universal", "learned", "channel_mixing", "gradient", "deconvnet",
+            "guided_backprop", "libra" and those of your own; or a `PropagationRule`, whose configuration is
+            copied.
         name: str or None, name of the new layer. None gives a new name, or the one of the rule.
 
     Returns:
         A `PropagationRule` that is not built.
 
     Raises:
-        ValueError: an unknown name.
-        TypeError: neither a name nor a rule.
+        ValueError: If the name is unknown.
+        TypeError: If it is neither a name nor a rule.
     """
     if isinstance(identifier, PropagationRule):
         config = identifier.get_config()
@@ -74,20 +78,22 @@ def get(identifier: str | PropagationRule, name: str | None = None) -> Propagati
             "`rule` must be the name of a rule, a path of saved rules, a `PropagationRule` or a dict "
             f"{{layer-name pattern: rule}}. Received: rule={identifier!r}"
         )
-    if identifier not in _BY_NAME:
+    if identifier not in names():
         raise ValueError(
-            f"`rule` must be one of {', '.join(map(repr, _BY_NAME))}, or a path that ends in "
+            f"`rule` must be one of {', '.join(map(repr, names()))}, or a path that ends in "
             f"'.keras' or '.weights.h5'. Received: rule={identifier!r}"
         )
-    return _BY_NAME[identifier](name=name)
+    return REGISTRY.make(identifier, name=name)
 
 
 def name_of(rule: PropagationRule) -> str:
-    """The name by which `get` makes a rule of this class; the class' own name if there is none."""
-    return next((name for name, kind in _BY_NAME.items() if kind is type(rule)), type(rule).__name__)
+    """The name by which `get` makes a rule like this one; the class' own name if there is none."""
+    return REGISTRY.name_of(rule)
 
 
-def at_operation(identifier: str | PropagationRule, kind: str, name: str | None = None) -> SplitRule | None:
+def at_operation(
+    identifier: str | PropagationRule, kind: str, name: str | None = None
+) -> PropagationRule | None:
     """Returns the new rule that belongs to a rule for activations at another kind of operation.
 
     Args:
@@ -99,9 +105,4 @@ def at_operation(identifier: str | PropagationRule, kind: str, name: str | None 
         A `SplitRule` of the same class for one, a learned one for a learned rule, and None for other rules,
         which leave such operations their gradient.
     """
-    rule = get(identifier, name)
-    if isinstance(rule, SplitRule):
-        return rule
-    if not isinstance(rule, GatedRule):
-        return None
-    return LearnedSplitRule(name=name) if kind == "attention" else BlendedRule(name=name)
+    return get(identifier, name).at_operation(kind)

@@ -1,40 +1,113 @@
 """`PropagationRule`: the base of all propagation rules."""
 
+import reprlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
+from tf_learnprop.registry import Registry
+
 #: Registers a class with Keras under the name of this package.
-register = keras.saving.register_keras_serializable("tf_learnprop")
+serializable = keras.saving.register_keras_serializable("tf_learnprop")
 
 Shape = Sequence[int | None]
 Vjp = Callable[[tf.Tensor], tf.Tensor]
+#: Name of each weight, with its shape and its initializer (or the name of one).
+WeightSpecs = dict[str, tuple[tuple[int, ...], Any]]
+
+
+class Site(Protocol):
+    """What a rule may know of the place where it is to stand."""
+
+    @property
+    def kind(self) -> str:
+        """The operation: "activation", "attention", "normalization" or "product"."""
+
+    @property
+    def activation(self) -> str:
+        """Name of the activation σ; at other operations, the kind again."""
+
+    @property
+    def at_zero(self) -> float:
+        """σ(0), in absolute value, of an activation."""
+
+
+def make_weights(layer: keras.layers.Layer, specs: WeightSpecs) -> None:
+    """Makes the weights that a layer declares, each an attribute of its name."""
+    for name, (shape, initializer) in specs.items():
+        setattr(layer, name, layer.add_weight(name=name, shape=shape, initializer=initializer))
+    layer.built = True
 
 
 class PropagationRule(keras.layers.Layer):
     """A backward rule for one activation layer. Subclass it and write `propagate`.
 
-    A rule with weights makes them in `build(shape)`. `shape` is the shape of the activation, with `None`
-    for the batch. Rules compute in float32, whatever the precision of the model.
+    A rule with weights declares them in `weight_specs`. Rules compute in float32, whatever the precision of
+    the model.
+
+    Attributes:
+        starts: Where the weights can start: "untrained", with the initializers that `weight_specs` names, or
+            "universal", with what `tf_learnprop.universal` computes for them.
+
+    Args:
+        initial: One of `starts`.
     """
 
-    def __init__(self, **kwargs: Any):
+    starts: tuple[str, ...] = ("untrained",)
+
+    def __init__(self, initial: str = "untrained", **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
+        if initial not in self.starts:
+            raise ValueError(
+                f"`initial` of a {type(self).__name__} must be one of {', '.join(map(repr, self.starts))}. "
+                f"Received: initial={reprlib.repr(initial)}"
+            )
+        self.initial = initial
 
-    def build(self, shape: Shape) -> None:
-        self.built = True
+    @property
+    def learned(self) -> bool:
+        """Whether the rule has weights, which `fit` trains; before it is built, whether it declares any."""
+        if self.built:
+            return bool(self.weights)
+        return type(self).weight_specs is not PropagationRule.weight_specs
 
-    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        """Shapes of the weights that `build(shape)` makes; writing this method is optional.
+    @property
+    def reads_layers(self) -> bool:
+        """Whether maps are read from many layers by default, and not from the input alone."""
+        return self.learned
 
-        If a class has it, the weights in a rule file are checked before any of that size are made.
+    def suits(self, site: Site) -> bool:
+        """Whether the rule may stand at a site. Where it may not, the gradient takes its place."""
+        return True
+
+    def at_operation(self, kind: str) -> "PropagationRule | None":
+        """The rule that stands at another operation, in a model in which this one stands at activations.
+
+        Args:
+            kind: "attention", "normalization" or "product".
 
         Returns:
-            dict {name of the weight: its shape}.
+            A new `SplitRule`, or None to leave the operation its gradient.
+        """
+        return None
+
+    def weight_specs(self, shape: Shape) -> WeightSpecs:
+        """Declares the weights, of which `build` makes attributes.
+
+        The weights in a rule file are compared with them before any of that size are made.
+
+        Args:
+            shape: Shape of the activation, with None for the batch.
+
+        Returns:
+            Name of each weight, with its shape and its initializer (or the name of one).
         """
         return {}
+
+    def build(self, shape: Shape) -> None:
+        make_weights(self, self.weight_specs(shape))
 
     def propagate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, vjp: Vjp) -> tf.Tensor:
         """Backward signal of one activation.
@@ -49,3 +122,12 @@ class PropagationRule(keras.layers.Layer):
             float32 `[n, ..., c]`, the signal at x.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `propagate(x, y, dy, vjp)`.")
+
+    def get_config(self) -> dict[str, Any]:
+        has_choice = len(self.starts) > 1
+        return {**super().get_config(), **({"initial": self.initial} if has_choice else {})}
+
+
+#: All rules that have a name.
+REGISTRY: Registry[PropagationRule] = Registry("rule")
+register = REGISTRY.register

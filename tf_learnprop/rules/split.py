@@ -20,8 +20,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_learnprop.rules.base import PropagationRule, Shape, Vjp, register
-from tf_learnprop.rules.gated import RelevanceRule
+from tf_learnprop.rules import relevance
+from tf_learnprop.rules.base import PropagationRule, Shape, Site, Vjp, WeightSpecs, register, serializable
 
 #: A part of a backward pass: from a signal at the output to the list of those at the inputs, None for zero.
 Part = Callable[[tf.Tensor], list[tf.Tensor | None]]
@@ -30,8 +30,19 @@ Part = Callable[[tf.Tensor], list[tf.Tensor | None]]
 class SplitRule(PropagationRule):
     """A backward rule that sees the two parts of an operation's gradient. Subclass it and write `combine`.
 
-    It may stand at attention, normalisation and gated products, and behind an activation with σ(0) = 0.
+    It may stand at attention, normalisation and gated products, and behind an activation with σ(0) = 0: where
+    that is not so, the ratio y/x has no bound.
     """
+
+    @property
+    def reads_layers(self) -> bool:
+        return True
+
+    def suits(self, site: Site) -> bool:
+        return site.kind != "activation" or site.at_zero == 0.0
+
+    def at_operation(self, kind: str) -> "SplitRule":
+        return self
 
     def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
         """Backward signals of one operation.
@@ -56,7 +67,8 @@ class SplitRule(PropagationRule):
         return tf.zeros_like(x) if signal is None else signal
 
 
-@register
+@register("libra")
+@serializable
 class LibraRule(SplitRule):
     """Only the part that LibraGrad keeps (Mehri et al., CVPR 2025, arXiv 2411.16760).
 
@@ -67,23 +79,25 @@ class LibraRule(SplitRule):
         return kept(dy)
 
 
-@register
+@serializable
 class BlendedRule(SplitRule):
-    """Learned blend: kept(dy) + α·rest(dy), with one α in (−1, 1). Untrained, α = 0: `LibraRule`."""
+    """Learned blend: kept(dy) + α·rest(dy), with one α in (−1, 1). Untrained, α = 0: `LibraRule`.
 
-    def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        return {"raw_share": ()}
+    Args:
+        initial: str, "untrained" or "universal"; see `RelevanceRule`.
+    """
 
-    def build(self, shape: Shape) -> None:
-        self.raw_share = self.add_weight(name="raw_share", shape=(), initializer="zeros")
-        super().build(shape)
+    starts = ("untrained", "universal")
+
+    def weight_specs(self, shape: Shape) -> WeightSpecs:
+        return {"raw_share": ((), "zeros")}
 
     def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
         return add(kept(dy), rest(dy * tf.tanh(tf.convert_to_tensor(self.raw_share))))
 
 
-@register
-class LearnedSplitRule(SplitRule, RelevanceRule):
+@serializable
+class LearnedSplitRule(SplitRule):
     """Learned shares of both parts: kept(β·dy) + rest(α·dy), with an α and a β for each head and token.
 
     β in (0, 2) and α in (−1, 1) are computed by a small network from the features of a `RelevanceRule`, which
@@ -92,12 +106,23 @@ class LearnedSplitRule(SplitRule, RelevanceRule):
 
     Args:
         hidden: int from 1 to 1024, width of the network's hidden layer.
+        initial: str, "untrained" or "universal"; see `RelevanceRule`.
     """
 
-    OUTPUTS = 2
+    starts = ("untrained", "universal")
+
+    def __init__(self, hidden: int = 8, initial: str = "untrained", **kwargs: Any):
+        super().__init__(initial, **kwargs)
+        self.hidden = relevance.width(hidden)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "hidden": self.hidden}
+
+    def weight_specs(self, shape: Shape) -> WeightSpecs:
+        return relevance.weight_specs(self.hidden, outputs=2)
 
     def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
-        beta, alpha = tf.split(self.gate_logit(y, y, dy), 2, -1)
+        beta, alpha = tf.split(relevance.logits(self, y, dy), 2, -1)
         return add(kept(dy * (2.0 * tf.sigmoid(beta))), rest(dy * tf.tanh(alpha)))
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tf_learnprop import readouts, rules
 from tf_learnprop.rule_files.rule_set import RuleSet
+from tf_learnprop.rules import relevance
 
 #: Number of features in `position_features`.
 _FEATURES = 7
@@ -36,17 +37,15 @@ class HyperNetwork(keras.Model):
         hidden: int, width of the hidden layer of the rules.
         width: int, width of the hidden layer of the hypernetwork.
         seed: int, seed of the initial weights.
-        complete: bool. False makes no weights for rules at operations and for κ, which keep their initial
-            values. So are the files of early versions.
     """
 
-    def __init__(self, hidden: int = 8, width: int = 16, seed: int = 0, complete: bool = True, **kwargs: Any):
+    def __init__(self, hidden: int = 8, width: int = 16, seed: int = 0, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.hidden, self.width, self.seed, self.complete = hidden, width, seed, complete
+        self.hidden, self.width, self.seed = hidden, width, seed
         glorot = keras.initializers.GlorotUniform(seed=seed)
         normal = keras.initializers.RandomNormal(stddev=1.0, seed=seed + 1)
         self.feature_kernel = self.add_weight(
-            name="feature_kernel", shape=(rules.RelevanceRule.FEATURES, hidden), initializer=glorot
+            name="feature_kernel", shape=(relevance.FEATURES, hidden), initializer=glorot
         )
         self.gate_kernel = self.add_weight(name="gate_kernel", shape=(hidden, 1), initializer="zeros")
         self.place_kernel = self.add_weight(name="place_kernel", shape=(_FEATURES, width), initializer=normal)
@@ -54,38 +53,25 @@ class HyperNetwork(keras.Model):
         self.place_output = self.add_weight(
             name="place_output", shape=(width, hidden + 3), initializer="zeros"
         )
-        if complete:
-            self.split_kernel = self.add_weight(
-                name="split_kernel",
-                shape=(rules.RelevanceRule.FEATURES, hidden),
-                initializer=keras.initializers.GlorotUniform(seed=seed + 2),
-            )
-            self.split_gate_kernel = self.add_weight(
-                name="split_gate_kernel", shape=(hidden, rules.LearnedSplitRule.OUTPUTS), initializer="zeros"
-            )
-            self.split_output = self.add_weight(
-                name="split_output", shape=(width, hidden + 3), initializer="zeros"
-            )
-            self.focus_kernel = self.add_weight(
-                name="focus_kernel", shape=(_SIZE_FEATURES,), initializer="zeros"
-            )
+        self.split_kernel = self.add_weight(
+            name="split_kernel",
+            shape=(relevance.FEATURES, hidden),
+            initializer=keras.initializers.GlorotUniform(seed=seed + 2),
+        )
+        self.split_gate_kernel = self.add_weight(
+            name="split_gate_kernel", shape=(hidden, 2), initializer="zeros"
+        )
+        self.split_output = self.add_weight(
+            name="split_output", shape=(width, hidden + 3), initializer="zeros"
+        )
+        self.focus_kernel = self.add_weight(name="focus_kernel", shape=(_SIZE_FEATURES,), initializer="zeros")
         self.built = True
 
     def call(self, inputs: Any) -> NoReturn:
         raise NotImplementedError("A `HyperNetwork` makes weights; it computes nothing by itself.")
 
     def get_config(self) -> dict:
-        return {
-            "name": self.name,
-            "hidden": self.hidden,
-            "width": self.width,
-            "seed": self.seed,
-            "complete": self.complete,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict) -> "HyperNetwork":
-        return cls(**{"complete": False, **config})  # what files from before it don't have
+        return {"name": self.name, "hidden": self.hidden, "width": self.width, "seed": self.seed}
 
     def weights_for(
         self, rule_set: RuleSet, read_shapes: Sequence[Shape], classes: int
@@ -98,21 +84,20 @@ class HyperNetwork(keras.Model):
             classes: int, number of classes of the model.
 
         Returns:
-            list of (Keras variable of the rule set, float32 tensor of the same shape). Only `RelevanceRule`s,
-            the learned rules at operations, and a `MultiLayerReadout` get weights.
+            list of (Keras variable of the rule set, float32 tensor of the same shape). Only rules whose
+            weights start as the universal ones, and a `MultiLayerReadout`, get weights.
         """
         at_activations, at_operations = [], []
         for rule, shape in zip(rule_set.rules, rule_set.shapes, strict=True):
             (at_operations if isinstance(rule, rules.SplitRule) else at_activations).append((rule, shape))
         pairs = self._for_activations(at_activations)
-        if self.complete:
-            pairs += self._for_operations([rule for rule, _ in at_operations])
+        pairs += self._for_operations([rule for rule, _ in at_operations])
         if isinstance(rule_set.readout, readouts.MultiLayerReadout):
             at_input = [position == readouts.INPUT for position in rule_set.read]
             hidden = self._at_positions(position_features(read_shapes, at_input))
             raw = tf.transpose((hidden @ tf.convert_to_tensor(self.place_output))[:, :2])
             pairs.append((rule_set.readout.raw_weights, raw / 2.0))
-            if self.complete and rule_set.readout.focus:
+            if rule_set.readout.focus:
                 size = size_features(read_shapes, classes)
                 pairs.append((rule_set.readout.raw_focus, tf.tensordot(size, self.focus_kernel, 1)))
         return pairs
@@ -122,7 +107,7 @@ class HyperNetwork(keras.Model):
         positions = position_features([shape for _, shape in entries], [False] * len(entries))
         rows = self._at_positions(positions) @ tf.convert_to_tensor(self.place_output)
         for (rule, _), row in zip(entries, tf.unstack(rows), strict=True):
-            if isinstance(rule, rules.RelevanceRule):
+            if rule.initial == "universal":
                 kernels = (self.feature_kernel, self.gate_kernel)
                 pairs += _relevance_weights(rule, kernels, hidden=row[3:], gate=row[2:3])
         return pairs
@@ -132,10 +117,12 @@ class HyperNetwork(keras.Model):
         positions = position_features([(None, None)] * len(entries), [False] * len(entries))  # of no size
         rows = self._at_positions(positions) @ tf.convert_to_tensor(self.split_output)
         for rule, row in zip(entries, tf.unstack(rows), strict=True):
+            if rule.initial != "universal":
+                continue
             if isinstance(rule, rules.LearnedSplitRule):
                 kernels = (self.split_kernel, self.split_gate_kernel)
                 pairs += _relevance_weights(rule, kernels, hidden=row[3:], gate=row[1:3])
-            elif isinstance(rule, rules.BlendedRule):
+            else:
                 pairs.append((rule.raw_share, row[0]))
         return pairs
 
@@ -213,7 +200,7 @@ def initialise(
     classes: int,
     hypernetwork: HyperNetwork | None = None,
 ) -> None:
-    """Sets the weights of a rule set to the universal ones.
+    """Sets the weights of the rules that start as the universal ones, and of a `MultiLayerReadout`.
 
     Args:
         rule_set: `RuleSet`.

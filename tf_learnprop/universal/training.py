@@ -99,7 +99,7 @@ class Member:
         hypernetwork: universal.HyperNetwork,
         seed: int,
     ):
-        self.wrapped = wrapping.wrap_model(model, rule="learned")
+        self.wrapped = wrapping.wrap_model(model, rule="universal")
         self.hypernetwork = hypernetwork
         self.objective = objectives.AreaGuidance(seed=seed, masks=2)
         if not isinstance(images, tf.data.Dataset):

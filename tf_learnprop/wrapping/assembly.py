@@ -3,6 +3,7 @@
 import warnings
 
 from tf_learnprop import readouts, rules, universal
+from tf_learnprop.rule_files import rule_set as rule_sets
 from tf_learnprop.rule_files.rule_set import RuleSet
 
 _NAME_THE_GRID = (
@@ -23,84 +24,106 @@ def make_rule_set(explained, chosen, readout):
         readout: as in `wrap_model`.
 
     Raises:
-        ValueError: a readout that finds nothing to read or does not fit the input; a rule that does not fit
-            its activation.
+        ValueError: If the model can't meet what a readout needs, or a rule does not fit its activation.
     """
-    graph, image_shape = explained.graph, explained.input_shape
     shapes = explained.activation_shapes([site.path for site, _ in chosen])
+    built = _build({site.path: rule for site, rule in chosen}, _common_shapes(shapes))
     kind_of = {site.path: site.kind for site, _ in chosen}
-    readable = {readouts.INPUT: image_shape}
+    readable = {readouts.INPUT: explained.input_shape}
     readable |= {k: shape for k, (path, shape) in enumerate(shapes) if kind_of[path] == "activation"}
     if explained.is_embedded:
         readout, falls_back = readouts.get("tokens" if readout is None else readout).for_integers(), False
     else:
-        readout, falls_back = _choose_readout(chosen, readout, readable, explained.is_of_tokens)
-    explained = explained.with_grid(readout.grid)
-    read = [position for position, shape in readable.items() if readout.reads(shape, image_shape)]
-    if readout.reads_feature_map:
-        feature_map = explained.feature_map
-        read = [readouts.INPUT if feature_map is None else readouts.FEATURE_MAP]
-        if feature_map is None and not isinstance(readout, readouts.TokenReadout):
-            raise ValueError(
-                f"{type(readout).__name__} finds no feature map to read in this model: no tensor that all "
-                f"paths to the output pass has the rank of the input {image_shape}. Use readout='input'."
-            )
-        if feature_map is not None:
-            readable[readouts.FEATURE_MAP] = tuple(graph.tensors[feature_map].shape)
-    if not read and not readout.reads_input:
-        raise ValueError(
-            f"{type(readout).__name__} finds no activation to read in this model: none has the rank of the "
-            f"input {image_shape} and a size that it reads. Use readout='input'."
-        )
-    if falls_back or len(image_shape) > 2 and read == [readouts.INPUT]:
+        readout, falls_back = _choose_readout(built, readout, readable, explained.is_of_tokens)
+    explained = explained.with_grid(readout.needs.grid)
+    read = _what_is_read(explained, readout, readable)
+    if falls_back or len(explained.input_shape) > 2 and read == [readouts.INPUT]:
         warnings.warn(
-            f"No activation of model '{graph.model.name}' can be read as a map: none has the rank of the "
-            f"input {image_shape} and a size that the multi-layer readout reads. The map is read from the "
-            "input alone, as gradient times input, which is often noisy."
+            f"No activation of model '{explained.graph.model.name}' can be read as a map: none has the rank "
+            f"of the input {explained.input_shape} and a size that the multi-layer readout reads. The map is "
+            "read from the input alone, as gradient times input, which is often noisy."
             + _NAME_THE_GRID
-            * (explained.is_of_tokens and len(image_shape) > 3),
+            * (explained.is_of_tokens and len(explained.input_shape) > 3),
             stacklevel=3,  # where `wrap_model` is called
         )
-    shape_of = {}
-    for path, shape in shapes:
-        shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
-    chosen = {site.path: rule for site, rule in chosen if site.path in shape_of}
-    reached = explained.reached_paths(
-        chosen, read, readout.reads_input or readouts.INPUT in read, readouts.FEATURE_MAP in read
-    )
-    entries = []
-    for path, rule in chosen.items():
-        shape = shape_of[path]
-        if shape[-1] is None and isinstance(rule, rules.ChannelMixingRule):
-            raise ValueError(
-                f"Layer '{path}' is used on different numbers of channels, and the rule "
-                "'channel_mixing' has weights for each channel. Use rule='universal' there."
-            )
-        rule.build(shape)
-        idle = rule.weights and path not in reached
-        entries.append((path, rules.GradientRule() if idle else rule, shape))
-    rule_set = RuleSet(entries, readout, read, graph.structure)
-    if any(isinstance(rule, rules.UniversalRule) for rule in rule_set.rules):
-        read_shapes = [readable[position] for position in read]
+    reads_input = readout.needs.input_signal or readouts.INPUT in read
+    reached = explained.reached_paths(built, read, reads_input, readouts.FEATURE_MAP in read)
+    entries = [
+        (path, rules.GradientRule() if rule.learned and path not in reached else rule, shape)
+        for path, (rule, shape) in built.items()
+    ]
+    rule_set = RuleSet(entries, readout, read, explained.graph.structure)
+    if any(rule.initial == "universal" for rule in rule_set.rules):
+        shape_of = {**readable, readouts.FEATURE_MAP: explained.feature_map_shape}
+        read_shapes = [shape_of[position] for position in read]
         universal.initialise(rule_set, read_shapes, explained.head.class_count)
     return rule_set
 
 
-def _choose_readout(chosen, readout, readable, of_tokens):
+def _build(rule_of, shape_of):
+    """Builds each rule for the shape of its activation: dict {path: (rule, shape)}."""
+    built = {}
+    for path, rule in rule_of.items():
+        if path not in shape_of:
+            continue  # it does not run
+        shape = shape_of[path]
+        if any(None in weight for weight, _ in rule.weight_specs(shape).values()):
+            raise ValueError(
+                f"Layer '{path}' is used on different numbers of channels, and the rule "
+                f"{rules.name_of(rule)!r} has weights for each channel. Use rule='universal' there."
+            )
+        rule_sets.build(rule, shape)
+        built[path] = rule, shape
+    return built
+
+
+def _choose_readout(built, readout, readable, of_tokens):
     """A new readout, and whether it is the input's because nothing else can be read."""
     if readout is not None:
         return readouts.get(readout), False
-    image_shape = readable[readouts.INPUT]
-    learned = any(isinstance(rule, (rules.GatedRule, rules.SplitRule)) for _, rule in chosen)
-    if not learned or len(image_shape) == 2:
+    input_shape = readable[readouts.INPUT]
+    if len(input_shape) == 2 or not any(rule.reads_layers for rule, _ in built.values()):
         return readouts.InputReadout(), False
     if of_tokens:
         return readouts.TokenReadout(), False
     multi_layer = readouts.MultiLayerReadout()
     activations = (shape for position, shape in readable.items() if position != readouts.INPUT)
-    if any(multi_layer.reads(shape, image_shape) for shape in activations):
+    if any(multi_layer.reads(shape, input_shape) for shape in activations):
         return multi_layer, False
     return readouts.InputReadout(), True
+
+
+def _what_is_read(explained, readout, readable):
+    """The positions that a readout reads, in order.
+
+    Raises:
+        ValueError: If the model has nothing that the readout needs.
+    """
+    needs, unmet = readout.needs, f"{type(readout).__name__} needs {readout.needs}, and this model has none"
+    if needs.feature_map:
+        if explained.feature_map is not None:
+            return [readouts.FEATURE_MAP]
+        if needs.or_input:
+            return [readouts.INPUT]
+        raise ValueError(
+            f"{unmet}: no tensor that all paths to the output pass has the rank of the input "
+            f"{explained.input_shape}. Use readout='input'."
+        )
+    read = [position for position, shape in readable.items() if readout.reads(shape, explained.input_shape)]
+    if not read and not needs.input_signal:
+        raise ValueError(
+            f"{unmet} that it reads: none has the rank of the input {explained.input_shape} and a size that "
+            "it reads. Use readout='input'."
+        )
+    return read
+
+
+def _common_shapes(shapes):
+    """What the shapes of each path have in common, from a list of (path, shape)."""
+    shape_of = {}
+    for path, shape in shapes:
+        shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
+    return shape_of
 
 
 def _common_shape(first, second):

@@ -40,18 +40,19 @@ def wrap_model(
             define their own `call` are opened, see `docs/guides/your_model.md`.
         rule: name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
             (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
-            "deconvnet", "guided_backprop" or "libra" (for transformers). Or a `PropagationRule`; the path
-            of saved rules (".keras" or ".weights.h5"); "efficientnet_lite0", "…1" or "…2", the rules that
-            come with the package for these models of the zoo; or a dict {layer-name pattern: name or rule};
-            of several patterns the first that matches counts, and what none matches is left alone.
+            "deconvnet", "guided_backprop", "libra" (for transformers) or one of your own, see
+            `tf_learnprop.rules.register`. Or a `PropagationRule`; the path of saved rules (".keras" or
+            ".weights.h5"); "efficientnet_lite0", "…1" or "…2", the rules that come with the package for these
+            models of the zoo; or a dict {layer-name pattern: name or rule}; of several patterns the first
+            that matches counts, and what none matches is left alone.
         include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
             matched to the name, the whole path ("backbone/block1_conv1") or the path of a layer around it
             ("backbone"). Only these are swapped, gates too. None: all but gates and the output's own
             activation, and attention, normalisations and products where the rule leaves them their gradient.
         exclude: pattern or list of them, not swapped.
-        readout: "input", "multi_layer", "tokens", "grad_cam" or a `Readout`. None: for learned rules,
-            "tokens" if the model is one of tokens, such as a transformer, and "multi_layer" on another model
-            with pixels; else "input".
+        readout: "input", "multi_layer", "tokens", "grad_cam", "saliency", the name of one of your own or a
+            `Readout`. None: for learned rules and "libra", "tokens" if the model is one of tokens, such as a
+            transformer, and "multi_layer" on another model with pixels; else "input".
         output: int or str, number or name of the output that is explained.
         explained_input: int or str, number or name of the input that is explained.
         inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
@@ -63,7 +64,8 @@ def wrap_model(
     Raises:
         TypeError: not a Keras model; a rule or readout of another type.
         ValueError: a model that is unbuilt, can't be opened, is channels first, or has nothing to swap;
-            `inputs` for a model that needs none; an unknown rule; a pattern that matches nothing; an
+            `inputs` for a model that needs none; an unknown rule; a pattern that matches nothing, or that
+            asks for a rule where it does not suit; a readout whose needs the model can't meet; an
             output of another shape; a rule file that is missing, damaged, or of another model.
 
     Examples:
@@ -83,7 +85,7 @@ def wrap_model(
         graph,
         _position(graph.output_keys or graph.output_names, output, "output", graph.output_names),
         _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input"),
-        readout.grid if isinstance(readout, readouts.Readout) else None,
+        readout.needs.grid if isinstance(readout, readouts.Readout) else None,
     )
     _check_ends(explained)
     if not explained.has_gradient:
@@ -179,14 +181,16 @@ def _choose(sites, rule, include, exclude, of_tokens):
         if site.path in excluded or included is not None and site.path not in included:
             continue
         new_rule = rule_of(site, len(chosen))
+        if new_rule is None:
+            continue
         # Elsewhere, learned rules are trained with the gradient of these operations.
-        is_learned = isinstance(new_rule, (rules.BlendedRule, rules.LearnedSplitRule))
-        keeps_gradient = is_learned and site.kind != "activation" and not of_tokens and included is None
-        if new_rule is None or keeps_gradient:
+        keeps_gradient = site.kind != "activation" and not of_tokens and included is None
+        if new_rule.learned and keeps_gradient:
             continue
         forced = included is not None and site.reachable
         if forced or not site.skip_reason:
             chosen.append((site, new_rule))
+    chosen = _suited(chosen, by_pattern=included is not None or isinstance(rule, dict))
     if not chosen:
         found = ", ".join(f"{s.path} ({s.activation}: {s.skip_reason or 'excluded'})" for s in sites[:5])
         inside = any(site.skip_reason == activations.OPAQUE for site in sites)
@@ -207,6 +211,25 @@ def _choose(sites, rule, include, exclude, of_tokens):
             + advice * closed
         )
     return chosen
+
+
+def _suited(chosen, by_pattern):
+    """The choice with the gradient in place of rules that don't suit their sites.
+
+    Raises:
+        ValueError: If patterns have asked for such a rule.
+    """
+    unsuited = [(site, rule) for site, rule in chosen if not rule.suits(site)]
+    if unsuited and by_pattern:
+        sites = ", ".join(f"{site.path} ({site.activation})" for site, _ in unsuited)
+        raise ValueError(
+            "Each rule must suit its activation: 'libra' and other split rules need σ(0) = 0. Use "
+            f"rule='gradient' or exclude=[...] there. Received: {sites:.1000}"
+        )
+    return [
+        (site, rule if rule.suits(site) else rules.GradientRule(rules.name_of(rule), name=rule.name))
+        for site, rule in chosen
+    ]
 
 
 def _matches(site, pattern):

@@ -1,0 +1,64 @@
+"""`Registry`: the names by which users ask for rules and readouts."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import keras
+
+Item = TypeVar("Item", bound=keras.layers.Layer)
+Class = TypeVar("Class", bound=type)
+
+
+class Registry(Generic[Item]):
+    """Classes by name, each with the settings that the name stands for.
+
+    Args:
+        kind: What is registered, for messages: "rule" or "readout".
+    """
+
+    def __init__(self, kind: str):
+        self._kind = kind
+        self._entries: dict[str, tuple[type[Item], dict[str, Any]]] = {}
+
+    def register(self, name: str, /, **settings: Any) -> Callable[[Class], Class]:
+        """A decorator that registers a class.
+
+        Args:
+            name: Python identifier that no other class has.
+            **settings: Arguments of the class that the name stands for.
+
+        Raises:
+            ValueError: If the name is no identifier, or another class has it.
+        """
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise ValueError(f"The name of a {self._kind} must be an identifier. Received: {name!r}")
+
+        def add(cls: Class) -> Class:
+            owner, _ = self._entries.get(name, (cls, {}))
+            # A cell of a notebook that runs again makes the same class anew.
+            if (owner.__module__, owner.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ValueError(
+                    f"Each {self._kind} must have a name of its own. Received: {name!r}, which is "
+                    f"{owner.__name__}, for {cls.__name__}"
+                )
+            self._entries[name] = cls, settings
+            return cls
+
+        return add
+
+    def make(self, name: str, /, **options: Any) -> Item:
+        """A new object of the class with this name, which must be registered."""
+        cls, settings = self._entries[name]
+        return cls(**settings, **options)
+
+    def names(self) -> list[str]:
+        """All names, in the order in which they were registered."""
+        return list(self._entries)
+
+    def name_of(self, item: Item) -> str:
+        """The name that stands for the class and the settings of an object; else the name of its class."""
+        config = item.get_config()
+        for name, (cls, settings) in self._entries.items():
+            if cls is type(item) and settings.items() <= config.items():
+                return name
+        return type(item).__name__
