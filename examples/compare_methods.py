@@ -29,7 +29,7 @@ def main():
     images = spec.preprocess(photos.astype(np.float32))
 
     def saliency(rule):
-        return np.abs(tlp.wrap_model(model, rule).input_signal(images)).max(-1)
+        return tlp.wrap_model(model, rule, readout="saliency").explain(images)
 
     best = universal = tlp.wrap_model(model, "universal")
     maps = {

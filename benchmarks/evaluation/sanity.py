@@ -70,12 +70,8 @@ def convergence(subject, rules, seed):
     """
     images = subject.test[:COUNT]
     results = {}
-    for name, rule in {
-        "learned": str(rules),
-        "gradient": "gradient",
-        "guided backprop": "guided_backprop",
-        "deconvnet": "deconvnet",
-    }.items():
+    handmade = {name.replace("_", " "): name for name in tlp.rules.handmade()}
+    for name, rule in {"learned": str(rules), **handmade}.items():
         wrapped = tlp.wrap_model(subject.model, rule=rule)
         cosines = metrics.cosine_similarity_convergence(
             lambda images, directions, wrapped=wrapped: {"input": wrapped.input_signal(images, directions)},

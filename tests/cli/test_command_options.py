@@ -3,7 +3,8 @@ import argparse
 import pytest
 
 from tests import toys
-from tf_learnprop.cli import options
+from tf_learnprop import rules
+from tf_learnprop.cli import methods, options
 from tf_learnprop.zoo import ModelSpec
 
 MODEL = ["--model", "{model}", "--preprocess", "none"]
@@ -39,7 +40,8 @@ BAD = {
     ),
     "unknown method": (
         [*MODEL, "--compare", "gradient,lime", "{photo}"],
-        "--compare must name methods among gradient, deconvnet, guided_backprop, grad_cam. Received: lime",
+        "--compare must name methods among gradient, deconvnet, guided_backprop, "
+        "libra, grad_cam. Received: lime",
     ),
     "unknown style": ([*MODEL, "--style", "dots", "{photo}"], "--style"),
     "tiny pictures": ([*MODEL, "--max-side", "1", "{photo}"], "--max-side must be at least 16. Received: 1"),
@@ -51,6 +53,10 @@ BAD = {
 def test_bad_usage(fails, case):
     arguments, expected = BAD[case]
     assert expected in fails("explain", *arguments)
+
+
+def test_methods_to_compare_with_are_all_hand_made_rules_and_grad_cam():
+    assert list(methods.NAMES) == [*rules.handmade(), "grad_cam"]
 
 
 def test_a_missing_model_comes_before_missing_options(fails):

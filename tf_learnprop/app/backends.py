@@ -7,6 +7,7 @@ from typing import Protocol
 import keras
 import numpy as np
 
+from tf_learnprop import rules
 from tf_learnprop.model import PropagationModel
 from tf_learnprop.wrapping import wrap_model
 from tf_learnprop.zoo.model_spec import ModelSpec
@@ -55,7 +56,7 @@ class WrappedBackend:
             names = [tensor.name for tensor in wrapped.graph.inputs]
             raise ValueError(f"The model must have a photo as its only input. Received: inputs {names}")
         self.shape, self.class_count = shape, wrapped.class_count
-        self.methods = (RULES, "gradient", "guided_backprop", "grad_cam")
+        self.methods = (RULES, *rules.handmade(), "grad_cam")
         self.class_name = spec.class_name
         self._preprocess, self._wrapped = spec.preprocess, wrapped
         self._explainers: dict[str, Callable] = {RULES: wrapped.explain}
@@ -82,5 +83,4 @@ def _explainer(model: keras.Model, method: str) -> Callable:
     """Function from images and a class to maps."""
     if method == "grad_cam":
         return wrap_model(model, "gradient", readout="grad_cam").explain
-    signal = wrap_model(model, method).input_signal
-    return lambda images, class_id: np.abs(signal(images, class_id)).max(-1)  # Simonyan et al. 2013
+    return wrap_model(model, method, readout="saliency").explain

@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
-    """Draws maps of the plain gradient, guided backprop and learned rules side by side.
+    """Draws maps of the hand-made rules and of learned ones side by side.
 
     Returns:
         dict: `picture`, the file; `classes`, the predicted classes.
@@ -38,9 +38,9 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         photos = np.stack([tlp.zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
         images = spec.preprocess(photos)
         columns = {}
-        for rule in ("gradient", "guided_backprop"):
-            signal = tlp.wrap_model(spec.model, rule).input_signal(images)
-            columns[rule.replace("_", " ")] = np.abs(signal).max(-1)  # Simonyan et al. 2013
+        for rule in tlp.rules.handmade():
+            wrapped = tlp.wrap_model(spec.model, rule, readout="saliency")
+            columns[rule.replace("_", " ")] = wrapped.explain(images)
         columns["learned rules"] = learned.explain(images)
         titles = [spec.class_name(k) for k in learned.logits(images).argmax(1)]
         tlp.plotting.compare(photos, columns, titles=titles).savefig(out, dpi=100)

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     #: From images `[n, h, w, c]` and class ids `[n]` to maps `[n, h, w]`.
     Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-#: Their names on the command line, and on pictures.
+#: Their names on the command line and on pictures: Grad-CAM, and all `rules.handmade()`, which is not called
+#: here as it loads TensorFlow.
 NAMES = {
     "gradient": "gradient",
     "deconvnet": "deconvnet",
     "guided_backprop": "guided backprop",
+    "libra": "LibraGrad",
     "grad_cam": "Grad-CAM",
 }
 
@@ -44,20 +46,13 @@ def make(model: keras.Model, names: Sequence[str]) -> dict[str, Explain]:
     Raises:
         UsageError: If the model has nothing that a method could read.
     """
-    import numpy as np
-
     import tf_learnprop as tlp
-
-    def of_rule(rule: str) -> Explain:
-        wrapped = tlp.wrap_model(model, rule, readout="input")
-        # Of the channels, the largest counts (Simonyan et al. 2013).
-        return lambda images, class_ids: np.abs(wrapped.input_signal(images, class_ids)).max(-1)
 
     try:
         return {
             name: tlp.wrap_model(model, "gradient", readout=name).explain
             if name == "grad_cam"
-            else of_rule(name)
+            else tlp.wrap_model(model, name, readout="saliency").explain
             for name in names
         }
     except ValueError as error:
