@@ -178,7 +178,7 @@ class TestText:
 
     def test_training_is_refused(self):
         wrapped = tlp.wrap_model(made("text"))
-        with pytest.raises(ValueError, match="must be of a float dtype. Received: integers"):
+        with pytest.raises(ValueError, match="must hold numbers, not ids. Received: integers"):
             wrapped.compile()
 
     def test_another_readout_is_refused(self):
