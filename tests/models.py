@@ -391,13 +391,14 @@ def fused_layers(head):
     )
 
 
-@case("relu", "softmax celu celu ? squareplus")
+@case("celu celu relu", "softmax squareplus softsign ?")
 def activations_without_rule(head):
     return _chain(
         head,
         ops.celu,
         layers.Activation("celu"),
         layers.Conv2D(4, 3, activation="squareplus"),
+        ops.softsign,
         layers.Conv2D(4, 3, activation=layers.Rescaling(2.0)),
         layers.ReLU(),
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from tf_learnprop.adapters import quantus, xplique
     from tf_learnprop.coverage import Coverage
+    from tf_learnprop.graph.registry import register_activation
     from tf_learnprop.model import PropagationModel
     from tf_learnprop.rule_files.rule_set import RuleSet
     from tf_learnprop.rule_files.saving import load_rules, save_rules
@@ -48,6 +49,7 @@ __all__ = [
     "plotting",
     "quantus",
     "readouts",
+    "register_activation",
     "rules",
     "save_rules",
     "scale",

@@ -62,7 +62,7 @@ class Coverage(abc.Sequence):
             rule = rule_of.get(site.path)
             if rule is None:
                 default = "not selected" if site.kind == "activation" else "keeps its gradient"
-                fate = {"swapped": False, "reason": site.skip_reason or default}
+                fate = {"swapped": False, "reason": site.reason or default}
             else:
                 fate = {"swapped": True, "rule": rules.name_of(rule), "learned": rule.learned}
                 # Without anything to train, the gradient is what was asked for.
@@ -96,7 +96,7 @@ class Coverage(abc.Sequence):
         swapped = [row for row in self if row.swapped]
         learned = sum(row.learned for row in swapped)
         plain = sum(row.rule == "gradient" for row in swapped)
-        kept = any(row.reason == _NOT_REACHED for row in swapped)
+        kept = any(row.reason for row in swapped)
         left = collections.Counter(row.reason for row in self if not row.swapped)
         notes = []
         if kept or (learned and plain):

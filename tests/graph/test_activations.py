@@ -6,6 +6,7 @@ from keras import layers, ops
 
 from tests import models
 from tf_learnprop.graph import activations
+from tf_learnprop.graph.layer_kinds import SWAPPABLE
 from tf_learnprop.graph.model_graph import ModelGraph
 
 
@@ -53,7 +54,7 @@ def site(operation, is_output=False):
 
 
 class TestNames:
-    @pytest.mark.parametrize("name", activations.SWAPPABLE)
+    @pytest.mark.parametrize("name", [name for name in SWAPPABLE if name != "quick_gelu"])
     def test_functions_layers_and_operations_of_all_that_a_rule_can_stand_behind(self, name):
         if name == "prelu":
             assert activations.activation_name(layers.PReLU()) == "prelu"
@@ -66,7 +67,7 @@ class TestNames:
         dense = layers.Dense(2, name)
         assert activations.own_activation(dense) == name and activations.activation_name(dense) is None
         found = site(dense)
-        assert (found.activation, found.fused, found.skip_reason, found.reachable) == (name, True, "", True)
+        assert (found.activation, found.fused, found.reason, found.reachable) == (name, True, "", True)
 
     @pytest.mark.parametrize(
         "operation, name",
@@ -125,15 +126,30 @@ SKIPPED = {
     "gate": (layers.Dense(2, "sigmoid"), "sigmoid", "a gate", True),
     "hard gate": (layers.Activation("hard_sigmoid"), "hard_sigmoid", "a gate", True),
     "attention": (layers.Softmax(), "softmax", "attention weights", True),
-    "celu": (layers.Activation("celu"), "celu", "not a known activation", True),
+    "squareplus": (layers.Activation("squareplus"), "squareplus", "not a known activation", True),
     "unseen": (layers.Dense(2, Scale()), "?", "not a known activation", True),
     "attention layer": (layers.Attention(), "softmax", "attention weights", False),
     "heads": (multi_head_attention(), "softmax", "attention weights", False),
-    "recurrent": (layers.GRU(2), "tanh", activations.OPAQUE, False),
-    "time": (layers.TimeDistributed(layers.Dense(2, "relu")), "relu", activations.OPAQUE, False),
-    "own call of a dense layer": (DoublingDense(2, "gelu"), "gelu", activations.OPAQUE, False),
-    "holder": (Holder(layers.Dense(2, "relu"), layers.ELU()), "elu, relu", activations.OPAQUE, False),
-    "nested": (Holder(Holder(layers.ReLU())), "relu", activations.OPAQUE, False),
+    "recurrent": (layers.GRU(2), "tanh", activations.SkipReason.OPAQUE.value, False),
+    "time": (
+        layers.TimeDistributed(layers.Dense(2, "relu")),
+        "relu",
+        activations.SkipReason.OPAQUE.value,
+        False,
+    ),
+    "own call of a dense layer": (
+        DoublingDense(2, "gelu"),
+        "gelu",
+        activations.SkipReason.OPAQUE.value,
+        False,
+    ),
+    "holder": (
+        Holder(layers.Dense(2, "relu"), layers.ELU()),
+        "elu, relu",
+        activations.SkipReason.OPAQUE.value,
+        False,
+    ),
+    "nested": (Holder(Holder(layers.ReLU())), "relu", activations.SkipReason.OPAQUE.value, False),
     "custom": (Scale(), "?", "a custom layer: what its call computes can't be seen", False),
     "lambda": (
         layers.Lambda(lambda x: x),
@@ -149,7 +165,7 @@ class TestSites:
     def test_skipped(self, operation, name, reason, reachable):
         found = site(operation)
         assert (found.path, found.operation) == ("path", operation)
-        assert (found.activation, found.skip_reason, found.reachable) == (name, reason, reachable)
+        assert (found.activation, found.reason, found.reachable) == (name, reason, reachable)
         assert found.layer_class == type(operation).__name__
 
     @pytest.mark.parametrize(
@@ -165,7 +181,7 @@ class TestSites:
     )
     def test_of_the_output(self, operation):
         found = site(operation, is_output=True)
-        assert found.skip_reason == "the output's own activation" and not found.reachable
+        assert found.reason == "the output's own activation" and not found.reachable
 
     @pytest.mark.parametrize("name", models.CASES)
     def test_of_small_models(self, name):

@@ -7,14 +7,9 @@ import tensorflow as tf
 
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.activations import activation_name
+from tf_learnprop.graph.layer_kinds import NORMALIZATION_WEIGHTS, NOT_CENTRED
+from tf_learnprop.graph.written_out import WrittenOut
 from tf_learnprop.rules.split import SplitRule
-
-#: Normalisations that don't subtract the mean.
-_NOT_CENTRED = tuple(
-    getattr(keras.layers, name)
-    for name in ("RMSNormalization", "UnitNormalization")
-    if hasattr(keras.layers, name)
-)
 
 
 class RuleOperation:
@@ -90,13 +85,13 @@ def _product(operation, args, kwargs, inputs, vjp):
 
 def _normalization(layer, args, kwargs, inputs, vjp):
     (x,) = inputs
-    x = tf.cast(x, tf.float32)
+    scaled = _scaled_written_out if isinstance(layer, WrittenOut) else _scaled
 
     def kept(signal):
-        return [_scaled(layer, x, signal)]
+        return [scaled(layer, x, signal)]
 
     def rest(signal):
-        return [vjp(signal)[0] - _scaled(layer, x, signal)]
+        return [vjp(signal)[0] - scaled(layer, x, signal)]
 
     return kept, rest
 
@@ -104,22 +99,30 @@ def _normalization(layer, args, kwargs, inputs, vjp):
 _PARTS = {"attention": _attention, "normalization": _normalization, "product": _product}
 
 
+def _scaled_written_out(normalization: WrittenOut, x: tf.Tensor, signal: tf.Tensor) -> tf.Tensor:
+    """As `_scaled`, for a normalisation that is written out."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        y = normalization.with_scale_held(x)
+    return tf.cast(tape.gradient(y, x, tf.cast(signal, y.dtype)), tf.float32)
+
+
 def _scaled(layer, x, signal):
     """The signal at x if y = (x − mean)·weight/scale + offset, with the scale held fixed.
 
     Args:
         layer: Keras normalisation layer.
-        x: float32, its input.
+        x: its input.
         signal: float32, the signal at its output, of the same shape.
     """
-    shape = tf.shape(x)
+    x, shape = tf.cast(x, tf.float32), tf.shape(x)
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
     if isinstance(layer, keras.layers.GroupNormalization):
         groups = tf.concat([shape[:-1], [layer.groups, shape[-1] // layer.groups]], 0)
         x, signal = tf.reshape(x, groups), tf.reshape(signal, groups)
         axes = [*range(1, shape.shape[0] - 1), shape.shape[0]]
     signal = signal * _weight(layer, x.shape.rank) * _inverse_scale(layer, x, axes)
-    if not isinstance(layer, _NOT_CENTRED) and not getattr(layer, "rms_scaling", False):
+    if not isinstance(layer, NOT_CENTRED) and not getattr(layer, "rms_scaling", False):
         signal -= tf.reduce_mean(signal, axes, keepdims=True)
     return tf.reshape(signal, shape)
 
@@ -127,16 +130,15 @@ def _scaled(layer, x, signal):
 def _inverse_scale(layer, x, axes):
     if isinstance(layer, keras.layers.UnitNormalization):
         return tf.math.rsqrt(tf.maximum(tf.reduce_sum(tf.square(x), axes, keepdims=True), 1e-12))
-    if isinstance(layer, _NOT_CENTRED):
+    if isinstance(layer, NOT_CENTRED):
         return tf.math.rsqrt(tf.reduce_mean(tf.square(x), axes, keepdims=True) + layer.epsilon)
     return tf.math.rsqrt(tf.math.reduce_variance(x, axes, keepdims=True) + layer.epsilon)
 
 
 def _weight(layer, rank):
     """The layer's weight for each channel, as it multiplies an input of this rank; 1 if it has none."""
-    weight = getattr(layer, "gamma", None)
-    if weight is None and isinstance(getattr(layer, "scale", None), keras.Variable):
-        weight = layer.scale  # as `RMSNormalization` names it
+    attributes = (getattr(layer, name, None) for name in NORMALIZATION_WEIGHTS)
+    weight = next((value for value in attributes if isinstance(value, keras.Variable)), None)
     if weight is None:
         return 1.0
     weight = tf.cast(tf.convert_to_tensor(weight), tf.float32)

@@ -8,7 +8,9 @@ import tensorflow as tf
 from tf_learnprop.backward.rule_operation import RuleOperation
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.activations import is_fused
+from tf_learnprop.graph.layer_kinds import CLIPPING, is_one_of
 from tf_learnprop.graph.reader import first_argument
+from tf_learnprop.graph.written_out import WrittenOut
 from tf_learnprop.layers import RuleActivation
 from tf_learnprop.readouts import FEATURE_MAP
 from tf_learnprop.rules.split import SplitRule
@@ -47,10 +49,11 @@ class GraphRunner:
         self._has_integer_pixels = explained.has_integers and not explained.holds_ids
         self.output = output = explained.output
         self._feature_map = feature_map
-        end = graph.ends[output]
+        self._end = end = graph.ends[output]
+        has_logits = end.activation and not end.mixed
         #: Calls whose output has passed the final softmax or sigmoid: the activation's own, and what follows.
-        self._activation_call = end.call if end.activation else None
-        self._after = frozenset(end.after) if end.activation else frozenset()
+        self._activation_call = end.call if has_logits else None
+        self._after = frozenset(end.after) if has_logits else frozenset()
 
     @tf.autograph.experimental.do_not_convert  # no branch here depends on a tensor's values
     def __call__(self, inputs, with_rules=True, watch=None):
@@ -85,15 +88,19 @@ class GraphRunner:
                     logits = made[0] if logits is None else logits
             elif number == self._activation_call:
                 logits, made = _apart(call.operation, args, kwargs)
+                logits *= self._end.factor
             else:
                 made = self._run(call, args, kwargs, with_rules, watch, trace)
-                if number in self._after:
-                    logits = call.operation(logits)
+                # A bound for probabilities is none for logits.
+                if number in self._after and not is_one_of(call.operation, CLIPPING):
+                    logits = call.run({call.inputs[0]: logits})
             values.update(zip(call.outputs, keras.tree.flatten(made), strict=True))
             if watch and self._feature_map in call.outputs:
                 watch(FEATURE_MAP, values[self._feature_map])
         trace.outputs = keras.tree.map_structure(values.__getitem__, graph.output_structure)
         output = keras.tree.flatten(trace.outputs)[self.output]
+        if self._end.mixed:
+            logits = self._end.logits_of(output)
         trace.logits = tf.cast(output if logits is None else logits, tf.float32)
         return trace
 
@@ -109,7 +116,8 @@ class GraphRunner:
                 else first_argument(args, kwargs)
             )
             y = rule_layer(x)
-            if not isinstance(operation, keras.layers.Layer):
+            last = operation.last if isinstance(operation, WrittenOut) else operation
+            if not isinstance(last, keras.layers.Layer):
                 keras_internals.set_mask(y, None)  # bare operations pass no mask on
         else:
             y = rule_layer(operation, args, kwargs)

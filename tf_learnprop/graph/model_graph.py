@@ -1,42 +1,29 @@
 """`ModelGraph`: the graph of a Keras model, read once and shared by all that needs it."""
 
 import collections
-import dataclasses
 
 import keras
 import tensorflow as tf
 
 from tf_learnprop.graph import keras_internals, opening, verification
 from tf_learnprop.graph.activations import (
-    HEADS,
     ActivationSite,
+    SkipReason,
     activation_name,
     find_site,
-    is_transparent,
+    is_fused,
     own_activation,
 )
-from tf_learnprop.graph.operation_sites import ATTENTION_LAYERS, operation_kinds
+from tf_learnprop.graph.call_index import CallIndex
+from tf_learnprop.graph.grouping import activations_as_calls, head_as_call
+from tf_learnprop.graph.layer_kinds import ATTENTION_LAYERS
+from tf_learnprop.graph.operation_sites import operation_kinds
+from tf_learnprop.graph.output_end import find_end, tail_of
 from tf_learnprop.graph.output_head import OutputHead
 from tf_learnprop.graph.reader import Reader
+from tf_learnprop.graph.registry import check_uses
 from tf_learnprop.graph.steps import CannotOpen
-
-
-@dataclasses.dataclass(frozen=True)
-class OutputEnd:
-    """How one output of a model ends.
-
-    Attributes:
-        call: int, number of the call that makes the output, looking past casts and reshapes; None if the
-            output is an input.
-        after: tuple of ints, numbers of those casts and reshapes, in the order in which they run.
-        activation: str, "softmax" or "sigmoid" if the output has passed one, else "".
-        has_consumers: bool, whether the output is also used inside the model.
-    """
-
-    call: int | None
-    after: tuple
-    activation: str
-    has_consumers: bool
+from tf_learnprop.graph.written_out import WrittenOut
 
 
 class ModelGraph:
@@ -75,16 +62,23 @@ class ModelGraph:
 
     def __init__(self, model, inputs=None):
         self.model = model
-        self._read(inputs, verification.Faults())
+        reader = self._read(inputs, verification.Faults())
         if self.blocks or not keras_internals.functional_of(model):
-            self._verify(inputs)
+            reader = self._verify(inputs, reader)
+        check_uses(self.calls, self.tensors)
+        outputs = keras.tree.flatten(self.output_structure)
+        self.calls = activations_as_calls(self._index(), self.tensors)
+        for number in outputs:
+            self.calls = head_as_call(self._index(), self.tensors, tail_of(self._index(), number).tensor)
+        self.ends = [find_end(self._index(), self.tensors, number) for number in outputs]
+        self.activations = self._find_activations(reader)
         self._state = self._current_state()
 
-    def _verify(self, inputs):
-        """Closes opened layers again until the calls compute what the model does."""
+    def _verify(self, inputs, reader):
+        """Closes opened layers again until the calls compute what the model does; the last `Reader`."""
         probe = verification.Probe(self.model, self.input)
         if probe.inputs is None:
-            return
+            return reader
         known = verification.Faults()
         while True:
             new = verification.faults(self, probe)
@@ -95,8 +89,9 @@ class ModelGraph:
                 known.closed.update(new.closed)
             else:
                 break
-            self._read(inputs, known)
+            reader = self._read(inputs, known)
         verification.check_outputs(self, probe)
+        return reader
 
     def _read(self, inputs, faults):
         reader = Reader(faults.closed, faults.mask_ranks)
@@ -119,9 +114,11 @@ class ModelGraph:
         self.blocks, self.masks = reader.blocks, reader.masks
         self.operations = [(path, operation) for path, operation, _ in operations]
         self._inner = [inner for _, _, inner in operations]
-        self._maker = {number: k for k, call in enumerate(self.calls) for number in call.outputs}
-        self.ends = [self._end(number) for number in output_numbers]
-        self.activations = self._find_activations(reader)
+        return reader
+
+    def _index(self):
+        inputs = [n for n, tensor in enumerate(self.tensors) if any(tensor is t for t in self.inputs)]
+        return CallIndex(self.calls, inputs, keras.tree.flatten(self.output_structure))
 
     def run(self, inputs):
         """Runs the calls one by one without rules, and yields each with its results, a flat list.
@@ -145,7 +142,7 @@ class ModelGraph:
 
     def head(self, output) -> OutputHead:
         """How output number `output` is read as classes."""
-        return OutputHead(self.outputs[output].shape[-1], self.ends[output].activation)
+        return OutputHead(self.outputs[output].shape[-1], self.ends[output].head_activation)
 
     @property
     def output_keys(self):
@@ -171,11 +168,11 @@ class ModelGraph:
 
     def _rows(self, inner):
         rows = []
-        sites = {id(site.operation) for site in self.activations}
+        sites = {key for site in self.activations for key in (id(site.operation), site.path)}
         for (path, operation), is_inner in zip(self.operations, self._inner, strict=True):
             shapes = [list(w.shape) for w in getattr(operation, "weights", [])]
             name = activation_name(getattr(operation, "activation", None) or operation)
-            layer_or_site = isinstance(operation, keras.layers.Layer) or id(operation) in sites
+            layer_or_site = isinstance(operation, keras.layers.Layer) or sites & {id(operation), path}
             shown = name or layer_or_site or not inner
             if is_inner == inner and shown:
                 rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
@@ -223,40 +220,36 @@ class ModelGraph:
                     state += [getattr(layer, "activation", None), getattr(layer, "quantization_mode", None)]
         return state
 
-    def _end(self, number):
-        after, passed = [], [number]
-        while (k := self._maker.get(number)) is not None and self._passes_on(self.calls[k]):
-            after.insert(0, k)
-            number = self.calls[k].sources(number)[0]
-            passed.append(number)
-        name = own_activation(self.calls[k].operation) if k is not None else None
-        users = [j for j, call in enumerate(self.calls) if set(passed) & set(call.inputs)]
-        has_consumers = bool(set(users) - set(after))
-        return OutputEnd(k, tuple(after), name if name in HEADS else "", has_consumers)
-
-    def _passes_on(self, call):
-        return call.enters or is_transparent(call.operation)
-
-    def _find_activations(self, reader):
+    def _find_activations(self, reader) -> list[ActivationSite]:
+        """The sites of the model, in the order of its operations."""
         at_output = {
             id(self.calls[end.call].operation)
             for end in self.ends
             if end.call is not None and (end.activation or not end.has_consumers)
         }
-        inputs = [
-            number for number, tensor in enumerate(self.tensors) if any(tensor is t for t in self.inputs)
-        ]
-        kinds = operation_kinds(self.calls, inputs)
-        sites, seen = [], set()
+        mixed = {id(self.calls[k].operation) for end in self.ends for k in end.mixed}
+        kinds = operation_kinds(self.calls, self._index().inputs)
+        operations = [(call.path, call.operation) for call in self.calls]
+        written_out = {path: o for path, o in operations if isinstance(o, WrittenOut)}
+        steps = {id(step.operation) for operation in written_out.values() for step in operation.calls}
+        seen = steps - {id(call.operation) for call in self.calls}
+        sites = []
         for path, operation in self.operations:
             why_closed = reader.closed.get(id(operation), "")
-            if id(operation) not in seen and (why_closed or not reader.is_open(operation)):
-                seen.add(id(operation))
-                if id(operation) in kinds and id(operation) not in at_output:
-                    kind = kinds[id(operation)]
-                    sites.append(ActivationSite(path, operation, kind, kind=kind))
-                else:
-                    sites.append(find_site(path, operation, id(operation) in at_output, why_closed))
+            if reader.is_open(operation) and not why_closed:
+                continue
+            operation = written_out.get(path, operation)
+            if id(operation) in seen:
+                continue
+            seen.add(id(operation))
+            if id(operation) in mixed - at_output:
+                name, fused = own_activation(operation), is_fused(operation)
+                sites.append(ActivationSite(path, operation, name, fused, SkipReason.NOT_INVERTIBLE, False))
+            elif id(operation) in kinds.keys() - at_output:
+                kind = kinds[id(operation)]
+                sites.append(ActivationSite(path, operation, kind, kind=kind))
+            else:
+                sites.append(find_site(path, operation, id(operation) in at_output, why_closed))
         return [site for site in sites if site]
 
 

@@ -1,34 +1,23 @@
 """Finds the operations besides activations that a rule can stand at: attention, normalisation, products."""
 
-import keras
+from collections.abc import Iterable
+from typing import Any
 
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.activations import activation_name, is_transparent
-
-#: Layers that open up into the operations of attention.
-ATTENTION_LAYERS = tuple(
-    getattr(keras.layers, name)
-    for name in ("MultiHeadAttention", "GroupedQueryAttention", "Attention", "AdditiveAttention")
-    if hasattr(keras.layers, name)
-)
-_NORMALIZATIONS = tuple(
-    getattr(keras.layers, name)
-    for name in ("LayerNormalization", "RMSNormalization", "GroupNormalization", "UnitNormalization")
-    if hasattr(keras.layers, name)
-)
-#: Operations that multiply the attention weights with the values.
-_WEIGHTED_SUMS = ("Dot", "Einsum", "Matmul")
+from tf_learnprop.graph.layer_kinds import ATTENTION, NORMALIZATIONS, PRODUCTS, WEIGHTED_SUMS, is_one_of
+from tf_learnprop.graph.written_out import WrittenOut
 
 
-def operation_kinds(calls, inputs):
+def operation_kinds(calls: list[Any], inputs: Iterable[int]) -> dict[int, str]:
     """What kind of site each operation of a model is, if it is one.
 
     Args:
-        calls: list of `Call`, all those of the model.
-        inputs: iterable of ints, the tensors that are the model's inputs.
+        calls: Each `Call` of the model.
+        inputs: Numbers of the tensors that are the model's inputs.
 
     Returns:
-        dict {id of an operation: "attention", "normalization" or "product"}.
+        "attention", "normalization" or "product" by the id of an operation.
     """
     dependent, users = set(inputs), {}
     for call in calls:
@@ -37,10 +26,10 @@ def operation_kinds(calls, inputs):
         for number in call.inputs:
             users.setdefault(number, []).append(call)
 
-    def weighs(number):
+    def weighs(number: int) -> bool:
         """Whether a tensor, or the same values in another shape, are the weights of a sum."""
         return any(
-            _is(user.operation, _WEIGHTED_SUMS)
+            is_one_of(user.operation, WEIGHTED_SUMS)
             or (is_transparent(user.operation) and any(map(weighs, user.outputs)))
             for user in users.get(number, ())
         )
@@ -48,16 +37,19 @@ def operation_kinds(calls, inputs):
     kinds = {}
     for call in calls:
         operation = call.operation
-        if isinstance(operation, _NORMALIZATIONS) and keras_internals.is_keras_class(type(operation)):
+        if is_normalization(operation):
             kinds[id(operation)] = "normalization"
-        elif _is(operation, ("DotProductAttention",)):
+        elif is_one_of(operation, ATTENTION):
             kinds[id(operation)] = "attention"
         elif activation_name(operation) == "softmax" and any(map(weighs, call.outputs)):
             kinds[id(operation)] = "attention"
-        elif _is(operation, ("Multiply",)) and len(call.inputs) > 1 and dependent.issuperset(call.inputs):
+        elif is_one_of(operation, PRODUCTS) and len(call.inputs) > 1 and dependent.issuperset(call.inputs):
             kinds[id(operation)] = "product"
     return kinds
 
 
-def _is(operation, names):
-    return type(operation).__name__ in names and keras_internals.is_keras_class(type(operation))
+def is_normalization(operation: Any) -> bool:
+    """Whether an operation is a normalisation: a layer of Keras, or one that is written out."""
+    if isinstance(operation, WrittenOut):
+        return operation.scale is not None
+    return isinstance(operation, NORMALIZATIONS) and keras_internals.is_keras_class(type(operation))

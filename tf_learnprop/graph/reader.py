@@ -6,8 +6,8 @@ import re
 import keras
 
 from tf_learnprop.graph import keras_internals, opening
-from tf_learnprop.graph.activations import SWAPPABLE, activation_name, is_opaque, runs_a_function
-from tf_learnprop.graph.operation_sites import ATTENTION_LAYERS
+from tf_learnprop.graph.activations import activation_name, is_opaque, runs_a_function
+from tf_learnprop.graph.layer_kinds import ATTENTION_LAYERS, SWAPPABLE
 from tf_learnprop.graph.steps import HELPERS, CannotOpen, WithAttributes
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import keras
 
 from tf_learnprop import readouts, rules
-from tf_learnprop.graph import activations, keras_internals
+from tf_learnprop.graph import keras_internals
+from tf_learnprop.graph.activations import SkipReason
 from tf_learnprop.graph.explained import Explained
+from tf_learnprop.graph.layer_kinds import SWAPPABLE
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import checks
 from tf_learnprop.model import PropagationModel
@@ -192,8 +194,8 @@ def _choose(sites, rule, include, exclude, of_tokens):
             chosen.append((site, new_rule))
     chosen = _suited(chosen, by_pattern=included is not None or isinstance(rule, dict))
     if not chosen:
-        found = ", ".join(f"{s.path} ({s.activation}: {s.skip_reason or 'excluded'})" for s in sites[:5])
-        inside = any(site.skip_reason == activations.OPAQUE for site in sites)
+        found = ", ".join(f"{s.path} ({s.activation}: {s.reason or 'excluded'})" for s in sites[:5])
+        inside = any(site.skip_reason is SkipReason.OPAQUE for site in sites)
         if inside and include is None and exclude is None and not isinstance(rule, dict):
             warnings.warn(
                 "No activation of this model can have a rule, so its maps come from the plain gradient: "
@@ -201,13 +203,13 @@ def _choose(sites, rule, include, exclude, of_tokens):
                 stacklevel=3,  # where `wrap_model` is called
             )
             return []
-        closed = any(site.skip_reason.startswith(activations.CLOSED) for site in sites)
+        closed = any(site.skip_reason is SkipReason.CLOSED for site in sites)
         advice = (
             ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened."
         )
         raise ValueError(
             "There is no activation to swap. Found: "
-            + (found or f"none of {', '.join(activations.SWAPPABLE)}")
+            + (found or f"none of {', '.join(SWAPPABLE)}")
             + advice * closed
         )
     return chosen
