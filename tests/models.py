@@ -404,6 +404,20 @@ def activations_without_rule(head):
     )
 
 
+@case("silu quick_gelu gelu gelu hard_silu mish leaky_relu")
+def written_out(head):
+    return _chain(
+        head,
+        lambda x: x * ops.sigmoid(x),
+        lambda x: x * ops.sigmoid(1.702 * x),
+        lambda x: 0.5 * x * (1 + ops.tanh(ops.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+        lambda x: x * 0.5 * (1.0 + ops.erf(x / np.sqrt(2.0))),
+        lambda x: x * ops.relu6(x + 3) / 6,
+        lambda x: x * ops.tanh(ops.softplus(x)),
+        lambda x: ops.maximum(x, 0.2 * x),
+    )
+
+
 # -- which layer it is in ----------------------------------------------------------------------------
 
 
@@ -498,6 +512,23 @@ def _reshaped(head):
     x = layers.Conv2D(4, 3, activation="relu")(inputs)
     x = layers.Conv2D(CLASSES, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
     return keras.Model(inputs, layers.Flatten()(layers.Softmax()(x) if head else x))
+
+
+@case("relu", "own_softmax")
+def softmax_function(head):
+    def own_softmax(x):
+        exponentials = ops.exp(x - ops.max(x, -1, keepdims=True))
+        return exponentials / ops.sum(exponentials, -1, keepdims=True)
+
+    inputs, x = _body()
+    return keras.Model(inputs, layers.Dense(CLASSES, own_softmax if head else None)(x))
+
+
+@case("relu", "softmax")
+def softmax_of_one_step(head):
+    inputs = keras.Input((5, 4))
+    x = layers.Dense(CLASSES, head)(layers.Conv1D(4, 3, activation="relu")(inputs))
+    return keras.Model(inputs, x[:, 1])
 
 
 HEADS = {

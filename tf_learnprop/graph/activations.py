@@ -105,9 +105,17 @@ def own_activation(operation: Any) -> str | None:
         name = activation_name(activation) or ("?" if activation != keras.activations.linear else None)
     else:
         activation, name = getattr(operation, "activation", None), activation_name(operation)
-    if name is None or _is_known(name) or registered_name(operation) or not callable(activation):
+    is_known = _is_known(name) and not runs_own_function(operation)
+    if name is None or is_known or registered_name(operation) or not callable(activation):
         return name
     return registered_name(activation) or known_functions.name_of(activation) or name
+
+
+def runs_own_function(operation: Any) -> bool:
+    """Whether the activation of an operation is a function of a user, whatever its name is."""
+    activation = getattr(operation, "activation", None)
+    is_function = callable(activation) and not isinstance(activation, keras.Operation)
+    return is_function and not getattr(activation, "__module__", "").startswith("keras.")
 
 
 def is_fused(operation: Any) -> bool:

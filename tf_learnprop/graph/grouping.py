@@ -46,12 +46,13 @@ def head_as_call(index: CallIndex, tensors: Tensors, output: int) -> list[Any]:
         tensors: The model's KerasTensors, by number.
         output: Number of the tensor.
     """
+    operation = None
     for source, steps in index.functions(output, _may_be_of_head):
-        head = WrittenOut(steps, source, output)
-        if len(steps) > 1 and (known := heads.head_of(head.call, tensors[source])):
-            operation = WrittenOut(steps, source, output, known.activation)
-            return _with_replaced(index, _as_one_call(operation, operation, index, tensors))
-    return index.calls
+        head = heads.head_of(WrittenOut(steps, source, output), tensors[source])
+        if head and len(steps) > 1:
+            # The longest: a softmax is the same for logits less their largest, but those are no logits.
+            operation = WrittenOut(steps, source, output, head.activation)
+    return _with_replaced(index, _as_one_call(operation, operation, index, tensors) if operation else {})
 
 
 def _activation_before(call: Any, index: CallIndex, tensors: Tensors) -> WrittenOut | None:

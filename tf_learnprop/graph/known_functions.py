@@ -44,7 +44,9 @@ def name_of(function: Function, rank: int = 2, width: int = 3, dtype: str = "flo
         return None
     x, y = x.reshape(-1, width), y.reshape(-1, width)
     candidates = [*_values(), _leaky_relu_like(x[:, 0], y[:, 0])]
-    distance, name = min((_distance(y, _columns(values, width)), name) for name, values in candidates)
+    distances = [(_distance(y, _columns(values, width)), name) for name, values in candidates]
+    # Of equal functions, such as ELU and CELU, the first counts.
+    distance, name = min(distances, key=lambda pair: round(pair[0], 5))
     return name if distance <= _ROUNDING.get(dtype, 0.0) else None
 
 

@@ -228,6 +228,7 @@ class ModelGraph:
             if end.call is not None and (end.activation or not end.has_consumers)
         }
         mixed = {id(self.calls[k].operation) for end in self.ends for k in end.mixed}
+        mixed -= {id(self.calls[end.call].operation) for end in self.ends if end.activation and not end.mixed}
         kinds = operation_kinds(self.calls, self._index().inputs)
         operations = [(call.path, call.operation) for call in self.calls]
         written_out = {path: o for path, o in operations if isinstance(o, WrittenOut)}
@@ -242,7 +243,7 @@ class ModelGraph:
             if id(operation) in seen:
                 continue
             seen.add(id(operation))
-            if id(operation) in mixed - at_output:
+            if id(operation) in mixed:
                 name, fused = own_activation(operation), is_fused(operation)
                 sites.append(ActivationSite(path, operation, name, fused, SkipReason.NOT_INVERTIBLE, False))
             elif id(operation) in kinds.keys() - at_output:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop.graph import heads
-from tf_learnprop.graph.activations import is_fused, is_transparent, own_activation
+from tf_learnprop.graph.activations import is_fused, is_transparent, own_activation, runs_own_function
 from tf_learnprop.graph.call_index import CallIndex
 from tf_learnprop.graph.heads import Head
 from tf_learnprop.graph.layer_kinds import (
@@ -143,8 +143,8 @@ def _passes_on(call: Any) -> bool:
 
 def _may_give_probabilities(operation: Any) -> bool:
     name = own_activation(operation)
-    is_unknown = name is not None and name not in ACTIVATION_OF_CLASS.values()
-    return name in PROBABILITIES or is_unknown
+    is_known = name is None or name in ACTIVATION_OF_CLASS.values() and not runs_own_function(operation)
+    return name in PROBABILITIES or not is_known
 
 
 def _reads_back(index: CallIndex, tensors: Tensors, number: int, tail: Tail, head: Head) -> bool:
