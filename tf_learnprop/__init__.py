@@ -76,6 +76,7 @@ _HOMES = {
     "plotting": "plotting",
     "quantus": "adapters.quantus",
     "readouts": "readouts",
+    "register_activation": "graph.registry:register_activation",
     "rules": "rules",
     "save_rules": "rule_files.saving:save_rules",
     "scale": "scale",

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 from collections import abc
+from typing import Any
 
 from tf_learnprop import readouts, rules
 from tf_learnprop.graph.explained import Explained
@@ -62,7 +63,7 @@ class Coverage(abc.Sequence):
             rule = rule_of.get(site.path)
             if rule is None:
                 default = "not selected" if site.kind == "activation" else "keeps its gradient"
-                fate = {"swapped": False, "reason": site.reason or default}
+                fate: dict[str, Any] = {"swapped": False, "reason": site.reason or default}
             else:
                 fate = {"swapped": True, "rule": rules.name_of(rule), "learned": rule.learned}
                 # Without anything to train, the gradient is what was asked for.

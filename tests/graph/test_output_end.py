@@ -78,6 +78,7 @@ CASES = {
     "tf.nn.softmax": Case(apply(tf.nn.softmax)),
     "own function": Case(apply(my_softmax)),
     "lambda": Case(lambda z: layers.Lambda(lambda x: ops.softmax(x))(z)),
+    "closed lambda": Case(lambda z: layers.Lambda(lambda x: tf.nn.softmax(x))(z)),
     "layer": Case(lambda z: layers.Softmax()(z)),
     "operation": Case(ops.softmax),
     "written out": Case(my_softmax),
@@ -117,6 +118,12 @@ MIXED = {
     "over the steps": Case(lambda z: ops.softmax(z, axis=1)[:, 2], activation="sigmoid", over_time=True),
     "mean of labels": Case(lambda z: ops.mean(ops.sigmoid(z), 1), activation="sigmoid", over_time=True),
     "no softmax": Case(apply(shares)),
+    "closed layer": Case(
+        lambda z: layers.Lambda(lambda x: tf.nn.softmax(x) ** 2 + 0.1)(z), activation="sigmoid"
+    ),
+    "for each step": Case(
+        lambda z: layers.TimeDistributed(layers.Dense(3, "softmax"))(z)[:, 2], over_time=True
+    ),
     "hard sigmoid": Case(ops.hard_sigmoid, activation="sigmoid"),
 }
 
@@ -159,7 +166,8 @@ def test_the_logits_are_those_before_the_head(name: str) -> None:
 @pytest.mark.parametrize("name", MIXED)
 def test_mixed_probabilities_are_reported_as_they_are(name: str) -> None:
     case = MIXED[name]
-    model, _, x = pair(case)
+    model, x = build(case.close, case.over_time), 3 * toys.normal(6, STEPS, WIDTH)
+    models.randomise(model)
     wrapped = tlp.wrap_model(model, "gradient", readout="input")
     outputs = np.asarray(model(x))
     head = wrapped.attributor.head
@@ -238,3 +246,12 @@ def test_a_masked_softmax_reports_its_own_probabilities() -> None:
     wrapped = tlp.wrap_model(model, "gradient")
     reported = wrapped.attributor.head.probabilities(wrapped.logits(x))
     np.testing.assert_allclose(reported, expected, atol=1e-6)
+
+
+def test_attention_that_is_shown_as_well_keeps_its_kind() -> None:
+    """A row of the attention weights as second output."""
+    inputs = keras.Input((STEPS, WIDTH))
+    weights = ops.softmax(ops.matmul(inputs, ops.transpose(inputs, (0, 2, 1))))
+    x = layers.GlobalAveragePooling1D()(ops.matmul(weights, inputs))
+    graph = ModelGraph(keras.Model(inputs, [layers.Dense(CLASSES)(x), weights[:, 0]]))
+    assert [site.kind for site in graph.activations] == ["attention"]

@@ -1,5 +1,6 @@
 """Activations that users register."""
 
+import doctest
 from typing import Any
 
 import keras
@@ -142,3 +143,8 @@ def test_an_activation_takes_one_tensor() -> None:
     tlp.register_activation(Scaled)
     with pytest.raises(ValueError, match="must be called with one tensor. Received: 2 for layer 'bad'"):
         tlp.wrap_model(chain(lambda x: Scaled(name="bad")(x, x)))
+
+
+def test_docstring_example() -> None:
+    result = doctest.testmod(registry)
+    assert result.attempted == 1 and result.failed == 0

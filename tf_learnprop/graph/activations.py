@@ -195,7 +195,7 @@ def _opaque(path: str, operation: Any, why_closed: str = "") -> ActivationSite |
         activation_name(part if activation_name(part) else getattr(part, "activation", None))
         for part in keras_internals.sublayers(operation)
     }
-    swappable = sorted(inner & set(SWAPPABLE))
+    swappable = sorted(set(SWAPPABLE).intersection(inner))
     if swappable:
         return site(", ".join(swappable), SkipReason.OPAQUE)
     if "softmax" in inner or isinstance(operation, ATTENTION_LAYERS):

@@ -115,7 +115,7 @@ def _is_normalization(function: WrittenOut, spec: keras.KerasTensor) -> bool:
     x = tf.cast(np.random.default_rng(0).normal(size=shape), spec.dtype)
     try:
         with keras.StatelessScope():
-            held = {function.scale: function.values(x)[function.scale]}
+            held = {function.scale: function.scale_of(x)}
             y, twice, offset = (function.values(k * x, held)[function.result] for k in (1, 2, 0))
             large, larger = (function.call(k * x) for k in (4, 8))
     except Exception:  # whatever a step raises for a shape that it can't take

@@ -48,21 +48,19 @@ def head_of(function: Callable[[tf.Tensor], tf.Tensor], spec: keras.KerasTensor)
     with np.errstate(divide="ignore", invalid="ignore"):
         logits = {"softmax": np.log(y), "log_softmax": y, "sigmoid": special.logit(y)}
     for activation, values in logits.items():
-        head = Head(activation, _slope(x, values, centred=activation != "sigmoid"))
-        if head.factor and is_close(head.of(head.factor * x), y, spec.dtype):
-            return head
+        for factor in (1.0, _slope(x, values, centred=activation != "sigmoid")):
+            if is_close(Head(activation).of(factor * x), y, spec.dtype):
+                return Head(activation, factor)
     return None
 
 
 def _slope(x: np.ndarray, values: np.ndarray, centred: bool) -> float:
-    """The factor between numbers and values that are proportional to them; 0 if there is none."""
+    """The factor between numbers and values that are proportional to them; NaN if there is none."""
     if centred:  # a softmax leaves a constant open
         x, values = (t - t.mean(-1, keepdims=True) for t in (x, values))
-    square = np.square(x).sum()
-    slope = float((x * values).sum() / square) if square > 0 else 0.0
-    if not np.isfinite(slope) or abs(slope) < 1e-3:
-        return 0.0
-    return 1.0 if abs(slope - 1) < 1e-2 else slope
+    with np.errstate(invalid="ignore"):
+        slope = float((x * values).sum() / (np.square(x).sum() + 1e-12))
+    return slope if abs(slope) > 1e-3 else np.nan
 
 
 def is_close(expected: np.ndarray, y: np.ndarray, dtype: str) -> bool:

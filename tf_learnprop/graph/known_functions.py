@@ -42,17 +42,18 @@ def name_of(function: Function, rank: int = 2, width: int = 3, dtype: str = "flo
         return None
     if y.shape != x.shape:
         return None
-    x, y = x.reshape(-1, width), y.reshape(-1, width)
-    candidates = [*_values(), _leaky_relu_like(x[:, 0], y[:, 0])]
-    distances = [(_distance(y, _columns(values, width)), name) for name, values in candidates]
+    y = y.reshape(-1, width)
+    candidates = [*_values(), _leaky_relu_like(y[:, 0])]
     # Of equal functions, such as ELU and CELU, the first counts.
-    distance, name = min(distances, key=lambda pair: round(pair[0], 5))
-    return name if distance <= _ROUNDING.get(dtype, 0.0) else None
+    name, values = min(candidates, key=lambda pair: round(_distance(y[:, 0], pair[1]), 5))
+    is_equal = _distance(y, _columns(values, width)) <= _ROUNDING.get(dtype, 0.0)
+    return name if is_equal else None
 
 
 def _columns(values: np.ndarray, width: int) -> np.ndarray:
     """Values in columns, each in another order, so that no function of several of them looks element-wise."""
-    return np.stack([np.roll(values, 7 * column) for column in range(width)], -1)
+    rows, columns = np.arange(len(values))[:, None], np.arange(width)
+    return values[(rows + 7 * columns) % len(values)]
 
 
 @functools.cache
@@ -60,9 +61,10 @@ def _values() -> list[tuple[str, np.ndarray]]:
     return [(name, np.asarray(function(tf.constant(_POINTS)))) for name, function in _FUNCTIONS]
 
 
-def _leaky_relu_like(x: np.ndarray, y: np.ndarray) -> tuple[str, np.ndarray]:
-    """The leaky ReLU with the slope that values y have below zero."""
-    slope = float(np.clip(np.median(y[x < 0] / x[x < 0]), 0.0, 0.99))
+def _leaky_relu_like(y: np.ndarray) -> tuple[str, np.ndarray]:
+    """The leaky ReLU with the slope that a function's values have below zero."""
+    below = _POINTS < 0
+    slope = float(np.clip(np.median(y[below] / _POINTS[below]), 0.0, 0.99))
     return "leaky_relu" if slope else "relu", np.where(_POINTS > 0, _POINTS, slope * _POINTS)
 
 

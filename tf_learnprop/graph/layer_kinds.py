@@ -51,6 +51,8 @@ FUSED_LAYERS = _existing(
 )
 #: Layers that open up into the operations of attention.
 ATTENTION_LAYERS = _existing("MultiHeadAttention GroupedQueryAttention Attention AdditiveAttention")
+#: Layers that run another for each place.
+WRAPPERS = _existing("TimeDistributed")
 NORMALIZATIONS = _existing("LayerNormalization RMSNormalization GroupNormalization UnitNormalization")
 #: Normalisations that don't subtract the mean.
 NOT_CENTRED = _existing("RMSNormalization UnitNormalization")

@@ -1,6 +1,7 @@
 """`ModelGraph`: the graph of a Keras model, read once and shared by all that needs it."""
 
 import collections
+import dataclasses
 
 import keras
 import tensorflow as tf
@@ -11,8 +12,6 @@ from tf_learnprop.graph.activations import (
     SkipReason,
     activation_name,
     find_site,
-    is_fused,
-    own_activation,
 )
 from tf_learnprop.graph.call_index import CallIndex
 from tf_learnprop.graph.grouping import activations_as_calls, head_as_call
@@ -225,7 +224,7 @@ class ModelGraph:
         at_output = {
             id(self.calls[end.call].operation)
             for end in self.ends
-            if end.call is not None and (end.activation or not end.has_consumers)
+            if end.call is not None and (not end.has_consumers or end.activation and not end.selects)
         }
         mixed = {id(self.calls[k].operation) for end in self.ends for k in end.mixed}
         mixed -= {id(self.calls[end.call].operation) for end in self.ends if end.activation and not end.mixed}
@@ -244,8 +243,9 @@ class ModelGraph:
                 continue
             seen.add(id(operation))
             if id(operation) in mixed:
-                name, fused = own_activation(operation), is_fused(operation)
-                sites.append(ActivationSite(path, operation, name, fused, SkipReason.NOT_INVERTIBLE, False))
+                site = find_site(path, operation, False, why_closed) or ActivationSite(path, operation, "?")
+                reason = SkipReason.NOT_INVERTIBLE
+                sites.append(dataclasses.replace(site, skip_reason=reason, reachable=False))
             elif id(operation) in kinds.keys() - at_output:
                 kind = kinds[id(operation)]
                 sites.append(ActivationSite(path, operation, kind, kind=kind))

@@ -9,7 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop.graph import heads
-from tf_learnprop.graph.activations import is_fused, is_transparent, own_activation, runs_own_function
+from tf_learnprop.graph.activations import (
+    is_fused,
+    is_opaque,
+    is_transparent,
+    own_activation,
+    runs_own_function,
+)
 from tf_learnprop.graph.call_index import CallIndex
 from tf_learnprop.graph.heads import Head
 from tf_learnprop.graph.layer_kinds import (
@@ -20,6 +26,7 @@ from tf_learnprop.graph.layer_kinds import (
     REDUCTIONS,
     SELECTING,
     STACKING,
+    WRAPPERS,
     is_one_of,
 )
 from tf_learnprop.graph.written_out import WrittenOut
@@ -42,6 +49,7 @@ class OutputEnd:
         after: Numbers of the calls that pass them on, in the order in which they run.
         activation: "softmax", "log_softmax" or "sigmoid" if the output has passed one, else "".
         has_consumers: Whether the output is also used inside the model.
+        selects: Whether the output is a part of what the activation gives.
         factor: By which the activation multiplies its input.
         mixed: Numbers of the calls of activations whose probabilities are mixed into the output, so that no
             tensor holds its logits. They are the logarithms of the output's own probabilities then.
@@ -51,6 +59,7 @@ class OutputEnd:
     after: tuple[int, ...]
     activation: str
     has_consumers: bool
+    selects: bool = False
     factor: float = 1.0
     mixed: tuple[int, ...] = ()
 
@@ -129,7 +138,9 @@ def head_of_call(call: Any, tensors: Tensors) -> Head | None:
 def _end(index: CallIndex, tail: Tail, head: Head) -> OutputEnd:
     passed = {tail.tensor, *(number for k in tail.after for number in index.calls[k].outputs)}
     users = set().union(*map(index.users, passed))
-    return OutputEnd(tail.call, tail.after, head.activation, bool(users - set(tail.after)), head.factor)
+    has_consumers = bool(users - set(tail.after))
+    selects = not all(_is_plain(index.calls[k]) for k in tail.after)
+    return OutputEnd(tail.call, tail.after, head.activation, has_consumers, selects, head.factor)
 
 
 def _is_plain(call: Any) -> bool:
@@ -142,6 +153,8 @@ def _passes_on(call: Any) -> bool:
 
 
 def _may_give_probabilities(operation: Any) -> bool:
+    if is_opaque(operation) or isinstance(operation, WRAPPERS):
+        return True
     name = own_activation(operation)
     is_known = name is None or name in ACTIVATION_OF_CLASS.values() and not runs_own_function(operation)
     return name in PROBABILITIES or not is_known
@@ -181,7 +194,7 @@ def _mixed(index: CallIndex, tensors: Tensors, number: int) -> tuple[str, tuple[
         they come from.
     """
     mixing = _Mixing(index, number)
-    if not mixing.sources:
+    if not mixing.sources or len(tensors[number].shape) != 2:
         return None
     try:
         with keras.StatelessScope():
@@ -216,13 +229,14 @@ class _Mixing:
     def _before(self, number: int) -> set[int]:
         """The tensors from which the steps make one; notes the call that makes it."""
         k = self._index.maker.get(number)
-        call = None if k is None else self._index.calls[k]
-        if call is not None and not call.enters and _may_give_probabilities(call.operation):
+        if k is None:
+            self._taken.add(number)
+            return set()
+        call = self._index.calls[k]
+        is_source = not call.enters and _may_give_probabilities(call.operation)
+        if is_source:
             self.sources.add(k)
-            if is_fused(call.operation):
-                self._taken.add(number)
-                return set()
-        elif call is None or not _mixes(call):
+        if is_source and is_fused(call.operation) or not is_source and not _mixes(call):
             self._taken.add(number)
             return set()
         self._steps.add(k)

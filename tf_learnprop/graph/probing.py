@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator
 import keras
 import tensorflow as tf
 
-from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.activations import is_transparent
+from tf_learnprop.graph.layer_kinds import JOINING, is_one_of
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
 from tf_learnprop.graph.steps import BatchSize
@@ -166,8 +166,7 @@ def _joined(graph: ModelGraph) -> set[int]:
     return {
         number
         for call in graph.calls
-        if type(call.operation).__name__ == "Concatenate"
-        and keras_internals.is_keras_class(type(call.operation))
+        if is_one_of(call.operation, JOINING)
         for number in call.outputs
         if call.operation.axis not in (-1, len(graph.tensors[number].shape) - 1)
     }

@@ -1,7 +1,7 @@
 """Activations that users declare: layers and functions of their own, whatever their code looks like."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -9,10 +9,12 @@ import tensorflow as tf
 
 from tf_learnprop.graph.layer_kinds import FUSED_LAYERS
 
+Activation = TypeVar("Activation", bound=Callable[..., Any])
+
 _names: dict[Any, str] = {}  # {class or function: name of the activation}
 
 
-def register_activation(cls_or_function: type | Callable[..., Any], name: str | None = None) -> None:
+def register_activation(cls_or_function: Activation, name: str | None = None) -> Activation:
     """Declares a layer class or a function of your own an activation, so that a rule can stand behind it.
 
     Models that are wrapped from then on have a rule wherever they use it: as a layer, in
@@ -24,14 +26,17 @@ def register_activation(cls_or_function: type | Callable[..., Any], name: str | 
         cls_or_function: Subclass of `keras.layers.Layer`, or a function of one tensor.
         name: Name of the activation in the coverage table. None: that of the class or function.
 
+    Returns:
+        The class or function, so that this can be a decorator.
+
     Raises:
         TypeError: If `cls_or_function` is neither, or `name` is no str.
         ValueError: If it is registered under another name already, is not element-wise, or changes the shape.
 
     Examples:
-        >>> def triangle(x):
+        >>> @register_activation
+        ... def triangle(x):
         ...     return keras.ops.maximum(x, -x / 2)
-        >>> register_activation(triangle)
     """
     is_layer_class = isinstance(cls_or_function, type) and issubclass(cls_or_function, keras.layers.Layer)
     is_function = callable(cls_or_function) and not isinstance(cls_or_function, (type, keras.Operation))
@@ -42,7 +47,7 @@ def register_activation(cls_or_function: type | Callable[..., Any], name: str | 
         )
     if name is not None and not (isinstance(name, str) and name):
         raise TypeError(f"`name` must be a str that is not empty. Received: name={name!r}")
-    name = name or getattr(cls_or_function, "__name__", type(cls_or_function).__name__)
+    name = str(name or getattr(cls_or_function, "__name__", type(cls_or_function).__name__))
     if _names.get(cls_or_function, name) != name:
         raise ValueError(
             "An activation must be registered under one name. "
@@ -51,6 +56,7 @@ def register_activation(cls_or_function: type | Callable[..., Any], name: str | 
     if is_function:
         _check(cls_or_function, f"function {name!r}", (2, 5, 3))
     _names[cls_or_function] = name
+    return cls_or_function
 
 
 def registered_name(activation: Any) -> str | None:

@@ -42,9 +42,13 @@ class WrittenOut(keras.Operation):
 
     def with_scale_held(self, x: tf.Tensor) -> tf.Tensor:
         """The normalisation of x, with no gradient through its scale."""
-        return self.values(x, {self.scale: tf.stop_gradient(self.values(x)[self.scale])})[self.result]
+        return self.values(x, {self.scale: tf.stop_gradient(self.scale_of(x))})[self.result]
 
-    def values(self, x: tf.Tensor, held: Mapping[int | None, tf.Tensor] | None = None) -> Values:
+    def scale_of(self, x: tf.Tensor) -> tf.Tensor:
+        """By what the normalisation of x scales."""
+        return self.values(x)[self.scale]  # type: ignore[index]
+
+    def values(self, x: tf.Tensor, held: Mapping[Any, tf.Tensor] | None = None) -> Values:
         """All tensors on the way. Those that are `held` are taken as they are given."""
         held, values = held or {}, {self.source: x}
         for call in self.calls:
