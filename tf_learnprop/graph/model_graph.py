@@ -1,28 +1,21 @@
 """`ModelGraph`: the graph of a Keras model, read once and shared by all that needs it."""
 
 import collections
-import dataclasses
 
 import keras
 import tensorflow as tf
 
 from tf_learnprop.graph import keras_internals, opening, verification
-from tf_learnprop.graph.activations import (
-    ActivationSite,
-    SkipReason,
-    activation_name,
-    find_site,
-)
+from tf_learnprop.graph.activations import activation_name
 from tf_learnprop.graph.call_index import CallIndex
 from tf_learnprop.graph.grouping import activations_as_calls, head_as_call
 from tf_learnprop.graph.layer_kinds import ATTENTION_LAYERS
-from tf_learnprop.graph.operation_sites import operation_kinds
 from tf_learnprop.graph.output_end import find_end, tail_of
 from tf_learnprop.graph.output_head import OutputHead
 from tf_learnprop.graph.reader import Reader
 from tf_learnprop.graph.registry import check_uses
+from tf_learnprop.graph.sites import SiteFinder
 from tf_learnprop.graph.steps import CannotOpen
-from tf_learnprop.graph.written_out import WrittenOut
 
 
 class ModelGraph:
@@ -65,12 +58,10 @@ class ModelGraph:
         if self.blocks or not keras_internals.functional_of(model):
             reader = self._verify(inputs, reader)
         check_uses(self.calls, self.tensors)
-        outputs = keras.tree.flatten(self.output_structure)
-        self.calls = activations_as_calls(self._index(), self.tensors)
-        for number in outputs:
-            self.calls = head_as_call(self._index(), self.tensors, tail_of(self._index(), number).tensor)
-        self.ends = [find_end(self._index(), self.tensors, number) for number in outputs]
-        self.activations = self._find_activations(reader)
+        self._join_what_is_written_out()
+        index, outputs = self._index(), keras.tree.flatten(self.output_structure)
+        self.ends = [find_end(index, self.tensors, number) for number in outputs]
+        self.activations = SiteFinder(index, self.ends, reader).sites(self.operations)
         self._state = self._current_state()
 
     def _verify(self, inputs, reader):
@@ -115,7 +106,14 @@ class ModelGraph:
         self._inner = [inner for _, _, inner in operations]
         return reader
 
-    def _index(self):
+    def _join_what_is_written_out(self) -> None:
+        """Makes each activation, normalisation or head that is written out one call."""
+        self.calls = activations_as_calls(self._index(), self.tensors)
+        for number in keras.tree.flatten(self.output_structure):
+            index = self._index()
+            self.calls = head_as_call(index, self.tensors, tail_of(index, number).tensor)
+
+    def _index(self) -> CallIndex:
         inputs = [n for n, tensor in enumerate(self.tensors) if any(tensor is t for t in self.inputs)]
         return CallIndex(self.calls, inputs, keras.tree.flatten(self.output_structure))
 
@@ -218,40 +216,6 @@ class ModelGraph:
                     state += [layer, *keras_internals.own_variables(layer)]
                     state += [getattr(layer, "activation", None), getattr(layer, "quantization_mode", None)]
         return state
-
-    def _find_activations(self, reader) -> list[ActivationSite]:
-        """The sites of the model, in the order of its operations."""
-        at_output = {
-            id(self.calls[end.call].operation)
-            for end in self.ends
-            if end.call is not None and (not end.has_consumers or end.activation and not end.selects)
-        }
-        mixed = {id(self.calls[k].operation) for end in self.ends for k in end.mixed}
-        mixed -= {id(self.calls[end.call].operation) for end in self.ends if end.activation and not end.mixed}
-        kinds = operation_kinds(self.calls, self._index().inputs)
-        operations = [(call.path, call.operation) for call in self.calls]
-        written_out = {path: o for path, o in operations if isinstance(o, WrittenOut)}
-        steps = {id(step.operation) for operation in written_out.values() for step in operation.calls}
-        seen = steps - {id(call.operation) for call in self.calls}
-        sites = []
-        for path, operation in self.operations:
-            why_closed = reader.closed.get(id(operation), "")
-            if reader.is_open(operation) and not why_closed:
-                continue
-            operation = written_out.get(path, operation)
-            if id(operation) in seen:
-                continue
-            seen.add(id(operation))
-            if id(operation) in mixed:
-                site = find_site(path, operation, False, why_closed) or ActivationSite(path, operation, "?")
-                reason = SkipReason.NOT_INVERTIBLE
-                sites.append(dataclasses.replace(site, skip_reason=reason, reachable=False))
-            elif id(operation) in kinds.keys() - at_output:
-                kind = kinds[id(operation)]
-                sites.append(ActivationSite(path, operation, kind, kind=kind))
-            else:
-                sites.append(find_site(path, operation, id(operation) in at_output, why_closed))
-        return [site for site in sites if site]
 
 
 def input_from_config(specs, structure):
