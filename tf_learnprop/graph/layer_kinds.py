@@ -94,7 +94,7 @@ REDUCTIONS = (
 ).split()
 #: The last step of a normalisation's scale.
 ROOTS = ("Rsqrt", "Sqrt")
-STACKING = ("Concatenate", "Stack")
+STACKING = (*JOINING, "Stack")
 SOFTMAXES = ("LogSoftmax", "Softmax")
 
 
