@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from tf_learnprop.adapters import quantus, xplique
     from tf_learnprop.coverage import Coverage
-    from tf_learnprop.graph.registry import register_activation
+    from tf_learnprop.graph.declared import register_activation
     from tf_learnprop.model import PropagationModel
     from tf_learnprop.rule_files.rule_set import RuleSet
     from tf_learnprop.rule_files.saving import load_rules, save_rules
@@ -76,7 +76,7 @@ _HOMES = {
     "plotting": "plotting",
     "quantus": "adapters.quantus",
     "readouts": "readouts",
-    "register_activation": "graph.registry:register_activation",
+    "register_activation": "graph.declared:register_activation",
     "rules": "rules",
     "save_rules": "rule_files.saving:save_rules",
     "scale": "scale",

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from tf_learnprop.graph import keras_internals, known_functions
+from tf_learnprop.graph.declared import registered_name
 from tf_learnprop.graph.layer_kinds import (
     ACTIVATION_OF_CLASS,
     ATTENTION_LAYERS,
@@ -17,7 +18,6 @@ from tf_learnprop.graph.layer_kinds import (
     TRANSPARENT,
     is_one_of,
 )
-from tf_learnprop.graph.registry import registered_name
 from tf_learnprop.graph.written_out import WrittenOut
 
 

@@ -8,12 +8,12 @@ import tensorflow as tf
 from tf_learnprop.graph import keras_internals, opening, verification
 from tf_learnprop.graph.activations import activation_name
 from tf_learnprop.graph.call_index import CallIndex
+from tf_learnprop.graph.declared import check_uses
 from tf_learnprop.graph.grouping import activations_as_calls, head_as_call
 from tf_learnprop.graph.layer_kinds import ATTENTION_LAYERS
 from tf_learnprop.graph.output_end import find_end, tail_of
 from tf_learnprop.graph.output_head import OutputHead
 from tf_learnprop.graph.reader import Reader
-from tf_learnprop.graph.registry import check_uses
 from tf_learnprop.graph.sites import SiteFinder
 from tf_learnprop.graph.steps import CannotOpen
 

@@ -11,7 +11,7 @@ from keras import layers, ops
 
 import tf_learnprop as tlp
 from tests import models
-from tf_learnprop.graph import registry
+from tf_learnprop.graph import declared
 from tf_learnprop.graph.model_graph import ModelGraph
 
 Tensor = Any
@@ -20,7 +20,7 @@ Tensor = Any
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is gone after it."""
-    monkeypatch.setattr(registry, "_names", {})
+    monkeypatch.setattr(declared, "_names", {})
 
 
 class Snake(layers.Layer):
@@ -123,7 +123,7 @@ def test_a_wrong_name(name: Any) -> None:
 def test_a_function_is_checked_at_once(function: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tlp.register_activation(function)
-    assert registry.registered_name(function) is None
+    assert declared.registered_name(function) is None
 
 
 @pytest.mark.parametrize(
@@ -146,5 +146,5 @@ def test_an_activation_takes_one_tensor() -> None:
 
 
 def test_docstring_example() -> None:
-    result = doctest.testmod(registry)
+    result = doctest.testmod(declared)
     assert result.attempted == 1 and result.failed == 0
