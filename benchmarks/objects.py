@@ -80,7 +80,8 @@ def rows_of(model):
     """The methods: titles, and functions from preprocessed images and class ids to maps."""
     settings = {
         "universal rule": {},
-        "… no competition": {"readout": tlp.readouts.MultiLayerReadout(focus=0.0)},
+        "… names compete": {"readout": tlp.readouts.MultiLayerReadout(contrast="names")},
+        "… no competition": {"readout": tlp.readouts.MultiLayerReadout(contrast=None)},
         "untrained rules": {"rule": "learned"},
         "Grad-CAM": {"rule": "gradient", "readout": "grad_cam"},
     }

@@ -14,7 +14,8 @@ from tf_learnprop import metrics
 #: Arguments of `wrap_model` for each row.
 ROWS = {
     "universal rule": {},
-    "… competition for places alone": {"readout": tlp.readouts.MultiLayerReadout(region=0)},
+    "… names compete": {"readout": tlp.readouts.MultiLayerReadout(contrast="names")},
+    "… names compete, 8 rivals": {"readout": tlp.readouts.MultiLayerReadout(contrast="names", rivals=8)},
     "Grad-CAM": {"rule": "gradient", "readout": "grad_cam"},
 }
 

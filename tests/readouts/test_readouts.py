@@ -162,31 +162,61 @@ class TestMultiLayerReadout:
             expected = np.repeat(np.repeat(last[..., 0] > 0, 2, 1), 2, 2)
             np.testing.assert_allclose(readout.focus_of(relevance, None).on(terms[0]), expected, atol=1e-5)
 
+    @pytest.mark.parametrize("contrast", ["objects", "names"])
     @pytest.mark.parametrize(("signed", "region"), [(False, 0.0), (True, 0.0), (True, 1.5)])
     @pytest.mark.parametrize(("size", "source", "places"), [((8, 6), (4, 3), (2, 3)), ((12,), (6,), (5,))])
-    def test_classes_compete_by_the_slow_loop(self, size, source, places, signed, region):
-        """f is the softmax of the evidence, less its mean over the classes, over the RMS of a sample."""
+    def test_classes_compete_by_the_slow_loop(self, size, source, places, signed, region, contrast):
+        """f is the softmax of the evidence, less its mean over the classes, over the RMS of a sample.
+
+        Of objects, a rival counts for as much as its evidence lies elsewhere.
+        """
         image, y = toys.normal(2, *size, 3), toys.normal(2, *source, 4, seed=1)
         dy, evidence = toys.normal(*y.shape, seed=2), toys.normal(2, *places, 4, seed=3)
-        readout = readouts.MultiLayerReadout(blur=0, focus=3.0, rivals=3, signed=signed, region=region)
+        readout = readouts.MultiLayerReadout(
+            blur=0, focus=3.0, rivals=3, signed=signed, region=region, contrast=contrast
+        )
         readout.build(1)
         maps = readout(Signals(tf.constant(image), None, [y], [dy], tf.constant(1e-3 * evidence)))
 
         def share(evidence, strength):
-            powers = np.exp(strength * evidence / np.sqrt((evidence**2).mean()))
+            powers = weights * np.exp(strength * evidence / np.sqrt((evidence**2).mean()))
             return powers[..., 0] / powers.sum(-1)
 
         plain = readouts.MultiLayerReadout(blur=0, focus=0)
         plain.build(1)
         terms, _ = plain.terms([y], [dy])
         for sample in range(2):
+            weights = np.ones(4)
+            for rival in (1, 2, 3) if contrast == "objects" else ():
+                alike = np.corrcoef(evidence[sample, ..., 0].ravel(), evidence[sample, ..., rival].ravel())
+                weights[rival] = np.clip(1 - alike[0, 1], 1e-4, 1) ** 2
             centred = evidence[sample] - evidence[sample].mean(-1, keepdims=True)
             wide = 0.01 + 0.99 * share(slow_blur(centred, region), 3.0) if region else np.ones(places)
             focus = share(centred, 3.0) * wide
             term = terms[0][sample].numpy()
             expected = slow_to_image(term * slow_to_image(focus, source, 0), size, 0)
-            zero = max(term.mean(), 0) * wide.max() / 4 if signed else 0
+            zero = max(term.mean(), 0) * wide.max() / weights.sum() if signed else 0
             np.testing.assert_allclose(maps[sample], expected - zero, atol=1e-5)
+
+    def test_other_names_of_the_object_do_not_compete(self):
+        """The object is on the left; one rival is another name of it, the other one is elsewhere."""
+        left = np.repeat([[2.0], [0.1]], 4, 0) * np.ones((8, 8))
+        evidence = np.stack([left, 1.1 * left, left[::-1]], -1)[None]
+        maps = tf.ones([1, 8, 8])
+
+        def focus(contrast):
+            readout = readouts.MultiLayerReadout(focus=2.0, rivals=2, region=0, contrast=contrast)
+            readout.build(1)
+            return readout.focus_of(maps, tf.constant(evidence, tf.float32)).on(maps).numpy()[0, [0, 7], 0]
+
+        on_object, elsewhere = focus("objects")
+        assert on_object > 0.95 and elsewhere < 0.05
+        assert focus("names")[0] < 0.5
+
+    @pytest.mark.parametrize("contrast", ["classes", True, 1])
+    def test_unknown_contrast(self, contrast):
+        with pytest.raises(ValueError, match="`contrast` must be 'objects', 'names' or None. Received"):
+            readouts.MultiLayerReadout(contrast=contrast)
 
     def test_only_places_that_speak_for_the_class_are_above_zero(self):
         """Evenly relevant places; on one half the asked class wins, on the other a rival."""

@@ -11,6 +11,9 @@ import tensorflow as tf
 from tf_learnprop import readouts, targets
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
 
+#: Largest number of rivals whose evidence takes a backward pass each.
+_MOST_PASSES = 8
+
 
 class Attributor:
     """A source model with its rules in place.
@@ -35,6 +38,10 @@ class Attributor:
         self._scale = 1024.0 if explained.graph.computes_in("float16") else 1.0
         if feature_map is None:
             rivals = 0  # there is no place where classes could compete
+        exclusive = self.head.units > 1 and not self.head.multi_label
+        self._linear_head = explained.linear_head if rivals and exclusive else None
+        if not self._linear_head:
+            rivals = min(rivals, _MOST_PASSES)
         self.needs = dataclasses.replace(rule_set.readout.needs, rivals=rivals)
         self.runner = GraphRunner(explained, rule_layers(explained.graph, rules), feature_map)
 
@@ -146,6 +153,9 @@ class Attributor:
             )
             return tf.reduce_sum(features * tf.cast(signal, tf.float32), -1) / self._scale
 
+        if self._linear_head:
+            rivals = asked.rivals(self.needs.rivals)
+            return self._linear_head.evidence(features, asked.weights, rivals)
         own = evidence_for(asked.weights)
         if asked.independent:
             return tf.stack([own / 2.0, -own / 2.0], -1)

@@ -9,6 +9,9 @@ from tf_learnprop.readouts.base import inverse_rms
 
 #: What a region keeps of its relevance if another class has it. Less would be lost in float32.
 _LEAST_SHARE = 0.01
+#: What a rival keeps of its weight, before it is squared, if its evidence lies where that of the class lies.
+_LEAST_WEIGHT = 1e-4
+_EPSILON = 1e-12
 
 
 class Focus(Protocol):
@@ -60,15 +63,19 @@ class SharedFocus:
         strength: κ, float32 scalar.
         evidence: R_k, float32 `[n, *places, classes]`, the class that is asked for first.
         region: Standard deviation of the blur that makes regions of places; 0 for places alone.
+        of_objects: Whether a rival counts for as much as its evidence lies elsewhere, so that other names of
+            the same object don't compete.
     """
 
-    def __init__(self, strength: tf.Tensor, evidence: tf.Tensor, region: float):
+    def __init__(self, strength: tf.Tensor, evidence: tf.Tensor, region: float, of_objects: bool):
+        weights = _elsewhere(evidence) if of_objects else tf.ones([tf.shape(evidence)[0], evidence.shape[-1]])
+        weights = tf.reshape(weights, [-1, *[1] * (evidence.shape.rank - 2), evidence.shape[-1]])
         # A softmax does not change if all classes gain the same, and neither should the scale.
         evidence -= tf.reduce_mean(evidence, -1, keepdims=True)
-        self._count = evidence.shape[-1]
-        place = _share_of_first(strength, evidence)
-        self._region = _region_share(strength, evidence, region) if region else tf.ones_like(place)
+        place = _share_of_first(strength, evidence, weights)
+        self._region = _region_share(strength, evidence, weights, region) if region else tf.ones_like(place)
         self._factor = place * self._region
+        self._count = tf.reshape(tf.reduce_sum(weights, -1), [-1])
 
     def on(self, maps: tf.Tensor) -> tf.Tensor:
         return maps * resampling.resize(self._factor, _sides(maps))
@@ -77,15 +84,29 @@ class SharedFocus:
         return mean * tf.reduce_max(self._region, list(range(1, self._region.shape.rank))) / self._count
 
 
-def _region_share(strength, evidence, region):
+def _elsewhere(evidence):
+    """w_k = clip(1 − ρ_k, 10⁻⁴, 1)², float32 `[n, classes]`; 1 for the asked class.
+
+    ρ_k is the correlation over places of R_k with the R of the asked class. Another name of the same object
+    has its evidence at the same places.
+    """
+    flat = tf.reshape(evidence, [tf.shape(evidence)[0], -1, evidence.shape[-1]])
+    flat -= tf.reduce_mean(flat, 1, keepdims=True)
+    flat *= tf.math.rsqrt(tf.reduce_sum(tf.square(flat), 1, keepdims=True) + _EPSILON)
+    correlation = tf.reduce_sum(flat[..., :1] * flat, 1)
+    weights = tf.square(tf.clip_by_value(1.0 - correlation, _LEAST_WEIGHT, 1.0))
+    return tf.concat([tf.ones_like(weights[:, :1]), weights[:, 1:]], 1)
+
+
+def _region_share(strength, evidence, weights, region):
     places = resampling.sides(evidence, evidence.shape.rank - 2)
     around = resampling.resize_and_blur(evidence, places, [region] * len(places))
-    return _LEAST_SHARE + (1.0 - _LEAST_SHARE) * _share_of_first(strength, around)
+    return _LEAST_SHARE + (1.0 - _LEAST_SHARE) * _share_of_first(strength, around, weights)
 
 
-def _share_of_first(strength, evidence):
-    """Softmax over the classes, of the first."""
-    return tf.nn.softmax(strength * evidence * inverse_rms(evidence), -1)[..., 0]
+def _share_of_first(strength, evidence, weights):
+    """Softmax over the classes, of the first, each class counted by its weight."""
+    return tf.nn.softmax(strength * evidence * inverse_rms(evidence) + tf.math.log(weights), -1)[..., 0]
 
 
 def _sides(maps):

@@ -34,12 +34,16 @@ class MultiLayerReadout(Readout):
         max_size: int >= 2 or None, largest side of an activation that is read. None reads all. Early layers
             are the largest and get the least weight; leaving them out also ends the backward pass sooner.
         focus: float from 0 to 1000, initial value of κ. With 0 there is no focus, and no weight for it.
-        rivals: int from 0 to 64, number of classes that compete with the one that is asked for. Each costs a
-            backward pass through the layers after the last feature map.
+        rivals: int from 0 to 64, number of classes that compete with the one that is asked for. If what
+            follows the last feature map is not linear, each costs a backward pass through it, and at most 8
+            compete.
         signed: bool, whether A has this zero. Without it, or without a focus, A is positive nearly
             everywhere. The order of the pixels is the same.
         region: float from 0 to 1000, standard deviation of the blur that makes regions of places, in places
             of the last feature map. With 0, classes compete for each place alone.
+        contrast: "objects": classes whose evidence lies elsewhere compete, and other names of the same object
+            don't. "names": all rivals compete alike, so the map shows what tells the class from its rivals,
+            often a part of the object. None: no class competes, as with `focus=0`.
     """
 
     #: w = softplus(RATE·u + START), β = sigmoid(RATE·u) and κ = focus·(φ + (1 − φ)·softplus(RATE·u + START)),
@@ -54,9 +58,10 @@ class MultiLayerReadout(Readout):
         blur: float = 1 / 32,
         max_size: int | None = 64,
         focus: float = 2.0,
-        rivals: int = 8,
+        rivals: int = 32,
         signed: bool = True,
         region: float = 2.0,
+        contrast: str | None = "objects",
         **kwargs: Any,
     ):
         super().__init__(blur, **kwargs)
@@ -71,8 +76,13 @@ class MultiLayerReadout(Readout):
                 f"`max_size` must be None or an int from 2 to {_MAX_SIDE}. "
                 f"Received: max_size={reprlib.repr(max_size)}"
             )
+        if contrast not in ("objects", "names", None):
+            raise ValueError(
+                f"`contrast` must be 'objects', 'names' or None. Received: contrast={reprlib.repr(contrast)}"
+            )
         self.max_size = max_size
-        self.focus = number("focus", focus, _MAX_FOCUS)
+        self.contrast = contrast
+        self.focus = number("focus", focus, _MAX_FOCUS) if contrast else 0.0
         self.region = number("region", region, _MAX_REGION)
         self.needs = Needs(rivals=rivals if self.focus else 0)
         self.signed = signed and bool(self.focus)
@@ -133,7 +143,7 @@ class MultiLayerReadout(Readout):
             return NoFocus()
         if evidence is None:
             return OwnFocus(self.focus_strength(), relevance)
-        return SharedFocus(self.focus_strength(), evidence, self.region)
+        return SharedFocus(self.focus_strength(), evidence, self.region, self.contrast == "objects")
 
     def call(self, signals: Signals) -> tf.Tensor:
         terms, relevance = self.terms(signals.activations, signals.signals)
@@ -153,6 +163,7 @@ class MultiLayerReadout(Readout):
             "rivals": self.needs.rivals,
             "signed": self.signed,
             "region": self.region,
+            "contrast": self.contrast,
         }
 
 
