@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import tf_learnprop as tlp
 from tests import models
+from tf_learnprop.wrapping import policy
 
 RNG = np.random.default_rng(12)
 IMAGES = RNG.normal(size=(3, 10, 10, 3)).astype("float32")
@@ -101,8 +103,8 @@ class TestNoGradient:
 def test_half_precision_does_not_underflow():
     """Means over 96 × 96 pixels make gradients that are zero in float16."""
     signals, weights = {}, None
-    for policy in ("float32", "mixed_float16"):
-        keras.config.set_dtype_policy(policy)
+    for dtype in ("float32", "mixed_float16"):
+        keras.config.set_dtype_policy(dtype)
         try:
             x = image = keras.Input((96, 96, 3))
             for _ in range(2):
@@ -115,7 +117,7 @@ def test_half_precision_does_not_underflow():
         weights = weights or model.get_weights()
         model.set_weights(weights)
         x = np.random.default_rng(0).normal(size=(1, 96, 96, 3))
-        signals[policy] = tlp.wrap_model(model, "gradient").input_signal(x, 0)
+        signals[dtype] = tlp.wrap_model(model, "gradient").input_signal(x, 0)
     full, half = (signal.ravel() for signal in signals.values())
     assert (half == 0).mean() < 0.05
     assert np.corrcoef(full, half)[0, 1] > 0.99
@@ -183,3 +185,45 @@ class TestInputs:
         assert tlp.wrap_model(mixed, explained_input="rest", output="age").class_count == 2
         with pytest.raises(ValueError, match=r"one of \['age', 'species'\]"):
             tlp.wrap_model(mixed, explained_input="rest", output="colour")
+
+
+def _linear(layer=None, name="classes"):
+    image = keras.Input((10, 10, 3))
+    x = layers.Conv2D(4, 3)(image)
+    x = layer(x) if layer else x
+    return keras.Model(image, layers.Dense(3, "softmax", name=name)(layers.GlobalAveragePooling2D()(x)))
+
+
+class TestNothingToSwap:
+    MODELS = {
+        "linear": (_linear, r"plain gradient: classes \(softmax: the output's own activation\)"),
+        "TensorFlow alone": (
+            lambda: _linear(layers.Lambda(lambda x: tf.nn.elu(x) * 2.0, name="mine")),
+            r"plain gradient: mine \(.*can't be opened.*Write the `call` of such a layer",
+        ),
+    }
+
+    @pytest.mark.parametrize("name", MODELS)
+    def test_the_plain_gradient_with_a_warning(self, name):
+        build, message = self.MODELS[name]
+        model = build()
+        with pytest.warns(UserWarning, match="No activation of this model can have a rule.*" + message):
+            wrapped = tlp.wrap_model(model)
+        np.testing.assert_allclose(wrapped(IMAGES), model(IMAGES), atol=1e-6)
+        expected = tlp.wrap_model(model, "gradient", readout="input").explain(IMAGES)
+        np.testing.assert_allclose(wrapped.explain(IMAGES), expected, atol=1e-6 * np.abs(expected).max())
+
+    def test_the_gradient_that_was_asked_for_does_not_warn(self, recwarn):
+        model = _linear()
+        signal = tlp.wrap_model(model, "gradient", readout="input").input_signal(IMAGES, 1)
+        cam = tlp.wrap_model(model, "gradient", readout="grad_cam").explain(IMAGES)
+        assert cam.std() > 0 and signal.std() > 0
+        assert not [warning for warning in recwarn if "No activation" in str(warning.message)]
+
+
+def test_the_policy_is_a_table():
+    text = policy.table()
+    (universal,) = [line.split() for line in text.splitlines() if line.startswith("universal")]
+    assert universal == ["universal", "universal", "LearnedSplitRule", "BlendedRule", "BlendedRule"]
+    (gradient,) = [line for line in text.splitlines() if line.startswith("gradient")]
+    assert gradient.count("the gradient") == 3

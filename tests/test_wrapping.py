@@ -501,31 +501,11 @@ ERRORS = {
         ValueError,
         "`inputs` is for subclassed models.*Received: inputs=<KerasTensor",
     ),
-    "nothing but a layer that stays closed": (
-        lambda: keras.Sequential(
-            [keras.Input((3,)), layers.Lambda(tf.nn.relu, name="mine"), layers.Dense(2)]
-        ),
-        {},
-        ValueError,
-        r"no activation to swap. Found: mine \(\?: its call can't be opened.*Write the `call` of such",
-    ),
     "unbuilt": (
         lambda: keras.Sequential([layers.Dense(2, "relu")], name="s"),
         {},
         ValueError,
         "Sequential model 's' is not built.*`keras.Input",
-    ),
-    "linear": (
-        lambda: keras.Sequential([keras.Input((3,)), layers.Dense(2, "softmax", name="d")]),
-        {},
-        ValueError,
-        r"no activation to swap. Found: d \(softmax: the output's own activation\)",
-    ),
-    "no activation at all": (
-        lambda: keras.Sequential([keras.Input((3,)), layers.Dense(2)]),
-        {},
-        ValueError,
-        "no activation to swap. Found: none of relu, relu6",
     ),
     "all excluded": (
         lambda: _outputs("classes"),

@@ -1,7 +1,5 @@
 """`wrap_model`: chooses the activations, puts rules behind them, and makes a `PropagationModel`."""
 
-import fnmatch
-import functools
 import os
 import warnings
 from collections.abc import Sequence
@@ -11,14 +9,12 @@ import keras
 
 from tf_learnprop import readouts, rules
 from tf_learnprop.graph import keras_internals
-from tf_learnprop.graph.activations import SkipReason
 from tf_learnprop.graph.explained import Explained
-from tf_learnprop.graph.layer_kinds import SWAPPABLE
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import checks
 from tf_learnprop.model import PropagationModel
 from tf_learnprop.rule_files import saving
-from tf_learnprop.wrapping import assembly
+from tf_learnprop.wrapping import assembly, policy
 
 
 def wrap_model(
@@ -101,8 +97,10 @@ def wrap_model(
     if path:
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
         return PropagationModel(model, saving.load_rules_for(path, graph), explained)
-    chosen = _choose(graph.activations, rule, include, exclude, explained.is_of_tokens)
-    return PropagationModel(model, assembly.make_rule_set(explained, chosen, readout), explained)
+    choice = policy.choose_rules(explained, rule, include, exclude)
+    if not choice and rule != "gradient":
+        warnings.warn(policy.no_site(graph.activations), stacklevel=2)
+    return PropagationModel(model, assembly.make_rule_set(explained, choice, readout), explained)
 
 
 def _read(model, inputs):
@@ -172,115 +170,3 @@ def _check_file_arguments(**arguments):
                 f"A rule file brings its own layers and readout, so `{name}` must be None. "
                 f"Received: {name}={value!r}"
             )
-
-
-def _choose(sites, rule, include, exclude, of_tokens):
-    """The sites to swap with a new rule for each, list of (site, rule)."""
-    included = _matching(sites, include, "include") if include is not None else None
-    excluded = _matching(sites, exclude, "exclude") if exclude is not None else set()
-    chosen, rule_of = [], _rule_chooser(sites, rule)
-    for site in sites:
-        if site.path in excluded or included is not None and site.path not in included:
-            continue
-        new_rule = rule_of(site, len(chosen))
-        if new_rule is None:
-            continue
-        # Elsewhere, learned rules are trained with the gradient of these operations.
-        keeps_gradient = site.kind != "activation" and not of_tokens and included is None
-        if new_rule.learned and keeps_gradient:
-            continue
-        forced = included is not None and site.reachable
-        if forced or not site.skip_reason:
-            chosen.append((site, new_rule))
-    chosen = _suited(chosen, by_pattern=included is not None or isinstance(rule, dict))
-    if not chosen:
-        found = ", ".join(f"{s.path} ({s.activation}: {s.reason or 'excluded'})" for s in sites[:5])
-        inside = any(site.skip_reason is SkipReason.OPAQUE for site in sites)
-        if inside and include is None and exclude is None and not isinstance(rule, dict):
-            warnings.warn(
-                "No activation of this model can have a rule, so its maps come from the plain gradient: "
-                f"{found}.",
-                stacklevel=3,  # where `wrap_model` is called
-            )
-            return []
-        closed = any(site.skip_reason is SkipReason.CLOSED for site in sites)
-        advice = (
-            ". Write the `call` of such a layer with Keras layers and `keras.ops`, so that it can be opened."
-        )
-        raise ValueError(
-            "There is no activation to swap. Found: "
-            + (found or f"none of {', '.join(SWAPPABLE)}")
-            + advice * closed
-        )
-    return chosen
-
-
-def _suited(chosen, by_pattern):
-    """The choice with the gradient in place of rules that don't suit their sites.
-
-    Raises:
-        ValueError: If patterns have asked for such a rule.
-    """
-    unsuited = [(site, rule) for site, rule in chosen if not rule.suits(site)]
-    if unsuited and by_pattern:
-        sites = ", ".join(f"{site.path} ({site.activation})" for site, _ in unsuited)
-        raise ValueError(
-            "Each rule must suit its activation: 'libra' and other split rules need σ(0) = 0. Use "
-            f"rule='gradient' or exclude=[...] there. Received: {sites:.1000}"
-        )
-    return [
-        (site, rule if rule.suits(site) else rules.GradientRule(rules.name_of(rule), name=rule.name))
-        for site, rule in chosen
-    ]
-
-
-def _matches(site, pattern):
-    """Whether a pattern matches the name of a site, its path, or the path of a layer around it."""
-    names = site.path.split("/")
-    paths = ["/".join(names[: k + 1]) for k in range(len(names))]
-    return any(fnmatch.fnmatchcase(name, pattern) for name in [names[-1], *paths])
-
-
-def _matching(sites, patterns, argument):
-    """Paths of the sites that any of the patterns matches; each pattern must match one."""
-    paths = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        if not isinstance(pattern, str):
-            raise TypeError(f"`{argument}` must hold patterns of layer names. Received: {pattern!r}")
-        found = {site.path for site in sites if _matches(site, pattern)}
-        if not found:
-            raise ValueError(
-                f"`{argument}` pattern {pattern!r} matches none of the model's activations: "
-                + ", ".join(site.path for site in sites[:20])
-                + (", …" if len(sites) > 20 else "")
-            )
-        paths |= found
-    return paths
-
-
-def _rule_chooser(sites, rule):
-    """Function from a site and a number to a new rule, or None where a dict has no rule for it."""
-
-    def new_rule(identifier, site, number):
-        if site.kind == "activation":
-            return rules.get(identifier, _rule_name(number))
-        return rules.at_operation(identifier, site.kind, _rule_name(number))
-
-    if not isinstance(rule, dict):
-        rules.get(rule)
-        return functools.partial(new_rule, rule)
-    for pattern in rule:
-        _matching(sites, pattern, "rule")
-
-    def choose(site, number):
-        found = (r for pattern, r in rule.items() if _matches(site, pattern))
-        identifier = next(found, None)
-        return None if identifier is None else new_rule(identifier, site, number)
-
-    return choose
-
-
-def _rule_name(number):
-    # Keras counts names up, and TensorFlow keeps a kernel for each name that a variable ever had: about 2 MB
-    # for each wrapped model.
-    return f"rule_{number}"
