@@ -17,10 +17,28 @@ def test_a_file_appears_when_it_is_complete(tmp_path):
 def test_a_failure_keeps_the_earlier_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old", encoding="utf-8")
-    with pytest.raises(ZeroDivisionError), writing.whole_file(path) as temporary:
-        temporary.write_text("half", encoding="utf-8")
-        raise ZeroDivisionError
-    assert path.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [path]
+    for error in (ZeroDivisionError, KeyboardInterrupt):
+        with pytest.raises(error), writing.whole_file(path) as temporary:
+            temporary.write_text("half", encoding="utf-8")
+            raise error
+        assert path.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_earlier_file_stays_until_the_new_one_is_complete(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old", encoding="utf-8")
+    with writing.whole_file(path) as temporary:
+        temporary.write_text("new", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "old"
+    assert path.read_text(encoding="utf-8") == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_two_may_write_the_same_file(tmp_path):
+    path = tmp_path / "a.txt"
+    with writing.whole_file(path) as one, writing.whole_file(path) as other:
+        one.write_text("one", encoding="utf-8")
+        other.write_text("other", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "one" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path):

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -12,14 +14,29 @@ KNOWN = ("cat", "dog", "ant", "cow")
 MAPS = np.arange(6.0).reshape(1, 2, 3)
 
 
-def plan(folder, note=NOTE, photos=("a.jpg",), overwrite=False, labels=None):
+def plan(folder, note=NOTE, photos=("a.jpg",), overwrite=False, labels=None, known=KNOWN):
     manifest = picture_files.Manifest(folder / "maps")
-    return map_files.plan([folder / name for name in photos], manifest, labels, KNOWN, note, overwrite)
+    return map_files.plan([folder / name for name in photos], manifest, labels, known, note, overwrite)
 
 
-def write(place, labels=("cat",), maps=MAPS):
+def write(place, labels=("cat",), maps=MAPS, inches=1):
     rows = [{"class": label} for label in labels]
-    return place.write(labels, rows, maps, *(Figure(figsize=(1, 1)) for _ in range(2)))
+    return place.write(labels, rows, maps, *(Figure(figsize=(inches, 1)) for _ in range(2)))
+
+
+def interrupted_write(place, renames, **options):
+    """Writes a picture until Ctrl-C, after this number of its files were renamed."""
+    calls, replace = [], os.replace
+
+    def rename(*paths):
+        if len(calls) == renames:
+            raise KeyboardInterrupt
+        calls.append(paths)
+        replace(*paths)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", rename)
+        write(place, **options)
 
 
 @pytest.fixture
@@ -69,6 +86,32 @@ class TestWrite:
         with pytest.raises(OSError, match="no space"):
             write(place)
         assert not [path for path in (photos / "maps").rglob("*") if path.is_file()]
+
+    @pytest.mark.parametrize("inches", [1, 2])  # a picture of the same size, and of another
+    @pytest.mark.parametrize("renames", [0, 1, 2])
+    def test_after_an_interruption_all_files_are_made_again(self, written, renames, inches):
+        Image.new("RGB", (30, 20), "red").save(written / "a.jpg")
+        (place,) = plan(written).places.values()
+        interrupted_write(place, renames, maps=MAPS + 1, inches=inches)
+        assert not (written / "maps" / "a.cat.png").exists()
+        (place,) = plan(written).places.values()
+        write(place, maps=MAPS + 2)
+        np.testing.assert_array_equal(np.load(written / "maps" / "a.cat.npy"), MAPS[0] + 2)
+        assert plan(written).done
+
+    @pytest.mark.parametrize("renames", [0, 1, 2])
+    def test_an_interruption_while_another_run_is_replaced(self, written, renames):
+        (place,) = plan(written, CAT, labels=["cat"], overwrite=True).places.values()
+        interrupted_write(place, renames)
+        assert plan(written, CAT, labels=["cat"]).places
+
+    def test_of_an_interrupted_run_nothing_is_left(self, photos):
+        (place,) = plan(photos).places.values()
+        interrupted_write(place, renames=2)
+        Image.new("RGB", (30, 20), "red").save(photos / "a.jpg")
+        (place,) = plan(photos).places.values()
+        write(place, ["dog"])  # its class is now another
+        assert {path.stem for path in (photos / "maps").rglob("a.*")} == {"a.dog"}
 
 
 class TestPlan:
@@ -125,6 +168,14 @@ class TestPlan:
         write(place, ["cat"])  # answers another question, so the dog stays
         assert {path.stem for path in (written / "maps").rglob("a.*")} == {"a.cat", "a.dog"}
 
+    def test_a_class_that_is_no_longer_known(self, written):
+        note, known = NOTE | {"class_names_content": "1f"}, ("wolf", "dog")
+        with pytest.raises(errors.UsageError, match="made with another content of --class-names"):
+            plan(written, note, known=known)
+        (place,) = plan(written, note, overwrite=True, known=known).places.values()
+        write(place, ["wolf"])
+        assert {path.stem for path in (written / "maps").rglob("a.*")} == {"a.wolf"}
+
     def test_another_photo_of_the_same_name(self, written):
         with pytest.raises(errors.UsageError, match="shows another photo"):
             plan(written, photos=("a.png",))
@@ -161,6 +212,14 @@ class TestPlan:
                 plan(photos / "maps" / "..", photos=("a.jpg", "maps/a.cat.png"), overwrite=overwrite)
 
 
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_results_of_an_interrupted_run_are_no_photos(photos, renames):
+    (place,) = plan(photos).places.values()
+    interrupted_write(place, renames)
+    found = picture_files.Manifest(photos / "maps").without_results(sorted(photos.rglob("*.[jp][pn]g")))
+    assert [path.name for path in found] == ["a.jpg", "a.png", "b.jpg", "c.jpg"]
+
+
 def test_results_are_no_photos(written):
     Image.new("RGB", (3, 2)).save(written / "maps" / "photo.png")
     found = picture_files.Manifest(written / "maps").without_results(sorted(written.rglob("*.[jp][pn]g")))
@@ -179,12 +238,31 @@ class TestManifest:
         (picture,) = picture_files.Manifest(written / "moved").pictures()
         assert picture.path == written / "moved" / "a.cat.png" and picture.array.exists()
 
-    def test_what_a_killed_run_left_spoils_nothing(self, written):
+    def test_a_line_without_its_picture(self, written):
+        (picture,) = picture_files.Manifest(written / "maps").pictures()
+        for file in (picture.path, picture.array, picture.thumbnail(written / "maps")):
+            file.unlink()
+        assert not picture_files.Manifest(written / "maps").pictures()
+        (place,) = plan(written).places.values()
+        write(place)
+        assert plan(written).done
+
+    @pytest.mark.parametrize(
+        "line", ['{"picture": "b.c', '{"picture": "b.cat.png", "si', "[1]", "{}", '{"picture": "b.cat.png"}']
+    )
+    def test_half_a_line_spoils_no_other(self, written, line):
         with open(written / "maps" / "manifest.jsonl", "a", encoding="ascii") as file:
-            file.write('\n{"picture": "b.c')
+            file.write(f"\n{line}")
         (place,) = plan(written, photos=("b.jpg",)).places.values()
         write(place)
         assert set(plan(written, photos=("a.jpg", "b.jpg")).done) == {written / "a.jpg", written / "b.jpg"}
+
+    def test_holds_names_of_any_bytes(self, photos):
+        name = os.fsdecode(b"caf\xe9\n.jpg")
+        Image.new("RGB", (3, 2)).save(photos / name)
+        (place,) = plan(photos, photos=(name,)).places.values()
+        write(place)
+        assert list(plan(photos, photos=(name,)).done) == [photos / name]
 
     @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\n", b"[1]\n{}"])
     def test_another_file_of_its_name_is_kept(self, photos, content):

@@ -54,26 +54,26 @@ def plan(
     """
     result = Plan({}, {})
     stems = {photo: manifest.out / name for photo, name in _names(photos).items()}
-    names = _Names({stem.parent for stem in stems.values()}, labels, frozenset(known))
-    written = {path: one for one in manifest.pictures() for path in (one.path, one.array)}
+    written = {path: one for one in manifest.entries() for path in (one.path, one.array)}
+    names = _Names({stem.parent for stem in stems.values()}, labels, frozenset(known), written)
     resolved = {photo.resolve() for photo in photos}
     for photo, stem in stems.items():
         asked = {"photo": os.path.abspath(photo), "photo_state": _state(photo), **note}
-        outdated = []
-        for path in names.of(stem):
+        outdated = {}  # by path: an array may have lost its picture, or stand beside it
+        for path in names.of(stem, asked["photo"]):
             if path.resolve() in resolved:
                 raise UsageError(f"--out must be another folder: a picture would overwrite the photo {path}")
             picture = written.get(path)
             conflict = _conflict(path, picture, asked)
             if conflict and not overwrite:
                 raise UsageError(f"--out: {conflict}; give another folder, or --overwrite to replace it")
-            if picture and path == picture.path and _answers(picture, asked):
-                outdated.append(picture)
-        done = [one for one in outdated if _is_complete(one, asked)]
+            if picture and _answers(picture, asked):
+                outdated[picture.path] = picture
+        done = [one for one in outdated.values() if _is_complete(one, asked)]
         if done and not overwrite:
             result.done[photo] = done[0]
         else:
-            result.places[photo] = picture_files.Place(manifest, stem, asked, outdated)
+            result.places[photo] = picture_files.Place(manifest, stem, asked, list(outdated.values()))
     return result
 
 
@@ -92,23 +92,33 @@ class _Names:
         folders: The folders.
         labels: The classes in the names; None for any one.
         known: The labels of all classes.
+        written: The pictures of the manifest, by the paths of their files.
     """
 
-    def __init__(self, folders: set[pathlib.Path], labels: Sequence[str] | None, known: frozenset[str]):
-        self._ending, self._known = labels and picture_files.ending(labels), known
+    def __init__(
+        self,
+        folders: set[pathlib.Path],
+        labels: Sequence[str] | None,
+        known: frozenset[str],
+        written: Mapping[pathlib.Path, picture_files.Picture],
+    ):
+        self._ending, self._known, self._written = labels and picture_files.ending(labels), known, written
         self._files = {folder: sorted(folder.iterdir()) for folder in folders if folder.is_dir()}
         for folder in self._files:
             files.check_writable(folder)
 
-    def of(self, stem: pathlib.Path) -> list[pathlib.Path]:
-        """The files that the result of a photo could replace."""
+    def of(self, stem: pathlib.Path, photo: str) -> list[pathlib.Path]:
+        """The files that the result of a photo could replace, and its results of classes with other names."""
         start = f"{stem.name}."
         present = [path for path in self._files.get(stem.parent, ()) if path.suffix in (".png", ".npy")]
-        return [path for path in present if path.name.startswith(start) and self._is_ending(path.stem, start)]
+        named = [path for path in present if path.name.startswith(start)]
+        return [path for path in named if self._is_result(path, path.stem[len(start) :], photo)]
 
-    def _is_ending(self, name: str, start: str) -> bool:
-        ending = name[len(start) :]
-        return ending == self._ending if self._ending else ending.split("+")[0] in self._known
+    def _is_result(self, path: pathlib.Path, ending: str, photo: str) -> bool:
+        if self._ending:
+            return ending == self._ending
+        picture = self._written.get(path)
+        return ending.split("+")[0] in self._known or (picture is not None and picture.note["photo"] == photo)
 
 
 def _conflict(path: pathlib.Path, picture: picture_files.Picture | None, asked: Mapping) -> str | None:
@@ -127,7 +137,8 @@ def _answers(picture: picture_files.Picture, asked: Mapping) -> bool:
 
 
 def _is_complete(picture: picture_files.Picture, asked: Mapping) -> bool:
-    return picture.note["photo_state"] == asked["photo_state"] and picture.array.exists()
+    files_exist = picture.path.exists() and picture.array.exists()
+    return files_exist and picture.note["photo_state"] == asked["photo_state"]
 
 
 def _state(photo: pathlib.Path) -> list[int]:

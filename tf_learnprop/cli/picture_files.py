@@ -48,9 +48,16 @@ class Picture(NamedTuple):
         below = self.path.relative_to(out)
         return out / THUMBNAILS / below.with_name(f"{below.name[:-4]}.jpg")
 
+    def files(self, out: pathlib.Path) -> list[pathlib.Path]:
+        """All files of the picture, the picture first."""
+        return [self.path, self.array, self.thumbnail(out)]
+
 
 class Manifest:
     """What the pictures in a folder show.
+
+    The entry of a picture is there before its files. So a run that is killed leaves no file that the next one
+    doesn't know.
 
     Args:
         out: Folder of the run.
@@ -70,13 +77,17 @@ class Manifest:
 
     def pictures(self) -> list[Picture]:
         """The pictures that are there as they were written, in the order of their photos' names."""
-        present = {}
+        present = [picture for picture in self.entries() if picture.path.exists()]
+        return sorted(present, key=lambda picture: (picture.note["photo"], picture.path))
+
+    def entries(self) -> list[Picture]:
+        """All pictures, also those that are missing, but not those that another file replaced."""
+        entries = {}
         for line in [] if self._is_new else self._lines()[1:]:
             with contextlib.suppress(ValueError, TypeError, KeyError):  # where a run was killed
                 entry = json.loads(line)
-                present[self.out / entry["picture"]] = entry["size"], entry["note"]
-        pictures = [Picture(path, note) for path, (size, note) in present.items() if _has_size(path, size)]
-        return sorted(pictures, key=lambda picture: (picture.note["photo"], picture.path))
+                entries[self.out / entry["picture"]] = entry["size"], entry["note"]
+        return [Picture(path, note) for path, (size, note) in entries.items() if _may_be(path, size)]
 
     def add(self, picture: Picture, size: int) -> None:
         """Notes a picture of `size` bytes."""
@@ -88,8 +99,7 @@ class Manifest:
 
     def without_results(self, photos: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         """Photos without the pictures and thumbnails of this folder."""
-        pictures = self.pictures()
-        results = {path.resolve() for one in pictures for path in (one.path, one.thumbnail(self.out))}
+        results = {path.resolve() for picture in self.entries() for path in picture.files(self.out)}
         return [path for path in photos if path.resolve() not in results]
 
     def _lines(self) -> list[str]:
@@ -133,19 +143,20 @@ class Place:
         picture = Picture(
             pathlib.Path(f"{self.stem}.{ending(labels)}.png"), {**self.note, "rows": list(rows)}
         )
-        small = picture.thumbnail(out)
-        for folder in {picture.path.parent, small.parent}:
-            folder.mkdir(parents=True, exist_ok=True)
-        thumbnail.savefig(small, pil_kwargs={"quality": 85})
-        with writing.whole_file(picture.array) as array, writing.whole_file(picture.path) as path:
-            np.save(array, maps[0] if len(maps) == 1 else maps)
+        for path in picture.files(out):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with (  # they appear in the reverse order, the picture last
+            writing.whole_file(picture.path) as large,
+            writing.whole_file(picture.thumbnail(out)) as small,
+            writing.whole_file(picture.array) as array,
+        ):
             # Large photos take seconds at the highest compression, for a tenth of the size.
-            figure.savefig(path, format="png", pil_kwargs={"compress_level": 3})
-            self.manifest.add(picture, path.stat().st_size)  # no picture is ever there without its entry
-        for old in self.outdated:
-            if old.path != picture.path:
-                for file in (old.path, old.array, old.thumbnail(out)):
-                    file.unlink(missing_ok=True)
+            figure.savefig(large, format="png", pil_kwargs={"compress_level": 3})
+            thumbnail.savefig(small, pil_kwargs={"quality": 85})
+            np.save(array, maps[0] if len(maps) == 1 else maps)
+            for path in (path for earlier in [*self.outdated, picture] for path in earlier.files(out)):
+                path.unlink(missing_ok=True)  # so that no earlier picture is ever beside a new array
+            self.manifest.add(picture, large.stat().st_size)
         return picture
 
 
@@ -155,5 +166,6 @@ def ending(labels: Sequence[str]) -> str:
     return "+".join([*labels[:_NAMED], *more])
 
 
-def _has_size(path: pathlib.Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _may_be(path: pathlib.Path, size: int) -> bool:
+    """Whether a file of this size is there, or none."""
+    return not path.exists() or (path.is_file() and path.stat().st_size == size)
