@@ -24,6 +24,14 @@ def convolutional(inputs, name=None):
     return classifier(inputs, layers.GlobalAveragePooling2D()(x))
 
 
+class Scaled(layers.Layer):
+    def compute_output_shape(self, shape):
+        return shape
+
+    def call(self, x):
+        return ops.relu(x)
+
+
 class _Block(layers.Layer):
     """Keras names it "__block"."""
 
@@ -60,6 +68,14 @@ class TestNames:
             ValueError, match="no weights whose path begins with an underscore.*__block/conv2d"
         ):
             wrapped.export(tmp_path / "1")
+
+
+def test_a_custom_layer_behind_a_product_with_a_number_is_opened():
+    """Keras marks such a product as sparse."""
+    image = keras.Input((10, 10, 3))
+    x = Scaled(name="mine")(layers.Conv2D(4, 3)(image) * 0.5)
+    model = classifier(image, layers.GlobalAveragePooling2D()(x))
+    assert tlp.wrap_model(model).coverage.swapped == ["mine/relu"]
 
 
 class TestIds:

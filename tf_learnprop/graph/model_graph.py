@@ -89,6 +89,7 @@ class ModelGraph:
         if functional:
             self.input = functional.input
             self.inputs, self.outputs = list(functional.inputs), list(functional.outputs)
+            reader.takes_sparse = any(tensor.sparse for tensor in self.inputs)
             output_numbers = reader.read_functional(functional, [*map(reader.number, self.inputs)])
             self.output_structure = keras_internals.pack_outputs(functional, output_numbers)
             self.output_names = list(functional.output_names)

@@ -42,9 +42,6 @@ def open_call(layer, args, kwargs, masks=None, mask_ranks=None):
     """
     if keras_internals.is_quantized(layer):
         raise CannotOpen("it is quantized")
-    tensors = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
-    if any(tensor.sparse for tensor in tensors):
-        raise CannotOpen("it takes sparse tensors")
     with tf.init_scope(), keras_internals.untouched(layer):
         try:
             return _checked(SymbolicRun(layer, args, kwargs, masks, mask_ranks).opened())

@@ -92,11 +92,13 @@ class Reader:
         exact_shapes: bool, see `ModelGraph`.
         closed: dict {id of a layer: str}, why a layer with its own `call` could not be opened.
         masks: dict {number of a tensor that carries a mask when it is computed, or may: KerasTensor}.
+        takes_sparse: bool, whether an input of the model is sparse.
     """
 
     def __init__(self, closed=None, mask_ranks=None):
         self.calls, self.blocks, self.tensors = [], [], []
         self.exact_shapes = True
+        self.takes_sparse = False
         self.closed = dict(closed or {})
         self.masks = {}
         self._mask_ranks = mask_ranks or {}
@@ -191,6 +193,9 @@ class Reader:
         args, kwargs = keras_internals.node_arguments(node)
         kwargs = {**kwargs, "training": training}
         try:
+            # Keras marks a product with a number as sparse, though it is not if no input of the model is.
+            if self.takes_sparse and any(self.tensors[k].sparse for k in inputs):
+                raise CannotOpen("it takes sparse tensors")
             given = zip(keras_internals.node_inputs(node), inputs, strict=True)
             masks = {id(tensor): self.masks[k] for tensor, k in given if k in self.masks}
             opened = opening.open_call(layer, args, kwargs, masks, self._mask_ranks)
