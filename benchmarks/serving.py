@@ -17,7 +17,9 @@ import tf_learnprop as tlp
 from benchmarks.evaluation import clock, options, results
 from examples.serving import c_api
 from tf_learnprop import zoo
+from tf_learnprop.serving import contract
 
+DEFAULT, OF_FILES = contract.SERVING_DEFAULT.name, contract.EXPLAIN_ENCODED.name
 RULES = results.ROOT / "saved_rules" / "efficientnet_lite0.keras"
 FORWARD, EXPLAIN = "served forward pass", "explain"
 
@@ -43,14 +45,14 @@ def measure(wrapped, served, forward, batch, rounds):
     shape = (batch, *wrapped.source.input_shape[1:])
     images = np.random.default_rng(0).normal(size=shape).astype("float32")
     photos = [tf.io.encode_jpeg(np.uint8(127 + 64 * np.clip(image, -1.9, 1.9))).numpy() for image in images]
-    encoded = {"encoded": np.array(photos, object)}
-    (name,) = forward.signatures["serving_default"][0]
+    encoded = {contract.ENCODED: np.array(photos, object)}
+    (name,) = forward.signatures[DEFAULT][0]
     times = clock.seconds(
         {
-            FORWARD: lambda: forward.run("serving_default", {name: images}),
+            FORWARD: lambda: forward.run(DEFAULT, {name: images}),
             EXPLAIN: lambda: wrapped.explain(images),
-            "served map": lambda: served.run("serving_default", {"images": images}),
-            "served map, photo to overlay": lambda: served.run("explain_encoded", encoded),
+            "served map": lambda: served.run(DEFAULT, {contract.IMAGES: images}),
+            "served map, photo to overlay": lambda: served.run(OF_FILES, encoded),
         },
         rounds,
     )
@@ -76,7 +78,7 @@ def run(arguments):
         wrapped.source.export(source, verbose=False)
         report["mb"] = {"export": size(path), "source": size(source)}
         images = np.zeros((1, 224, 224, 3), "float32")
-        report["seconds"] = first_request(path, ("serving_default", {"images": images}))
+        report["seconds"] = first_request(path, (DEFAULT, {contract.IMAGES: images}))
         print(json.dumps(report, indent=1))
         served, forward = c_api.SavedModel(path), c_api.SavedModel(source)
         for batch in arguments.batches:

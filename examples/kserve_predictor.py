@@ -53,7 +53,7 @@ class AttributionModel(kserve.Model):
         if result.errors:
             raise InvalidInput("; ".join(f"instance {row}: {text}" for row, text in result.errors.items()))
         columns = (result.class_ids.tolist(), result.probabilities.tolist(), result.maps.tolist())
-        names = ("class_id", "probability", "attributions")
+        names = ("class_id", "probability", "map")
         return {"explanations": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]}
 
     def probabilities(self, contents):

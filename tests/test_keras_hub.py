@@ -97,7 +97,7 @@ def test_trains_saves_and_loads(family, images, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded.explain(images), maps, atol=1e-5 * abs(maps).max())
     served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
-    ours = served(tf.constant(images))["attributions"]
+    ours = served(tf.constant(images))["maps"]
     np.testing.assert_allclose(ours, maps, atol=1e-5 * abs(maps).max())
 
 

@@ -188,4 +188,4 @@ def test_export_and_training_with_a_mask(tmp_path):
     np.testing.assert_allclose(wrapped(signals), model(signals), atol=1e-6)
     maps = wrapped.explain(signals)
     served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
-    np.testing.assert_allclose(served(tf.constant(signals))["attributions"], maps, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(served(tf.constant(signals))["maps"], maps, rtol=1e-4, atol=1e-6)

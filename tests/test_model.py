@@ -343,7 +343,7 @@ class TestKerasSignatures:
         assert learned.export(path, "tf_saved_model", True, target=1) == path
         assert str(path) in capsys.readouterr().out
         served = tf.saved_model.load(path).signatures["serving_default"](images=tf.constant(IMAGES))
-        np.testing.assert_allclose(served["attributions"], learned.explain(IMAGES, 1), atol=1e-5)
+        np.testing.assert_allclose(served["maps"], learned.explain(IMAGES, 1), atol=1e-5)
         np.testing.assert_array_equal(served["class_ids"], [1] * 10)
         learned.export(tmp_path / "model" / "2")
         assert not capsys.readouterr().out

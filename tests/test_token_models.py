@@ -128,7 +128,7 @@ def test_export_of_a_transformer_gives_the_same_maps(tmp_path):
     wrapped = tlp.wrap_model(model, rule="libra")
     path = wrapped.export(tmp_path / "served" / "1")
     served = tf.saved_model.load(str(path)).signatures["serving_default"](tf.constant(x))
-    np.testing.assert_allclose(served["attributions"], wrapped.explain(x, verbose=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(served["maps"], wrapped.explain(x, verbose=0), rtol=1e-4, atol=1e-6)
 
 
 class TestText:
@@ -340,7 +340,7 @@ class TestNamedGrid:
         assert again.rule_set.readout.needs.grid == (3, 4)
         np.testing.assert_array_equal(again.explain(x), maps)
         served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
-        np.testing.assert_allclose(served(tf.constant(x))["attributions"], maps, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(served(tf.constant(x))["maps"], maps, rtol=1e-4, atol=1e-6)
 
     @pytest.mark.parametrize("grid", [(4, 4), (1, 3), (6, 6)])
     def test_another_number_of_tokens(self, grid):
@@ -408,4 +408,4 @@ class TestMixedPrecision:
         loaded = keras.models.load_model(tmp_path / "model.keras")
         np.testing.assert_allclose(loaded.explain(x), maps, atol=1e-3 * abs(maps).max())
         served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
-        np.testing.assert_allclose(served(tf.constant(x))["attributions"], maps, atol=1e-3 * abs(maps).max())
+        np.testing.assert_allclose(served(tf.constant(x))["maps"], maps, atol=1e-3 * abs(maps).max())

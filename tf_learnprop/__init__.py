@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from tf_learnprop.adapters import quantus, xplique
     from tf_learnprop.coverage import Coverage
+    from tf_learnprop.explanations import Attribution, Explanations
     from tf_learnprop.graph.declared import register_activation
     from tf_learnprop.model import PropagationModel
     from tf_learnprop.rule_files.rule_set import RuleSet
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from tf_learnprop.wrapping import wrap_model
 
 __all__ = [
+    "Attribution",
     "Coverage",
+    "Explanations",
     "PropagationModel",
     "RuleSet",
     "__version__",
@@ -63,7 +66,9 @@ __all__ = [
 
 #: Where the names are; type checkers and editors read the imports above.
 _HOMES = {
+    "Attribution": "explanations:Attribution",
     "Coverage": "coverage:Coverage",
+    "Explanations": "explanations:Explanations",
     "PropagationModel": "model:PropagationModel",
     "RuleSet": "rule_files.rule_set:RuleSet",
     "callbacks": "callbacks",
@@ -89,8 +94,12 @@ _HOMES = {
 }
 
 
+#: What workers use beside an exported model: it needs no Keras.
+_OF_WORKERS = "Attribution", "Explanations", "scale", "serving"
+
+
 def _check_backend(name: str) -> None:
-    if name not in ("scale", "serving"):  # workers that use an exported model need no Keras
+    if name not in _OF_WORKERS:
         importlib.import_module("tf_learnprop._backend")
 
 

@@ -24,9 +24,9 @@ from PIL import Image
 
 from tf_learnprop.inputs import checks, image_stream, photos
 from tf_learnprop.model import PropagationModel
-from tf_learnprop.scale import Maps, read_maps
+from tf_learnprop.scale import read_maps
 
-__all__ = ["Maps", "find", "from_folder", "from_tfds", "image_shape", "read_image", "read_maps"]
+__all__ = ["find", "from_folder", "from_tfds", "image_shape", "read_image", "read_maps"]
 
 
 def from_folder(

@@ -1,17 +1,45 @@
-"""What `PropagationModel.attribute` and `explain_batches` return, and how it is computed."""
+"""Maps with the classes that they explain, whoever has computed them.
 
-import warnings
-from typing import Any, NamedTuple
+The module loads neither TensorFlow nor Keras, so that workers load no modelling code with it.
+"""
 
-import numpy as np
-import tensorflow as tf
+from __future__ import annotations
 
-from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.inputs import batches
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+
+class Explanations(NamedTuple):
+    """Maps of a batch. Row k belongs to item k, whether it could be explained or not.
+
+    `PropagationModel.explain_batches`, `serving.Explainer` and `scale.read_maps` return it.
+
+    Attributes:
+        maps: Maps `[n, *spatial]` or `[n, features]`: float32; from an exported model float32 or float16, as
+            exported, and `[n, k, h, w]` if it was exported with `top_k`; from files float16. NaN for an item
+            with an error.
+        class_ids: The explained classes, int64 `[n]`, or `[n, k]` with `top_k`. For targets that are weights,
+            the class with the largest. −1 for an item with an error.
+        probabilities: The probabilities of these classes, float32 `[n]`, or `[n, k]` with `top_k`. NaN for an
+            item with an error.
+        extras: What came with the items: what the data of `explain_batches` yield beside the images of the
+            batch, such as labels or file names, with tensors as NumPy arrays; `scale.MapExtras` from files;
+            nothing from an exported model.
+        errors: What is wrong with each item that could not be explained, by its row.
+    """
+
+    maps: np.ndarray
+    class_ids: np.ndarray
+    probabilities: np.ndarray
+    extras: Any  # a tuple
+    errors: dict[int, str]
 
 
 class Attribution(NamedTuple):
-    """Maps and the classes that they explain, as tensors.
+    """Maps of a batch as tensors, from `PropagationModel.attribute`, inside a graph or outside of one.
 
     Attributes:
         maps: float32 `[n, *spatial]` or `[n, features]`.
@@ -22,76 +50,3 @@ class Attribution(NamedTuple):
     maps: tf.Tensor
     class_ids: tf.Tensor
     probabilities: tf.Tensor
-
-
-class ExplainedBatch(NamedTuple):
-    """Maps of a batch. Row k belongs to sample k of the batch, whether it could be explained or not.
-
-    Attributes:
-        maps: float32 `[n, *spatial]` or `[n, features]`. NaN for a sample with an error.
-        class_ids: int64 `[n]`. The explained class; for targets that are weights, the one with the largest.
-            −1 for a sample with an error.
-        probabilities: float32 `[n]`. Probability of that class. NaN for a sample with an error.
-        extras: tuple. What the data yields beside the images of the batch, such as labels or file names.
-            Tensors become NumPy arrays.
-        errors: dict from int to str. What is wrong with each sample that was skipped, by its row.
-    """
-
-    maps: np.ndarray
-    class_ids: np.ndarray
-    probabilities: np.ndarray
-    extras: tuple
-    errors: dict[int, str]
-
-
-def attribute(attributor: Attributor, inputs: Any, class_weights: tf.Tensor | None) -> Attribution:
-    """Computes maps, classes and probabilities with one forward and one backward pass.
-
-    Args:
-        attributor: `Attributor`.
-        inputs: Tensors in the structure of the model's inputs.
-        class_weights: float32 `[n, classes]`, or None for the predicted class.
-    """
-    maps, logits = attributor.maps_and_logits(inputs, class_weights)
-    head = attributor.head
-    class_ids = head.predicted(logits) if class_weights is None else tf.argmax(class_weights, -1)
-    probabilities = tf.gather(head.probabilities(logits), class_ids, batch_dims=1)
-    return Attribution(maps, class_ids, tf.cast(probabilities, tf.float32))
-
-
-def warn_if_constant(maps: np.ndarray) -> None:
-    """Warns of maps `[n, ...]` with one value everywhere, which say nothing.
-
-    Must be called by a generator that the user's call has made.
-    """
-    flat = maps.reshape(len(maps), -1)
-    constant = np.flatnonzero(flat.max(1) == flat.min(1))
-    if flat.shape[1] > 1 and len(constant):
-        warnings.warn(
-            f"The maps of {len(constant)} of {len(maps)} samples have one value everywhere (first sample "
-            f"{constant[0]}): no gradient of the explained logit came back. Likely causes: saturated or dead "
-            "activations, an input that the class does not depend on, or a rule that lets no negative signal "
-            "pass. See 'The map is all zero' in the troubleshooting guide.",
-            stacklevel=2,
-        )
-
-
-def with_errors(attribution: Attribution | None, batch: batches.Batch, shape: tuple) -> ExplainedBatch:
-    """Puts the results of the good samples of a batch in their rows.
-
-    Args:
-        attribution: Of the good samples, arrays; None if there are none.
-        batch: The batch that they come from.
-        shape: Shape of a map, for a batch without good samples.
-    """
-    if attribution is not None and not batch.errors:
-        return ExplainedBatch(*attribution, batch.extras, {})
-    shape = shape if attribution is None else attribution.maps.shape[1:]
-    maps = np.full((batch.length, *shape), np.nan, np.float32)
-    class_ids = np.full(batch.length, -1, np.int64)
-    probabilities = np.full(batch.length, np.nan, np.float32)
-    if attribution is not None:
-        maps[batch.good] = attribution.maps
-        class_ids[batch.good] = attribution.class_ids
-        probabilities[batch.good] = attribution.probabilities
-    return ExplainedBatch(maps, class_ids, probabilities, batch.extras, batch.errors)

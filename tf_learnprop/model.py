@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import explanations, readouts, tracing
+from tf_learnprop import attribution, readouts, tracing
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.coverage import Coverage
+from tf_learnprop.explanations import Attribution, Explanations
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph, input_from_config
 from tf_learnprop.inputs import batches, checks
@@ -70,7 +71,7 @@ class PropagationModel(RuleTrainer):
         traced = tracing.for_any_length
         if length := self.graph.inputs[0].shape[0]:  # as for a stateful recurrent model
             traced = functools.partial(tracing.for_length, length=length)
-        self._maps = traced(functools.partial(explanations.attribute, self.attributor))
+        self._maps = traced(functools.partial(attribution.attribute, self.attributor))
         self._signal = traced(self.attributor.input_signal)
         self._logits = traced(self.attributor.logits)
         self._refiner = None
@@ -197,7 +198,7 @@ class PropagationModel(RuleTrainer):
         on_error: str = "raise",
         refine_steps: int = 0,
         refine_rate: float = 0.05,
-    ) -> Iterator[explanations.ExplainedBatch]:
+    ) -> Iterator[Explanations]:
         """Explains one batch after the other, so that any amount of data fits in memory.
 
         Args:
@@ -213,8 +214,7 @@ class PropagationModel(RuleTrainer):
             refine_rate: float. As for `explain`.
 
         Yields:
-            `tf_learnprop.explanations.ExplainedBatch`, a named tuple (maps, class_ids, probabilities, extras,
-            errors).
+            `tlp.Explanations`, a named tuple (maps, class_ids, probabilities, extras, errors).
 
         Raises:
             ValueError, TypeError: As `explain`. With "skip", only those that concern no single sample.
@@ -222,7 +222,7 @@ class PropagationModel(RuleTrainer):
         # Not a generator itself, so that bad arguments raise an error at once.
         return self._explained(data, targets, batch_size, on_error, refine_steps, refine_rate)[1]
 
-    def attribute(self, inputs: Any, targets: Any = None) -> explanations.Attribution:
+    def attribute(self, inputs: Any, targets: Any = None) -> Attribution:
         """Computes maps from tensors, for use inside a `tf.function` or `tf.data.Dataset.map`.
 
         `explain` is faster outside of these, as it keeps its trace. Inputs are not checked for values that
@@ -235,8 +235,7 @@ class PropagationModel(RuleTrainer):
                 the class logits. Tensors or arrays.
 
         Returns:
-            `tf_learnprop.explanations.Attribution`, a named tuple of tensors (maps, class_ids,
-            probabilities).
+            `tlp.Attribution`, a named tuple of tensors (maps, class_ids, probabilities).
 
         Raises:
             ValueError: The inputs have the wrong shape.
@@ -249,10 +248,10 @@ class PropagationModel(RuleTrainer):
         inputs = keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), inputs, self.graph.input)
         count = tf.shape(keras.tree.flatten(inputs)[0])[0]
         weights = class_weight_tensors(targets, count, self.class_count)
-        return explanations.attribute(self.attributor, inputs, weights)
+        return attribution.attribute(self.attributor, inputs, weights)
 
     def _explained(self, data, targets, batch_size, on_error, refine_steps, refine_rate):
-        """Number of batches, None if unknown, and an iterator over `ExplainedBatch`."""
+        """Number of batches, None if unknown, and an iterator over `Explanations`."""
         checks.whole_number("refine_steps", refine_steps, 0)
         self._follow_source()
         refine = None
@@ -271,12 +270,12 @@ class PropagationModel(RuleTrainer):
             result = None
             if len(batch.good):
                 given = batch.inputs, batch.class_weights
-                result = explanations.Attribution(*map(np.asarray, self._maps(*given)))
-                explanations.warn_if_constant(result.maps)
+                result = Attribution(*map(np.asarray, self._maps(*given)))
+                attribution.warn_if_constant(result.maps)
                 if refine is not None:
                     result = result._replace(maps=refine(*given))
                 shape = result.maps.shape[1:]
-            yield explanations.with_errors(result, batch, shape)
+            yield attribution.with_errors(result, batch, shape)
 
     def input_signal(
         self, images: Any, targets: npt.ArrayLike | None = None, *, batch_size: int = 32

@@ -255,7 +255,7 @@ def main():
     arguments = parser.parse_args()
     encoded = np.array([arguments.photo.read_bytes()], object)
     answer = SavedModel(arguments.model).run("explain_encoded", {"encoded": encoded})
-    print(f"class {answer['class_ids'][0]}, score {answer['scores'][0]:.3f}")
+    print(f"class {answer['class_ids'][0]}, probability {answer['probabilities'][0]:.3f}")
     arguments.out.write_bytes(answer["overlays_bytes"][0])
     print(f"overlay written to {arguments.out}")
 

@@ -48,7 +48,7 @@ def main():
     with grpc.insecure_channel(arguments.address, options) as channel:
         inputs = {"encoded": [arguments.photo.read_bytes()]}
         answer = predict(channel, arguments.model, "explain_encoded", inputs)
-    print(f"class {answer['class_ids'][0]}, score {answer['scores'][0]:.3f}")
+    print(f"class {answer['class_ids'][0]}, probability {answer['probabilities'][0]:.3f}")
     arguments.out.write_bytes(answer["overlays_bytes"][0])
     print(f"overlay written to {arguments.out}")
 

@@ -19,8 +19,8 @@ def explain(address, model, photos):
         photos: List of bytes, JPEG or PNG files.
 
     Returns:
-        List with a dict per photo: `class_ids`, int; `scores`, float; `overlays_bytes`, the bytes of a PNG;
-        `attributions`, nested lists `[h][w]`.
+        List with a dict per photo: `class_ids`, int; `probabilities`, float; `overlays_bytes`, the bytes of a
+        PNG; `maps`, nested lists `[h][w]`.
 
     Raises:
         RuntimeError: If the server reports an error.
@@ -44,7 +44,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("overlay.png"))
     arguments = parser.parse_args()
     (answer,) = explain(arguments.address, arguments.model, [arguments.photo.read_bytes()])
-    print(f"class {answer['class_ids']}, score {answer['scores']:.3f}")
+    print(f"class {answer['class_ids']}, probability {answer['probabilities']:.3f}")
     arguments.out.write_bytes(answer["overlays_bytes"])
     print(f"overlay written to {arguments.out}")
 

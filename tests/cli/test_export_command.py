@@ -27,7 +27,7 @@ def test_saved_model_explains_the_class(run, model, photo, exported):
     served = tf.saved_model.load(out).signatures["explain_encoded"]
     answer = served(tf.constant([photo.read_bytes()]))
     assert answer["class_ids"].numpy().tolist() == [2]
-    assert np.isfinite(answer["attributions"]).all()
+    assert np.isfinite(answer["maps"]).all()
     status, _, err = run("export", *model, "--out", out)
     assert status == 2 and "--out must be a new folder" in err
 
@@ -69,6 +69,6 @@ def test_the_printed_curl_gets_a_map(exported, tmp_path):
         done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
     (answer,) = json.loads(done.stdout)["predictions"]
     served = tf.saved_model.load(out).signatures["explain_encoded"]
-    expected = served(tf.constant([(tmp_path / "photo.jpg").read_bytes()]))["attributions"][0]
-    np.testing.assert_allclose(answer["attributions"], expected, rtol=1e-5)
+    expected = served(tf.constant([(tmp_path / "photo.jpg").read_bytes()]))["maps"][0]
+    np.testing.assert_allclose(answer["maps"], expected, rtol=1e-5)
     assert answer["class_ids"] == 2

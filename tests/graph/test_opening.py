@@ -217,7 +217,7 @@ class TestSubclassedModel:
         )
         folder = wrapped.export(tmp_path / "1")
         served = tf.saved_model.load(str(folder)).signatures["serving_default"](tf.constant(x))
-        np.testing.assert_allclose(served["attributions"], maps, atol=1e-5 * abs(maps).max())
+        np.testing.assert_allclose(served["maps"], maps, atol=1e-5 * abs(maps).max())
 
     def test_a_model_that_keras_can_not_build(self):
         class Flat(keras.Model):

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 import tf_learnprop as tlp
 from tests import toys
@@ -58,7 +59,7 @@ class TestMaps:
         pq.write_table(pa.table(rows), tmp_path / "images.parquet")
         scale.explain_dataset(explainer, tmp_path / "images.parquet", tmp_path / "maps", batch_size=2)
         found = tlp.data.read_maps(tmp_path / "maps")
-        assert list(found.paths) == rows["path"] and list(found.targets) == rows["label"]
+        assert list(found.extras.paths) == rows["path"] and list(found.extras.targets) == rows["label"]
         expected = explainer(rows["image"])
         np.testing.assert_array_equal(found.class_ids, expected.class_ids)
         np.testing.assert_allclose(found.maps, expected.maps, atol=2e-3 * np.abs(expected.maps).max())
@@ -216,6 +217,14 @@ class TestBadInput:
         with pytest.raises(ValueError, match=match):
             scale.explain_dataset(path, photos, tmp_path / "maps")
         assert not (tmp_path / "maps").exists()
+
+    def test_a_model_that_export_has_not_written(self, photos, tmp_path):
+        module = tf.Module()
+        specs = [tf.TensorSpec([None], tf.string, "encoded")]
+        module.explain = tf.function(lambda encoded: {"scores": tf.zeros(tf.shape(encoded))}, specs)
+        tf.saved_model.save(module, str(tmp_path / "1"), {"explain_encoded": module.explain})
+        with pytest.raises(ValueError, match=r"whose signatures return 'maps'.*returns \['scores'\]"):
+            scale.explain_dataset(tmp_path / "1", photos, tmp_path / "maps")
 
     def test_too_few_class_names(self, explainer, photos, tmp_path):
         with pytest.raises(ValueError, match="`class_names` must name every class of the model"):

@@ -64,7 +64,7 @@ def test_every_image_has_one_map_if_a_node_is_killed(explainer, photos, once, cl
     assert contents(tmp_path) == once
     found = tlp.data.read_maps(tmp_path)
     files = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.*"))
-    assert list(found.paths) == files
+    assert list(found.extras.paths) == files
 
 
 @pytest.mark.slow

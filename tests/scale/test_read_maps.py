@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tf_learnprop as tlp
 from tests import map_shards
@@ -20,30 +21,36 @@ def test_arrays(maps, explainer, photos):
     found = tlp.data.read_maps(maps)
     files = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.*"))
     expected = explainer([(photos / file).read_bytes() for file in files])
-    assert list(found.paths) == files
+    assert list(found.extras.paths) == files
     assert found.maps.dtype == np.float16 and found.maps.shape == expected.maps.shape
     np.testing.assert_allclose(found.maps, expected.maps, atol=2e-3 * np.nanmax(expected.maps))
     np.testing.assert_array_equal(found.class_ids, expected.class_ids)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=1e-4)
     bad = files.index("a/broken.jpg")
     assert list(expected.errors) == [bad]
-    assert [row for row, error in enumerate(found.errors) if error] == [bad]
-    assert np.isnan(found.maps[bad]).all() and found.class_ids[bad] == -1 and found.class_names[bad] == ""
-    assert all(
-        name == "abcd"[k] for name, k in zip(found.class_names, found.class_ids, strict=True) if k >= 0
+    assert found.errors == expected.errors
+    assert (
+        np.isnan(found.maps[bad]).all() and found.class_ids[bad] == -1 and found.extras.class_names[bad] == ""
     )
-    assert (found.targets == -1).all()
+    assert all(
+        name == "abcd"[k] for name, k in zip(found.extras.class_names, found.class_ids, strict=True) if k >= 0
+    )
+    assert (found.extras.targets == -1).all()
 
 
 def test_a_dataset(maps):
     whole = tlp.data.read_maps(maps)
     batches = list(tlp.data.read_maps(maps, batch_size=7))
     assert [len(batch.maps) for batch in batches] == [7] * 5 + [6]
-    for name in whole._fields:
-        joined = np.concatenate([getattr(batch, name).numpy() for batch in batches])
+    texts = np.array([whole.errors.get(row, "") for row in range(41)], object)
+    expected = tf.nest.flatten(whole._replace(errors=texts))
+    assert len(expected) == 7
+    for parts, values in zip(zip(*map(tf.nest.flatten, batches), strict=True), expected, strict=True):
+        joined = np.concatenate([part.numpy() for part in parts])
         if joined.dtype == object:
             joined = [text.decode() for text in joined]
-        np.testing.assert_array_equal(joined, getattr(whole, name))
+        np.testing.assert_array_equal(joined, values)
+    assert all(isinstance(batch.extras, scale.MapExtras) for batch in batches)
 
 
 def test_a_run_that_is_not_finished(maps, tmp_path):

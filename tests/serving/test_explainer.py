@@ -163,6 +163,11 @@ class TestErrors:
         expected = r"one of \['classify_encoded', 'explain_class', .*Received: signature='nothing'"
         with pytest.raises(ValueError, match=expected):
             explainer(small, "nothing")(IMAGES)
+        expected = (
+            r"must return 'maps'\. Received: signature='classify_encoded', which returns \['probabilities'\]"
+        )
+        with pytest.raises(ValueError, match=expected):
+            explainer(small, "classify_encoded")([png(photo(SIDE, SIDE, 0))])
 
 
 class TestPickle:
@@ -208,7 +213,8 @@ class TestPickle:
         )
         assert run.returncode == 0, run.stderr
         imported, errors = json.loads(run.stdout.splitlines()[-1])
-        names = ["", "._lazy", "._version", ".serving", ".serving.explainer"]
+        own = [".serving", ".serving.contract", ".serving.explainer"]
+        names = ["", "._lazy", "._version", ".explanations", *own]
         assert imported == [f"tf_learnprop{name}" for name in names] and list(errors) == ["4"]
         maps = np.load(tmp_path / "maps.npy")
         rows = [0, 1, 2, 3, 5, 6]

@@ -85,7 +85,7 @@ def test_explain(url, wrapped):
     answer = ask(url, "explain", instances).json()["explanations"]
     assert [one["class_id"] for one in answer] == ids.tolist()
     np.testing.assert_allclose([one["probability"] for one in answer], outputs[range(3), ids], rtol=1e-4)
-    assert_same_maps(np.array([one["attributions"] for one in answer]), wrapped, images, ids)
+    assert_same_maps(np.array([one["map"] for one in answer]), wrapped, images, ids)
 
 
 @pytest.mark.parametrize(

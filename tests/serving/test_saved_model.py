@@ -47,15 +47,15 @@ class TestMaps:
                 pixels = [tf.io.decode_png(content).numpy() for content in inputs["encoded"]]
                 images = preprocess(np.float32(pixels))
             targets = inputs.get("class_ids")
-            assert_same_maps(answer["attributions"], wrapped, images, targets)
+            assert_same_maps(answer["maps"], wrapped, images, targets)
             probabilities = wrapped.source(images).numpy()
             expected = probabilities.argmax(-1) if targets is None else targets
             np.testing.assert_array_equal(answer["class_ids"], expected)
             np.testing.assert_allclose(
-                answer["scores"], probabilities[np.arange(len(images)), expected], rtol=1e-4
+                answer["probabilities"], probabilities[np.arange(len(images)), expected], rtol=1e-4
             )
             overlays = {"overlays_bytes"} if "encoded" in inputs else set()
-            assert answer.keys() == {"attributions", "class_ids", "scores"} | overlays
+            assert answer.keys() == {"maps", "class_ids", "probabilities"} | overlays
 
     def test_c_api_from_four_threads(self, small, wrapped, requests):
         requests = requests * 4
@@ -85,7 +85,7 @@ def test_models_of_tokens_through_the_c_api(name, tmp_path):
         requests = [("serving_default", {"images": images}), ("serving_default", {"images": images[:1]})]
     for (_, inputs), answer in zip(requests, ask(path, requests), strict=True):
         (given,) = inputs.values()
-        assert_same_maps(answer["attributions"], wrapped, given)
+        assert_same_maps(answer["maps"], wrapped, given)
 
 
 @pytest.mark.slow
@@ -112,13 +112,13 @@ class TestEfficientNetLite0:
             ],
             threads=4,
         )
-        assert_same_maps(default["attributions"], wrapped, images)
-        assert_same_maps(one["attributions"], wrapped, images[:1])
-        assert_same_maps(of_ids["attributions"], wrapped, images, ids)
+        assert_same_maps(default["maps"], wrapped, images)
+        assert_same_maps(one["maps"], wrapped, images[:1])
+        assert_same_maps(of_ids["maps"], wrapped, images, ids)
         pixels = np.stack([tlp.data.read_image(file, 224, 224) for file in files])
-        assert_same_maps(of_photos["attributions"], wrapped, zoo.preprocess(pixels))
+        assert_same_maps(of_photos["maps"], wrapped, zoo.preprocess(pixels))
         probabilities = tf.nn.softmax(wrapped.logits(images)).numpy()
-        np.testing.assert_allclose(default["scores"], probabilities.max(-1), rtol=1e-3)
+        np.testing.assert_allclose(default["probabilities"], probabilities.max(-1), rtol=1e-3)
 
 
 class TestFolder:

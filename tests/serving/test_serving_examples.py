@@ -38,10 +38,10 @@ class TestExampleClients:
         images, ids = toys.images(3, seed=6), np.array([0, 3, 1])
         with serving_standin.grpc_server(small) as address, grpc.insecure_channel(address) as channel:
             answer = grpc_client.predict(channel, "small", "serving_default", {"images": images})
-            assert_same_maps(answer["attributions"], wrapped, images)
+            assert_same_maps(answer["maps"], wrapped, images)
             inputs = {"images": images, "class_ids": ids}
             answer = grpc_client.predict(channel, "small", "explain_class", inputs)
-            assert_same_maps(answer["attributions"], wrapped, images, ids)
+            assert_same_maps(answer["maps"], wrapped, images, ids)
             pixels = photo(SIDE, SIDE, 1)
             answer = grpc_client.predict(channel, "small", "explain_encoded", {"encoded": [png(pixels)]})
             (single,) = wrapped.explain(preprocess(np.float32(pixels[None])))
@@ -62,7 +62,7 @@ class TestExampleClients:
         maps = wrapped.explain(preprocess(np.float32(pixels)))
         probabilities = wrapped.source(preprocess(np.float32(pixels))).numpy()
         for answer, one, single, probability in zip(answers, pixels, maps, probabilities, strict=True):
-            np.testing.assert_allclose(answer["attributions"], single, atol=1e-4 * np.abs(single).max())
+            np.testing.assert_allclose(answer["maps"], single, atol=1e-4 * np.abs(single).max())
             assert answer["class_ids"] == probability.argmax()
-            assert answer["scores"] == pytest.approx(probability.max(), rel=1e-4)
+            assert answer["probabilities"] == pytest.approx(probability.max(), rel=1e-4)
             assert_overlay(answer["overlays_bytes"], one, single)

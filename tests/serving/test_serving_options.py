@@ -26,19 +26,21 @@ class TestOptions:
 
     def test_target(self, wrapped, tmp_path):
         (answer,) = self.ask(wrapped, tmp_path, target=3)
-        assert_same_maps(answer["attributions"], wrapped, self.IMAGES, 3)
+        assert_same_maps(answer["maps"], wrapped, self.IMAGES, 3)
         np.testing.assert_array_equal(answer["class_ids"], [3] * 5)
-        np.testing.assert_allclose(answer["scores"], wrapped.source(self.IMAGES)[:, 3], rtol=1e-4)
+        np.testing.assert_allclose(answer["probabilities"], wrapped.source(self.IMAGES)[:, 3], rtol=1e-4)
 
     def test_top_k(self, wrapped, tmp_path):
         answer, encoded = self.ask(wrapped, tmp_path, top_k=3, preprocess=preprocess)
         probabilities = wrapped.source(self.IMAGES).numpy()
         best = np.argsort(-probabilities, 1)[:, :3]
         np.testing.assert_array_equal(answer["class_ids"], best)
-        np.testing.assert_allclose(answer["scores"], np.take_along_axis(probabilities, best, 1), rtol=1e-4)
+        np.testing.assert_allclose(
+            answer["probabilities"], np.take_along_axis(probabilities, best, 1), rtol=1e-4
+        )
         for rank in range(3):
-            assert_same_maps(answer["attributions"][:, rank], wrapped, self.IMAGES, best[:, rank])
-        assert encoded["overlays_bytes"].shape == encoded["scores"].shape == (2, 3)
+            assert_same_maps(answer["maps"][:, rank], wrapped, self.IMAGES, best[:, rank])
+        assert encoded["overlays_bytes"].shape == encoded["probabilities"].shape == (2, 3)
         pixels = [photo(SIDE, SIDE, 0)] * 3
         maps = wrapped.explain(preprocess(np.float32(pixels)), encoded["class_ids"][0])
         for rank in range(3):
@@ -47,10 +49,10 @@ class TestOptions:
     def test_small_maps_in_half_precision(self, wrapped, tmp_path):
         options = {"map_size": (4, 8), "map_dtype": "float16", "preprocess": preprocess}
         answer, encoded = self.ask(wrapped, tmp_path, **options)
-        assert answer["attributions"].dtype == np.float16
+        assert answer["maps"].dtype == np.float16
         expected = wrapped.explain(self.IMAGES).reshape(5, 4, 4, 8, 2).mean((2, 4))
-        assert answer["attributions"].shape == expected.shape
-        np.testing.assert_allclose(answer["attributions"], expected, atol=2e-3 * np.abs(expected).max())
+        assert answer["maps"].shape == expected.shape
+        np.testing.assert_allclose(answer["maps"], expected, atol=2e-3 * np.abs(expected).max())
         # The overlay keeps the model's size.
         pixels = photo(SIDE, SIDE, 1)
         (single,) = wrapped.explain(preprocess(np.float32(pixels[None])))

@@ -88,7 +88,7 @@ class TestPhotos:
             (tmp_path / "photo").write_bytes(content)
             images.append(data.read_image(tmp_path / "photo", SIDE, SIDE, crop=crop))
         images = np.float32(images)
-        assert_same_maps(answer["attributions"], wrapped, preprocess(images))
+        assert_same_maps(answer["maps"], wrapped, preprocess(images))
         maps = wrapped.explain(preprocess(images))
         for content, pixels, single in zip(answer["overlays_bytes"], images, maps, strict=True):
             assert_overlay(content, pixels, single, "viridis", 1.0)
@@ -100,5 +100,5 @@ class TestPhotos:
         grey = photo(SIDE, SIDE)[..., :1]
         (answer,) = ask(path, [("explain_encoded", {"encoded": strings(png(grey))})])
         maps = wrapped.explain(preprocess(np.float32(grey[None])))
-        assert_same_maps(answer["attributions"], wrapped, preprocess(np.float32(grey[None])))
+        assert_same_maps(answer["maps"], wrapped, preprocess(np.float32(grey[None])))
         assert_overlay(answer["overlays_bytes"][0], np.repeat(grey, 3, -1), maps[0])

@@ -25,8 +25,8 @@ class TestKindsOfModels:
         requests = [("serving_default", inputs), ("explain_class", {**inputs, "class_ids": ids})]
         answers = ask(path, requests)
         assert not any(isinstance(answer, str) for answer in answers), answers
-        assert_same_maps(answers[0]["attributions"], wrapped, x)
-        assert_same_maps(answers[1]["attributions"], wrapped, x, ids)
+        assert_same_maps(answers[0]["maps"], wrapped, x)
+        assert_same_maps(answers[1]["maps"], wrapped, x, ids)
         return answers
 
     @pytest.mark.parametrize("name", ["nested", pytest.param("unknown_size", marks=pytest.mark.slow)])
@@ -34,7 +34,7 @@ class TestKindsOfModels:
         source, _ = models.CASES[name].models()
         x = models.sample(source, 5)
         default, _ = self.ask_both(trained(source), x, {"images": x}, tmp_path)
-        np.testing.assert_allclose(default["scores"], source(x).numpy().max(-1), rtol=1e-4)
+        np.testing.assert_allclose(default["probabilities"], source(x).numpy().max(-1), rtol=1e-4)
 
     def test_mixed_float16(self, tmp_path):
         keras.config.set_dtype_policy("mixed_float16")
@@ -44,7 +44,7 @@ class TestKindsOfModels:
             keras.config.set_dtype_policy("float32")
         x = models.sample(source, 5).astype("float32")
         default, _ = self.ask_both(trained(source), x, {"images": x}, tmp_path)
-        assert default["attributions"].dtype == default["scores"].dtype == np.float32
+        assert default["maps"].dtype == default["probabilities"].dtype == np.float32
 
     def test_several_inputs_by_their_names(self, tmp_path):
         case = models.CASES["dict_inputs"]
@@ -52,7 +52,7 @@ class TestKindsOfModels:
         x = models.sample(source, 5)
         wrapped = trained(source, "channel_mixing", **case.ends)
         default, _ = self.ask_both(wrapped, x, {"photo": x["photo"], "age": x["age"]}, tmp_path)
-        np.testing.assert_allclose(default["scores"], source(x).numpy().max(-1), rtol=1e-4)
+        np.testing.assert_allclose(default["probabilities"], source(x).numpy().max(-1), rtol=1e-4)
 
     def test_features(self, tmp_path):
         source, _ = models.CASES["dense_alone"].models()
@@ -65,15 +65,17 @@ class TestKindsOfModels:
         default, of_ids = self.ask_both(trained(source), x, {"images": x}, tmp_path)
         yes = source(x).numpy()[:, 0]
         np.testing.assert_array_equal(default["class_ids"], yes > 0.5)
-        np.testing.assert_allclose(default["scores"], np.maximum(yes, 1 - yes), rtol=1e-4)
-        np.testing.assert_allclose(of_ids["scores"], np.where(of_ids["class_ids"], yes, 1 - yes), rtol=1e-4)
+        np.testing.assert_allclose(default["probabilities"], np.maximum(yes, 1 - yes), rtol=1e-4)
+        np.testing.assert_allclose(
+            of_ids["probabilities"], np.where(of_ids["class_ids"], yes, 1 - yes), rtol=1e-4
+        )
 
     def test_score_of_several_labels(self, tmp_path):
         source, _ = models.CASES["multi_label"].models()
         x = models.sample(source, 6)
         _, of_ids = self.ask_both(trained(source), x, {"images": x}, tmp_path)
         expected = source(x).numpy()[np.arange(6), of_ids["class_ids"]]
-        np.testing.assert_allclose(of_ids["scores"], expected, rtol=1e-4)
+        np.testing.assert_allclose(of_ids["probabilities"], expected, rtol=1e-4)
 
     def test_table_of_a_second_input(self, tmp_path):
         image, code = (
@@ -162,4 +164,4 @@ class TestBadRequests:
         error, answer = answers_to_bad[request_]
         assert isinstance(error, str) and re.match("3: ", error)  # 3 is INVALID_ARGUMENT
         assert re.search(message, error)
-        assert_same_maps(answer["attributions"], wrapped, GOOD)
+        assert_same_maps(answer["maps"], wrapped, GOOD)

@@ -14,7 +14,9 @@ import requests
 import tensorflow as tf
 from PIL import Image
 
-_CLASSIFY, _EXPLAIN = "classify_encoded", "explain_encoded_class"
+from tf_learnprop.serving import contract
+
+_CLASSIFY, _EXPLAIN = contract.CLASSIFY_ENCODED.name, contract.EXPLAIN_ENCODED_CLASS.name
 _URL = re.compile(r"https?://[^/]+(/.*)?/v1/models/[^/:]+(/(versions|labels)/[^/:]+)?")
 #: Seconds for the first answer of a server without warm-up.
 _TIMEOUT = 60
@@ -48,8 +50,8 @@ class ServedBackend:
                 f"Received: {url}"
             )
         signatures = self._signatures()
-        self.shape = _shape(signatures["serving_default"]["inputs"]["images"])[1:]
-        self.class_count = _shape(signatures[_CLASSIFY]["outputs"]["probabilities"])[-1]
+        self.shape = _shape(signatures[contract.SERVING_DEFAULT.name]["inputs"][contract.IMAGES])[1:]
+        self.class_count = _shape(signatures[_CLASSIFY]["outputs"][contract.PROBABILITIES])[-1]
         if class_names is not None and len(class_names) != self.class_count:
             raise ValueError(
                 f"`class_names` must hold {self.class_count} names. Received: {len(class_names)}"
@@ -62,15 +64,16 @@ class ServedBackend:
 
     def probabilities(self, photos: np.ndarray) -> np.ndarray:
         """See `Backend`."""
-        rows = [{"encoded": _encoded(photo)} for photo in photos]
+        rows = [{contract.ENCODED: _encoded(photo)} for photo in photos]
         return np.asarray(self._predict(_CLASSIFY, rows), np.float32)
 
     def explain(self, photo: np.ndarray, class_id: int, method: str) -> np.ndarray:
         """See `Backend`."""
-        (answer,) = self._predict(_EXPLAIN, [{"encoded": _encoded(photo), "class_ids": int(class_id)}])
-        attribution = np.asarray(answer["attributions"], np.float32)
+        row = {contract.ENCODED: _encoded(photo), contract.CLASS_IDS: int(class_id)}
+        (answer,) = self._predict(_EXPLAIN, [row])
+        heat_map = np.asarray(answer[contract.MAPS], np.float32)
         # An export may make its maps smaller.
-        return tf.image.resize(attribution[..., None], self.shape[:2])[..., 0].numpy()
+        return tf.image.resize(heat_map[..., None], self.shape[:2])[..., 0].numpy()
 
     def _signatures(self):
         answer = self._json("GET", f"{self._url}/metadata")

@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, help="new folder named by a version number: served/my_model/1"
     )
-    parser.add_argument("--top-k", type=int, help="explain the k classes with the highest scores")
+    parser.add_argument("--top-k", type=int, help="explain the k most probable classes")
     parser.add_argument("--map-size", type=int, help="side of the maps (default: that of the input)")
     parser.add_argument("--map-dtype", default="float32", choices=("float32", "float16"))
     parser.add_argument(

@@ -6,6 +6,8 @@ import pathlib
 import shlex
 import urllib.parse
 
+from tf_learnprop.serving import contract
+
 
 def serving_commands(saved_model: pathlib.Path) -> dict[str, str]:
     """Command lines for an exported model, for a shell.
@@ -20,7 +22,8 @@ def serving_commands(saved_model: pathlib.Path) -> dict[str, str]:
     folder = saved_model.absolute().parent
     name, mount = shlex.quote(folder.name), shlex.quote(f"{folder}:/models/{folder.name}:ro")
     url = f"http://localhost:8501/v1/models/{urllib.parse.quote(folder.name)}:predict"
-    before = '{"signature_name": "explain_encoded", "instances": [{"encoded": {"b64": "'
+    signature = contract.EXPLAIN_ENCODED.name
+    before = f'{{"signature_name": "{signature}", "instances": [{{"{contract.ENCODED}": {{"b64": "'
     return {
         "docker": "docker run --rm -p 8500:8500 -p 8501:8501 "
         f"-v {mount} -e MODEL_NAME={name} tensorflow/serving",

@@ -6,18 +6,18 @@ from tf_learnprop import _lazy
 
 if TYPE_CHECKING:
     from tf_learnprop.scale.formats import Columns
-    from tf_learnprop.scale.reading import MapFiles, Maps, read_maps
+    from tf_learnprop.scale.reading import MapExtras, MapFiles, read_maps
     from tf_learnprop.scale.running import ENGINES, Result, explain_dataset
 
-__all__ = ["ENGINES", "Columns", "MapFiles", "Maps", "Result", "explain_dataset", "read_maps"]
+__all__ = ["ENGINES", "Columns", "MapExtras", "MapFiles", "Result", "explain_dataset", "read_maps"]
 
 __getattr__, __dir__ = _lazy.attach(
     __name__,
     {
         "ENGINES": "running:ENGINES",
         "Columns": "formats:Columns",
+        "MapExtras": "reading:MapExtras",
         "MapFiles": "reading:MapFiles",
-        "Maps": "reading:Maps",
         "Result": "running:Result",
         "explain_dataset": "running:explain_dataset",
         "read_maps": "reading:read_maps",

@@ -18,7 +18,7 @@ from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInf
 
 
 class Explanation(NamedTuple):
-    """The map of one image.
+    """The map of one image: a row of `tlp.Explanations`, as Beam has one result for each element.
 
     Attributes:
         map: float32 or float16 `[h, w]`, as exported. NaN if there is an error.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_learnprop.scale import extras, output, shards
+from tf_learnprop.serving import contract
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 #: How files begin that Pillow decodes and TensorFlow does not, or not all of them: TIFF, WebP and BMP.
 _PILLOW = re.compile(rb"II\*\0|MM\0\*|RIFF....WEBP|BM", re.DOTALL)
 #: The signature of an exported model that takes the contents of image files.
-SIGNATURE = "explain_encoded"
+SIGNATURE = contract.EXPLAIN_ENCODED.name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tf_learnprop.explanations import Explanations
 from tf_learnprop.scale import extras, manifest, output
 
 if TYPE_CHECKING:
@@ -19,29 +20,23 @@ if TYPE_CHECKING:
 _ROWS = 1024
 
 
-class Maps(NamedTuple):
-    """Maps of a data set, or of a batch of it. Row k of each array belongs to image k.
+class MapExtras(NamedTuple):
+    """What files of maps hold beside the maps and their classes. Row k of each array belongs to map k.
 
     Attributes:
-        maps: float16 `[n, h, w]`. NaN for an image with an error.
-        class_ids: int64 `[n]`. The explained classes; −1 for an image with an error.
-        class_names: `[n]`, their names, or "" if there are none.
-        probabilities: float32 `[n]`. Probabilities of these classes; NaN for an image with an error.
-        targets: int64 `[n]`. The labels that came with the images, or −1.
         paths: `[n]`, paths or names of the images.
-        errors: `[n]`, why an image could not be explained, or "".
+        class_names: `[n]`, names of the explained classes, or "" if there are none.
+        targets: int64 `[n]`. The labels that came with the images, or −1.
     """
 
-    maps: np.ndarray
-    class_ids: np.ndarray
-    class_names: np.ndarray
-    probabilities: np.ndarray
-    targets: np.ndarray
     paths: np.ndarray
-    errors: np.ndarray
+    class_names: np.ndarray
+    targets: np.ndarray
 
 
-def read_maps(folder: str | os.PathLike[str], batch_size: int | None = None) -> Maps | tf.data.Dataset:
+def read_maps(
+    folder: str | os.PathLike[str], batch_size: int | None = None
+) -> Explanations | tf.data.Dataset:
     """Reads the maps that `tf-learnprop explain-dataset` or `scale.explain_dataset` has written.
 
     Args:
@@ -50,8 +45,9 @@ def read_maps(folder: str | os.PathLike[str], batch_size: int | None = None) -> 
             `tf.data.Dataset`, which reads the files again in each pass and holds a batch at a time.
 
     Returns:
-        `Maps`, or a dataset of `Maps` whose entries are tensors. Images are in the order of the data set. If
-        a run is not finished, a warning says so, and the images that were explained are returned.
+        `tlp.Explanations` with `MapExtras`; or a dataset of these whose entries are tensors, where `errors`
+        are strings `[n]`, "" for an image without an error. Images are in the order of the data set. If a
+        run is not finished, a warning says so, and the images that were explained are returned.
 
     Raises:
         ValueError: If the folder holds no maps, or if `batch_size` is not at least 1.
@@ -63,7 +59,7 @@ def read_maps(folder: str | os.PathLike[str], batch_size: int | None = None) -> 
     if batch_size is not None:
         return _dataset(files, batch_size)
     parts = [maps for maps, _ in files.batches(_ROWS)]
-    return Maps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return _joined(parts)
 
 
 class MapFiles:
@@ -89,7 +85,7 @@ class MapFiles:
         self.rows = sum(map(self._checked_rows, self._files))
         self.map_size = _map_size(self._files)
 
-    def batches(self, size: int) -> Iterator[tuple[Maps, dict[str, list[Any]]]]:
+    def batches(self, size: int) -> Iterator[tuple[Explanations, dict[str, list[Any]]]]:
         """Yields batches of `size` images, the last one perhaps shorter, in the order of the data set.
 
         Each is a pair: the maps, and a dict from the names of further columns to their values.
@@ -98,7 +94,10 @@ class MapFiles:
             ValueError: If the maps are not of one size.
         """
         for table in _tables(self._files, self._columns, size):
-            yield _arrays(table, self.map_size), {name: table[name].to_pylist() for name in self._extras}
+            yield (
+                _explanations(table, self.map_size),
+                {name: table[name].to_pylist() for name in self._extras},
+            )
 
     def _checked_rows(self, file: pathlib.Path) -> int:
         metadata = extras.require("pyarrow.parquet").read_metadata(file)
@@ -112,11 +111,36 @@ class MapFiles:
 def _dataset(files: MapFiles, batch_size: int) -> tf.data.Dataset:
     import tensorflow as tf
 
-    dtypes = (tf.float16, tf.int64, tf.string, tf.float32, tf.int64, tf.string, tf.string)
-    shapes = ([None, *files.map_size], *([None],) * 6)
-    specs = Maps(*(tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)))
+    ids, texts = tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.string)
+    specs = Explanations(
+        maps=tf.TensorSpec([None, *files.map_size], tf.float16),
+        class_ids=ids,
+        probabilities=tf.TensorSpec([None], tf.float32),
+        extras=MapExtras(paths=texts, class_names=texts, targets=ids),
+        errors=texts,
+    )
     return tf.data.Dataset.from_generator(
-        lambda: (maps for maps, _ in files.batches(batch_size)), output_signature=specs
+        lambda: (_with_texts(part) for part, _ in files.batches(batch_size)), output_signature=specs
+    )
+
+
+def _with_texts(part: Explanations) -> Explanations:
+    """The record with its errors as an array, since a dataset holds no dicts that differ in their keys."""
+    texts: Any = np.array([part.errors.get(row, "") for row in range(len(part.maps))], object)
+    return part._replace(errors=texts)
+
+
+def _joined(parts: Sequence[Explanations]) -> Explanations:
+    errors, start = {}, 0
+    for part in parts:
+        errors |= {start + row: text for row, text in part.errors.items()}
+        start += len(part.maps)
+    return Explanations(
+        np.concatenate([part.maps for part in parts]),
+        np.concatenate([part.class_ids for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+        MapExtras(*map(np.concatenate, zip(*(part.extras for part in parts), strict=True))),
+        errors,
     )
 
 
@@ -161,7 +185,7 @@ def _tables(files: Iterable[pathlib.Path], columns: list[str], rows: int) -> Ite
         yield waiting
 
 
-def _arrays(table: pa.Table, size: tuple[int, int]) -> Maps:
+def _explanations(table: pa.Table, size: tuple[int, int]) -> Explanations:
     sizes = {(row["height"], row["width"]) for row in table.select(["height", "width"]).to_pylist()}
     if not sizes <= {size, (None, None)}:
         raise ValueError(f"All maps of a folder must have one size. Received: sizes {sizes | {size}}")
@@ -172,12 +196,12 @@ def _arrays(table: pa.Table, size: tuple[int, int]) -> Maps:
     def filled(name: str, missing: Any, dtype: Any) -> np.ndarray:
         return np.array(table[name].fill_null(missing).to_pylist(), dtype)
 
-    return Maps(
+    return Explanations(
         maps,
         filled("class_id", -1, np.int64),
-        filled("class_name", "", object),
         filled("probability", np.nan, np.float32),
-        filled("target", -1, np.int64),
-        filled("path", "", object),
-        filled("error", "", object),
+        MapExtras(
+            filled("path", "", object), filled("class_name", "", object), filled("target", -1, np.int64)
+        ),
+        {row: text for row, text in enumerate(table["error"].to_pylist()) if text},
     )

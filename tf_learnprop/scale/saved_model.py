@@ -3,6 +3,8 @@
 import hashlib
 import os
 
+from tf_learnprop.serving import contract
+
 
 def check(path: str, signature: str) -> None:
     """Checks that a model can explain encoded images, one class for each.
@@ -13,7 +15,7 @@ def check(path: str, signature: str) -> None:
 
     Raises:
         ValueError: If there is no SavedModel, or if it has no such signature, or if it was exported with
-            `top_k`.
+            `top_k`, or if no `export` has written it.
     """
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
@@ -32,7 +34,13 @@ def check(path: str, signature: str) -> None:
             f"`model` must have the signature '{signature}', which `export` adds when it is given "
             f"`preprocess`. Received: model='{path}'"
         )
-    if len(signatures[signature].outputs["class_ids"].tensor_shape.dim) != 1:
+    outputs = signatures[signature].outputs
+    if contract.MAPS not in outputs:
+        raise ValueError(
+            f"`model` must be a folder that `export` wrote, whose signatures return '{contract.MAPS}'. "
+            f"Received: model='{path}', which returns {sorted(outputs)}"
+        )
+    if len(outputs[contract.CLASS_IDS].tensor_shape.dim) != 1:
         raise ValueError(f"`model` must be exported without `top_k`. Received: model='{path}'")
 
 

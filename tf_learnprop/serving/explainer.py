@@ -1,44 +1,26 @@
 """`Explainer`: maps from an exported model, in any process that has TensorFlow and NumPy.
 
-This module imports nothing else from the package: a worker that unpickles an `Explainer` loads no modelling
-code.
+A worker that unpickles an `Explainer` loads no modelling code: what is imported here is names and
+records.
 """
 
 import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-__all__ = ["Explainer", "Explanations"]
+from tf_learnprop.explanations import Explanations
+from tf_learnprop.serving import contract
 
-_CLASS_IDS = "class_ids"
 #: Lines of TensorFlow's errors that say where in the graph something happened, not what.
 _WHERE = re.compile(
     r"^(Graph execution error:|Detected at node .*|<stack traces .*|\s*\[\[.*|.* root error.*|)$"
 )
-
-
-class Explanations(NamedTuple):
-    """Maps of a batch. Row k belongs to item k, whether it could be explained or not.
-
-    Attributes:
-        maps: float32 or float16 `[n, h, w]`, as exported; `[n, k, h, w]` for a model exported with `top_k`.
-            NaN for an item with an error.
-        class_ids: int64 `[n]` or `[n, k]`. The explained classes; −1 for an item with an error.
-        probabilities: float32 `[n]` or `[n, k]`. Probabilities of these classes. NaN for an item with an
-            error.
-        errors: dict from int to str. What is wrong with each item that could not be explained, by its row.
-    """
-
-    maps: np.ndarray
-    class_ids: np.ndarray
-    probabilities: np.ndarray
-    errors: dict[int, str]
 
 
 class Explainer:
@@ -53,7 +35,7 @@ class Explainer:
             or "explain_encoded_class" for the contents of image files.
     """
 
-    def __init__(self, path: str | os.PathLike[str], signature: str = "serving_default") -> None:
+    def __init__(self, path: str | os.PathLike[str], signature: str = contract.SERVING_DEFAULT.name) -> None:
         path = os.fspath(path)
         # Another process may have another working directory.
         self.path = path if "://" in path else os.path.abspath(path)
@@ -77,8 +59,8 @@ class Explainer:
             class_ids: Classes to explain, an int or ints `[n]`, for the signatures of a given class.
 
         Returns:
-            `Explanations`. An item that is broken, not finite or of the wrong size, or whose class does not
-            exist, gets an entry in `errors`; the others are explained.
+            `tlp.Explanations`. An item that is broken, not finite or of the wrong size, or whose class does
+            not exist, gets an entry in `errors`; the others are explained.
 
         Raises:
             FileNotFoundError: If `path` holds no SavedModel.
@@ -90,7 +72,7 @@ class Explainer:
         count = len(next(iter(columns.values())))
         rows, errors = _fitting(columns, specs, count)
         outputs = {name: _empty(spec, count) for name, spec in function.structured_outputs.items()}
-        outputs.pop("overlays_bytes", None)
+        outputs.pop(contract.OVERLAYS, None)
         batch = {name: [column[row] for row in rows] for name, column in columns.items()}
         results = _run(function, batch, specs, rows, errors)
         for part, result in results:
@@ -98,8 +80,9 @@ class Explainer:
                 if filled.shape[1:] != result[name].shape[1:]:  # the model's size is free
                     outputs[name] = filled = _empty(result[name], count)
                 filled[part] = result[name]
-        maps, ids, scores = (outputs[name] for name in ("attributions", "class_ids", "scores"))
-        return Explanations(maps, ids, scores, dict(sorted(errors.items())))
+        names = contract.MAPS, contract.CLASS_IDS, contract.PROBABILITIES
+        maps, ids, probabilities = (outputs[name] for name in names)
+        return Explanations(maps, ids, probabilities, (), dict(sorted(errors.items())))
 
     def _function(self):
         with self._lock:
@@ -113,12 +96,19 @@ class Explainer:
         names = sorted(self._loaded.signatures)
         if self.signature not in names:
             raise ValueError(f"`signature` must be one of {names}. Received: signature={self.signature!r}")
-        return self._loaded.signatures[self.signature]
+        function = self._loaded.signatures[self.signature]
+        if contract.MAPS not in function.structured_outputs:
+            outputs = sorted(function.structured_outputs)
+            raise ValueError(
+                f"`signature` must return '{contract.MAPS}'. "
+                f"Received: signature={self.signature!r}, which returns {outputs}"
+            )
+        return function
 
 
 def _columns(items, class_ids, specs, signature):
     """The items of each input by name, sequences of one length."""
-    names = [name for name in specs if name != _CLASS_IDS]
+    names = [name for name in specs if name != contract.CLASS_IDS]
     if isinstance(items, Mapping):
         columns = dict(items)
     elif len(names) == 1:
@@ -141,14 +131,14 @@ def _columns(items, class_ids, specs, signature):
                 f"'{name}' must have shape {_shown(specs[name].shape)}. Received: shape={column.shape}"
             )
     count = len(next(iter(columns.values())))
-    if (class_ids is not None) != (_CLASS_IDS in specs):
+    if (class_ids is not None) != (contract.CLASS_IDS in specs):
         rule = "requires" if class_ids is None else "has no"
         raise ValueError(f"The signature '{signature}' {rule} `class_ids`. Received: class_ids={class_ids!r}")
     if class_ids is not None:
         ids = np.asarray(class_ids)
         if ids.dtype.kind not in "iu" or ids.ndim > 1:
             raise ValueError(f"`class_ids` must be an int or ints [n]. Received: class_ids={class_ids!r}")
-        columns[_CLASS_IDS] = np.broadcast_to(ids, count) if ids.ndim == 0 else ids
+        columns[contract.CLASS_IDS] = np.broadcast_to(ids, count) if ids.ndim == 0 else ids
     lengths = sorted({len(column) for column in columns.values()})
     if lengths != [count] or not count:
         raise ValueError(

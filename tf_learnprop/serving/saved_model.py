@@ -39,11 +39,11 @@ def export(
 
     The SavedModel needs neither this library nor Keras. Its signatures accept any batch size n:
 
-    - `serving_default` takes images, float32 `[n, h, w, c]`. It returns attributions, float32 `[n, h, w]`,
-      class_ids, int64 `[n]`, and scores, float32 `[n]`. It explains the predicted class unless `target` or
-      `top_k` is given. The attributions are the maps of `explain`. The score is the probability of the
-      explained class: the sigmoid of its unit if the model ends in a sigmoid of several units, the softmax
-      otherwise. A single unit z has the probability sigmoid(z) for class 1 and 1 − sigmoid(z) for class 0.
+    - `serving_default` takes images, float32 `[n, h, w, c]`. It returns maps, float32 `[n, h, w]`, as
+      `explain` does, class_ids, int64 `[n]`, and probabilities, float32 `[n]`. It explains the predicted
+      class unless `target` or `top_k` is given. The probability is that of the explained class: the sigmoid
+      of its unit if the model ends in a sigmoid of several units, the softmax otherwise. A single unit z has
+      the probability sigmoid(z) for class 1 and 1 − sigmoid(z) for class 0.
     - `explain_class` takes images and class_ids, int64 `[n]`. It returns the same for these classes.
     - `explain_encoded` takes encoded, string `[n]`: JPEG, PNG, GIF or BMP files. It returns the same as
       `serving_default`, and overlays_bytes, string `[n]`: PNG files at the model's size with the map drawn
@@ -66,11 +66,11 @@ def export(
         crop_to_aspect_ratio: Whether photos are cropped around their centre to the model's aspect ratio.
             Otherwise they are stretched to it.
         target: Class to explain instead of the predicted one.
-        top_k: Number of classes to explain, best first. Attributions are then `[n, k, h, w]`; class_ids,
-            scores and overlays are `[n, k]`. This costs k maps and one more forward pass.
-        map_size: Height and width of the attributions, each pixel the mean of the area that it covers. An int
+        top_k: Number of classes to explain, best first. Maps are then `[n, k, h, w]`; class_ids,
+            probabilities and overlays are `[n, k]`. This costs k maps and one more forward pass.
+        map_size: Height and width of the maps, each pixel the mean of the area that it covers. An int
             stands for both. Overlays keep the model's size.
-        map_dtype: Dtype of the attributions, "float32" or "float16".
+        map_dtype: Dtype of the maps, "float32" or "float16".
         colormap: Name of the matplotlib colormap for overlays.
         alpha: Opacity of overlays where the heat is 1, in 0..1.
         warmup: A few samples, arrays as for `explain`. Each becomes one request to each signature, in the
@@ -116,8 +116,8 @@ def export(
     for _, layer in model.graph.operations:
         if hasattr(layer, "lookup_table"):
             archive.track(layer.lookup_table)
-    for name, (function, arguments) in endpoints.items():
-        archive.add_endpoint(name, function, arguments)
+    for signature, (function, arguments) in endpoints.items():
+        archive.add_endpoint(signature.name, function, arguments)
     # Otherwise the gradients of the gradients would be saved too, and a served map is never differentiated.
     save_options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with writing.whole_folder(version) as folder:

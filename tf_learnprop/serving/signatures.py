@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from tf_learnprop import explanations, targets
-from tf_learnprop.serving import pictures
+from tf_learnprop import attribution, targets
+from tf_learnprop.serving import contract, pictures
 from tf_learnprop.serving.options import Options
 
 if TYPE_CHECKING:  # `model` imports this package
     from tf_learnprop.model import PropagationModel
 
-_CLASS_IDS = tf.TensorSpec([None], tf.int64, "class_ids")
-_ENCODED = tf.TensorSpec([None], tf.string, "encoded")
+_CLASS_IDS = tf.TensorSpec([None], tf.int64, contract.CLASS_IDS)
+_ENCODED = tf.TensorSpec([None], tf.string, contract.ENCODED)
 
 
 class Signatures:
@@ -42,17 +42,21 @@ class Signatures:
         self._structure = model.graph.input
         self._colours = pictures.colour_table(options.colormap)
 
-    def endpoints(self) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
-        """Function of each signature and the specifications of its arguments, by name."""
-        endpoints = {
-            "serving_default": (self.serving_default, self.specs),
-            "explain_class": (self.explain_class, [*self.specs, _CLASS_IDS]),
+    def endpoints(self) -> dict[contract.Signature, tuple[Callable, list[tf.TensorSpec]]]:
+        """Function of each signature and the specifications of its arguments."""
+        functions: dict[contract.Signature, Callable] = {
+            contract.SERVING_DEFAULT: self.serving_default,
+            contract.EXPLAIN_CLASS: self.explain_class,
         }
         if self._preprocess is not None:
-            endpoints["explain_encoded"] = (self.explain_encoded, [_ENCODED])
-            endpoints["explain_encoded_class"] = (self.explain_encoded_class, [_ENCODED, _CLASS_IDS])
-            endpoints["classify_encoded"] = (self.classify_encoded, [_ENCODED])
-        return endpoints
+            functions[contract.EXPLAIN_ENCODED] = self.explain_encoded
+            functions[contract.EXPLAIN_ENCODED_CLASS] = self.explain_encoded_class
+            functions[contract.CLASSIFY_ENCODED] = self.classify_encoded
+        own = {spec.name: spec for spec in self.specs}
+        return {
+            signature: (function, list(signature.inputs(own, _ENCODED, _CLASS_IDS).values()))
+            for signature, function in functions.items()
+        }
 
     def serving_default(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Maps of the predicted class, of a fixed target, or of the k best classes."""
@@ -67,9 +71,9 @@ class Signatures:
         """Like `serving_default`, for encoded photos, with the heat map drawn over each."""
         (encoded,) = _checked([encoded], [_ENCODED])
         photos, images = self._decoded(encoded)
-        maps, class_ids, scores = self._explain_default([images])
+        maps, class_ids, probabilities = self._explain_default([images])
         photos = tf.repeat(photos, self.options.top_k or 1, 0)
-        return self._with_overlays(photos, maps, class_ids, scores)
+        return self._with_overlays(photos, maps, class_ids, probabilities)
 
     def explain_encoded_class(self, encoded: tf.Tensor, class_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """Like `explain_encoded`, for the classes in the request."""
@@ -82,7 +86,8 @@ class Signatures:
         (encoded,) = _checked([encoded], [_ENCODED])
         _, images = self._decoded(encoded)
         logits = self._attributor.logits(self._packed([images]))
-        return {"probabilities": tf.cast(self._attributor.head.probabilities(logits), tf.float32)}
+        probabilities = self._attributor.head.probabilities(logits)
+        return {contract.PROBABILITIES: tf.cast(probabilities, tf.float32)}
 
     def _decoded(self, encoded):
         """Photos as they are drawn over, and as the model takes them."""
@@ -94,7 +99,7 @@ class Signatures:
         return targets.ids_in_range(class_ids, self._class_count, "`class_ids` must be")
 
     def _explain_default(self, inputs):
-        """Maps `[n·k, h, w]`, class ids and scores `[n]` or `[n, k]` of the classes explained by default."""
+        """Maps `[n·k, h, w]`, class ids and probabilities `[n]` or `[n, k]`, of the default classes."""
         count, target, k = tf.shape(inputs[0])[:1], self.options.target, self.options.top_k
         if target is not None:
             return self._explain_classes(tf.fill(count, tf.constant(target, tf.int64)), *inputs)
@@ -103,8 +108,8 @@ class Signatures:
         classes = self._attributor.head.class_logits(self._attributor.logits(self._packed(inputs)))
         class_ids = tf.cast(tf.math.top_k(classes, k).indices, tf.int64)
         inputs = [tf.repeat(tensor, k, 0) for tensor in inputs]
-        maps, _, scores = self._explain_classes(tf.reshape(class_ids, [-1]), *inputs)
-        return maps, class_ids, tf.reshape(scores, [-1, k])
+        maps, _, probabilities = self._explain_classes(tf.reshape(class_ids, [-1]), *inputs)
+        return maps, class_ids, tf.reshape(probabilities, [-1, k])
 
     # Each of these two is traced and stored once, even if several signatures call it.
 
@@ -124,16 +129,16 @@ class Signatures:
         return tf.function(explain_classes, specs, autograph=False).get_concrete_function()
 
     def _explain(self, inputs, class_ids=None):
-        """Maps, class ids and scores of the given classes `[n]`, or of the predicted ones for None."""
+        """Maps, class ids and probabilities of the given classes `[n]`, or of the predicted ones for None."""
         weights = None if class_ids is None else tf.one_hot(class_ids, self._class_count)
-        return explanations.attribute(self._attributor, self._packed(inputs), weights)
+        return attribution.attribute(self._attributor, self._packed(inputs), weights)
 
     def _packed(self, inputs):
         """The tensors in the structure and dtypes of the model's inputs."""
         packed = keras.tree.pack_sequence_as(self._structure, list(inputs))
         return keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), packed, self._structure)
 
-    def _answer(self, maps, class_ids, scores):
+    def _answer(self, maps, class_ids, probabilities):
         if self.options.map_shape:
             # Each pixel of the result is the mean of the area that it covers.
             maps = tf.image.resize(maps[..., None], self.options.map_shape, "area")[..., 0]
@@ -141,14 +146,12 @@ class Signatures:
             sizes = [length or tf.shape(maps)[axis] for axis, length in enumerate(maps.shape) if axis]
             maps = tf.reshape(maps, [-1, self.options.top_k, *sizes])
         maps = tf.cast(maps, self.options.map_dtype)
-        return {"attributions": maps, "class_ids": class_ids, "scores": scores}
+        return {contract.MAPS: maps, contract.CLASS_IDS: class_ids, contract.PROBABILITIES: probabilities}
 
-    def _with_overlays(self, photos, maps, class_ids, scores):
+    def _with_overlays(self, photos, maps, class_ids, probabilities):
         pngs = pictures.overlays(photos, maps, self._colours, self.options.alpha)
-        # Over REST, a server encodes an output as base64 only if its name ends in "_bytes". Other strings are
-        # written as they are, which is not valid JSON for bytes.
-        overlays = {"overlays_bytes": tf.reshape(pngs, tf.shape(class_ids))}
-        return self._answer(maps, class_ids, scores) | overlays
+        overlays = {contract.OVERLAYS: tf.reshape(pngs, tf.shape(class_ids))}
+        return self._answer(maps, class_ids, probabilities) | overlays
 
 
 def input_specs(model: "PropagationModel") -> list[tf.TensorSpec]:
@@ -160,7 +163,7 @@ def input_specs(model: "PropagationModel") -> list[tf.TensorSpec]:
     tensors = model.graph.inputs
     names = [tensor.name for tensor in tensors]
     if len(tensors) == 1:
-        names = ["images" if len(tensors[0].shape) == 4 else "inputs"]
+        names = [contract.IMAGES if len(tensors[0].shape) == 4 else contract.INPUTS]
     dtypes = [tensor.dtype for tensor in tensors]
     if not model.explained.has_integers:
         dtypes[model.explained.input] = "float32"

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tf_learnprop.serving.contract import Signature
+
 #: Signature and inputs of one request; the inputs are arrays by name, with a batch axis.
-Request = tuple[str, dict[str, np.ndarray]]
+Request = tuple[Signature, dict[str, np.ndarray]]
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 #: A server rejects files with more records.
@@ -46,7 +48,7 @@ def write(path: pathlib.Path, model_name: str, requests: Iterable[Request]) -> N
         for signature, inputs in requests:
             request = predict.PredictRequest()
             request.model_spec.name = model_name
-            request.model_spec.signature_name = signature
+            request.model_spec.signature_name = signature.name
             for name, array in inputs.items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
             record = log.PredictionLog(predict_log=log.PredictLog(request=request))
@@ -56,7 +58,7 @@ def write(path: pathlib.Path, model_name: str, requests: Iterable[Request]) -> N
 def make_requests(
     samples: Sequence[np.ndarray],
     specs: Sequence[tf.TensorSpec],
-    signatures: Iterable[str],
+    signatures: Iterable[Signature],
     class_id: int,
 ) -> list[Request]:
     """Makes one request for each sample and signature.
@@ -64,7 +66,7 @@ def make_requests(
     Args:
         samples: The model's inputs, arrays of shape `[n, ...]`.
         specs: Specifications of these inputs, see `signatures.input_specs`.
-        signatures: Names of the model's signatures.
+        signatures: The model's signatures.
         class_id: Class in the requests that name one.
 
     Returns:
@@ -82,19 +84,16 @@ def make_requests(
             f"`warmup` must make at most {MOST_RECORDS} requests, one for each sample and signature. "
             f"Received: {count} samples for {len(signatures)} signatures"
         )
+    of_files = any(signature.encoded for signature in signatures)
     requests: list[Request] = []
     for index in range(count):
         sample = {
             spec.name: array[index : index + 1].astype(spec.dtype.as_numpy_dtype)
             for spec, array in zip(specs, samples, strict=True)
         }
-        requests.append(("serving_default", sample))
-        requests.append(("explain_class", {**sample, "class_ids": np.array([class_id])}))
-        if "explain_encoded" in signatures:
-            photo = {"encoded": np.array([_jpeg(samples[0][index])], object)}
-            requests.append(("explain_encoded", photo))
-            requests.append(("explain_encoded_class", {**photo, "class_ids": np.array([class_id])}))
-            requests.append(("classify_encoded", photo))
+        file = _jpeg(samples[0][index]) if of_files else b""
+        encoded, class_ids = np.array([file], object), np.array([class_id])
+        requests += [(signature, signature.inputs(sample, encoded, class_ids)) for signature in signatures]
     return requests
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import scale
+from tf_learnprop.explanations import Explanations
 from tf_learnprop.inputs import photos
 
 #: Maps are reduced to at most this many pixels a side, so that memory does not depend on their size.
@@ -68,21 +69,21 @@ class MapFolder:
         self.rows_read = self.without_map = 0
         for maps, masks in self._files.batches(_ROWS):
             part = self._part(maps, masks)
-            self.rows_read += len(maps.paths)
-            self.without_map += len(maps.paths) - len(part.paths)
+            self.rows_read += len(maps.maps)
+            self.without_map += len(maps.maps) - len(part.paths)
             if part.paths:
                 yield part
 
-    def _part(self, maps: scale.Maps, masks: dict[str, list[Any]]) -> Part:
+    def _part(self, maps: Explanations, masks: dict[str, list[Any]]) -> Part:
         values = maps.maps.astype(np.float32)
         positive = np.where(np.isfinite(values).all((1, 2), keepdims=True), np.maximum(values, 0), 0)
         weights = reduce(positive, self.shape)
         totals = weights.sum((1, 2))
         rows = np.flatnonzero(totals > 0)
         return Part(
-            maps.paths[rows].tolist(),
+            maps.extras.paths[rows].tolist(),
             maps.class_ids[rows],
-            [maps.class_names[row] or f"class {maps.class_ids[row]}" for row in rows],
+            [maps.extras.class_names[row] or f"class {maps.class_ids[row]}" for row in rows],
             maps.probabilities[rows].astype(np.float64),
             weights[rows] / totals[rows, None, None],
             {name: self._read_masks([column[row] for row in rows]) for name, column in masks.items()},

@@ -1,0 +1,64 @@
+"""How maps are computed with the classes that they explain, and put in the rows of a batch."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_learnprop.backward.attributor import Attributor
+from tf_learnprop.explanations import Attribution, Explanations
+from tf_learnprop.inputs import batches
+
+
+def attribute(attributor: Attributor, inputs: Any, class_weights: tf.Tensor | None) -> Attribution:
+    """Computes maps, classes and probabilities with one forward and one backward pass.
+
+    Args:
+        attributor: `Attributor`.
+        inputs: Tensors in the structure of the model's inputs.
+        class_weights: float32 `[n, classes]`, or None for the predicted class.
+    """
+    maps, logits = attributor.maps_and_logits(inputs, class_weights)
+    head = attributor.head
+    class_ids = head.predicted(logits) if class_weights is None else tf.argmax(class_weights, -1)
+    probabilities = tf.gather(head.probabilities(logits), class_ids, batch_dims=1)
+    return Attribution(maps, class_ids, tf.cast(probabilities, tf.float32))
+
+
+def warn_if_constant(maps: np.ndarray) -> None:
+    """Warns of maps `[n, ...]` with one value everywhere, which say nothing.
+
+    Must be called by a generator that the user's call has made.
+    """
+    flat = maps.reshape(len(maps), -1)
+    constant = np.flatnonzero(flat.max(1) == flat.min(1))
+    if flat.shape[1] > 1 and len(constant):
+        warnings.warn(
+            f"The maps of {len(constant)} of {len(maps)} samples have one value everywhere (first sample "
+            f"{constant[0]}): no gradient of the explained logit came back. Likely causes: saturated or dead "
+            "activations, an input that the class does not depend on, or a rule that lets no negative signal "
+            "pass. See 'The map is all zero' in the troubleshooting guide.",
+            stacklevel=2,
+        )
+
+
+def with_errors(attribution: Attribution | None, batch: batches.Batch, shape: tuple) -> Explanations:
+    """Puts the results of the good samples of a batch in their rows.
+
+    Args:
+        attribution: Of the good samples, arrays; None if there are none.
+        batch: The batch that they come from.
+        shape: Shape of a map, for a batch without good samples.
+    """
+    if attribution is not None and not batch.errors:
+        return Explanations(*attribution, batch.extras, {})
+    shape = shape if attribution is None else attribution.maps.shape[1:]
+    maps = np.full((batch.length, *shape), np.nan, np.float32)
+    class_ids = np.full(batch.length, -1, np.int64)
+    probabilities = np.full(batch.length, np.nan, np.float32)
+    if attribution is not None:
+        maps[batch.good] = attribution.maps
+        class_ids[batch.good] = attribution.class_ids
+        probabilities[batch.good] = attribution.probabilities
+    return Explanations(maps, class_ids, probabilities, batch.extras, batch.errors)
