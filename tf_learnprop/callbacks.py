@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import plotting
+from tf_learnprop import argument_checks, plotting
 from tf_learnprop.inputs import checks
 from tf_learnprop.model import PropagationModel
 from tf_learnprop.plotting import _pictures
@@ -52,7 +52,7 @@ class OverlayLogger(keras.callbacks.Callback):
             raise ValueError(
                 "Give `log_dir`, `folder` or both, where the pictures are written. Received: neither"
             )
-        checks.whole_number("every", every, 1)
+        argument_checks.integer("every", every, 1)
         self.images = _checked(images)
         if photos is None and self.images.shape[-1] not in (1, 3):
             raise ValueError(

@@ -22,7 +22,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tf_learnprop.inputs import checks, image_stream, photos
+from tf_learnprop import argument_checks
+from tf_learnprop.argument_checks import ArgumentError
+from tf_learnprop.inputs import image_stream, photos
 from tf_learnprop.model import PropagationModel
 from tf_learnprop.scale import read_maps
 
@@ -177,7 +179,7 @@ def find(source: str | os.PathLike | list | tuple) -> list[pathlib.Path]:
         paths = [pathlib.Path(path) for path in source]
         missing = [str(path) for path in paths if not path.is_file()]
         if missing:
-            raise ValueError(f"`source` must hold files that exist. Received: {', '.join(missing[:3])}")
+            raise ArgumentError("source", "hold files that exist", source, ", ".join(missing[:3]))
     elif pathlib.Path(source).is_dir():
         paths = sorted(pathlib.Path(source).rglob("*"))
         paths = [path for path in paths if path.suffix.lower() in photos.SUFFIXES and path.is_file()]
@@ -221,8 +223,8 @@ def image_shape(model: keras.Model | None, size: int | tuple[int, int] | None = 
         raise ValueError(
             "`size` must be given if there is no model or its input has no fixed size. Received: size=None"
         )
-    checks.whole_number("size", height, 1)
-    checks.whole_number("size", width, 1)
+    argument_checks.integer("size", height, 1)
+    argument_checks.integer("size", width, 1)
     return height, width, channels
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import attribution, readouts, tracing
+from tf_learnprop import argument_checks, attribution, readouts, tracing
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.explanations import Attribution, Explanations
@@ -252,7 +252,7 @@ class PropagationModel(RuleTrainer):
 
     def _explained(self, data, targets, batch_size, on_error, refine_steps, refine_rate):
         """Number of batches, None if unknown, and an iterator over `Explanations`."""
-        checks.whole_number("refine_steps", refine_steps, 0)
+        argument_checks.integer("refine_steps", refine_steps, 0)
         self._follow_source()
         refine = None
         if refine_steps:

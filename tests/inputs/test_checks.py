@@ -17,28 +17,6 @@ def model(*shapes, dtype="float32"):
 IMAGES = np.arange(2 * 4 * 4 * 3, dtype=np.float32).reshape(2, 4, 4, 3)
 
 
-class TestWholeNumber:
-    @pytest.mark.parametrize("value", [1, 7, np.int64(3)])
-    def test_accepts(self, value):
-        checks.whole_number("steps", value, 1)
-
-    @pytest.mark.parametrize("value", [0, -1, 1.0, True, "2", None])
-    def test_refuses(self, value):
-        with pytest.raises(ValueError, match=r"`steps` must be an int >= 1\. Received: steps="):
-            checks.whole_number("steps", value, 1)
-
-
-class TestPositive:
-    @pytest.mark.parametrize("value", [1, 1e-9, np.float32(2)])
-    def test_accepts(self, value):
-        checks.positive("rate", value)
-
-    @pytest.mark.parametrize("value", [0, -1.0, np.inf, np.nan, True, "2", None])
-    def test_refuses(self, value):
-        with pytest.raises(ValueError, match=r"`rate` must be a number > 0\. Received: rate="):
-            checks.positive("rate", value)
-
-
 class TestInputs:
     @pytest.mark.parametrize(
         "value",

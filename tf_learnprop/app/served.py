@@ -14,6 +14,7 @@ import requests
 import tensorflow as tf
 from PIL import Image
 
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.serving import contract
 
 _CLASSIFY, _EXPLAIN = contract.CLASSIFY_ENCODED.name, contract.EXPLAIN_ENCODED_CLASS.name
@@ -45,17 +46,14 @@ class ServedBackend:
     def __init__(self, url: str, class_names: Sequence[str] | None = None):
         self._url = url.rstrip("/").removesuffix(":predict")
         if not _URL.fullmatch(self._url):
-            raise ValueError(
-                "`url` must be that of a model, such as http://localhost:8501/v1/models/my_model. "
-                f"Received: {url}"
-            )
+            rule = "be that of a model, such as http://localhost:8501/v1/models/my_model"
+            raise ArgumentError("url", rule, url, url)
         signatures = self._signatures()
         self.shape = _shape(signatures[contract.SERVING_DEFAULT.name]["inputs"][contract.IMAGES])[1:]
         self.class_count = _shape(signatures[_CLASSIFY]["outputs"][contract.PROBABILITIES])[-1]
         if class_names is not None and len(class_names) != self.class_count:
-            raise ValueError(
-                f"`class_names` must hold {self.class_count} names. Received: {len(class_names)}"
-            )
+            rule = f"hold {self.class_count} names"
+            raise ArgumentError("class_names", rule, class_names, str(len(class_names)))
         self._class_names = class_names
 
     def class_name(self, class_id: int) -> str:

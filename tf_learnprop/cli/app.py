@@ -16,7 +16,7 @@ import numpy as np
 import rich.console
 
 from tf_learnprop.cli import options
-from tf_learnprop.cli.errors import UsageError
+from tf_learnprop.cli.errors import UsageError, naming_options
 
 if TYPE_CHECKING:
     from tf_learnprop.app.backends import Backend
@@ -102,9 +102,6 @@ def _served(arguments: argparse.Namespace) -> Backend:
     for option in ("rules", "preprocess", "size"):
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option} can't be used with --served, whose model has its own")
-    try:
+    with naming_options({"url": "--served"}):
         names = None if arguments.class_names is None else model_spec.read_class_names(arguments.class_names)
         return ServedBackend(arguments.served, names)
-    except ValueError as error:
-        message = str(error).replace("`url`", "--served").replace("`class_names`", "--class-names")
-        raise UsageError(message) from error

@@ -15,7 +15,7 @@ import rich.console
 import rich.progress
 
 from tf_learnprop.cli import audit_page, files
-from tf_learnprop.cli.errors import UsageError
+from tf_learnprop.cli.errors import UsageError, naming_options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         rich.progress.Progress(console=console, disable=hidden, transient=True) as bar,
     ):
         task = bar.add_task("reading maps")
-        try:
+        with naming_options({"folder": "MAPS", "masks": "--mask"}, ImportError):
             found = audit(
                 arguments.maps,
                 masks=arguments.masks,
@@ -69,8 +69,6 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
                 seed=arguments.seed,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
-        except (ValueError, ImportError) as error:
-            raise UsageError(_with_options(str(error))) from error
         images = arguments.images or _explained_folder(arguments.maps)
         page = audit_page.page(found, str(arguments.maps), images, arguments.details)
         out.write_text(page, encoding="utf-8", errors="replace")
@@ -80,15 +78,6 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         console.print("no region takes conspicuously much weight")
     console.print(f"page written to {out}", soft_wrap=True)
     return {**found.to_dict(), "page": str(out)}
-
-
-def _with_options(message: str) -> str:
-    """Names options rather than arguments."""
-    for name, option in {"folder": "MAPS", "masks": "--mask"}.items():
-        message = message.replace(f"`{name}`", option)
-    for name in ("sample", "details", "seed"):
-        message = message.replace(f"`{name}`", f"--{name}")
-    return message
 
 
 def _explained_folder(maps: str) -> pathlib.Path | None:

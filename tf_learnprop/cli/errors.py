@@ -1,5 +1,10 @@
 """Errors of the command line, each with its exit status."""
 
+import contextlib
+from collections.abc import Iterator, Mapping
+
+from tf_learnprop.argument_checks import ArgumentError
+
 
 class CommandError(Exception):
     """A failure during work, told in one line."""
@@ -11,3 +16,20 @@ class UsageError(CommandError):
     """A request that can't be met, told in one line."""
 
     status = 2
+
+
+@contextlib.contextmanager
+def naming_options(options: Mapping[str, str], *others: type[Exception]) -> Iterator[None]:
+    """Turns a ValueError into a UsageError, which names the option that sets the wrong argument.
+
+    Args:
+        options: The options of arguments that are not called as their option.
+        *others: Further errors that are the user's.
+    """
+    try:
+        yield
+    except ArgumentError as error:
+        option = options.get(error.argument, f"--{error.argument.replace('_', '-')}")
+        raise UsageError(error.about(option)) from error
+    except (ValueError, *others) as error:
+        raise UsageError(str(error)) from error

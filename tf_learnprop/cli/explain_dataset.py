@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -20,9 +19,7 @@ import rich.table
 import tf_learnprop as tlp
 from tf_learnprop import scale
 from tf_learnprop.cli import files
-from tf_learnprop.cli.errors import CommandError, UsageError
-
-_ARGUMENT = re.compile(r"`(\w+)`")
+from tf_learnprop.cli.errors import CommandError, naming_options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,12 +84,12 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     if not arguments.debug:
         logging.getLogger("absl").setLevel(logging.ERROR)  # loading an exported model warns about gradients
     names = None
-    with _errors_name_options():
+    with _plain_errors():
         if arguments.class_names is not None:
             known = arguments.class_names == "imagenet"
             names = tlp.zoo.class_names() if known else tlp.zoo.read_class_names(arguments.class_names)
     files.say_unsupported(arguments.images)
-    with files.folder(arguments.out) as out, _errors_name_options(), _progress(console) as progress:
+    with files.folder(arguments.out) as out, _plain_errors(), _progress(console) as progress:
         result = scale.explain_dataset(
             arguments.model,
             arguments.images,
@@ -149,12 +146,10 @@ def _progress(console: rich.console.Console) -> Iterator[Callable[[int, int | No
 
 
 @contextlib.contextmanager
-def _errors_name_options() -> Iterator[None]:
-    """Turns errors about arguments into errors about the options that set them."""
+def _plain_errors() -> Iterator[None]:
+    """Tells what the user can mend in one line."""
     try:
-        yield
-    except (ValueError, ImportError, ConnectionError) as error:
-        message = _ARGUMENT.sub(lambda name: f"--{name[1].replace('_', '-')}", str(error))
-        raise UsageError(message.replace("--model", "MODEL")) from error
+        with naming_options({"model": "MODEL"}, ImportError, ConnectionError):
+            yield
     except OSError as error:
         raise CommandError(f"{error}; what was finished is kept, and the same command continues") from error

@@ -9,7 +9,7 @@ import pathlib
 import rich.console
 
 from tf_learnprop.cli import files, options
-from tf_learnprop.cli.errors import UsageError
+from tf_learnprop.cli.errors import UsageError, naming_options
 from tf_learnprop.cli.serving_commands import serving_commands
 
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         target = options.find_class(arguments, spec)
         wrapped = options.wrap(arguments, spec)
         with console.status("writing the SavedModel"):
-            try:
+            with naming_options({"target": "--class", "path": "--out"}):
                 wrapped.export(
                     out,
                     preprocess=spec.preprocess,
@@ -53,8 +53,6 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
                     map_dtype=arguments.map_dtype,
                     colormap=arguments.colormap,
                 )
-            except ValueError as error:
-                raise UsageError(str(error)) from error
     commands = serving_commands(out)
     for line in (
         f"SavedModel written to {out}. To serve it, run TensorFlow Serving in Docker:",

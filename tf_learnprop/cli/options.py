@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
 
 import tf_learnprop as tlp
-from tf_learnprop.cli.errors import UsageError
+from tf_learnprop.cli.errors import UsageError, naming_options
 
-#: Arguments of `zoo.load_model` and `ModelSpec.find_class`, and the options that set them.
-_OPTIONS = {
-    "name": "--model",
-    "preprocess": "--preprocess",
-    "class_names": "--class-names",
-    "text": "--class",
-}
+#: Arguments of `zoo.load_model` and `ModelSpec.find_class` that are not called as their options.
+_OPTIONS = {"name": "--model", "text": "--class"}
 
 
 def add_model(parser: argparse.ArgumentParser, rules: bool = True, required: bool = True) -> None:
@@ -77,19 +70,19 @@ def add_size(parser: argparse.ArgumentParser) -> None:
 
 def load_model(arguments: argparse.Namespace) -> tlp.zoo.ModelSpec:
     """The model that --model names, with --preprocess and --class-names."""
-    with _errors_name_options():
+    with naming_options(_OPTIONS):
         return tlp.zoo.load_model(arguments.model, arguments.preprocess, arguments.class_names)
 
 
 def find_class(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> int | None:
     """The id of the class that --class names; None without it."""
-    with _errors_name_options():
+    with naming_options(_OPTIONS):
         return None if arguments.target is None else spec.find_class(arguments.target)
 
 
 def find_classes(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> list[int] | None:
     """The ids of the classes that --class names, each once; None without it."""
-    with _errors_name_options():
+    with naming_options(_OPTIONS):
         found = None if arguments.target is None else [spec.find_class(name) for name in arguments.target]
     return found and list(dict.fromkeys(found))
 
@@ -140,15 +133,3 @@ def size(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> int | None:
     if arguments.size is not None and (len(shape) != 4 or None not in shape[1:3]):
         raise UsageError(f"--size is for models whose input has no fixed size. Received: an input of {shape}")
     return arguments.size
-
-
-@contextlib.contextmanager
-def _errors_name_options() -> Iterator[None]:
-    """Turns a ValueError about an argument into a UsageError about the option that sets it."""
-    try:
-        yield
-    except ValueError as error:
-        message = str(error)
-        for argument, option in _OPTIONS.items():
-            message = message.replace(f"`{argument}`", option)
-        raise UsageError(message) from error

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_learnprop import argument_checks
 from tf_learnprop.inputs import checks, samples
 from tf_learnprop.targets import class_weights
 
@@ -70,7 +71,7 @@ def stream(
         TypeError, ValueError: As `checks.inputs` and `targets.class_weights`. Arrays are checked at once,
             and a stream batch by batch; the message then names the batch.
     """
-    checks.whole_number("batch_size", batch_size, 1)
+    argument_checks.integer("batch_size", batch_size, 1)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"`on_error` must be 'raise' or 'skip'. Received: on_error={on_error!r}")
     skip = on_error == "skip"

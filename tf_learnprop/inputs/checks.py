@@ -27,19 +27,6 @@ class HasInput(Protocol):
     input: Any
 
 
-def whole_number(name: str, value: Any, minimum: int) -> None:
-    """Raises ValueError unless `value` is an int of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
-        raise ValueError(f"`{name}` must be an int >= {minimum}. Received: {name}={value!r}")
-
-
-def positive(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is a finite number above zero."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not 0 < value < np.inf:
-        raise ValueError(f"`{name}` must be a number > 0. Received: {name}={value!r}")
-
-
 def warn_of_preprocessor(model: keras.Model) -> None:
     """Warns if a model preprocesses the inputs of its own `predict`, as KerasHub's tasks do.
 

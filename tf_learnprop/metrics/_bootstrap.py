@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs
 
 _DRAWN_AT_ONCE = 2**22  # values, so that memory does not grow with the number of resamples
@@ -56,9 +56,9 @@ def bootstrap_interval(
     Raises:
         ValueError: if the values are empty or not finite, or `resamples`, `level` or `seed` are out of range.
     """
-    checks.whole_number("resamples", resamples, 1)
-    checks.whole_number("seed", seed, 0)
-    _inputs.share("level", level)
+    argument_checks.integer("resamples", resamples, 1)
+    argument_checks.integer("seed", seed, 0)
+    argument_checks.number("level", level, above=0, high=1)
     values = np.asarray(values)
     if values.ndim == 0:
         raise ValueError(f"`values` must have an entry for each image. Received: values={values}")

@@ -5,7 +5,7 @@ Each check has one error that states the rule and what was received.
 
 from __future__ import annotations  # aliases stay short in `help`
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import keras
@@ -147,16 +147,3 @@ def is_callable(name: str, value: Any) -> None:
     """Raises TypeError unless `value` is callable."""
     if not callable(value):
         raise TypeError(f"`{name}` must be a callable. Received: {type(value).__name__}")
-
-
-def one_of(name: str, value: Any, allowed: Collection[str]) -> None:
-    """Raises ValueError unless `value` is among `allowed`."""
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"`{name}` must be one of {sorted(allowed)}. Received: {name}={value!r}")
-
-
-def share(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is a number above 0 and at most 1."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not 0 < value <= 1:
-        raise ValueError(f"`{name}` must be a number in (0, 1]. Received: {name}={value!r}")

@@ -4,8 +4,8 @@ from __future__ import annotations  # aliases stay short in `help`
 
 import numpy as np
 
-from tf_learnprop.inputs import checks
-from tf_learnprop.metrics import _inputs, _perturbation, ranking
+from tf_learnprop import argument_checks
+from tf_learnprop.metrics import _perturbation, ranking
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._perturbation import Perturbation
 from tf_learnprop.metrics.evaluation import Evaluation, takes_evaluation
@@ -47,10 +47,10 @@ def mu_fidelity(
         ValueError: as `deletion`; or if `grid`, `subset` or `samples` is out of range, or `correlation` is
             unknown.
     """
-    _inputs.one_of("correlation", correlation, ("pearson", "spearman"))
-    _inputs.share("subset", subset)
-    checks.whole_number("grid", grid, 1)
-    checks.whole_number("samples", samples, 2)
+    argument_checks.one_of("correlation", correlation, ("pearson", "spearman"))
+    argument_checks.number("subset", subset, above=0, high=1)
+    argument_checks.integer("grid", grid, 1)
+    argument_checks.integer("samples", samples, 2)
     perturbation = Perturbation(evaluation, maps)
     cells = grid ** len(perturbation.size)
     chosen = int(subset * cells + 1e-9)
@@ -102,8 +102,8 @@ def infidelity(
         TypeError: as `deletion`.
         ValueError: as `deletion`; or if `largest` or `samples` is out of range.
     """
-    _inputs.share("largest", largest)
-    checks.whole_number("samples", samples, 1)
+    argument_checks.number("largest", largest, above=0, high=1)
+    argument_checks.integer("samples", samples, 1)
     perturbation = Perturbation(evaluation, maps)
     sums, drops = perturbation.removals(fill, _squares(perturbation.size, largest, samples, evaluation.seed))
     if rescale:

@@ -7,6 +7,7 @@ from __future__ import annotations  # aliases stay short in `help`
 
 import numpy as np
 
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._inputs import Arrays
 
@@ -73,7 +74,7 @@ def high_frequency_energy(maps: Arrays, cutoff: float = 0.25) -> np.ndarray:
     Raises:
         ValueError: if the maps are empty, not finite or have a side of 1, or `cutoff` is not in (0, 1].
     """
-    _inputs.share("cutoff", cutoff)
+    argument_checks.number("cutoff", cutoff, above=0, high=1)
     maps = _with_neighbours(maps)
     axes = tuple(range(1, maps.ndim))
     # Scaled to [0, 1], so that squares neither overflow nor vanish and a constant map is exactly 0.

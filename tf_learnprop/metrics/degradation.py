@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import ranking
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._perturbation import Perturbation, area, grid, sums, thresholds
@@ -65,8 +65,8 @@ def degradation(
         ValueError: as `deletion`; or if `tile` or `step` is below 1, or t is not above b and `normalise` is
             True.
     """
-    checks.whole_number("tile", tile, 1)
-    checks.whole_number("step", step, 1)
+    argument_checks.integer("tile", tile, 1)
+    argument_checks.integer("step", step, 1)
     perturbation = Perturbation(evaluation, maps)
     labels = grid([np.arange(side) // tile for side in perturbation.size])
     relevance = sums(perturbation.maps, labels) / np.bincount(labels)

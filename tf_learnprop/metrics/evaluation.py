@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs, _outputs
 from tf_learnprop.metrics._batches import in_batches
 from tf_learnprop.metrics._inputs import Arrays
@@ -69,8 +69,8 @@ class Evaluation:
         seed: int = 0,
         verbose: int = 0,
     ):
-        checks.whole_number("batch_size", batch_size, 1)
-        checks.whole_number("seed", seed, 0)
+        argument_checks.integer("batch_size", batch_size, 1)
+        argument_checks.integer("seed", seed, 0)
         self.fills: dict[str, Fill] = by_name(fills)
         self.images: np.ndarray = _inputs.images_of(images)
         self.seed: int = seed

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._inputs import Arrays
 
@@ -34,11 +34,11 @@ def gaussian_blur(
             not a number above 0.
     """
     if kernel is not None:
-        checks.whole_number("kernel", kernel, 1)
+        argument_checks.integer("kernel", kernel, 1)
         if kernel % 2 == 0:
             raise ValueError(f"`kernel` must be odd. Received: kernel={kernel}")
     if sigma is not None:
-        checks.positive("sigma", sigma)
+        argument_checks.number("sigma", sigma, above=0)
     images = _inputs.images_of(images)
     mean = np.asarray(mean, np.float32)
     blurred = images - mean

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs, ranking
 from tf_learnprop.metrics._inputs import Arrays
 
@@ -54,7 +54,7 @@ def mask_rank_accuracy(maps: Arrays, masks: npt.ArrayLike, seed: int = 0) -> np.
     Raises:
         ValueError: as `mask_mass_accuracy`.
     """
-    checks.whole_number("seed", seed, 0)
+    argument_checks.integer("seed", seed, 0)
     maps, masks = _flat(maps, masks)
     size = masks.sum(1)
     first = ranking.descending_ranks(maps, seed) < size[:, None]

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_learnprop import argument_checks
 from tf_learnprop.fills import noise
-from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics.fills import another_image, fill_from_neighbours, gaussian_blur
 
 NAMES = ("mean", "blur", "noise", "image", "neighbours")
@@ -34,7 +34,7 @@ def by_name(fills: Fills) -> dict[str, Fill]:
         raise ValueError("`fills` must name at least one fill. Received: none")
     for fill in fills.values():
         if isinstance(fill, str):
-            _inputs.one_of("fill", fill, NAMES)
+            argument_checks.one_of("fill", fill, NAMES)
     return dict(fills)
 
 
@@ -53,7 +53,7 @@ class Imputer:
 
     def __init__(self, images: np.ndarray, fill: Fill, mean: npt.ArrayLike | None = None, seed: int = 0):
         if isinstance(fill, str):
-            _inputs.one_of("fill", fill, NAMES)
+            argument_checks.one_of("fill", fill, NAMES)
             if images.ndim == 2 and fill in ("blur", "neighbours"):
                 raise ValueError(f"The fill '{fill}' needs images with pixels. Received: features")
         if mean is None:

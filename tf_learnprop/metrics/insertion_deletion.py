@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import ranking
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._perturbation import Perturbation, area, thresholds
@@ -139,7 +139,7 @@ def _order(perturbation: Perturbation, step: int | None) -> tuple[np.ndarray, np
     """Ranks of the pixels, int `[n, pixels]`, and how many have changed after each step, `[steps + 1]`."""
     if step is None:
         step = perturbation.size[-1] if len(perturbation.size) > 1 else 1
-    checks.whole_number("step", step, 1)
+    argument_checks.integer("step", step, 1)
     ranks = ranking.descending_ranks(perturbation.maps, perturbation.evaluation.seed)
     return ranks, thresholds(ranks.shape[1], step)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs, ground_truth
 from tf_learnprop.metrics._inputs import Arrays
 
@@ -62,11 +62,11 @@ def mosaics(
         ValueError: if the images are empty, not finite or do not have four axes, labels or confidences have
             another length or are out of range, or the confident images have fewer than grid² classes.
     """
-    checks.whole_number("grid", grid, 1)
-    checks.whole_number("seed", seed, 0)
-    _inputs.share("threshold", threshold)
+    argument_checks.integer("grid", grid, 1)
+    argument_checks.integer("seed", seed, 0)
+    argument_checks.number("threshold", threshold, above=0, high=1)
     if count is not None:
-        checks.whole_number("count", count, 1)
+        argument_checks.integer("count", count, 1)
     images = _inputs.gathered("images", images)
     checked = _inputs.images_of(images)
     if checked.ndim != 4:
@@ -170,7 +170,7 @@ def relevance_rank_accuracy(maps: Arrays, cells: npt.ArrayLike, grid: int = 2, s
 
 def _with_masks(maps, cells, grid):
     """Maps as float `[m, height, width]`, and masks of the right cells in the same shape."""
-    checks.whole_number("grid", grid, 1)
+    argument_checks.integer("grid", grid, 1)
     maps = _inputs.maps_of(maps, spatial_rank=2)
     count, height, width = maps.shape
     if height % grid or width % grid:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics.similarity import similarity
@@ -76,10 +76,10 @@ def randomisation(
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model. Received: {type(model).__name__}")
     _inputs.is_callable("explain", explain)
-    _inputs.one_of("mode", mode, ("cascading", "independent"))
-    checks.whole_number("seed", seed, 0)
+    argument_checks.one_of("mode", mode, ("cascading", "independent"))
+    argument_checks.integer("seed", seed, 0)
     if layers is not None:
-        checks.whole_number("layers", layers, 1)
+        argument_checks.integer("layers", layers, 1)
     images = _inputs.images_of(images)
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())

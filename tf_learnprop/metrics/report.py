@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
 from tf_learnprop.metrics._inputs import Arrays
@@ -66,7 +66,7 @@ def report(
                 "`wrapped` must have the methods `explain(images, targets)` and `logits(images)`. "
                 f"Received: {type(wrapped).__name__} without `{name}`"
             )
-    checks.whole_number("steps", steps, 1)
+    argument_checks.integer("steps", steps, 1)
     images = _inputs.images_of(images)
     if images.ndim != 4 or len(images) < 2:
         raise ValueError(f"`images` must be [n, h, w, c] with n >= 2. Received: shape={images.shape}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._batches import in_batches
 from tf_learnprop.metrics._inputs import Arrays
@@ -52,10 +52,10 @@ def max_sensitivity(
             images, or change their shape.
     """
     _inputs.is_callable("explain", explain)
-    checks.positive("radius", radius)
-    checks.whole_number("seed", seed, 0)
-    checks.whole_number("samples", samples, 1)
-    checks.whole_number("batch_size", batch_size, 1)
+    argument_checks.number("radius", radius, above=0)
+    argument_checks.integer("seed", seed, 0)
+    argument_checks.integer("samples", samples, 1)
+    argument_checks.integer("batch_size", batch_size, 1)
     images = _inputs.images_of(images)
     ids = None if targets is None else class_ids(targets, len(images), np.iinfo(np.int64).max)
     reach = radius * float(images.max() - images.min())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._batches import in_batches
 from tf_learnprop.metrics._inputs import Arrays
@@ -89,8 +89,8 @@ def cosine_similarity_convergence(
     """
     _inputs.is_callable("backward", backward)
     for name, value, least in (("outputs", outputs, 1), ("directions", directions, 2), ("seed", seed, 0)):
-        checks.whole_number(name, value, least)
-    checks.whole_number("batch_size", batch_size, 1)
+        argument_checks.integer(name, value, least)
+    argument_checks.integer("batch_size", batch_size, 1)
     images = _inputs.images_of(images)
     names: list[Any] = []
 

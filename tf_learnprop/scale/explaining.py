@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tf_learnprop import argument_checks
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.scale import extras, output, shards
 from tf_learnprop.serving import contract
 
@@ -40,8 +42,7 @@ class Options:
     class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={self.batch_size}")
+        argument_checks.integer("batch_size", self.batch_size, 1, rule="be at least 1")
 
 
 def explain_shard(explainer: Explainer, shard: shards.Shard, options: Options) -> Iterator[pa.Table]:
@@ -86,7 +87,7 @@ def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: O
                 probabilities[row] = found.probabilities[place]
     names = options.class_names
     if names and len(names) <= max(class_ids.values(), default=0):
-        raise ValueError(f"`class_names` must name every class of the model. Received: {len(names)} names")
+        raise ArgumentError("class_names", "name every class of the model", names, f"{len(names)} names")
     rows = range(len(items))
     columns = {
         "path": [item.path for item in items],

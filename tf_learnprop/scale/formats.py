@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.scale import extras
 
 #: Names that are tried in turn where none is given: those of Hugging Face, of ours and of tf.train.Example.
@@ -41,13 +42,13 @@ class Columns:
         given = {"image_column": self.image, "name_column": self.name, "target_column": self.target}
         for option, column in given.items():
             if column is not None and column not in available:
-                raise ValueError(f"`{option}` must be one of {available}. Received: {option}='{column}'")
+                raise ArgumentError(option, f"be one of {available}", column)
         image, name, target = (
             column or next((known for known in names if known in available), None)
             for column, names in zip(given.values(), (_IMAGE, _NAME, _TARGET), strict=True)
         )
         if image is None:
-            raise ValueError(f"`image_column` must name the images, one of {available}. Received: None")
+            raise ArgumentError("image_column", f"name the images, one of {available}", self.image)
         return image, name, target
 
 
@@ -68,8 +69,8 @@ def count(kind: str, path: str, columns: Columns) -> int | None:
     try:
         if names is not None:
             columns.chosen(names)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except ArgumentError as error:
+        raise error.at(path) from error
     return rows
 
 

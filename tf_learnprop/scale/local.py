@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.scale import explaining, shards
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
         ValueError: If `address` is given.
     """
     if address is not None:
-        raise ValueError(f"`address` must be None for the engine 'local'. Received: address='{address}'")
+        raise ArgumentError("address", "be None for the engine 'local'", address)
 
     def run(
         explainer: Explainer,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_learnprop import __version__, writing
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.scale import output
 
 #: Name of the file.
@@ -41,7 +42,7 @@ class Manifest:
         folder = pathlib.Path(folder)
         if not (folder / FILE).exists():
             if any(folder.glob(output.PARTS)):
-                raise ValueError(f"`out` must hold no other files {output.PARTS}. Received: out='{folder}'")
+                raise ArgumentError("out", f"hold no other files {output.PARTS}", os.fspath(folder))
             return
         before = read(folder)
         pairs = [
@@ -55,9 +56,8 @@ class Manifest:
         ]
         for what, old, new in pairs:
             if old != new:
-                raise ValueError(
-                    f"`out` must not hold maps of {what}: choose another folder. Received: out='{folder}'"
-                )
+                rule = f"not hold maps of {what}: choose another folder"
+                raise ArgumentError("out", rule, os.fspath(folder))
 
     def begin(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Makes a folder ready for the maps, and writes the manifest unless it is there.

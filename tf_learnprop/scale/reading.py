@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tf_learnprop import argument_checks
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.explanations import Explanations
 from tf_learnprop.scale import extras, manifest, output
 
@@ -53,8 +55,8 @@ def read_maps(
         ValueError: If the folder holds no maps, or if `batch_size` is not at least 1.
         ImportError: If PyArrow is not installed.
     """
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+    if batch_size is not None:
+        argument_checks.integer("batch_size", batch_size, 1, rule="be at least 1")
     files = MapFiles(folder)
     if batch_size is not None:
         return _dataset(files, batch_size)
@@ -146,11 +148,12 @@ def _joined(parts: Sequence[Explanations]) -> Explanations:
 
 def _files(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     if not pathlib.Path(folder, manifest.FILE).is_file():
-        raise ValueError(f"`folder` must hold maps, with {manifest.FILE}. Received: folder='{folder}'")
+        raise ArgumentError("folder", f"hold maps, with {manifest.FILE}", os.fspath(folder))
     expected = manifest.read(folder)["images"]["shards"]
     files = sorted(pathlib.Path(folder).glob(output.PARTS))
     if not files:
-        raise ValueError(f"`folder` must hold maps. Received: folder='{folder}', where none is finished yet")
+        received = os.fspath(folder)
+        raise ArgumentError("folder", "hold maps", received, f"'{received}', where none is finished yet")
     if len(files) < expected:
         warnings.warn(
             f"'{folder}' holds {len(files)} of {expected} files: the run that writes them is not finished.",

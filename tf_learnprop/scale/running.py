@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tf_learnprop import writing
+from tf_learnprop import argument_checks, writing
 from tf_learnprop.scale import explaining, extras, formats, output, saved_model, shards
 from tf_learnprop.scale.manifest import Manifest
 
@@ -90,10 +90,9 @@ def explain_dataset(
     from tf_learnprop.serving import Explainer  # loads TensorFlow
 
     extras.require("pyarrow")
-    if engine not in ENGINES:
-        raise ValueError(f"`engine` must be one of {sorted(ENGINES)}. Received: engine='{engine}'")
-    if workers is not None and workers < 1:
-        raise ValueError(f"`workers` must be at least 1. Received: workers={workers}")
+    argument_checks.one_of("engine", engine, ENGINES)
+    if workers is not None:
+        argument_checks.integer("workers", workers, 1, rule="be at least 1")
     columns = columns or formats.Columns()
     options = explaining.Options(batch_size, tuple(class_names) if class_names else None)
     explainer = model if isinstance(model, Explainer) else Explainer(model, explaining.SIGNATURE)

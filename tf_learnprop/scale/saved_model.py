@@ -3,6 +3,7 @@
 import hashlib
 import os
 
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.serving import contract
 
 
@@ -22,26 +23,20 @@ def check(path: str, signature: str) -> None:
 
     file = os.path.join(path, "saved_model.pb")
     if not tf.io.gfile.exists(file):
-        raise ValueError(
-            "`model` must be the folder of an exported model, such as 'served/my_model/1'. "
-            f"Received: model='{path}'"
-        )
+        rule = "be the folder of an exported model, such as 'served/my_model/1'"
+        raise ArgumentError("model", rule, path)
     with tf.io.gfile.GFile(file, "rb") as stream:
         content = saved_model_pb2.SavedModel.FromString(stream.read())
     signatures = content.meta_graphs[0].signature_def
     if signature not in signatures:
-        raise ValueError(
-            f"`model` must have the signature '{signature}', which `export` adds when it is given "
-            f"`preprocess`. Received: model='{path}'"
-        )
+        rule = f"have the signature '{signature}', which `export` adds when it is given `preprocess`"
+        raise ArgumentError("model", rule, path)
     outputs = signatures[signature].outputs
     if contract.MAPS not in outputs:
-        raise ValueError(
-            f"`model` must be a folder that `export` wrote, whose signatures return '{contract.MAPS}'. "
-            f"Received: model='{path}', which returns {sorted(outputs)}"
-        )
+        rule = f"be a folder that `export` wrote, whose signatures return '{contract.MAPS}'"
+        raise ArgumentError("model", rule, path, f"'{path}', which returns {sorted(outputs)}")
     if len(outputs[contract.CLASS_IDS].tensor_shape.dim) != 1:
-        raise ValueError(f"`model` must be exported without `top_k`. Received: model='{path}'")
+        raise ArgumentError("model", "be exported without `top_k`", path)
 
 
 def checksum(path: str) -> str:

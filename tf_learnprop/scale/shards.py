@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from tf_learnprop import argument_checks
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.scale import formats
 
 _PARQUET = re.compile(r"\.(parquet|pq)$")
@@ -80,8 +82,7 @@ def find(
         ValueError: If there are no such files; if there are several kinds; if Parquet files do not have the
             columns; or if `shard_size` is not at least 1.
     """
-    if shard_size < 1:
-        raise ValueError(f"`shard_size` must be at least 1. Received: shard_size={shard_size}")
+    argument_checks.integer("shard_size", shard_size, 1, rule="be at least 1")
     source = os.fspath(source)
     root, files = _files(source)
     kinds: dict[str, list[str]] = {}
@@ -90,9 +91,11 @@ def find(
     kinds.pop("other", None)
     if len(kinds) != 1:
         found = ", ".join(f"{len(names)} {kind}" for kind, names in sorted(kinds.items()))
-        raise ValueError(
-            "`images` must be a folder, a pattern or a file, with images, Parquet files or TFRecord files. "
-            f"Received: images='{source}', where there are {found or 'none'}"
+        raise ArgumentError(
+            "images",
+            "be a folder, a pattern or a file, with images, Parquet files or TFRecord files",
+            source,
+            f"'{source}', where there are {found or 'none'}",
         )
     ((kind, files),) = kinds.items()
     step = shard_size if kind == "images" else 1

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks
 
 _MAP_DTYPES = ("float32", "float16")
 
@@ -50,29 +50,19 @@ class Options:
                 f"Received: target={self.target!r}, top_k={self.top_k!r}"
             )
         if self.target is not None:
-            _check_whole_number("target", self.target, 0, class_count - 1)
+            argument_checks.integer("target", self.target, 0, class_count - 1)
         if self.top_k is not None:
-            _check_whole_number("top_k", self.top_k, 1, class_count)
+            argument_checks.integer("top_k", self.top_k, 1, class_count)
         if self.map_size is not None:
             _check_map_size(self.map_size, explained)
-        if self.map_dtype not in _MAP_DTYPES:
-            raise ValueError(
-                f"`map_dtype` must be one of {_MAP_DTYPES}. Received: map_dtype={self.map_dtype!r}"
-            )
+        argument_checks.one_of("map_dtype", self.map_dtype, _MAP_DTYPES)
         if self.colormap not in matplotlib.colormaps:
             raise ValueError(
                 f"`colormap` must be the name of a matplotlib colormap. Received: colormap={self.colormap!r}"
             )
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"`alpha` must be in 0..1. Received: alpha={self.alpha!r}")
+        argument_checks.number("alpha", self.alpha, low=0, high=1, rule="be in 0..1")
         if self.preprocess is not None:
             _check_preprocess(self.preprocess, inputs)
-
-
-def _check_whole_number(name, value, low, high):
-    checks.whole_number(name, value, low)
-    if value > high:
-        raise ValueError(f"`{name}` must be in {low}..{high}. Received: {name}={value}")
 
 
 def _check_map_size(map_size, explained):
@@ -84,7 +74,7 @@ def _check_map_size(map_size, explained):
     if np.shape(map_size) not in ((), (2,)):
         raise ValueError(f"`map_size` must be an int or (height, width). Received: map_size={map_size!r}")
     for side in np.ravel(map_size).tolist():
-        checks.whole_number("map_size", side, 1)
+        argument_checks.integer("map_size", side, 1)
 
 
 def _check_preprocess(preprocess, inputs):

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import objectives, resampling, tracing
-from tf_learnprop.inputs import batches, checks
+from tf_learnprop import argument_checks, objectives, resampling, tracing
+from tf_learnprop.inputs import batches
 
 
 class Refiner:
@@ -68,7 +68,7 @@ class Refiner:
         Raises:
             ValueError: `rate` is not a finite number above zero.
         """
-        checks.positive("refine_rate", rate)
+        argument_checks.number("refine_rate", rate, above=0)
         together = max(1, batch_size // (2 * self.MASKS))
         schedule = tf.constant(steps), tf.constant(rate, tf.float32)
 

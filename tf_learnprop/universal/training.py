@@ -7,7 +7,7 @@ import keras
 import numpy.typing as npt
 import tensorflow as tf
 
-from tf_learnprop import objectives, universal, wrapping
+from tf_learnprop import argument_checks, objectives, universal, wrapping
 from tf_learnprop.inputs import checks
 
 
@@ -54,9 +54,9 @@ def train_universal_rule(
         hypernetwork.save("universal.keras")
         ```
     """
-    checks.whole_number("steps", steps, 1)
-    checks.whole_number("batch_size", batch_size, 1)
-    checks.positive("learning_rate", learning_rate)
+    argument_checks.integer("steps", steps, 1)
+    argument_checks.integer("batch_size", batch_size, 1)
+    argument_checks.number("learning_rate", learning_rate, above=0)
     if hypernetwork is None:
         hypernetwork = universal.HyperNetwork(seed=seed)
     members = [Member(model, images, batch_size, hypernetwork, seed) for model, images in models_and_images]

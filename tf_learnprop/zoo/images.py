@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_learnprop import argument_checks
 from tf_learnprop.inputs import photos
 
 
@@ -51,8 +52,7 @@ def load_image(image: str | os.PathLike | bytes | npt.ArrayLike, size: int = 224
         FileNotFoundError: If there is no such file.
         ValueError: If the file can't be decoded, or the array has another shape.
     """
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"`size` must be a positive integer. Received: size={size!r}")
+    argument_checks.integer("size", size, 1, rule="be a positive integer")
     pixels = photos.read(image) if isinstance(image, str | os.PathLike | bytes) else np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or 0 in pixels.shape:
         raise ValueError(f"`image` must have shape [h, w, 3]. Received: shape={pixels.shape}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from tf_learnprop.argument_checks import ArgumentError, FileError
 from tf_learnprop.graph.output_head import OutputHead
 from tf_learnprop.zoo import efficientnet_lite
 from tf_learnprop.zoo.images import preprocess as zoo_preprocess
@@ -66,21 +67,18 @@ class ModelSpec:
         if text.lstrip("-").isdigit():
             if 0 <= int(text) < self.class_count:
                 return int(text)
-            raise ValueError(f"`text` must be {ids}. Received: {text}")
+            raise ArgumentError("text", f"be {ids}", text, text)
         if self.class_names is None:
-            raise ValueError(
-                f"`text` must be {ids}: {self.name} has no class names, unless `class_names` gives them. "
-                f"Received: {text}"
-            )
+            rule = f"be {ids}: {self.name} has no class names, unless they are given"
+            raise ArgumentError("text", rule, text, text)
         names = [name.lower() for name in self.class_names]
         found = [class_id for class_id, name in enumerate(names) if name == text.lower()]
         found = found or [class_id for class_id, name in enumerate(names) if text.lower() in name]
         if len(found) == 1:
             return found[0]
         matches = ", ".join(f"{self.class_names[class_id]} ({class_id})" for class_id in found[:5])
-        raise ValueError(
-            f"`text` must match one class name. Received: {text}, which matches {matches or 'none'}"
-        )
+        received = f"{text}, which matches {matches or 'none'}"
+        raise ArgumentError("text", "match one class name", text, received)
 
     def class_name(self, class_id: int) -> str:
         """Returns the name of a class, or its id as text if the names are unknown."""
@@ -117,17 +115,14 @@ def load_model(
     name, path = os.fspath(name), pathlib.Path(name)
     own_names = imagenet_names()
     if path.is_dir():
-        raise ValueError(
-            "`name` must be the .keras file that the model was saved to, not a folder: a SavedModel has no "
-            f"layers. Received: {name}"
-        )
+        rule = "be the .keras file that the model was saved to, not a folder: a SavedModel has no layers"
+        raise ArgumentError("name", rule, name, name)
     if path.suffix in (".keras", ".h5"):
         if not path.is_file():
-            raise ValueError(f"`name` must be a file that exists. Received: {name}")
+            raise ArgumentError("name", "be a file that exists", name, name)
         if preprocess is None:
-            raise ValueError(
-                f"`preprocess` must say how photos become the input of {name}: {_PREPROCESS_CHOICES}"
-            )
+            rule = f"say how photos become the input of {name}: {_PREPROCESS_CHOICES}"
+            raise ArgumentError("preprocess", rule, preprocess)
         chosen = _find_preprocess(preprocess)
         model, own_names = _from_file(path), None
     elif name.lower() in _ZOO:
@@ -138,16 +133,14 @@ def load_model(
         chosen = _find_preprocess(_module_name(application) if preprocess is None else preprocess)
         model = _from_applications(application)
     else:
-        raise ValueError(
-            "`name` must be a .keras or .h5 file, a model of keras.applications or one of "
-            f"{', '.join(_ZOO)}. Received: {name}"
-        )
+        rule = f"be a .keras or .h5 file, a model of keras.applications or one of {', '.join(_ZOO)}"
+        raise ArgumentError("name", rule, name, name)
     spec = ModelSpec(name, model, chosen, own_names)
     if class_names is None:
         return spec
     names = read_class_names(class_names)
     if len(names) != spec.class_count:
-        raise ValueError(f"`class_names` must hold {spec.class_count} names. Received: {len(names)}")
+        raise ArgumentError("class_names", f"hold {spec.class_count} names", names, str(len(names)))
     return dataclasses.replace(spec, class_names=names)
 
 
@@ -167,7 +160,8 @@ def read_class_names(class_names: str | os.PathLike | Sequence[str]) -> list[str
             names = [names[key] for key in sorted(names, key=int)]
         return [str(name) for name in names]
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"`class_names`: {path} can't be read ({_first_line(error)})") from error
+        reason = f"can't be read ({_first_line(error)})"
+        raise FileError("class_names", "be a file that can be read", path, reason) from error
 
 
 def _find_preprocess(preprocess):
@@ -186,9 +180,8 @@ def _find_preprocess(preprocess):
         module = importlib.import_module(f"keras.applications.{preprocess.lower()}")
         return _on_a_copy(module.preprocess_input)
     except (ImportError, AttributeError):
-        raise ValueError(
-            f"`preprocess` must be one of {_PREPROCESS_CHOICES}. Received: {preprocess}"
-        ) from None
+        rule = f"be one of {_PREPROCESS_CHOICES}"
+        raise ArgumentError("preprocess", rule, preprocess, str(preprocess)) from None
 
 
 def _on_a_copy(preprocess_input, **options):
@@ -209,7 +202,8 @@ def _from_file(path):
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises errors of many types for a file that is no model
-        raise ValueError(f"`name`: {path} can't be loaded ({_first_line(error)})") from error
+        reason = f"can't be loaded ({_first_line(error)})"
+        raise FileError("name", "be a file that can be loaded", path, reason) from error
 
 
 def _from_applications(name):

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import scale
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.explanations import Explanations
 from tf_learnprop.inputs import photos
 
@@ -56,9 +57,8 @@ class MapFolder:
 
     def __init__(self, files: scale.MapFiles) -> None:
         if not all(files.map_size):
-            raise ValueError(
-                f"`folder` must hold at least one map. Received: {files.rows} images without a map"
-            )
+            received = f"{files.rows} images without a map"
+            raise ArgumentError("folder", "hold at least one map", files, received)
         self._files = files
         self.rows = files.rows
         self.rows_read = self.without_map = 0
@@ -102,10 +102,8 @@ def _mask(value: Any, height: int, width: int) -> np.ndarray:
         return np.any(photos.read(value), -1, keepdims=False).astype(np.float32)
     mask = np.asarray(value)
     if mask.dtype.kind not in "biuf" or mask.size != height * width or not ((mask >= 0) & (mask <= 1)).all():
-        raise ValueError(
-            f"`masks` must name columns of image files, or of lists of {height} × {width} numbers in 0..1. "
-            f"Received: {str(value)[:60]}"
-        )
+        rule = f"name columns of image files, or of lists of {height} × {width} numbers in 0..1"
+        raise ArgumentError("masks", rule, value, str(value)[:60])
     return mask.astype(np.float32).reshape(height, width)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from tf_learnprop import scale
-from tf_learnprop.inputs import checks
+from tf_learnprop import argument_checks, scale
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.scale import extras
 from tf_learnprop.scale.audit import clusters, findings
 from tf_learnprop.scale.audit.folder import MapFolder, Part
@@ -53,10 +53,10 @@ def audit(
         ImportError: If pyarrow or scikit-learn is not installed.
     """
     for name, value in {"sample": sample, "details": details, "seed": seed}.items():
-        checks.whole_number(name, value, 0 if name != "sample" else 1)
+        argument_checks.integer(name, value, 0 if name != "sample" else 1)
     taken = sorted(set(masks) & set(NAMES))
     if taken:
-        raise ValueError(f"`masks` must not be named like other regions. Received: {taken}")
+        raise ArgumentError("masks", "not be named like other regions", masks, str(taken))
     extras.require("sklearn", "audit")
     maps = MapFolder(scale.MapFiles(folder, masks))
     regions = Regions(maps.shape)
