@@ -50,7 +50,7 @@ def test_maps_are_those_of_the_library(run, served, work, tmp_path):
     assert (out / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
     found = tlp.data.read_maps(out)
     assert list(found.extras.paths)[:2] == ["a/1.png", "a/3.png"]
-    assert set(found.class_names) <= {"red fox", "arctic fox", "cat", "dog"}
+    assert set(found.extras.class_names) <= {"red fox", "arctic fox", "cat", "dog"}
 
 
 def test_broken_images_are_counted_by_reason(run, served, mixed, tmp_path):
