@@ -164,8 +164,27 @@ def _spread(origin: Origin, strand: Strand) -> Origin:
 
 def product(sizes: Iterable[Size]) -> Size:
     """Product of sizes; None if one is unknown."""
-    sizes = list(sizes)
-    return None if None in sizes else math.prod(sizes)
+    result = 1
+    for size in sizes:
+        if size is None:
+            return None
+        result *= size
+    return result
+
+
+def known(size: Size, otherwise: str) -> int:
+    """A size that has to be known.
+
+    Args:
+        size: The size.
+        otherwise: What can't be done without it.
+
+    Raises:
+        Unknown: If it is None.
+    """
+    if size is None:
+        raise Unknown(otherwise)
+    return size
 
 
 def free_axis(size: Size) -> Axis:

@@ -36,12 +36,12 @@ def move(
         raise Lost("places are mixed with entries that are none")
     if len(axis.strands) > 1:
         return _move_slowest(layout, k, size, factor, shift, before, after)
-    (strand,) = axis.strands
+    (strand,), (side,) = axis.strands, axis.sides
     step = abs(strand.step)
     ahead, behind = (before, after) if strand.step > 0 else (after, before)
-    origin = layout.origins[strand.side].moved(shift * strand.step, ahead * step, behind * step, exact)
-    moved = Strand(size, strand.side, strand.step * factor)
-    return _bounded(layout.with_axis(k, Axis((moved,))).with_origin(strand.side, origin), strand.side)
+    origin = layout.origins[side].moved(shift * strand.step, ahead * step, behind * step, exact)
+    moved = Strand(size, side, strand.step * factor)
+    return _bounded(layout.with_axis(k, Axis((moved,))).with_origin(side, origin), side)
 
 
 def _move_slowest(
@@ -50,8 +50,9 @@ def _move_slowest(
     """As `move`, for whole rows of a flattened grid."""
     first, *rest = layout.axes[k].strands
     row = product(strand.size for strand in rest)
-    whole = row and size is not None and size % row == 0 and shift % row == 0
-    if not whole or factor != 1 or before or after or first.side is None:
+    if not row or size is None or size % row or shift % row:
+        raise Lost("places of a flattened grid are mixed")
+    if factor != 1 or before or after or first.side is None:
         raise Lost("places of a flattened grid are mixed")
     alone = move(layout.with_axis(k, Axis((first,))), k, size // row, 1.0, shift / row)
     return alone.with_axis(k, Axis((*alone.axes[k].strands, *rest)))
@@ -63,8 +64,8 @@ def _bounded(layout: Layout, side: int) -> Layout:
     extents = [strand.extent for axis in layout.axes for strand in axis.strands if strand.side == side]
     first = origin.start + sum(min(extent, 0) for extent in extents) - origin.before
     last = origin.start + sum(max(extent, 0) for extent in extents) + origin.after
-    seen = {"low": max(origin.low, first), "high": min(origin.high, last)}
-    return layout.with_origin(side, dataclasses.replace(origin, **seen))
+    low, high = max(origin.low, first), min(origin.high, last)
+    return layout.with_origin(side, dataclasses.replace(origin, low=low, high=high))
 
 
 def flip(layout: Layout, k: int) -> Layout:
@@ -86,9 +87,11 @@ def cut(layout: Layout, k: int, front: int, back: int) -> Layout:
     axis = layout.axes[k]
     first = max(front - axis.lead, 0) if front > 0 or axis.lead else front  # of the places
     last = max(back - axis.trail, 0) if back > 0 or axis.trail else back
-    size = None if axis.count is None else axis.count - first - last
-    if size is not None and size <= 0:
-        return layout.with_axis(k, free_axis(max(axis.size - front - back, 0)))
+    count = axis.count
+    size = None if count is None else count - first - last
+    if count is not None and count <= first + last:
+        whole = axis.lead + count + axis.trail
+        return layout.with_axis(k, free_axis(max(whole - front - back, 0)))
     bare = layout.with_axis(k, Axis(axis.strands))
     if first or last:
         bare = move(bare, k, size, 1.0, first)

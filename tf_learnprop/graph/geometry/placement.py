@@ -106,9 +106,8 @@ class Placement:
 
     def pixels(self, axis: int) -> tuple[SideMap, ...]:
         """The maps of an axis of the tensor, the slowest first; empty without places along it."""
-        if not self.axes or self.axes[axis] is None:
-            return ()
-        return self.axes[axis].sides
+        places = self.axes[axis] if self.axes else None
+        return () if places is None else places.sides
 
     def matches(self, shape: Sequence[Size]) -> bool:
         """Whether the tensor is a map of an input of this shape.
@@ -137,7 +136,7 @@ class Placement:
 
     def _range(self, side: SideMap) -> str:
         """The pixels that a side covers, if not all; and whether it runs backwards."""
-        names = _NAMES.get(len(self.layout.origins))
+        names = _NAMES.get(len(self.layout.origins)) if self.layout else None
         name = names[side.side] if names else f"side {side.side}"
         low, high = math.ceil(side.region[0]), side.region[1]
         backwards = " backwards" if side.step < 0 else ""
@@ -178,8 +177,9 @@ def _seen_from_outside(layout: Layout) -> Layout:
 
 
 def _axis_map(axis: Axis, origins: tuple[Origin, ...]) -> AxisMap:
-    return AxisMap(axis.lead, tuple(_side_map(strand, origins[strand.side]) for strand in axis.strands))
+    sides = [(strand.side, strand) for strand in axis.strands if strand.side is not None]
+    return AxisMap(axis.lead, tuple(_side_map(side, strand, origins[side]) for side, strand in sides))
 
 
-def _side_map(strand: Strand, origin: Origin) -> SideMap:
-    return SideMap(strand.side, strand.size, strand.step, **dataclasses.asdict(origin))
+def _side_map(side: int, strand: Strand, origin: Origin) -> SideMap:
+    return SideMap(side, strand.size, strand.step, **dataclasses.asdict(origin))

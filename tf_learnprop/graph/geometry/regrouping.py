@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Size, Strand, Unknown
+from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Size, Strand, Unknown, product
 
 
 def reshape(layout: Layout, shape: Sequence[Size]) -> Layout:
@@ -46,15 +46,16 @@ def _take(pieces: list, size: Size, last: bool) -> Axis:
         if piece is None or piece.size is None:
             raise Unknown("sizes that are unknown are reshaped")
         if size % piece.size:
-            piece = _split(pieces, piece, size, last)
-        size //= piece.size
+            piece, size = _split(pieces, piece, size, last), 1
+        else:
+            size //= piece.size
         taken.insert(0 if last else len(taken), piece)
     return _axis(taken)
 
 
 def _split(pieces: list, piece: Strand | Axis, size: int, last: bool) -> Strand:
     """The part of a strand with a given size; the rest is put back."""
-    if isinstance(piece, Axis) or piece.size % size:
+    if isinstance(piece, Axis) or piece.size is None or piece.size % size:
         raise Lost("a reshape mixes its places")
     inner_size = size if last else piece.size // size
     outer = Strand(piece.size // inner_size, piece.side, piece.step * inner_size)
@@ -80,7 +81,7 @@ def fused(strands: Sequence[Strand]) -> tuple[Strand, ...]:
     for strand in strands:
         last = joined[-1] if joined else None
         if last and last.side == strand.side and _is_even(last, strand):
-            joined[-1] = Strand(last.size * strand.size, strand.side, strand.step)
+            joined[-1] = Strand(product([last.size, strand.size]), strand.side, strand.step)
         else:
             joined.append(strand)
     return tuple(joined)
