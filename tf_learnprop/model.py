@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -57,7 +57,7 @@ class PropagationModel(RuleTrainer):
         self._bind(explained or Explained(ModelGraph(source)))
         self.built = True
 
-    def _bind(self, explained):
+    def _bind(self, explained: Explained) -> None:
         """Makes all that depends on how the source model is built."""
         missing = set(self.rule_set.paths) - {site.path for site in explained.graph.activations}
         if missing:
@@ -73,10 +73,10 @@ class PropagationModel(RuleTrainer):
         self._maps = traced(functools.partial(explanations.attribute, self.attributor))
         self._signal = traced(self.attributor.input_signal)
         self._logits = traced(self.attributor.logits)
-        self._refiner = None
+        self._refiner: refinement.Refiner | None = None
         self.train_function = self.test_function = self.predict_function = None
 
-    def _follow_source(self):
+    def _follow_source(self) -> None:
         """Takes over changes of the source model: another activation, LoRA, quantization."""
         if not self.graph.is_current():
             self._bind(self.explained.of(self.source))
@@ -251,7 +251,15 @@ class PropagationModel(RuleTrainer):
         weights = class_weight_tensors(targets, count, self.class_count)
         return explanations.attribute(self.attributor, inputs, weights)
 
-    def _explained(self, data, targets, batch_size, on_error, refine_steps, refine_rate):
+    def _explained(
+        self,
+        data: Any,
+        targets: npt.ArrayLike | None,
+        batch_size: int,
+        on_error: str,
+        refine_steps: int,
+        refine_rate: float,
+    ) -> tuple[int | None, Iterator[explanations.ExplainedBatch]]:
         """Number of batches, None if unknown, and an iterator over `ExplainedBatch`."""
         checks.whole_number("refine_steps", refine_steps, 0)
         self._follow_source()
@@ -265,16 +273,18 @@ class PropagationModel(RuleTrainer):
         )
         return count, self._explain_stream(stream, refine)
 
-    def _explain_stream(self, stream, refine):
+    def _explain_stream(
+        self, stream: Iterator[batches.Batch], refine: Callable | None
+    ) -> Iterator[explanations.ExplainedBatch]:
         shape = tuple(side or 0 for side in self.explained.map_shape)
         for batch in stream:
             result = None
             if len(batch.good):
-                given = batch.inputs, batch.class_weights
-                result = explanations.Attribution(*map(np.asarray, self._maps(*given)))
+                arguments = batch.inputs, batch.class_weights
+                result = explanations.Attribution(*map(np.asarray, self._maps(*arguments)))
                 explanations.warn_if_constant(result.maps)
                 if refine is not None:
-                    result = result._replace(maps=refine(*given))
+                    result = result._replace(maps=refine(*arguments))
                 shape = result.maps.shape[1:]
             yield explanations.with_errors(result, batch, shape)
 
@@ -302,7 +312,9 @@ class PropagationModel(RuleTrainer):
         self._follow_source()
         return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
 
-    def _over_batches(self, function, images, targets, batch_size):
+    def _over_batches(
+        self, function: Callable, images: Any, targets: npt.ArrayLike | None, batch_size: int
+    ) -> np.ndarray:
         count, stream = batches.split(
             images, targets, self.graph, self.class_count, batch_size, self.explained.input
         )
@@ -373,7 +385,7 @@ class PropagationModel(RuleTrainer):
         return path
 
 
-def _joined(results, count, verbose=0):
+def _joined(results: Iterable[np.ndarray], count: int | None, verbose: int = 0) -> np.ndarray:
     """One array from those of the batches, with a progress bar for `count` of them."""
     progress = keras.utils.Progbar(count, verbose=verbose)
     arrays: list[np.ndarray] = []

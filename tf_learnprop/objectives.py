@@ -39,7 +39,7 @@ def soft_mask(maps: tf.Tensor, area: tf.Tensor, width: float = 0.15) -> tf.Tenso
     order = tf.argsort(tf.stop_gradient(flat), 1, "DESCENDING")
     last = tf.cast(tf.shape(flat)[1] - 1, tf.float32)
 
-    def quantile(fraction):
+    def quantile(fraction: tf.Tensor) -> tf.Tensor:
         index = tf.cast(tf.round(tf.clip_by_value(fraction, 0.0, 1.0) * last), tf.int32)
         return tf.gather(flat, tf.gather(order, index[:, None], batch_dims=1), batch_dims=1)
 
@@ -168,9 +168,9 @@ def cutmix_images(
     for number in range(axes):
         length = tf.shape(image)[number + 1]
         place = tf.range(length, dtype=tf.float32) / tf.cast(length, tf.float32)
-        chosen = (axis == number)[:, None] & (draws[2] < share)[:, None] & (place >= cut[:, None])
+        second_part = (axis == number)[:, None] & (draws[2] < share)[:, None] & (place >= cut[:, None])
         shape = [count] + [length if k == number else 1 for k in range(axes)] + [1]
-        behind |= tf.reshape(chosen, shape)
+        behind |= tf.reshape(second_part, shape)
     return tf.where(behind, tf.roll(image, 1, 0), image)
 
 
@@ -279,18 +279,18 @@ class AreaGuidance(Objective):
         preserve = cross_entropy(tf.exp(original), kept)
         left = tf.reduce_sum(predicted * tf.exp(removed), -1)
         destroy = -tf.math.log(1.0 - left + 1e-3)
-        found = {
+        losses = {
             "loss": preserve + destroy,
             "preserve": preserve,
             "destroy": destroy,
             "mask_area": tf.reduce_mean(tf.reshape(mask, [count, -1]), 1),
         }
-        return {name: tf.reduce_mean(tf.reshape(v, [self.masks, -1]), 0) for name, v in found.items()}
+        return {name: tf.reduce_mean(tf.reshape(v, [self.masks, -1]), 0) for name, v in losses.items()}
 
-    def _repeated(self, tensor):
+    def _repeated(self, tensor: tf.Tensor) -> tf.Tensor:
         return tf.tile(tensor, [self.masks] + [1] * (tensor.shape.rank - 1)) if self.masks > 1 else tensor
 
-    def _areas(self, count, training):
+    def _areas(self, count: tf.Tensor, training: bool) -> tf.Tensor:
         # Multiples of the golden ratio spread any number of samples evenly over the range, from any start.
         # Independent draws would add much more noise to the loss of a small batch.
         start = keras.random.uniform((), seed=self.seed_generator) if training else 0.5
@@ -298,7 +298,7 @@ class AreaGuidance(Objective):
         unit = tf.math.floormod(start + tf.cast(number, tf.float32) / 1.6180339887, 1.0)
         return self.min_area + (self.max_area - self.min_area) * unit
 
-    def _fill(self, image, training):
+    def _fill(self, image: tf.Tensor, training: bool) -> tf.Tensor:
         functions = [FILLS[name] for name in self.fills]
         first, seed = 0, None
         if training:

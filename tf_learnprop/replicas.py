@@ -100,7 +100,7 @@ def apply_if(
             for gradient in gradients
         ]
 
-    def apply(gradients):
+    def apply(gradients: Sequence[tf.Tensor]) -> bool:
         optimizer.apply(gradients, variables)
         tracing.release_custom_gradients()  # Keras' optimizers register one in this branch
         return True
@@ -110,8 +110,8 @@ def apply_if(
         return
 
     # The replicas meet to apply gradients, and can't do so in a branch that each of them enters alone.
-    def apply_together(strategy, conditions, gradients):
-        def apply_on_each():
+    def apply_together(strategy: tf.distribute.Strategy, conditions: Any, gradients: Any) -> None:
+        def apply_on_each() -> bool:
             strategy.extended.call_for_each_replica(apply, args=(gradients,))
             return True
 
@@ -120,13 +120,13 @@ def apply_if(
     context.merge_call(apply_together, args=(condition, gradients))
 
 
-def _several():
+def _several() -> tf.distribute.ReplicaContext | None:
     """The context of this replica if there are others, else None."""
     context = tf.distribute.get_replica_context()
     return None if context is None or context.num_replicas_in_sync == 1 else context
 
 
-def _counts(context, count):
+def _counts(context: tf.distribute.ReplicaContext, count: tf.Tensor) -> tf.Tensor:
     """Numbers of samples of all replicas, int32 `[replicas]`."""
     replica = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync, dtype=tf.int32)
     return total(count * replica)

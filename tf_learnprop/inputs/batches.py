@@ -1,6 +1,6 @@
 """Batches of inputs and targets, from arrays or from anything that yields batches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -146,7 +146,14 @@ def parts(inputs: Any, weights: np.ndarray | None, size: int) -> Iterator[tuple[
         yield batch, None if weights is None else weights[part]
 
 
-def _from_stream(stream, weights, scalar, model, skip, explained):
+def _from_stream(
+    stream: Any,
+    weights: np.ndarray | None,
+    scalar: bool,
+    model: checks.HasInput,
+    skip: bool,
+    explained: int | None,
+) -> Iterator[Batch]:
     if isinstance(stream, keras.utils.PyDataset):
         stream = map(stream.__getitem__, range(stream.num_batches))
     start = 0
@@ -178,7 +185,7 @@ def _from_stream(stream, weights, scalar, model, skip, explained):
         )
 
 
-def _with_extras(batch, model):
+def _with_extras(batch: Any, model: checks.HasInput) -> Sequence:
     """A batch (images, labels, ...), which some loaders yield as a list, as a sequence; images come first."""
     inputs = keras.tree.flatten(model.input)
     with_labels = isinstance(batch, tuple) or (
@@ -190,6 +197,6 @@ def _with_extras(batch, model):
     return batch if with_labels else (batch,)
 
 
-def _arrays(extras):
+def _arrays(extras: list[Any]) -> list[Any]:
     """Extras with NumPy arrays for tensors."""
     return keras.tree.map_structure(lambda x: x.numpy() if tf.is_tensor(x) else x, extras)

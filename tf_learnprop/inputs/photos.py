@@ -8,6 +8,7 @@ import io
 import os
 import warnings
 from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +74,7 @@ def read(file: str | os.PathLike | bytes) -> np.ndarray:
             raise UnreadableError(str(error) or type(error).__name__, shown) from error
 
 
-def _opened(stream):
+def _opened(stream: IO[bytes]) -> Image.Image:
     """The image of a file, without Pillow's warning of large ones, which are checked here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -177,7 +178,7 @@ def reduced(photo: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX, reducing_gap=2.0))
 
 
-def _with_channels(pixels, channels):
+def _with_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
     if pixels.shape[-1] == channels:
         return pixels
     if channels == 3:

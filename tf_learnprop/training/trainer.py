@@ -20,7 +20,7 @@ def _over_data(method: Callable) -> Callable:
     """A method of Keras that follows the source first and has a plain error for a batch of a wrong shape."""
 
     @functools.wraps(method)
-    def run(self, *args, **kwargs):
+    def run(self: "RuleTrainer", *args: Any, **kwargs: Any) -> Any:
         self._follow_source()
         devices.check(self)
         with checks.plain_shape_errors(self.explained.graph), devices.plain_errors():
@@ -51,7 +51,7 @@ class RuleTrainer(keras.Model):
         self.objective: Any = None
         self._trackers = types.MappingProxyType({})  # a plain view: Keras would save a dict of metrics
 
-    def _follow_source(self):
+    def _follow_source(self) -> None:
         """Takes over changes of the source model."""
         raise NotImplementedError
 
@@ -202,7 +202,7 @@ class RuleTrainer(keras.Model):
     evaluate = _over_data(keras.Model.evaluate)
     predict = _over_data(keras.Model.predict)
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing is left to build. Keras' own fails if the replicas get different numbers of samples."""
 
     def make_train_function(self, force: bool = False) -> Callable:
@@ -239,11 +239,11 @@ class RuleTrainer(keras.Model):
         tracing.release_custom_gradients()
         return outputs
 
-    def _inputs_of(self, data):
+    def _inputs_of(self, data: Any) -> Any:
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return replicas.with_samples_each(checks.tensors(inputs, self.explained.graph))
 
-    def _report(self, losses):
+    def _report(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         missing = self._trackers.keys() - losses.keys()
         if missing:
             raise ValueError(

@@ -19,6 +19,8 @@ _FEATURES = 7
 _SIZE_FEATURES = 3
 
 Shape = Sequence[int | None]
+#: Variables of rules, each with its value.
+Pairs = list[tuple[keras.Variable, tf.Tensor]]
 
 _WEIGHTS = pathlib.Path(__file__).with_name("universal.weights.h5")
 
@@ -102,7 +104,7 @@ class HyperNetwork(keras.Model):
                 pairs.append((rule_set.readout.raw_focus, tf.tensordot(size, self.focus_kernel, 1)))
         return pairs
 
-    def _for_activations(self, entries):
+    def _for_activations(self, entries: Sequence[tuple[rules.PropagationRule, Shape]]) -> Pairs:
         pairs = []
         positions = position_features([shape for _, shape in entries], [False] * len(entries))
         rows = self._at_positions(positions) @ tf.convert_to_tensor(self.place_output)
@@ -112,7 +114,7 @@ class HyperNetwork(keras.Model):
                 pairs += _relevance_weights(rule, kernels, hidden=row[3:], gate=row[2:3])
         return pairs
 
-    def _for_operations(self, entries):
+    def _for_operations(self, entries: Sequence[rules.PropagationRule]) -> Pairs:
         pairs = []
         positions = position_features([(None, None)] * len(entries), [False] * len(entries))  # of no size
         rows = self._at_positions(positions) @ tf.convert_to_tensor(self.split_output)
@@ -126,11 +128,13 @@ class HyperNetwork(keras.Model):
                 pairs.append((rule.raw_share, row[0]))
         return pairs
 
-    def _at_positions(self, rows):
+    def _at_positions(self, rows: tf.Tensor) -> tf.Tensor:
         return tf.tanh(rows @ tf.convert_to_tensor(self.place_kernel) + self.place_bias)
 
 
-def _relevance_weights(rule, kernels, hidden, gate):
+def _relevance_weights(
+    rule: Any, kernels: tuple[keras.Variable, keras.Variable], hidden: tf.Tensor, gate: tf.Tensor
+) -> Pairs:
     """Pairs of the variables of a rule like `RelevanceRule` and their values."""
     feature_kernel, gate_kernel = map(tf.convert_to_tensor, kernels)
     return [
@@ -178,10 +182,10 @@ def size_features(read_shapes: Sequence[Shape], classes: int) -> tf.Tensor:
     return tf.constant([1.0, math.log2(_side(read_shapes[0])) / 50, math.log2(classes) / 50], tf.float32)
 
 
-def _side(shape):
+def _side(shape: Shape) -> float:
     """Geometric mean of the spatial sizes of a layer; 1 if it has none, or if they are not known."""
-    sides = shape[1:-1]
-    return 1.0 if not sides or None in sides else math.prod(sides) ** (1 / len(sides))
+    sides = [side for side in shape[1:-1] if side is not None]
+    return math.prod(sides) ** (1 / len(sides)) if sides and len(sides) == len(shape[1:-1]) else 1.0
 
 
 def load() -> HyperNetwork:

@@ -103,7 +103,7 @@ def wrap_model(
     return PropagationModel(model, assembly.make_rule_set(explained, choice, readout), explained)
 
 
-def _read(model, inputs):
+def _read(model: Any, inputs: Any) -> ModelGraph:
     """The `ModelGraph` of a model that has one."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a `keras.Model`. Received: {type(model).__name__}")
@@ -127,7 +127,7 @@ def _read(model, inputs):
     return graph
 
 
-def _check_ends(explained):
+def _check_ends(explained: Explained) -> None:
     image, output, is_embedded = explained.input_tensor, explained.output_tensor, explained.is_embedded
     if len(output.shape) != 2 or output.shape[-1] is None:
         raise ValueError(
@@ -149,7 +149,7 @@ def _check_ends(explained):
         )
 
 
-def _position(names, which, argument, other_names=()):
+def _position(names: Sequence[str], which: int | str, argument: str, other_names: Sequence[str] = ()) -> int:
     """The index of an input or output given by number or name."""
     if isinstance(which, str):
         for known in (names, other_names):
@@ -163,7 +163,7 @@ def _position(names, which, argument, other_names=()):
     )
 
 
-def _check_file_arguments(**arguments):
+def _check_file_arguments(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise ValueError(
