@@ -14,8 +14,8 @@ class RuleActivation(keras.layers.Layer):
     """An activation whose backward pass is a propagation rule; the forward pass is unchanged.
 
     Args:
-        activation: str, callable or Keras layer, element-wise and shape-preserving.
-        rule: str or `PropagationRule`. A rule given as an object is used, not copied.
+        activation: Element-wise and shape-preserving.
+        rule: The rule or its name. A rule given as an object is used, not copied.
 
     Call arguments:
         x: `[n, ..., c]`, any float dtype. The output has its shape and the activation's dtype.

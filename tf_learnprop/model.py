@@ -33,14 +33,14 @@ class PropagationModel(RuleTrainer):
     in inference mode.
 
     Args:
-        source: `keras.Model`. It is shared, not copied.
-        rule_set: `RuleSet` of this model.
-        explained: `Explained`, the output and the input of the source model that are explained. By default
+        source: The model to explain. It is shared, not copied.
+        rule_set: The rules of this model, and the readout.
+        explained: The output and the input of the source model that are explained. By default
             they are the first ones.
 
     Attributes:
-        explained: `Explained`. Its `graph` is the graph of the source model.
-        attributor: `Attributor`, which computes the maps from tensors.
+        explained: What is explained. Its `graph` is the graph of the source model.
+        attributor: Computes the maps from tensors.
     """
 
     def __init__(
@@ -168,22 +168,22 @@ class PropagationModel(RuleTrainer):
                 or a `keras.utils.PyDataset`. Preprocessed as the model expects; cast to its input dtype.
             targets: What to explain: None for the predicted class of each image, an int class id, ids `[n]`,
                 or weights `[n, classes]` of the class logits, one-hot or other.
-            batch_size: int. Number of samples per batch, if `images` are arrays. In refinement, at most
+            batch_size: Number of samples per batch, if `images` are arrays. In refinement, at most
                 `batch_size` masked images run at once: 16 per sample, and always at least one sample.
-            verbose: int. 0 is silent, 1 shows Keras' progress bar.
-            refine_steps: int. Number of steps that refine the map of each sample. Refinement adds a coarse
+            verbose: 0 is silent, 1 shows Keras' progress bar.
+            refine_steps: Number of steps that refine the map of each sample. Refinement adds a coarse
                 field of 8 values per side to the map and trains it with the objective; the rules stay as
                 they are. It is much slower, as each step costs 32 passes. 20 steps are a good choice.
-            refine_rate: float. Learning rate of Adam in these steps, in standard deviations of the map.
+            refine_rate: Learning rate of Adam in these steps, in standard deviations of the map.
 
         Returns:
             float32 NumPy array `[n, h, w]` (in general `[n, *spatial]` or `[n, features]`). Larger values
             are more important; the scale is arbitrary.
 
         Raises:
-            ValueError: The images have the wrong shape, are empty or are not finite; targets are out of
+            ValueError: If the images have the wrong shape, are empty or are not finite; targets are out of
                 range or of the wrong length; or `refine_steps` is given for an input without pixels.
-            TypeError: The images are not numbers, or targets have another form.
+            TypeError: If the images are not numbers, or targets have another form.
         """
         count, results = self._explained(images, targets, batch_size, "raise", refine_steps, refine_rate)
         return _joined((result.maps for result in results), count, verbose)
@@ -204,13 +204,13 @@ class PropagationModel(RuleTrainer):
             data: As `images` of `explain`. A dataset or iterable may yield tuples: the first entry is
                 explained, and the others, such as labels or file names, are returned with the maps.
             targets: As for `explain`.
-            batch_size: int. Number of samples per batch, if `data` are arrays.
-            on_error: str. What to do about a sample that is not finite, has the wrong size or does not hold
+            batch_size: Number of samples per batch, if `data` are arrays.
+            on_error: What to do about a sample that is not finite, has the wrong size or does not hold
                 numbers: "raise" an error, or "skip" it and explain the rest of its batch. The batches of an
                 iterable may be lists of samples, so that samples of a wrong size fit in. An error of the
                 data itself, which comes without a batch, is always raised.
-            refine_steps: int. As for `explain`.
-            refine_rate: float. As for `explain`.
+            refine_steps: As for `explain`.
+            refine_rate: As for `explain`.
 
         Yields:
             `tf_learnprop.explanations.ExplainedBatch`, a named tuple (maps, class_ids, probabilities, extras,
@@ -239,9 +239,9 @@ class PropagationModel(RuleTrainer):
             probabilities).
 
         Raises:
-            ValueError: The inputs have the wrong shape.
-            TypeError: Targets have another form.
-            tf.errors.InvalidArgumentError: A target is out of range or not finite, or their number is wrong.
+            ValueError: If the inputs have the wrong shape.
+            TypeError: If targets have another form.
+            tf.errors.InvalidArgumentError: If a target is out of range or not finite, or their number is wrong.
         """
         self._follow_source()
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
@@ -328,10 +328,10 @@ class PropagationModel(RuleTrainer):
         """Loads the weights of saved rules into the rules of this model.
 
         Args:
-            path: str or path-like. Rule file of a model with the same structure and the same rules.
+            path: Rule file of a model with the same structure and the same rules.
 
         Raises:
-            ValueError: As `tf_learnprop.load_rules`, or the file holds other rules. The rules of
+            ValueError: As `tf_learnprop.load_rules`, or if the file holds other rules. The rules of
                 this model then stay as they are.
         """
         loaded = saving.load_rules_for(path, self.graph)
@@ -353,17 +353,17 @@ class PropagationModel(RuleTrainer):
         """Writes a SavedModel that answers with maps.
 
         Args:
-            filepath: str or path-like. Folder of the SavedModel; its name is a version number.
-            format: str. Only "tf_saved_model" can hold the signatures that answer with maps.
-            verbose: bool or None. True prints where the SavedModel was written.
-            input_signature: None. The signatures follow from the model's inputs and the options.
+            filepath: Folder of the SavedModel; its name is a version number.
+            format: Only "tf_saved_model" can hold the signatures that answer with maps.
+            verbose: True prints where the SavedModel was written.
+            input_signature: Must be None: the signatures follow from the model's inputs and the options.
             **options: Options of `tf_learnprop.serving.export`.
 
         Returns:
             `pathlib.Path` of the SavedModel.
 
         Raises:
-            ValueError: Another `format`, or an `input_signature`.
+            ValueError: If another `format` or an `input_signature` is given.
             ValueError, OSError, ImportError: As `tf_learnprop.serving.export`.
         """
         if format != "tf_saved_model":

@@ -49,7 +49,7 @@ def with_samples_each(inputs: Any) -> Any:
         The same tensors.
 
     Raises:
-        InvalidArgumentError: A replica has no samples. All replicas raise it, when the step runs.
+        InvalidArgumentError: If a replica has no samples. All replicas raise it, when the step runs.
     """
     context = _several()
     if context is None:
@@ -64,9 +64,9 @@ def uniform(rows: int, count: tf.Tensor, seed: keras.random.SeedGenerator | None
     """Draws numbers for each sample, the same ones however the samples are divided among replicas.
 
     Args:
-        rows: int. Number of draws for each sample.
+        rows: Number of draws for each sample.
         count: int32 scalar. Number of samples of this replica.
-        seed: `keras.random.SeedGenerator` or None.
+        seed: Seed of the draws.
 
     Returns:
         float32 `[rows, count]` in [0, 1).
@@ -85,9 +85,9 @@ def apply_if(
 
     Args:
         condition: bool scalar, the same on all replicas.
-        optimizer: Keras optimizer.
+        optimizer: Optimizer that holds their state.
         gradients: Summed over the replicas, so they are the same on all of them.
-        variables: Keras variables.
+        variables: What they change.
     """
     context = tf.distribute.get_replica_context()
     # An optimizer clips the gradient of each replica and then adds them up. So that it clips their sum, one

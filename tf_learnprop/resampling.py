@@ -23,8 +23,8 @@ def gaussian_matrix(size: Length, sigma: float | tf.Tensor) -> tf.Tensor:
     """Gaussian blur of one axis, float32 `[size, size]`. Rows sum to 1, also at the ends.
 
     Args:
-        size: int or scalar tensor, length of the axis.
-        sigma: float or scalar tensor, standard deviation in pixels; 0 for no blur.
+        size: Length of the axis.
+        sigma: Standard deviation in pixels; 0 for no blur.
     """
     position = tf.cast(tf.range(size), tf.float32)
     distance = position[:, None] - position[None, :]
@@ -39,8 +39,8 @@ def linear_matrix(target: Length, source: Length) -> tf.Tensor:
     Pixel i is centred at i + ½, as in `tf.image.resize`; positions beyond the ends take the value at the end.
 
     Args:
-        target: int or scalar tensor, new length of the axis.
-        source: int or scalar tensor, present length.
+        target: New length of the axis.
+        source: Present length.
     """
     ratio = tf.cast(source, tf.float32) / tf.cast(target, tf.float32)
     centre = (tf.cast(tf.range(target), tf.float32) + 0.5) * ratio - 0.5
@@ -54,8 +54,8 @@ def apply_along(tensor: tf.Tensor, matrices: Sequence[tf.Tensor], first_axis: in
 
     Args:
         tensor: float32, any rank.
-        matrices: list of float32 `[target, source]`. Matrix k multiplies axis `first_axis + k`.
-        first_axis: int.
+        matrices: float32 `[target, source]`. Matrix k multiplies axis `first_axis + k`.
+        first_axis: The first of these axes.
 
     Returns:
         float32, the lengths of these axes changed from source to target.
@@ -95,8 +95,8 @@ def resize_and_blur(
 
     Args:
         maps: float32 `[n, *spatial]`.
-        size: list of ints or scalar tensors, the new spatial size.
-        sigmas: list of floats or scalar tensors, standard deviation of the blur along each axis, in pixels of
+        size: The new spatial size.
+        sigmas: Standard deviation of the blur along each axis, in pixels of
             the new size; 0 for no blur.
 
     Returns:

@@ -15,7 +15,7 @@ def for_any_shape(function: Callable) -> Callable:
     have static ranks only.
 
     Args:
-        function: callable from tensors to tensors; no shape in it may depend on the layer.
+        function: Takes and returns tensors; no shape in it may depend on the layer.
     """
     # Kept as one function: to optimise a copy of it for each layer would double the time of the first run.
     traced = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
@@ -86,7 +86,7 @@ def release_custom_gradients(graph: tf.Graph | None = None) -> None:
     in the graph are computed. A tape outside can't differentiate the graph after that.
 
     Args:
-        graph: `tf.Graph`, or None for the one that is being traced. Without either, nothing is done.
+        graph: None for the one that is being traced. Without either, nothing is done.
     """
     if graph is None:
         if tf.executing_eagerly():

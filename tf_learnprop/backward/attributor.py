@@ -27,11 +27,11 @@ class Attributor:
     """A source model with its rules in place.
 
     Args:
-        explained: `Explained`, the output and the input of the source model.
-        rule_set: `RuleSet`.
+        explained: The output and the input of the source model.
+        rule_set: The rules of the model, and the readout.
 
     Attributes:
-        head: `OutputHead`, how the explained output is read as classes.
+        head: How the explained output is read as classes.
     """
 
     def __init__(self, explained: Explained, rule_set: RuleSet):

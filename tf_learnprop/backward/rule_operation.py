@@ -19,7 +19,7 @@ class RuleOperation:
 
     Args:
         kind: "attention", "normalization" or "product"; see `operation_sites`.
-        rule: `SplitRule`.
+        rule: The rule, which combines the two parts of the gradient.
     """
 
     def __init__(self, kind: str, rule: SplitRule):
@@ -119,9 +119,9 @@ def _scaled(layer: keras.layers.Layer, x: tf.Tensor, signal: tf.Tensor) -> tf.Te
     """The signal at x if y = (x − mean)·weight/scale + offset, with the scale held fixed.
 
     Args:
-        layer: Keras normalisation layer.
-        x: its input.
-        signal: float32, the signal at its output, of the same shape.
+        layer: Normalisation layer of Keras.
+        x: Its input.
+        signal: float32, the shape of x. The signal at its output.
     """
     x, shape = tf.cast(x, tf.float32), tf.shape(x)
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)

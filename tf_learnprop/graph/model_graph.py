@@ -27,12 +27,12 @@ class ModelGraph:
     runs on KerasTensors. A layer whose `call` does not stays one call.
 
     Args:
-        model: `keras.Model`.
+        model: The model.
         inputs: KerasTensors in the structure of the model's inputs, for a model that defines its own `call`;
             None for those that it was built for.
 
     Raises:
-        ValueError: a model that can't be read.
+        ValueError: If the model can't be read.
 
     Attributes:
         model: the model.

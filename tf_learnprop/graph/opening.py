@@ -35,17 +35,17 @@ def open_call(
     """Finds the operations of one call of a layer, without a change to the layer or to those inside it.
 
     Args:
-        layer: built Keras layer or model.
-        args: tuple, the arguments of the call, with KerasTensors.
-        kwargs: dict, those by keyword.
-        masks: dict {id of a KerasTensor among them: KerasTensor, its mask}, of those that may carry one.
-        mask_ranks: dict, as for `Reader`.
+        layer: Built Keras layer or model.
+        args: The arguments of the call, with KerasTensors.
+        kwargs: The arguments by keyword.
+        masks: The masks of KerasTensors among them that may carry one, by the ids of these tensors.
+        mask_ranks: As for `Reader`.
 
     Returns:
-        `Opened`.
+        What it runs.
 
     Raises:
-        CannotOpen: `call` does not run on KerasTensors.
+        CannotOpen: If `call` does not run on KerasTensors.
     """
     if keras_internals.is_quantized(layer):
         raise CannotOpen("it is quantized")

@@ -18,13 +18,13 @@ class Call:
     """One call of a layer or operation. Tensors are known by their number in `ModelGraph.tensors`.
 
     Attributes:
-        path: str, layer path of the operation.
-        operation: the Keras layer or operation; for `enters`, the nested Functional model.
+        path: Layer path of the operation.
+        operation: The Keras layer or operation; for `enters`, the nested Functional model.
         node: Keras' node, or a `Step` of an opened layer, which holds the call's arguments.
-        inputs: tuple of ints, the tensors that it takes.
-        outputs: tuple of ints, the tensors that it gives.
-        enters: bool, whether this is where a nested model takes its inputs, before its own calls.
-        training: bool, whether a layer's own `call` runs it in training mode at all times.
+        inputs: The tensors that it takes.
+        outputs: The tensors that it gives.
+        enters: Whether this is where a nested model takes its inputs, before its own calls.
+        training: Whether a layer's own `call` runs it in training mode at all times.
     """
 
     path: str
@@ -36,13 +36,13 @@ class Call:
     training: bool = False
 
     def sources(self, number: int) -> tuple[int, ...]:
-        """The tensors from which output `number` is made, tuple of ints."""
+        """The tensors from which output `number` is made."""
         if self.enters and len(self.inputs) == len(self.outputs):
             return (self.inputs[self.outputs.index(number)],)
         return self.inputs
 
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple, dict[str, Any]]:
-        """The call's (args, kwargs) in inference mode, from a dict {number of tensor: value}."""
+        """The call's (args, kwargs) in inference mode, from the values of tensors by number."""
         tensors = keras_internals.node_inputs(self.node)
         numbers = zip(tensors, self.inputs, strict=True)
         leaves = {id(tensor): values[number] for tensor, number in numbers}
@@ -71,8 +71,8 @@ class Block:
     """The calls that stand for one call of an opened layer.
 
     Attributes:
-        call: `Call`, the layer's own.
-        start, stop: ints, the calls number `start` to `stop` − 1 take its place.
+        call: The call of the layer itself.
+        start, stop: The calls number `start` to `stop` − 1 take its place.
     """
 
     call: Call
@@ -84,18 +84,18 @@ class Reader:
     """Collects the calls of a model.
 
     Args:
-        closed: dict {id of a layer: str}, layers that stay closed, and why.
-        mask_ranks: dict {id of a layer: int}, layers whose output carries a mask when they run, though the
-            KerasTensor that stands for it does not; and the number of axes of that mask.
+        closed: Why layers stay closed, by their ids.
+        mask_ranks: Number of axes of the mask that the output of a layer carries when it runs, though the
+            KerasTensor that stands for it does not; by the id of the layer.
 
     Attributes:
-        calls: list of `Call`, in the order in which they run.
-        blocks: list of `Block`, each after those inside it.
-        tensors: list of KerasTensors, by number.
-        exact_shapes: bool, see `ModelGraph`.
-        closed: dict {id of a layer: str}, why a layer with its own `call` could not be opened.
-        masks: dict {number of a tensor that carries a mask when it is computed, or may: KerasTensor}.
-        takes_sparse: bool, whether an input of the model is sparse.
+        calls: The calls, in the order in which they run.
+        blocks: The opened layers, each after those inside it.
+        tensors: The tensors, by number.
+        exact_shapes: See `ModelGraph`.
+        closed: Why layers with their own `call` could not be opened, by their ids.
+        masks: The masks of tensors that carry one when they are computed, or may, by number.
+        takes_sparse: Whether an input of the model is sparse.
     """
 
     def __init__(self, closed: dict[int, str] | None = None, mask_ranks: dict[int, int] | None = None):
@@ -120,11 +120,11 @@ class Reader:
 
         Args:
             functional: Functional model.
-            numbers: list of ints, the tensors that it takes.
-            prefix: str, start of the paths of its layers.
+            numbers: The tensors that it takes.
+            prefix: Start of the paths of its layers.
 
         Returns:
-            list of ints, the tensors that it gives.
+            The tensors that it gives.
         """
         known = {id(tensor): number for tensor, number in zip(functional.inputs, numbers, strict=True)}
         for node in keras_internals.nodes(functional):
@@ -265,7 +265,7 @@ def _name(operation: keras.Operation, used: dict[str, keras.Operation]) -> str:
 
     Args:
         operation: Keras layer or operation.
-        used: dict {name: operation} of those before it, to which it is added.
+        used: The operations before it, by name, to which it is added.
     """
     if isinstance(operation, WithAttributes):
         name = _snake_case(type(operation.operation).__name__)

@@ -22,7 +22,7 @@ class Step:
     Attributes:
         operation: Keras layer or operation.
         arguments: Keras' symbolic arguments.
-        outputs: list of KerasTensors.
+        outputs: The KerasTensors that it gives.
     """
 
     operation: Any
@@ -40,10 +40,10 @@ class Opened:
     """What the `call` of a layer runs.
 
     Attributes:
-        inputs: list of KerasTensors, stand-ins for those among the arguments of the call.
-        steps: list of `Step`, in an order in which they can run.
-        outputs: list of KerasTensors.
-        structure: the layer's outputs in its own structure, KerasTensors.
+        inputs: Stand-ins for the KerasTensors among the arguments of the call.
+        steps: The operations, in an order in which they can run.
+        outputs: What it gives.
+        structure: The layer's outputs in its own structure, KerasTensors.
     """
 
     inputs: list[keras.KerasTensor]
@@ -56,7 +56,7 @@ class Constants(keras.Operation):
     """The values that an opened layer computes without its inputs: weights, and what is made of them.
 
     Args:
-        function: TensorFlow function without arguments, which returns a list of tensors.
+        function: TensorFlow function that computes them.
     """
 
     def __init__(self, function: Callable[[], list[tf.Tensor]]):
@@ -82,7 +82,7 @@ class MaskOf(keras.Operation):
     """The mask that a tensor carries, bool; true everywhere if it carries none.
 
     Args:
-        rank: int, number of axes of the mask, the first ones of the tensor.
+        rank: Number of axes of the mask, the first ones of the tensor.
     """
 
     def __init__(self, rank: int):

@@ -29,12 +29,12 @@ class SymbolicRun:
     """One run of a layer's `call` on KerasTensors.
 
     Args:
-        layer: built Keras layer or model.
-        args: tuple, the arguments of the call, with KerasTensors.
-        kwargs: dict, those by keyword.
-        masks: dict {id of a KerasTensor among them: KerasTensor, its mask} or None.
-        mask_ranks: dict, as for `Reader`, or None.
-        batch_size: int or None, the size of the batch in the run, where it is free.
+        layer: Built Keras layer or model.
+        args: The arguments of the call, with KerasTensors.
+        kwargs: The arguments by keyword.
+        masks: The masks of KerasTensors among them that may carry one, by the ids of these tensors.
+        mask_ranks: As for `Reader`.
+        batch_size: Size of the batch in the run, where it is free. None leaves it free.
     """
 
     def __init__(
@@ -230,9 +230,9 @@ class SymbolicRun:
         """The `Opened`.
 
         Args:
-            replace: function from a KerasTensor of this run to the one that takes its place.
-            batch_attributes: dict {number of step: attributes that depend on the batch}.
-            more_steps: steps that these attributes need.
+            replace: Gives the KerasTensor that takes the place of one of this run.
+            batch_attributes: Attributes that depend on the batch, by the number of the step.
+            more_steps: Steps that these attributes need.
         """
 
         def fill(structure: Any) -> Any:

@@ -31,9 +31,9 @@ class Faults:
     """Where the calls of a graph do something else than its model.
 
     Attributes:
-        closed: dict {id of an opened layer: str}, layers to keep closed, and why.
-        mask_ranks: dict {id of a layer: int}, layers that attach a mask to their output when they run, which
-            the graph does not know of; and the number of axes of the mask.
+        closed: Why layers are to be kept closed, by their ids.
+        mask_ranks: Number of axes of the mask that a layer attaches to its output when it runs, which the
+            graph does not know of; by the id of the layer.
     """
 
     closed: dict[int, str] = dataclasses.field(default_factory=dict)
@@ -44,7 +44,7 @@ class Probe:
     """A small random batch on which a model runs, and what the model says of it.
 
     Args:
-        model: built `keras.Model`.
+        model: Built model.
         specs: KerasTensors in the structure of its inputs.
 
     Attributes:

@@ -19,9 +19,9 @@ class Batch(NamedTuple):
         inputs: The samples that fit the model, NumPy arrays in the structure of its inputs; None if no sample
             does.
         class_weights: float32 `[len(good), classes]`, or None for the predicted classes.
-        extras: tuple. What the data yields beside the inputs, such as labels; tensors become NumPy arrays.
-        good: int64. Positions in the batch of the samples in `inputs`.
-        errors: dict. What is wrong with each of the other samples, by its position in the batch.
+        extras: What the data yields beside the inputs, such as labels; tensors become NumPy arrays.
+        good: Positions in the batch of the samples in `inputs`.
+        errors: What is wrong with each of the other samples, by its position in the batch.
     """
 
     inputs: Any
@@ -58,9 +58,9 @@ def stream(
             the first entry is used, and the others become `extras`.
         targets: As for `targets.class_weights`.
         model: `ModelGraph`, or a Functional `keras.Model`.
-        classes: int. Number of classes.
-        batch_size: int. Length of the batches that are cut from arrays.
-        on_error: str. What to do about a sample that does not fit the model: "raise" an error, or "skip" it.
+        classes: Number of classes.
+        batch_size: Length of the batches that are cut from arrays.
+        on_error: What to do about a sample that does not fit the model: "raise" an error, or "skip" it.
         explained: As for `checks.inputs`.
 
     Returns:
@@ -118,10 +118,10 @@ def length(stream: Any, name: str = "images") -> int | None:
 
     Args:
         stream: `tf.data.Dataset`, `keras.utils.PyDataset` or another iterable.
-        name: str. What the error calls it.
+        name: What the error calls it.
 
     Raises:
-        ValueError: The stream is known to be infinite.
+        ValueError: If the stream is known to be infinite.
     """
     count: int | None
     if isinstance(stream, tf.data.Dataset):

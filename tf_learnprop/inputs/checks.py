@@ -69,8 +69,8 @@ def inputs(value: Any, model: HasInput, explained: int | None = None) -> Any:
         NumPy arrays in the structure of the model's inputs.
 
     Raises:
-        TypeError: `value` does not hold numbers.
-        ValueError: The structure or a shape is wrong, or the values are empty or not finite.
+        TypeError: If `value` does not hold numbers.
+        ValueError: If the structure or a shape is wrong, or the values are empty or not finite.
     """
     specs = keras.tree.flatten(model.input)
     arrays = keras.tree.flatten(value)
@@ -100,7 +100,7 @@ def tensors(value: Any, model: HasInput) -> Any:
         The tensors in the structure of the model's inputs.
 
     Raises:
-        ValueError: The structure or a shape is wrong.
+        ValueError: If the structure or a shape is wrong.
     """
     specs = keras.tree.flatten(model.input)
     leaves = keras.tree.flatten(value)

@@ -26,7 +26,7 @@ class UnreadableError(ValueError):
     """A file can't be read as a photo.
 
     Attributes:
-        reason: str, why not, in a few words.
+        reason: Why not, in a few words.
     """
 
     def __init__(self, reason: str, shown: str | os.PathLike):

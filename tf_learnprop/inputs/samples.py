@@ -24,7 +24,7 @@ def sort_out(
         their positions in the batch, int64; and the error of each of the others, by position.
 
     Raises:
-        TypeError, ValueError: The batch can't be divided into samples.
+        TypeError, ValueError: If the batch can't be divided into samples.
     """
     try:
         inputs = checks.inputs(value, model, explained)
@@ -58,7 +58,7 @@ def cut(value: Any, model: checks.HasInput, size: int) -> tuple[int, Iterator[An
     Args:
         value: As for `sort_out`.
         model: `ModelGraph`, or a Functional `keras.Model`.
-        size: int. Largest number of samples in a part.
+        size: Largest number of samples in a part.
 
     Returns:
         Number of samples, and an iterator over the parts, which are not checked.

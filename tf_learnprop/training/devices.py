@@ -21,7 +21,7 @@ def check(model: keras.Model) -> None:
     """Checks that a model can run on the devices that it is asked to use.
 
     Raises:
-        ValueError: A `keras.distribution` with several devices is set, or XLA would have to compile a
+        ValueError: If a `keras.distribution` with several devices is set, or XLA would have to compile a
             step of several replicas.
     """
     distribution = keras.distribution.distribution()
@@ -44,8 +44,8 @@ def plain_errors() -> Iterator[None]:
     """Turns TensorFlow's errors of several replicas into plain ones.
 
     Raises:
-        ValueError: A batch was too small to give a sample to each replica.
-        ConnectionError: A worker has stopped.
+        ValueError: If a batch was too small to give a sample to each replica.
+        ConnectionError: If a worker has stopped.
     """
     try:
         yield

@@ -22,13 +22,13 @@ class Refiner:
     not depend on the rest of the batch. Nothing is kept between calls, so threads may share a refiner.
 
     Args:
-        model: `PropagationModel`.
+        model: The wrapped model.
 
     Attributes:
         compiled: The objective that the model was compiled with, or None.
 
     Raises:
-        ValueError: the explained input has no pixels.
+        ValueError: If the explained input has no pixels.
     """
 
     #: Masks per sample and step. Each keeps another area, and they use the objective's fills in turn.
@@ -57,15 +57,15 @@ class Refiner:
         """Makes a function that maps a batch to its refined maps.
 
         Args:
-            steps: int. Number of gradient descent steps for each sample.
-            rate: float. Learning rate of Adam; the field is in standard deviations of the map.
-            batch_size: int. At most this many masked images run at once, but at least those of one sample.
+            steps: Number of gradient descent steps for each sample.
+            rate: Learning rate of Adam; the field is in standard deviations of the map.
+            batch_size: At most this many masked images run at once, but at least those of one sample.
 
         Returns:
-            Callable that takes (inputs, class weights or None) and returns float32 maps `[n, *spatial]`.
+            Function that takes (inputs, class weights or None) and returns float32 maps `[n, *spatial]`.
 
         Raises:
-            ValueError: `rate` is not a finite number above zero.
+            ValueError: If `rate` is not a finite number above zero.
         """
         checks.positive("refine_rate", rate)
         together = max(1, batch_size // (2 * self.MASKS))
@@ -162,10 +162,10 @@ def adam(
         gradient: float32.
         first: float32, same shape. Running mean of the gradient, zero at the start.
         second: float32, same shape. Running mean of the squared gradient, zero at the start.
-        step: float scalar. Number of this step, from 1.
-        beta_1: float. Decay rate of `first`.
-        beta_2: float. Decay rate of `second`.
-        epsilon: float. Added to the denominator.
+        step: Number of this step, from 1.
+        beta_1: Decay rate of `first`.
+        beta_2: Decay rate of `second`.
+        epsilon: Added to the denominator.
 
     Returns:
         The direction, to be multiplied by the learning rate and subtracted, and the two new means.

@@ -33,10 +33,10 @@ class RuleTrainer(keras.Model):
     """The part of `PropagationModel` that trains its rules; the source model never changes.
 
     Attributes:
-        explained: `Explained`, what is explained; its `graph` is the graph of the source model.
-        attributor: `Attributor`, which computes the maps from tensors.
-        rule_set: `RuleSet`, whose weights are trained.
-        objective: `Objective`, None before `compile`.
+        explained: What is explained; its `graph` is the graph of the source model.
+        attributor: Computes the maps from tensors.
+        rule_set: The rules and the readout, whose weights are trained.
+        objective: What training minimises; None before `compile`.
     """
 
     explained: Explained
@@ -79,14 +79,14 @@ class RuleTrainer(keras.Model):
         """Configures the model for `fit` and `evaluate`.
 
         Args:
-            optimizer: Keras optimizer or its name. Default: Adam(5e-3, global_clipnorm=1).
+            optimizer: An optimizer or its name. Default: Adam(5e-3, global_clipnorm=1).
             objective: `tf_learnprop.objectives.Objective`. Default: `AreaGuidance()`.
             **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss` and `jit_compile`, as in
                 `keras.Model.compile`. `jit_compile` is False by default, because XLA makes the gradients
                 of convolutions many times slower on a CPU.
 
         Raises:
-            TypeError: `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
+            TypeError: If `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
                 meaning for the training of rules.
             ValueError: If the explained input is of integers, which can't be masked.
         """
@@ -160,9 +160,9 @@ class RuleTrainer(keras.Model):
             `keras.callbacks.History`.
 
         Raises:
-            RuntimeError: The model has nothing to train, or `compile` was not called.
-            ValueError: A batch does not fit the model's inputs.
-            FloatingPointError: The loss or a gradient was not finite. The message names the step, and the
+            RuntimeError: If the model has nothing to train, or `compile` was not called.
+            ValueError: If a batch does not fit the model's inputs.
+            FloatingPointError: If the loss or a gradient was not finite. The message names the step, and the
                 rules are those of the step before.
         """
         if not self.trainable_variables:

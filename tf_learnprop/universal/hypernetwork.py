@@ -36,9 +36,9 @@ class HyperNetwork(keras.Model):
     the readout's focus is linear in the model's size; see `size_features`.
 
     Args:
-        hidden: int, width of the hidden layer of the rules.
-        width: int, width of the hidden layer of the hypernetwork.
-        seed: int, seed of the initial weights.
+        hidden: Width of the hidden layer of the rules.
+        width: Width of the hidden layer of the hypernetwork.
+        seed: Seed of the initial weights.
     """
 
     def __init__(self, hidden: int = 8, width: int = 16, seed: int = 0, **kwargs: Any):
@@ -81,12 +81,12 @@ class HyperNetwork(keras.Model):
         """Computes weights for the rules and the readout of a model.
 
         Args:
-            rule_set: `RuleSet` of the model.
-            read_shapes: list of shapes `[n, ..., c]`, those of the tensors that its readout reads.
-            classes: int, number of classes of the model.
+            rule_set: The rules of the model, and its readout.
+            read_shapes: Shapes `[n, ..., c]`, those of the tensors that its readout reads.
+            classes: Number of classes of the model.
 
         Returns:
-            list of (Keras variable of the rule set, float32 tensor of the same shape). Only rules whose
+            Pairs of a variable of the rule set and a float32 tensor of the same shape. Only rules whose
             weights start as the universal ones, and a `MultiLayerReadout`, get weights.
         """
         at_activations, at_operations = [], []
@@ -149,8 +149,8 @@ def position_features(shapes: Sequence[Shape], at_input: Sequence[bool]) -> tf.T
     """Describes the position of each layer in its model by numbers.
 
     Args:
-        shapes: list of shapes `[n, ..., c]`, in the order of execution, with None for unknown sizes.
-        at_input: list of bool, whether the layer is the model's input.
+        shapes: Shapes `[n, ..., c]`, in the order of execution, with None for unknown sizes.
+        at_input: Whether the layer is the model's input.
 
     Returns:
         float32 `[len(shapes), 7]`. With layer k of n, from 1, and the side s_k of its maps, the features
@@ -172,8 +172,8 @@ def size_features(read_shapes: Sequence[Shape], classes: int) -> tf.Tensor:
     """Describes the size of a model by numbers.
 
     Args:
-        read_shapes: list of shapes `[n, ..., c]`, those of the tensors that its readout reads.
-        classes: int, number of classes.
+        read_shapes: Shapes `[n, ..., c]`, those of the tensors that its readout reads.
+        classes: Number of classes.
 
     Returns:
         float32 `[3]`: 1, log2(s)/50, where s is the side of the first tensor that is read, and
@@ -207,10 +207,10 @@ def initialise(
     """Sets the weights of the rules that start as the universal ones, and of a `MultiLayerReadout`.
 
     Args:
-        rule_set: `RuleSet`.
-        read_shapes: as for `HyperNetwork.weights_for`.
-        classes: the same.
-        hypernetwork: `HyperNetwork`. None: the one that comes with the package.
+        rule_set: The rules of the model, and its readout.
+        read_shapes: As for `HyperNetwork.weights_for`.
+        classes: The same.
+        hypernetwork: By default the one that comes with the package.
     """
     for variable, value in (hypernetwork or _shared()).weights_for(rule_set, read_shapes, classes):
         variable.assign(value)

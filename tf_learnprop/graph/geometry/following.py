@@ -30,13 +30,13 @@ def placements(
     """Where the places of each tensor of a graph lie in the explained input.
 
     Args:
-        graph: `ModelGraph`.
-        explained_input: int, the input that is explained.
-        input_shape: shape of that input; by default as the graph knows it. With one that is known, there is
+        graph: Graph of the model.
+        explained_input: The input that is explained.
+        input_shape: Shape of that input; by default as the graph knows it. With one that is known, there is
             an answer for models that take any size as well.
 
     Returns:
-        list of `Placement`, by number of the tensor.
+        The placements, by number of the tensor.
     """
     shape = tuple(graph.inputs[explained_input].shape) if input_shape is None else tuple(input_shape)
     inputs = {k: _not_explained({k}) for k in range(len(graph.inputs))}

@@ -19,9 +19,9 @@ def joined(visit: Visit, shape: Shape, beside: int | None = None) -> Layout:
     """The layout of several tensors at the same index.
 
     Args:
-        visit: `Visit`.
-        shape: shape of the result.
-        beside: int or None, an axis along which they lie side by side, where they need not agree.
+        visit: The call.
+        shape: Shape of the result.
+        beside: An axis along which they lie side by side, where they need not agree.
     """
     layouts = [_aligned(layout, len(shape)) for layout in visit.layouts.values()]
     if not layouts:

@@ -18,14 +18,14 @@ def move(
     """The layout after entry j along axis k has become a window around the old entry `shift + factor · j`.
 
     Args:
-        layout: `Layout`.
-        k: int, the axis.
-        size: int or None, new size of the axis.
-        factor: float, old entries from one new entry to the next.
-        shift: float, the old entry at the centre of the first window.
-        before: float, old entries from the start of a window to its centre.
-        after: float, old entries from there to its end.
-        exact: bool, False if `shift` is a guess.
+        layout: The layout before.
+        k: The axis.
+        size: New size of the axis.
+        factor: Old entries from one new entry to the next.
+        shift: The old entry at the centre of the first window.
+        before: Old entries from the start of a window to its centre.
+        after: Old entries from there to its end.
+        exact: False if `shift` is a guess.
     """
     axis = layout.axes[k]
     if not axis.sides:

@@ -9,8 +9,8 @@ def reshape(layout: Layout, shape: Sequence[Size]) -> Layout:
     """The layout of the same entries in another shape.
 
     Args:
-        layout: `Layout`.
-        shape: list of ints or None, the new shape. What is unknown in it follows from the layout.
+        layout: The layout before.
+        shape: The new shape. What is unknown in it follows from the layout.
     """
     if layout.shape == tuple(shape):
         return layout

@@ -15,12 +15,12 @@ class Visit:
     """One call of an operation.
 
     Attributes:
-        operation: Keras layer or operation.
-        args, kwargs: the arguments of the call, with KerasTensors.
-        operands: tuple of `Placement`, those of the tensors among the arguments.
-        shapes: tuple of shapes, those of these tensors, as exact as they are known.
-        output_shapes: tuple of shapes, those of the tensors that the call gives.
-        explained: int, the explained input.
+        operation: The Keras layer or operation.
+        args, kwargs: The arguments of the call, with KerasTensors.
+        operands: The placements of the tensors among the arguments.
+        shapes: The shapes of these tensors, as exact as they are known.
+        output_shapes: The shapes of the tensors that the call gives.
+        explained: Number of the explained input.
     """
 
     operation: Any
