@@ -241,7 +241,8 @@ class PropagationModel(RuleTrainer):
         Raises:
             ValueError: If the inputs have the wrong shape.
             TypeError: If targets have another form.
-            tf.errors.InvalidArgumentError: If a target is out of range or not finite, or their number is wrong.
+            tf.errors.InvalidArgumentError: If a target is out of range or not finite, or their number is
+                wrong.
         """
         self._follow_source()
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)

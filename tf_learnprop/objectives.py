@@ -274,11 +274,12 @@ class AreaGuidance(Objective):
         mask = soft_mask(maps, self._areas(count, training), self.width)
         fill = self._fill(image, training)
         both = tf.concat([masked(image, mask, fill), masked(fill, mask, image)], 0)
-        kept, removed = tf.split(classify(both), 2)
+        # The model's answers to what the mask keeps, and to the rest.
+        inside, outside = tf.split(classify(both), 2)
         predicted = tf.one_hot(tf.argmax(original, -1), tf.shape(original)[-1])
-        preserve = cross_entropy(tf.exp(original), kept)
-        left = tf.reduce_sum(predicted * tf.exp(removed), -1)
-        destroy = -tf.math.log(1.0 - left + 1e-3)
+        preserve = cross_entropy(tf.exp(original), inside)
+        probability = tf.reduce_sum(predicted * tf.exp(outside), -1)
+        destroy = -tf.math.log(1.0 - probability + 1e-3)
         losses = {
             "loss": preserve + destroy,
             "preserve": preserve,

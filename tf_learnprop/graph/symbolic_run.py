@@ -193,8 +193,8 @@ class SymbolicRun:
         if not all(isinstance(tensor, keras.KerasTensor) for tensor in self.outputs):
             raise CannotOpen("it returns other things than tensors")
         self._add_steps(self.outputs)
-        taken = self.outputs + [tensor for node in self.nodes for tensor in node.input_tensors]
-        if {*map(id, taken)} & {*map(id, self._nothing)}:
+        uses = self.outputs + [tensor for node in self.nodes for tensor in node.input_tensors]
+        if {*map(id, uses)} & {*map(id, self._nothing)}:
             raise CannotOpen("it uses what a layer inside it returns as None")
 
     def _add_steps(self, tensors: list[keras.KerasTensor]) -> None:

@@ -29,8 +29,8 @@ class UnreadableError(ValueError):
         reason: Why not, in a few words.
     """
 
-    def __init__(self, reason: str, shown: str | os.PathLike):
-        super().__init__(f"`file` must be an image that can be decoded. Received: {shown} ({reason})")
+    def __init__(self, reason: str, source: str | os.PathLike):
+        super().__init__(f"`file` must be an image that can be decoded. Received: {source} ({reason})")
         self.reason = reason
 
 
@@ -55,9 +55,9 @@ def read(file: str | os.PathLike | bytes) -> np.ndarray:
             32-bit values, whose white is not known; or if it has more than `MAX_PIXELS` pixels.
     """
     with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as stream:
-        shown = f"{len(file)} bytes" if isinstance(file, bytes) else file
+        source = f"{len(file)} bytes" if isinstance(file, bytes) else file
         if not stream.read(1):
-            raise UnreadableError("the file is empty", shown)
+            raise UnreadableError("the file is empty", source)
         stream.seek(0)
         try:
             with _opened(stream) as image:
@@ -67,11 +67,11 @@ def read(file: str | os.PathLike | bytes) -> np.ndarray:
                 ImageOps.exif_transpose(image, in_place=True)
                 return rgb(image.convert("I;16") if wide else image)
         except UnidentifiedImageError as error:
-            raise UnreadableError("no image, or of an unknown format", shown) from error
+            raise UnreadableError("no image, or of an unknown format", source) from error
         except Image.DecompressionBombError as error:
-            raise UnreadableError(f"more than {MAX_PIXELS // 10**6} megapixels", shown) from error
+            raise UnreadableError(f"more than {MAX_PIXELS // 10**6} megapixels", source) from error
         except (OSError, SyntaxError, ValueError) as error:
-            raise UnreadableError(str(error) or type(error).__name__, shown) from error
+            raise UnreadableError(str(error) or type(error).__name__, source) from error
 
 
 def _opened(stream: IO[bytes]) -> Image.Image:

@@ -103,22 +103,22 @@ def part(layout: Layout, k: int, key: slice) -> Layout:
     step = 1 if key.step is None else key.step
     size = layout.axes[k].size
     if size is not None:
-        taken = range(size)[key]
-        if not taken:
+        entries = range(size)[key]
+        if not entries:
             return layout.with_axis(k, free_axis(0))
-        start, last = min(taken[0], taken[-1]), max(taken[0], taken[-1])
+        start, last = min(entries[0], entries[-1]), max(entries[0], entries[-1])
         layout = cut(layout, k, start, size - 1 - last)
     elif not layout.axes[k].sides:
         return layout.with_axis(k, free_axis(size))
     else:
         if key != slice(None):
             layout = cut(layout, k, *_ends(key))
-        taken = None
+        entries = None
     if step < 0:
         layout = flip(layout, k)
     if abs(step) == 1:
         return layout
-    return move(layout, k, None if taken is None else len(taken), abs(step))
+    return move(layout, k, None if entries is None else len(entries), abs(step))
 
 
 def _ends(key: slice) -> tuple[int, int]:

@@ -40,7 +40,7 @@ def _take(pieces: list, size: Size, last: bool) -> Axis:
         if not pieces or pieces[0].size is not None:
             raise Unknown("sizes that are unknown are reshaped")
         return _axis([pieces.pop(0)])
-    taken = []
+    strands: list[Strand | Axis] = []
     while size > 1:
         piece = pieces.pop(-1 if last else 0) if pieces else None
         if piece is None or piece.size is None:
@@ -49,8 +49,8 @@ def _take(pieces: list, size: Size, last: bool) -> Axis:
             piece, size = _split(pieces, piece, size, last), 1
         else:
             size //= piece.size
-        taken.insert(0 if last else len(taken), piece)
-    return _axis(taken)
+        strands.insert(0 if last else len(strands), piece)
+    return _axis(strands)
 
 
 def _split(pieces: list, piece: Strand | Axis, size: int, last: bool) -> Strand:
