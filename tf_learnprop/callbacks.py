@@ -105,21 +105,21 @@ class OverlayLogger(keras.callbacks.Callback):
         if self._writer is not None:
             self._writer.close()
 
-    def _is_due(self, epoch):
+    def _is_due(self, epoch: int) -> bool:
         return (epoch + 1) % self.every == 0
 
-    def _path(self, epoch):
+    def _path(self, epoch: int) -> pathlib.Path:
         return self.folder / f"epoch_{epoch + 1:03}.png"
 
 
-def _checked(images):
+def _checked(images: npt.ArrayLike) -> np.ndarray:
     images = _pictures.numbers("images", images)
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"`images` must have shape [n, h, w, c], not empty. Received: {images.shape}")
     return images
 
 
-def _rescaled(images):
+def _rescaled(images: np.ndarray) -> np.ndarray:
     """Scales each image `[h, w, c]` so that its values lie in 0..1."""
     images = images.astype(np.float64)
     low, high = (extreme(images, axis=(1, 2, 3), keepdims=True) for extreme in (np.min, np.max))

@@ -15,7 +15,7 @@ no labels, so a data set yields images alone unless `labels=True`.
 import glob
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -69,7 +69,7 @@ def from_folder(
     names = sorted({path.parent.name for path in paths})
     labels_of = {name: label for label, name in enumerate(names)}
 
-    def read():
+    def read() -> Iterator[tuple[str, np.ndarray | None, int]]:
         for path in paths:
             yield str(path), _read(path), labels_of[path.parent.name]
 
@@ -132,7 +132,7 @@ def from_tfds(
         raise ValueError(f"'{name}' must have the features {wanted}. Received: {', '.join(info.features)}")
     names = getattr(info.features["label"], "names", None) if "label" in info.features else None
 
-    def read():
+    def read() -> Iterator[tuple[str, np.ndarray | None, int]]:
         for number, row in enumerate(data.as_numpy_iterator()):
             pixels = row["image"][..., 0] if row["image"].shape[-1] == 1 else row["image"]
             yield str(number), photos.rgb(Image.fromarray(pixels)), row.get("label", 0)
@@ -228,7 +228,7 @@ def image_shape(model: keras.Model | None, size: int | tuple[int, int] | None = 
     return height, width, channels
 
 
-def _read(path):
+def _read(path: str | os.PathLike) -> np.ndarray | None:
     """The pixels of a file, uint8 `[h, w, 3]`, or None."""
     try:
         return photos.read(path)

@@ -41,7 +41,7 @@ def shift(images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
     return tf.roll(images, [1, *halves], [0, *sides])
 
 
-def _normal(shape, seed):
+def _normal(shape: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
     return tf.random.stateless_normal(shape, (0, 0) if seed is None else seed)
 
 

@@ -14,8 +14,8 @@ class RuleActivation(keras.layers.Layer):
     """An activation whose backward pass is a propagation rule; the forward pass is unchanged.
 
     Args:
-        activation: str, callable or Keras layer, element-wise and shape-preserving.
-        rule: str or `PropagationRule`. A rule given as an object is used, not copied.
+        activation: Element-wise and shape-preserving.
+        rule: The rule or its name. A rule given as an object is used, not copied.
 
     Call arguments:
         x: `[n, ..., c]`, any float dtype. The output has its shape and the activation's dtype.
@@ -46,16 +46,16 @@ class RuleActivation(keras.layers.Layer):
         # The activation runs outside the custom gradient: an activation with weights (PReLU) would
         # otherwise need them as arguments. Its result passes through, and only x gets a signal.
         @tf.custom_gradient
-        def route(_, output):
-            def backward(dy):
+        def route(_: tf.Tensor, output: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+            def backward(dy: tf.Tensor) -> tuple[tf.Tensor, None]:
                 return self._backward(x, y, dy, tape), None
 
             return tf.identity(output), backward
 
         return route(x, y)
 
-    def _backward(self, x, y, dy, tape):
-        def vjp(signal):
+    def _backward(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, tape: tf.GradientTape) -> tf.Tensor:
+        def vjp(signal: tf.Tensor) -> tf.Tensor:
             true = tape.gradient(y, x, tf.cast(signal, y.dtype))
             return tf.cast(true, signal.dtype)
 

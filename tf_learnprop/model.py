@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -34,14 +34,14 @@ class PropagationModel(RuleTrainer):
     in inference mode.
 
     Args:
-        source: `keras.Model`. It is shared, not copied.
-        rule_set: `RuleSet` of this model.
-        explained: `Explained`, the output and the input of the source model that are explained. By default
+        source: The model to explain. It is shared, not copied.
+        rule_set: The rules of this model, and the readout.
+        explained: The output and the input of the source model that are explained. By default
             they are the first ones.
 
     Attributes:
-        explained: `Explained`. Its `graph` is the graph of the source model.
-        attributor: `Attributor`, which computes the maps from tensors.
+        explained: What is explained. Its `graph` is the graph of the source model.
+        attributor: Computes the maps from tensors.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class PropagationModel(RuleTrainer):
         self._bind(explained or Explained(ModelGraph(source)))
         self.built = True
 
-    def _bind(self, explained):
+    def _bind(self, explained: Explained) -> None:
         """Makes all that depends on how the source model is built."""
         missing = set(self.rule_set.paths) - {site.path for site in explained.graph.activations}
         if missing:
@@ -74,10 +74,10 @@ class PropagationModel(RuleTrainer):
         self._maps = traced(functools.partial(attribution.attribute, self.attributor))
         self._signal = traced(self.attributor.input_signal)
         self._logits = traced(self.attributor.logits)
-        self._refiner = None
+        self._refiner: refinement.Refiner | None = None
         self.train_function = self.test_function = self.predict_function = None
 
-    def _follow_source(self):
+    def _follow_source(self) -> None:
         """Takes over changes of the source model: another activation, LoRA, quantization."""
         if not self.graph.is_current():
             self._bind(self.explained.of(self.source))
@@ -169,22 +169,22 @@ class PropagationModel(RuleTrainer):
                 or a `keras.utils.PyDataset`. Preprocessed as the model expects; cast to its input dtype.
             targets: What to explain: None for the predicted class of each image, an int class id, ids `[n]`,
                 or weights `[n, classes]` of the class logits, one-hot or other.
-            batch_size: int. Number of samples per batch, if `images` are arrays. In refinement, at most
+            batch_size: Number of samples per batch, if `images` are arrays. In refinement, at most
                 `batch_size` masked images run at once: 16 per sample, and always at least one sample.
-            verbose: int. 0 is silent, 1 shows Keras' progress bar.
-            refine_steps: int. Number of steps that refine the map of each sample. Refinement adds a coarse
+            verbose: 0 is silent, 1 shows Keras' progress bar.
+            refine_steps: Number of steps that refine the map of each sample. Refinement adds a coarse
                 field of 8 values per side to the map and trains it with the objective; the rules stay as
                 they are. It is much slower, as each step costs 32 passes. 20 steps are a good choice.
-            refine_rate: float. Learning rate of Adam in these steps, in standard deviations of the map.
+            refine_rate: Learning rate of Adam in these steps, in standard deviations of the map.
 
         Returns:
             float32 NumPy array `[n, h, w]` (in general `[n, *spatial]` or `[n, features]`). Larger values
             are more important; the scale is arbitrary.
 
         Raises:
-            ValueError: The images have the wrong shape, are empty or are not finite; targets are out of
+            ValueError: If the images have the wrong shape, are empty or are not finite; targets are out of
                 range or of the wrong length; or `refine_steps` is given for an input without pixels.
-            TypeError: The images are not numbers, or targets have another form.
+            TypeError: If the images are not numbers, or targets have another form.
         """
         count, results = self._explained(images, targets, batch_size, "raise", refine_steps, refine_rate)
         return _joined((result.maps for result in results), count, verbose)
@@ -205,13 +205,13 @@ class PropagationModel(RuleTrainer):
             data: As `images` of `explain`. A dataset or iterable may yield tuples: the first entry is
                 explained, and the others, such as labels or file names, are returned with the maps.
             targets: As for `explain`.
-            batch_size: int. Number of samples per batch, if `data` are arrays.
-            on_error: str. What to do about a sample that is not finite, has the wrong size or does not hold
+            batch_size: Number of samples per batch, if `data` are arrays.
+            on_error: What to do about a sample that is not finite, has the wrong size or does not hold
                 numbers: "raise" an error, or "skip" it and explain the rest of its batch. The batches of an
                 iterable may be lists of samples, so that samples of a wrong size fit in. An error of the
                 data itself, which comes without a batch, is always raised.
-            refine_steps: int. As for `explain`.
-            refine_rate: float. As for `explain`.
+            refine_steps: As for `explain`.
+            refine_rate: As for `explain`.
 
         Yields:
             `tlp.Explanations`, a named tuple (maps, class_ids, probabilities, extras, errors).
@@ -238,9 +238,10 @@ class PropagationModel(RuleTrainer):
             `tlp.Attribution`, a named tuple of tensors (maps, class_ids, probabilities).
 
         Raises:
-            ValueError: The inputs have the wrong shape.
-            TypeError: Targets have another form.
-            tf.errors.InvalidArgumentError: A target is out of range or not finite, or their number is wrong.
+            ValueError: If the inputs have the wrong shape.
+            TypeError: If targets have another form.
+            tf.errors.InvalidArgumentError: If a target is out of range or not finite, or their number is
+                wrong.
         """
         self._follow_source()
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
@@ -250,7 +251,15 @@ class PropagationModel(RuleTrainer):
         weights = class_weight_tensors(targets, count, self.class_count)
         return attribution.attribute(self.attributor, inputs, weights)
 
-    def _explained(self, data, targets, batch_size, on_error, refine_steps, refine_rate):
+    def _explained(
+        self,
+        data: Any,
+        targets: npt.ArrayLike | None,
+        batch_size: int,
+        on_error: str,
+        refine_steps: int,
+        refine_rate: float,
+    ) -> tuple[int | None, Iterator[Explanations]]:
         """Number of batches, None if unknown, and an iterator over `Explanations`."""
         argument_checks.integer("refine_steps", refine_steps, 0)
         self._follow_source()
@@ -264,16 +273,18 @@ class PropagationModel(RuleTrainer):
         )
         return count, self._explain_stream(stream, refine)
 
-    def _explain_stream(self, stream, refine):
+    def _explain_stream(
+        self, stream: Iterator[batches.Batch], refine: Callable | None
+    ) -> Iterator[Explanations]:
         shape = tuple(side or 0 for side in self.explained.map_shape)
         for batch in stream:
             result = None
             if len(batch.good):
-                given = batch.inputs, batch.class_weights
-                result = Attribution(*map(np.asarray, self._maps(*given)))
+                arguments = batch.inputs, batch.class_weights
+                result = Attribution(*map(np.asarray, self._maps(*arguments)))
                 attribution.warn_if_constant(result.maps)
                 if refine is not None:
-                    result = result._replace(maps=refine(*given))
+                    result = result._replace(maps=refine(*arguments))
                 shape = result.maps.shape[1:]
             yield attribution.with_errors(result, batch, shape)
 
@@ -301,7 +312,9 @@ class PropagationModel(RuleTrainer):
         self._follow_source()
         return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
 
-    def _over_batches(self, function, images, targets, batch_size):
+    def _over_batches(
+        self, function: Callable, images: Any, targets: npt.ArrayLike | None, batch_size: int
+    ) -> np.ndarray:
         count, stream = batches.split(
             images, targets, self.graph, self.class_count, batch_size, self.explained.input
         )
@@ -315,10 +328,10 @@ class PropagationModel(RuleTrainer):
         """Loads the weights of saved rules into the rules of this model.
 
         Args:
-            path: str or path-like. Rule file of a model with the same structure and the same rules.
+            path: Rule file of a model with the same structure and the same rules.
 
         Raises:
-            ValueError: As `tf_learnprop.load_rules`, or the file holds other rules. The rules of
+            ValueError: As `tf_learnprop.load_rules`, or if the file holds other rules. The rules of
                 this model then stay as they are.
         """
         loaded = saving.load_rules_for(path, self.graph)
@@ -340,17 +353,17 @@ class PropagationModel(RuleTrainer):
         """Writes a SavedModel that answers with maps.
 
         Args:
-            filepath: str or path-like. Folder of the SavedModel; its name is a version number.
-            format: str. Only "tf_saved_model" can hold the signatures that answer with maps.
-            verbose: bool or None. True prints where the SavedModel was written.
-            input_signature: None. The signatures follow from the model's inputs and the options.
+            filepath: Folder of the SavedModel; its name is a version number.
+            format: Only "tf_saved_model" can hold the signatures that answer with maps.
+            verbose: True prints where the SavedModel was written.
+            input_signature: Must be None: the signatures follow from the model's inputs and the options.
             **options: Options of `tf_learnprop.serving.export`.
 
         Returns:
             `pathlib.Path` of the SavedModel.
 
         Raises:
-            ValueError: Another `format`, or an `input_signature`.
+            ValueError: If another `format` or an `input_signature` is given.
             ValueError, OSError, ImportError: As `tf_learnprop.serving.export`.
         """
         if format != "tf_saved_model":
@@ -372,7 +385,7 @@ class PropagationModel(RuleTrainer):
         return path
 
 
-def _joined(results, count, verbose=0):
+def _joined(results: Iterable[np.ndarray], count: int | None, verbose: int = 0) -> np.ndarray:
     """One array from those of the batches, with a progress bar for `count` of them."""
     progress = keras.utils.Progbar(count, verbose=verbose)
     arrays: list[np.ndarray] = []

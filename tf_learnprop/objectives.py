@@ -26,7 +26,7 @@ def soft_mask(maps: tf.Tensor, area: tf.Tensor, width: float = 0.15) -> tf.Tenso
     Args:
         maps: float32 `[n, ...]`.
         area: float32 `[n]`, in (0, 1). Fraction of the pixels to keep.
-        width: float in (0, 1). Softness of the edge, as a fraction of the pixels.
+        width: Softness of the edge, as a fraction of the pixels, in (0, 1).
 
     Returns:
         float32 in (0, 1), in the shape of `maps`.
@@ -39,7 +39,7 @@ def soft_mask(maps: tf.Tensor, area: tf.Tensor, width: float = 0.15) -> tf.Tenso
     order = tf.argsort(tf.stop_gradient(flat), 1, "DESCENDING")
     last = tf.cast(tf.shape(flat)[1] - 1, tf.float32)
 
-    def quantile(fraction):
+    def quantile(fraction: tf.Tensor) -> tf.Tensor:
         index = tf.cast(tf.round(tf.clip_by_value(fraction, 0.0, 1.0) * last), tf.int32)
         return tf.gather(flat, tf.gather(order, index[:, None], batch_dims=1), batch_dims=1)
 
@@ -65,10 +65,10 @@ class Objective(keras.layers.Layer):
     """Base class of training objectives. Subclasses implement `call`; they have random state, no weights.
 
     Attributes:
-        reported: tuple of str. Entries that `call` returns besides "loss". Each becomes a metric of `fit`.
+        reported: Entries that `call` returns besides "loss". Each becomes a metric of `fit`.
 
     Args:
-        seed: int. Seed of all random draws.
+        seed: Seed of all random draws.
     """
 
     reported: tuple[str, ...] = ()
@@ -115,9 +115,9 @@ class Objective(keras.layers.Layer):
             maps: float32 `[n, *spatial]` or `[n, features]`.
             original: float32 `[n, classes]`, log-probabilities for `image`, computed from the logits that
                 `select_target` returned.
-            classify: Callable that returns the log-probabilities `[k·n, classes]` of other inputs
+            classify: Returns the log-probabilities `[k·n, classes]` of other inputs
                 `[k·n, ...]`, for any int k. Its gradients are those of the model itself.
-            training: bool. False makes the same choices at every call instead of random ones.
+            training: False makes the same choices at every call instead of random ones.
 
         Returns:
             dict of float32 `[n]`: the "loss" to minimise, and what `reported` names.
@@ -151,8 +151,8 @@ def cutmix_images(
 
     Args:
         image: float32 `[n, *spatial, c]`. Inputs `[n, features]` are returned unchanged.
-        share: float in [0, 1]. Probability that a sample is cut.
-        seed: `keras.random.SeedGenerator` or None.
+        share: Probability that a sample is cut, in [0, 1].
+        seed: Seed of the draws.
 
     Returns:
         float32, same shape.
@@ -168,9 +168,9 @@ def cutmix_images(
     for number in range(axes):
         length = tf.shape(image)[number + 1]
         place = tf.range(length, dtype=tf.float32) / tf.cast(length, tf.float32)
-        chosen = (axis == number)[:, None] & (draws[2] < share)[:, None] & (place >= cut[:, None])
+        second_part = (axis == number)[:, None] & (draws[2] < share)[:, None] & (place >= cut[:, None])
         shape = [count] + [length if k == number else 1 for k in range(axes)] + [1]
-        behind |= tf.reshape(chosen, shape)
+        behind |= tf.reshape(second_part, shape)
     return tf.where(behind, tf.roll(image, 1, 0), image)
 
 
@@ -196,19 +196,19 @@ class AreaGuidance(Objective):
     hides what speaks for the first, and maps would learn to leave the evidence.
 
     Args:
-        min_area: float in (0, 1). Smallest area.
-        max_area: float in (0, 1), >= `min_area`. Largest area.
-        width: float in (0, 1). Softness of the mask's edge, see `soft_mask`.
-        fills: Sequence of names of fills: "blur", "mean", "noise", "shift".
-        cutmix: float in [0, 1]. Probability that a sample is joined with part of another.
-        runner_up: float in [0, 1]. Probability that the second choice of a sample is explained if it is as
+        min_area: Smallest area, in (0, 1).
+        max_area: Largest area, in (0, 1) and >= `min_area`.
+        width: Softness of the mask's edge, in (0, 1); see `soft_mask`.
+        fills: Names of fills: "blur", "mean", "noise", "shift".
+        cutmix: Probability that a sample is joined with part of another, in [0, 1].
+        runner_up: In [0, 1]. Probability that the second choice of a sample is explained if it is as
             likely as the first, with probabilities p₁ = p₂; else it is 2·runner_up·p₂/(p₁ + p₂).
-        seed: int. Seed of all random draws.
-        masks: int >= 1. Masks of each map, with areas and fills of their own. Each costs two more runs of the
-            model and their gradient, but not the second derivative that a map costs.
+        seed: Seed of all random draws.
+        masks: At least 1. Masks of each map, with areas and fills of their own. Each costs two more runs of
+            the model and their gradient, but not the second derivative that a map costs.
 
     Raises:
-        ValueError: An argument is out of range, or a fill is unknown.
+        ValueError: If an argument is out of range, or a fill is unknown.
     """
 
     reported = ("preserve", "destroy", "mask_area")
@@ -274,23 +274,24 @@ class AreaGuidance(Objective):
         mask = soft_mask(maps, self._areas(count, training), self.width)
         fill = self._fill(image, training)
         both = tf.concat([masked(image, mask, fill), masked(fill, mask, image)], 0)
-        kept, removed = tf.split(classify(both), 2)
+        # The model's answers to what the mask keeps, and to the rest.
+        inside, outside = tf.split(classify(both), 2)
         predicted = tf.one_hot(tf.argmax(original, -1), tf.shape(original)[-1])
-        preserve = cross_entropy(tf.exp(original), kept)
-        left = tf.reduce_sum(predicted * tf.exp(removed), -1)
-        destroy = -tf.math.log(1.0 - left + 1e-3)
-        found = {
+        preserve = cross_entropy(tf.exp(original), inside)
+        probability = tf.reduce_sum(predicted * tf.exp(outside), -1)
+        destroy = -tf.math.log(1.0 - probability + 1e-3)
+        losses = {
             "loss": preserve + destroy,
             "preserve": preserve,
             "destroy": destroy,
             "mask_area": tf.reduce_mean(tf.reshape(mask, [count, -1]), 1),
         }
-        return {name: tf.reduce_mean(tf.reshape(v, [self.masks, -1]), 0) for name, v in found.items()}
+        return {name: tf.reduce_mean(tf.reshape(v, [self.masks, -1]), 0) for name, v in losses.items()}
 
-    def _repeated(self, tensor):
+    def _repeated(self, tensor: tf.Tensor) -> tf.Tensor:
         return tf.tile(tensor, [self.masks] + [1] * (tensor.shape.rank - 1)) if self.masks > 1 else tensor
 
-    def _areas(self, count, training):
+    def _areas(self, count: tf.Tensor, training: bool) -> tf.Tensor:
         # Multiples of the golden ratio spread any number of samples evenly over the range, from any start.
         # Independent draws would add much more noise to the loss of a small batch.
         start = keras.random.uniform((), seed=self.seed_generator) if training else 0.5
@@ -298,7 +299,7 @@ class AreaGuidance(Objective):
         unit = tf.math.floormod(start + tf.cast(number, tf.float32) / 1.6180339887, 1.0)
         return self.min_area + (self.max_area - self.min_area) * unit
 
-    def _fill(self, image, training):
+    def _fill(self, image: tf.Tensor, training: bool) -> tf.Tensor:
         functions = [FILLS[name] for name in self.fills]
         first, seed = 0, None
         if training:
@@ -326,12 +327,12 @@ class MaskedOutputGuidance(Objective):
     were not available, so the details are ours.
 
     Args:
-        area_weight: float >= 0. Weight λ of the mask's area.
-        fill: str. Name of the fill: "blur", "mean", "noise" or "shift".
-        seed: int. Seed of all random draws.
+        area_weight: Weight λ of the mask's area, >= 0.
+        fill: Name of the fill: "blur", "mean", "noise" or "shift".
+        seed: Seed of all random draws.
 
     Raises:
-        ValueError: An argument is out of range, or the fill is unknown.
+        ValueError: If an argument is out of range, or the fill is unknown.
     """
 
     reported = ("preserve", "mask_area")

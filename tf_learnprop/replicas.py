@@ -49,7 +49,7 @@ def with_samples_each(inputs: Any) -> Any:
         The same tensors.
 
     Raises:
-        InvalidArgumentError: A replica has no samples. All replicas raise it, when the step runs.
+        InvalidArgumentError: If a replica has no samples. All replicas raise it, when the step runs.
     """
     context = _several()
     if context is None:
@@ -64,9 +64,9 @@ def uniform(rows: int, count: tf.Tensor, seed: keras.random.SeedGenerator | None
     """Draws numbers for each sample, the same ones however the samples are divided among replicas.
 
     Args:
-        rows: int. Number of draws for each sample.
+        rows: Number of draws for each sample.
         count: int32 scalar. Number of samples of this replica.
-        seed: `keras.random.SeedGenerator` or None.
+        seed: Seed of the draws.
 
     Returns:
         float32 `[rows, count]` in [0, 1).
@@ -85,9 +85,9 @@ def apply_if(
 
     Args:
         condition: bool scalar, the same on all replicas.
-        optimizer: Keras optimizer.
+        optimizer: Optimizer that holds their state.
         gradients: Summed over the replicas, so they are the same on all of them.
-        variables: Keras variables.
+        variables: What they change.
     """
     context = tf.distribute.get_replica_context()
     # An optimizer clips the gradient of each replica and then adds them up. So that it clips their sum, one
@@ -100,7 +100,7 @@ def apply_if(
             for gradient in gradients
         ]
 
-    def apply(gradients):
+    def apply(gradients: Sequence[tf.Tensor]) -> bool:
         optimizer.apply(gradients, variables)
         tracing.release_custom_gradients()  # Keras' optimizers register one in this branch
         return True
@@ -110,8 +110,8 @@ def apply_if(
         return
 
     # The replicas meet to apply gradients, and can't do so in a branch that each of them enters alone.
-    def apply_together(strategy, conditions, gradients):
-        def apply_on_each():
+    def apply_together(strategy: tf.distribute.Strategy, conditions: Any, gradients: Any) -> None:
+        def apply_on_each() -> bool:
             strategy.extended.call_for_each_replica(apply, args=(gradients,))
             return True
 
@@ -120,13 +120,13 @@ def apply_if(
     context.merge_call(apply_together, args=(condition, gradients))
 
 
-def _several():
+def _several() -> tf.distribute.ReplicaContext | None:
     """The context of this replica if there are others, else None."""
     context = tf.distribute.get_replica_context()
     return None if context is None or context.num_replicas_in_sync == 1 else context
 
 
-def _counts(context, count):
+def _counts(context: tf.distribute.ReplicaContext, count: tf.Tensor) -> tf.Tensor:
     """Numbers of samples of all replicas, int32 `[replicas]`."""
     replica = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync, dtype=tf.int32)
     return total(count * replica)

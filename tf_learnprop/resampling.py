@@ -10,6 +10,7 @@ import string
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 Length: TypeAlias = int | tf.Tensor
@@ -22,8 +23,8 @@ def gaussian_matrix(size: Length, sigma: float | tf.Tensor) -> tf.Tensor:
     """Gaussian blur of one axis, float32 `[size, size]`. Rows sum to 1, also at the ends.
 
     Args:
-        size: int or scalar tensor, length of the axis.
-        sigma: float or scalar tensor, standard deviation in pixels; 0 for no blur.
+        size: Length of the axis.
+        sigma: Standard deviation in pixels; 0 for no blur.
     """
     position = tf.cast(tf.range(size), tf.float32)
     distance = position[:, None] - position[None, :]
@@ -38,8 +39,8 @@ def linear_matrix(target: Length, source: Length) -> tf.Tensor:
     Pixel i is centred at i + ½, as in `tf.image.resize`; positions beyond the ends take the value at the end.
 
     Args:
-        target: int or scalar tensor, new length of the axis.
-        source: int or scalar tensor, present length.
+        target: New length of the axis.
+        source: Present length.
     """
     ratio = tf.cast(source, tf.float32) / tf.cast(target, tf.float32)
     centre = (tf.cast(tf.range(target), tf.float32) + 0.5) * ratio - 0.5
@@ -53,8 +54,8 @@ def apply_along(tensor: tf.Tensor, matrices: Sequence[tf.Tensor], first_axis: in
 
     Args:
         tensor: float32, any rank.
-        matrices: list of float32 `[target, source]`. Matrix k multiplies axis `first_axis + k`.
-        first_axis: int.
+        matrices: float32 `[target, source]`. Matrix k multiplies axis `first_axis + k`.
+        first_axis: The first of these axes.
 
     Returns:
         float32, the lengths of these axes changed from source to target.
@@ -94,8 +95,8 @@ def resize_and_blur(
 
     Args:
         maps: float32 `[n, *spatial]`.
-        size: list of ints or scalar tensors, the new spatial size.
-        sigmas: list of floats or scalar tensors, standard deviation of the blur along each axis, in pixels of
+        size: The new spatial size.
+        sigmas: Standard deviation of the blur along each axis, in pixels of
             the new size; 0 for no blur.
 
     Returns:
@@ -124,14 +125,14 @@ def blur(images: tf.Tensor, sigmas: Sequence[float | tf.Tensor]) -> tf.Tensor:
     return apply_along(images, [gaussian_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)])
 
 
-def _is_long_series(lengths, size):
+def _is_long_series(lengths: Sequence[Length], size: Sequence[Length]) -> bool:
     """Whether maps `[n, length]` are, or may be, too long for a matrix."""
     if len(size) != 1:
         return False
     return any(tf.is_tensor(length) or length > _LONGEST_FOR_MATRICES for length in (*lengths, *size))
 
 
-def _interpolated(maps, target):
+def _interpolated(maps: tf.Tensor, target: Length) -> tf.Tensor:
     """As the product with `linear_matrix`, along the last axis of `maps`."""
     source = tf.shape(maps)[-1]
     last = tf.cast(source, tf.float32) - 1.0
@@ -145,7 +146,7 @@ def _interpolated(maps, target):
     return tf.ensure_shape(left + (right - left) * (centre - before), [*maps.shape[:-1], None])
 
 
-def _blurred(maps, sigma):
+def _blurred(maps: tf.Tensor, sigma: float | tf.Tensor) -> tf.Tensor:
     """As the product with `gaussian_matrix`, along the last axis of `maps`."""
     length = tf.shape(maps)[-1]
     # Twice the length, so that the ends don't meet; a power of two is fastest.
@@ -156,14 +157,14 @@ def _blurred(maps, sigma):
     sigma = tf.maximum(tf.cast(sigma, tf.float32), 1e-3)
     spectrum = tf.signal.rfft(tf.exp(-0.5 * tf.square(distance / sigma)))
 
-    def convolved(values):
+    def convolved(values: tf.Tensor) -> tf.Tensor:
         product = tf.signal.rfft(values, [padded]) * spectrum
         return tf.signal.irfft(product, [padded])[..., :length]
 
     return tf.ensure_shape(convolved(maps) / convolved(tf.ones([length])), maps.shape)
 
 
-def _matrix(target, source, sigma=None):
+def _matrix(target: Length, source: Length, sigma: float | tf.Tensor | None = None) -> tf.Tensor:
     """Linear interpolation of an axis, then a Gaussian blur unless `sigma` is None; `[target, source]`."""
     if not any(tf.is_tensor(value) for value in (target, source, sigma)):
         return tf.constant(_known_matrix(target, source, sigma))
@@ -172,7 +173,7 @@ def _matrix(target, source, sigma=None):
 
 
 @functools.lru_cache(maxsize=256)
-def _known_matrix(target, source, sigma):
+def _known_matrix(target: int, source: int, sigma: float | None) -> np.ndarray:
     """`_matrix` as a NumPy array: a constant in a graph, in place of a few dozen operations."""
     with tf.init_scope():  # outside the graph that is being traced
         matrix = linear_matrix(target, source)

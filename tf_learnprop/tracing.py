@@ -1,6 +1,7 @@
 """Functions that are traced once, however many layers or batches call them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,12 +15,12 @@ def for_any_shape(function: Callable) -> Callable:
     have static ranks only.
 
     Args:
-        function: callable from tensors to tensors; no shape in it may depend on the layer.
+        function: Takes and returns tensors; no shape in it may depend on the layer.
     """
     # Kept as one function: to optimise a copy of it for each layer would double the time of the first run.
     traced = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
-    def call(*tensors):
+    def call(*tensors: tf.Tensor) -> Any:
         tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
         specs = [tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype) for tensor in tensors]
         return traced.get_concrete_function(*specs)(*tensors)
@@ -32,15 +33,15 @@ def for_any_length(function: Callable) -> Callable:
     return _traced(function, None)
 
 
-def _traced(function, length):
+def _traced(function: Callable, length: int | None) -> Callable:
     traced = tf.function(function, autograph=False)  # as in `fit`
 
-    def spec(tensor):
+    def spec(tensor: tf.Tensor | None) -> tf.TensorSpec | None:
         if tensor is None:
             return None
         return tf.TensorSpec([length, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
 
-    def call(*arguments):
+    def call(*arguments: Any) -> Any:
         count = traced.experimental_get_tracing_count()
         concrete = traced.get_concrete_function(*keras.tree.map_structure(spec, arguments))
         if traced.experimental_get_tracing_count() != count:
@@ -58,7 +59,7 @@ def for_length(function: Callable, length: int) -> Callable:
     """
     traced = _traced(function, length)
 
-    def part(leaf, start):
+    def part(leaf: tf.Tensor | None, start: int) -> tf.Tensor | None:
         if leaf is None or not leaf.shape:
             return leaf
         samples = leaf[start : start + length]
@@ -66,7 +67,7 @@ def for_length(function: Callable, length: int) -> Callable:
         samples = tf.concat([samples, tf.repeat(samples[-1:], missing, 0)], 0) if missing else samples
         return tf.ensure_shape(samples, [length, *leaf.shape[1:]])
 
-    def call(*arguments):
+    def call(*arguments: Any) -> Any:
         total = len(keras.tree.flatten(arguments)[0])
         results = [
             traced(*keras.tree.map_structure(lambda leaf, k=start: part(leaf, k), arguments))
@@ -85,7 +86,7 @@ def release_custom_gradients(graph: tf.Graph | None = None) -> None:
     in the graph are computed. A tape outside can't differentiate the graph after that.
 
     Args:
-        graph: `tf.Graph`, or None for the one that is being traced. Without either, nothing is done.
+        graph: None for the one that is being traced. Without either, nothing is done.
     """
     if graph is None:
         if tf.executing_eagerly():

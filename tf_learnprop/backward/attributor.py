@@ -4,12 +4,20 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 """
 
 import dataclasses
+from collections.abc import Callable, Collection
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_learnprop import readouts, targets
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
+from tf_learnprop.graph.explained import Explained
+from tf_learnprop.objectives import Objective
+from tf_learnprop.rule_files.rule_set import RuleSet
+
+#: From logits to others, the largest of which is that of the class to explain.
+SelectTarget = Callable[[tf.Tensor], tf.Tensor]
 
 #: Largest number of rivals whose evidence takes a backward pass each.
 _MOST_PASSES = 8
@@ -19,14 +27,14 @@ class Attributor:
     """A source model with its rules in place.
 
     Args:
-        explained: `Explained`, the output and the input of the source model.
-        rule_set: `RuleSet`.
+        explained: The output and the input of the source model.
+        rule_set: The rules of the model, and the readout.
 
     Attributes:
-        head: `OutputHead`, how the explained output is read as classes.
+        head: How the explained output is read as classes.
     """
 
-    def __init__(self, explained, rule_set):
+    def __init__(self, explained: Explained, rule_set: RuleSet):
         self.rule_set = rule_set
         self.explained = explained
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
@@ -45,15 +53,15 @@ class Attributor:
         self.needs = dataclasses.replace(rule_set.readout.needs, rivals=rivals)
         self.runner = GraphRunner(explained, rule_layers(explained.graph, rules), feature_map)
 
-    def outputs(self, inputs):
+    def outputs(self, inputs: Any) -> Any:
         """The model's outputs; a tape around this call gets the rules' backward pass."""
         return self.runner(inputs).outputs
 
-    def logits(self, inputs):
+    def logits(self, inputs: Any) -> tf.Tensor:
         """The explained output before its final softmax or sigmoid, float32 `[n, units]`."""
         return self.runner(inputs, with_rules=False).logits
 
-    def maps(self, inputs, class_weights=None):
+    def maps(self, inputs: Any, class_weights: tf.Tensor | None = None) -> tf.Tensor:
         """Attribution maps.
 
         Args:
@@ -65,7 +73,9 @@ class Attributor:
         """
         return self.maps_and_logits(inputs, class_weights)[0]
 
-    def maps_and_logits(self, inputs, class_weights=None, select_target=None):
+    def maps_and_logits(
+        self, inputs: Any, class_weights: tf.Tensor | None = None, select_target: SelectTarget | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `maps`, with the logits of the same forward pass, float32 `[n, units]`.
 
         `select_target`, if given, maps these logits to others, whose largest entry is the class that is
@@ -75,12 +85,12 @@ class Attributor:
         signals, logits = self._backward(inputs, class_weights, self.needs, read, select_target)
         return self.rule_set.readout(signals), logits
 
-    def input_signal(self, inputs, class_weights=None):
+    def input_signal(self, inputs: Any, class_weights: tf.Tensor | None = None) -> tf.Tensor:
         """∂s/∂x under the rules, s the explained logit; float32, the shape of the explained input."""
         needs = readouts.Needs(input_signal=True)
         return self._backward(inputs, class_weights, needs, frozenset())[0].input_signal
 
-    def guidance(self, inputs, objective, training):
+    def guidance(self, inputs: Any, objective: Objective, training: bool) -> dict[str, tf.Tensor]:
         """The objective's losses for a batch, dict of float32 `[n]`."""
         image, with_image = self._explained(inputs)
         # Another image beside inputs that belong to this one would be no sample of the data.
@@ -91,13 +101,15 @@ class Attributor:
         )
         return self.loss_of_maps(inputs, maps, logits, objective, training)
 
-    def loss_of_maps(self, inputs, maps, logits, objective, training):
+    def loss_of_maps(
+        self, inputs: Any, maps: tf.Tensor, logits: tf.Tensor, objective: Objective, training: bool
+    ) -> dict[str, tf.Tensor]:
         """The objective's losses for given maps of a batch; the class explained has the largest logit."""
         logits = tf.stop_gradient(logits)
         image, with_image = self._explained(inputs)
         labels = tf.argmax(logits, -1)
 
-        def classify(images):
+        def classify(images: tf.Tensor) -> tf.Tensor:
             repeats = tf.shape(images)[0] // tf.shape(image)[0]
             masked = self.logits(with_image(images, repeats))
             return self.head.log_probabilities(masked, tf.tile(labels, [repeats]))
@@ -105,7 +117,14 @@ class Attributor:
         original = self.head.log_probabilities(logits, labels)
         return objective(image, maps, original, classify=classify, training=training)
 
-    def _backward(self, inputs, class_weights, needs, read, select_target=None):
+    def _backward(
+        self,
+        inputs: Any,
+        class_weights: tf.Tensor | None,
+        needs: readouts.Needs,
+        read: Collection[readouts.Position],
+        select_target: SelectTarget | None = None,
+    ) -> tuple[readouts.Signals, tf.Tensor]:
         """The `Signals` that `needs` and `read` ask for, and the logits."""
         image, with_image = self._explained(inputs)
         activations = [image] if readouts.INPUT in read else []
@@ -116,7 +135,7 @@ class Attributor:
             if needs.input_signal or activations:
                 tape.watch(image)
 
-            def watch(position, tensor):
+            def watch(position: readouts.Position, tensor: tf.Tensor) -> None:
                 if position in read:
                     tape.watch(tensor)
                     activations.append(tensor)
@@ -131,12 +150,14 @@ class Attributor:
         sources = [image] * needs.input_signal + activations
         signals = tape.gradient(score, sources, unconnected_gradients="zero")
         signals = [tf.cast(signal, tf.float32) / self._scale for signal in signals]
-        evidence = self._evidence(head_tape, *feature_map, asked) if needs.rivals else None
+        evidence = self._evidence(head_tape, feature_map[0], asked) if needs.rivals else None
         input_signal = signals.pop(0) if needs.input_signal else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
         return readouts.Signals(image, input_signal, activations, signals, evidence), logits
 
-    def _evidence(self, head_tape, feature_map, asked):
+    def _evidence(
+        self, head_tape: tf.GradientTape, feature_map: tf.Tensor, asked: targets.Asked
+    ) -> tf.Tensor:
         """How much each place of the feature map a speaks for the asked class and for its rivals.
 
         R_k = Σ_c a_c·∂s_k/∂a_c, s_k the logit of class k. The rivals are the classes with the largest logits
@@ -147,7 +168,7 @@ class Attributor:
         """
         features = tf.cast(feature_map, tf.float32)
 
-        def evidence_for(weights):
+        def evidence_for(weights: tf.Tensor) -> tf.Tensor:
             signal = head_tape.gradient(
                 asked.class_logits, feature_map, weights * self._scale, unconnected_gradients="zero"
             )
@@ -162,14 +183,14 @@ class Attributor:
         rivals = tf.unstack(tf.one_hot(asked.rivals(self.needs.rivals), self.head.class_count), axis=1)
         return tf.stack([own, *map(evidence_for, rivals)], -1)
 
-    def _explained(self, inputs):
+    def _explained(self, inputs: Any) -> tuple[tf.Tensor, Callable[..., Any]]:
         """The explained input, and a function that gives all inputs with another in its place.
 
         The input is in float32, unless it holds ids.
         """
         flat = [tf.convert_to_tensor(tensor) for tensor in keras.tree.flatten(inputs)]
 
-        def with_image(images, repeats=1):
+        def with_image(images: tf.Tensor, repeats: int | tf.Tensor = 1) -> Any:
             # Masked copies come one batch behind the other, and so do the other inputs.
             tiled = [
                 images if index == self.explained.input else _tile(tensor, repeats)
@@ -181,5 +202,5 @@ class Attributor:
         return image if self.explained.holds_ids else tf.cast(image, tf.float32), with_image
 
 
-def _tile(tensor, repeats):
+def _tile(tensor: tf.Tensor, repeats: int | tf.Tensor) -> tf.Tensor:
     return tf.tile(tensor, [repeats] + [1] * (tensor.shape.rank - 1))

@@ -1,6 +1,8 @@
 """Runs attention, normalisation and products with a `SplitRule` in the backward pass."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,7 +11,7 @@ from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.activations import activation_name
 from tf_learnprop.graph.layer_kinds import NORMALIZATION_WEIGHTS, NOT_CENTRED
 from tf_learnprop.graph.written_out import WrittenOut
-from tf_learnprop.rules.split import SplitRule
+from tf_learnprop.rules.split import Part, SplitRule
 
 
 class RuleOperation:
@@ -17,13 +19,13 @@ class RuleOperation:
 
     Args:
         kind: "attention", "normalization" or "product"; see `operation_sites`.
-        rule: `SplitRule`.
+        rule: The rule, which combines the two parts of the gradient.
     """
 
     def __init__(self, kind: str, rule: SplitRule):
         self.kind, self.rule = kind, rule
 
-    def __call__(self, operation, args, kwargs):
+    def __call__(self, operation: keras.Operation, args: tuple, kwargs: dict[str, Any]) -> tf.Tensor:
         """The output of `operation(*args, **kwargs)`."""
         # One tensor may be two arguments, each with a signal of its own.
         args, kwargs = keras.tree.map_structure(keras_internals.copy, (args, kwargs))
@@ -33,7 +35,7 @@ class RuleOperation:
             tape.watch(inputs)
             y = operation(*args, **kwargs)
 
-        def vjp(signal, sources=None):
+        def vjp(signal: tf.Tensor, sources: list[tf.Tensor] | None = None) -> list[tf.Tensor]:
             sources = inputs if sources is None else sources
             signals = tape.gradient(y, sources, tf.cast(signal, y.dtype), unconnected_gradients="zero")
             return [tf.cast(value, tf.float32) for value in signals]
@@ -42,8 +44,8 @@ class RuleOperation:
 
         # The operation runs outside the custom gradient, which need not know its weights then.
         @tf.custom_gradient
-        def route(output, *sources):
-            def backward(dy):
+        def route(output: tf.Tensor, *sources: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+            def backward(dy: tf.Tensor) -> list[tf.Tensor | None]:
                 y32, dy = tf.cast(y, tf.float32), tf.cast(dy, tf.float32)
                 signals = self.rule.combine(y32, dy, kept, rest)
                 pairs = zip(signals, sources, strict=True)
@@ -57,40 +59,46 @@ class RuleOperation:
         return keras_internals.set_mask(route(y, *inputs), keras_internals.mask_of(y))
 
 
-def _has_signal(leaf):
+def _has_signal(leaf: Any) -> bool:
     return tf.is_tensor(leaf) and leaf.dtype.is_floating
 
 
-def _attention(operation, args, kwargs, inputs, vjp):
+def _attention(
+    operation: keras.Operation, args: tuple, kwargs: dict[str, Any], inputs: list[tf.Tensor], vjp: Callable
+) -> tuple[Part, Part]:
     """Attention as one operation, or only its weights, a softmax. The latter keeps nothing."""
     value = None
     if activation_name(operation) != "softmax":
         value = inspect.signature(operation.call).bind(*args, **kwargs).arguments["value"]
     is_value = [tensor is value for tensor in inputs]
 
-    def part(signal, of_value):
-        chosen = [x for x, is_it in zip(inputs, is_value, strict=True) if is_it == of_value]
-        signals = iter(vjp(signal, chosen) if chosen else ())
+    def part(signal: tf.Tensor, of_value: bool) -> list[tf.Tensor | None]:
+        sources = [x for x, is_it in zip(inputs, is_value, strict=True) if is_it == of_value]
+        signals = iter(vjp(signal, sources) if sources else ())
         return [next(signals) if is_it == of_value else None for is_it in is_value]
 
     return lambda signal: part(signal, True), lambda signal: part(signal, False)
 
 
-def _product(operation, args, kwargs, inputs, vjp):
-    def half(signal):
+def _product(
+    operation: keras.Operation, args: tuple, kwargs: dict[str, Any], inputs: list[tf.Tensor], vjp: Callable
+) -> tuple[Part, Part]:
+    def half(signal: tf.Tensor) -> list[tf.Tensor | None]:
         return vjp(signal / 2.0)
 
     return half, half
 
 
-def _normalization(layer, args, kwargs, inputs, vjp):
+def _normalization(
+    layer: keras.Operation, args: tuple, kwargs: dict[str, Any], inputs: list[tf.Tensor], vjp: Callable
+) -> tuple[Part, Part]:
     (x,) = inputs
     scaled = _scaled_written_out if isinstance(layer, WrittenOut) else _scaled
 
-    def kept(signal):
+    def kept(signal: tf.Tensor) -> list[tf.Tensor | None]:
         return [scaled(layer, x, signal)]
 
-    def rest(signal):
+    def rest(signal: tf.Tensor) -> list[tf.Tensor | None]:
         return [vjp(signal)[0] - scaled(layer, x, signal)]
 
     return kept, rest
@@ -107,13 +115,13 @@ def _scaled_written_out(normalization: WrittenOut, x: tf.Tensor, signal: tf.Tens
     return tf.cast(tape.gradient(y, x, tf.cast(signal, y.dtype)), tf.float32)
 
 
-def _scaled(layer, x, signal):
+def _scaled(layer: keras.layers.Layer, x: tf.Tensor, signal: tf.Tensor) -> tf.Tensor:
     """The signal at x if y = (x − mean)·weight/scale + offset, with the scale held fixed.
 
     Args:
-        layer: Keras normalisation layer.
-        x: its input.
-        signal: float32, the signal at its output, of the same shape.
+        layer: Normalisation layer of Keras.
+        x: Its input.
+        signal: float32, the shape of x. The signal at its output.
     """
     x, shape = tf.cast(x, tf.float32), tf.shape(x)
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
@@ -127,15 +135,19 @@ def _scaled(layer, x, signal):
     return tf.reshape(signal, shape)
 
 
-def _inverse_scale(layer, x, axes):
+def _inverse_scale(layer: keras.layers.Layer, x: tf.Tensor, axes: list[int]) -> tf.Tensor:
     if isinstance(layer, keras.layers.UnitNormalization):
         return tf.math.rsqrt(tf.maximum(tf.reduce_sum(tf.square(x), axes, keepdims=True), 1e-12))
-    if isinstance(layer, NOT_CENTRED):
-        return tf.math.rsqrt(tf.reduce_mean(tf.square(x), axes, keepdims=True) + layer.epsilon)
-    return tf.math.rsqrt(tf.math.reduce_variance(x, axes, keepdims=True) + layer.epsilon)
+    centred = not isinstance(layer, NOT_CENTRED)
+    spread = tf.math.reduce_variance if centred else _mean_square
+    return tf.math.rsqrt(spread(x, axes, keepdims=True) + layer.epsilon)
 
 
-def _weight(layer, rank):
+def _mean_square(x: tf.Tensor, axes: list[int], keepdims: bool) -> tf.Tensor:
+    return tf.reduce_mean(tf.square(x), axes, keepdims=keepdims)
+
+
+def _weight(layer: keras.layers.Layer, rank: int) -> float | tf.Tensor:
     """The layer's weight for each channel, as it multiplies an input of this rank; 1 if it has none."""
     attributes = (getattr(layer, name, None) for name in NORMALIZATION_WEIGHTS)
     weight = next((value for value in attributes if isinstance(value, keras.Variable)), None)

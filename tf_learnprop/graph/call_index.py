@@ -58,7 +58,7 @@ class CallIndex:
             k = self.maker.get(latest)
             if k is None or not may_join(self.calls[k]):
                 return
-            if any(made != number and not self.is_inner(made, steps) for made in self.calls[k].outputs):
+            if any(one != number and not self.is_inner(one, steps) for one in self.calls[k].outputs):
                 return
             steps.add(k)
             frontier -= set(self.calls[k].outputs)

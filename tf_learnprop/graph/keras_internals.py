@@ -8,23 +8,25 @@ No other file uses one.
 """
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 
-def is_keras_class(cls) -> bool:
+def is_keras_class(cls: type) -> bool:
     """Whether a class is one of Keras' own."""
     return cls.__module__.startswith("keras.")
 
 
-def owner_of_call(layer):
+def owner_of_call(layer: keras.Operation) -> type:
     """The class that defines the `call` of a layer."""
     return next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
 
 
-def functional_of(model):
+def functional_of(model: Any) -> Any:
     """The Functional graph of a Functional or built Sequential model, or None if it has none."""
     if not isinstance(model, keras.Model) or not is_keras_class(owner_of_call(model)):
         return None
@@ -33,7 +35,7 @@ def functional_of(model):
     return model if hasattr(model, "_nodes_by_depth") else None
 
 
-def nodes(functional):
+def nodes(functional: Any) -> Iterator[Any]:
     """Yields the nodes of a Functional model in the order in which Keras runs them, inputs left out.
 
     A node is one call of a layer or operation.
@@ -44,32 +46,32 @@ def nodes(functional):
                 yield node
 
 
-def node_inputs(node):
+def node_inputs(node: Any) -> list[keras.KerasTensor]:
     """The KerasTensors that a node takes, in order; those of a nested model in the order of its inputs."""
     functional = functional_of(node.operation)
     if functional is not None and not isinstance(functional.input, dict):
-        given = [*node.arguments.args, *node.arguments.kwargs.values()][0]
-        if isinstance(given, dict):  # Keras matches the names
-            return [given[tensor.name] for tensor in functional.inputs]
+        argument = [*node.arguments.args, *node.arguments.kwargs.values()][0]
+        if isinstance(argument, dict):  # Keras matches the names
+            return [argument[tensor.name] for tensor in functional.inputs]
     return node.input_tensors
 
 
-def node_outputs(node):
+def node_outputs(node: Any) -> list[keras.KerasTensor]:
     """The KerasTensors that a node gives, in order."""
     return node.outputs
 
 
-def fill_in(node, tensors):
+def fill_in(node: Any, tensors: dict[int, Any]) -> tuple[tuple, dict[str, Any]]:
     """Arguments of a node's call, (args, kwargs), from a dict {id of KerasTensor: tensor}."""
     return node.arguments.fill_in(tensors)
 
 
-def standardize_inputs(functional, inputs):
+def standardize_inputs(functional: Any, inputs: Any) -> list[tf.Tensor]:
     """Inputs as a Functional model casts and reshapes them before its first layer, a flat list."""
     return keras.tree.flatten(functional._standardize_inputs(inputs))
 
 
-def inputs_of(model):
+def inputs_of(model: keras.Model) -> Any:
     """New KerasTensors for the inputs that a model with its own `call` was built for, or None."""
     if hasattr(model, "_nodes_by_depth"):
         return model.input
@@ -80,63 +82,63 @@ def inputs_of(model):
     return keras.tree.map_shape_structure(lambda shape: keras.KerasTensor((None, *shape[1:])), shapes)
 
 
-def build(model, inputs):
+def build(model: keras.Model, inputs: Any) -> None:
     """Builds a model for symbolic inputs."""
     with untouched(model):
         model(inputs)
 
 
-def pack_outputs(functional, values):
+def pack_outputs(functional: Any, values: list[Any]) -> Any:
     """A flat list of values in the structure in which a Functional model gives its outputs."""
     packed = keras.tree.pack_sequence_as(functional._outputs_struct, values)
     return packed[0] if isinstance(packed, (list, tuple)) and len(packed) == 1 else packed
 
 
-def sublayers(layer):
+def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """The layer and all layers inside it."""
     return list(layer._flatten_layers())
 
 
-def own_variables(layer):
+def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Variables that a layer itself holds, a new list."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
-def is_quantized(layer) -> bool:
+def is_quantized(layer: keras.layers.Layer) -> bool:
     """Whether a layer computes with quantized weights."""
     return getattr(layer, "quantization_mode", None) is not None
 
 
-def mask_of(tensor):
+def mask_of(tensor: Any) -> Any:
     """The mask that Keras attached to a tensor, or None."""
     return getattr(tensor, "_keras_mask", None)
 
 
-def set_mask(tensor, mask):
+def set_mask(tensor: Any, mask: Any) -> Any:
     """Attaches a mask to a tensor, as Keras does, or takes it away if it is None; returns the tensor."""
     if mask is not None or mask_of(tensor) is not None:
         tensor._keras_mask = mask
     return tensor
 
 
-def copy(leaf):
+def copy(leaf: Any) -> Any:
     """A tensor with the values and the mask of another; anything else as it is."""
     return set_mask(tf.identity(leaf), mask_of(leaf)) if tf.is_tensor(leaf) else leaf
 
 
-def symbolic_arguments(*args, **kwargs):
+def symbolic_arguments(*args: Any, **kwargs: Any) -> SymbolicArguments:
     """Arguments of a call, as a node holds them."""
     return SymbolicArguments(*args, **kwargs)
 
 
-def node_arguments(node):
+def node_arguments(node: Any) -> tuple[tuple, dict[str, Any]]:
     """Arguments of a node's call, (args, kwargs), with KerasTensors."""
     return node.arguments.args, node.arguments.kwargs
 
 
-def nodes_before(tensors, known=()):
+def nodes_before(tensors: Sequence[keras.KerasTensor], known: Iterable[Any] = ()) -> list[Any]:
     """The nodes from which KerasTensors are made, but for known ones, each after those that it depends on."""
-    found, done = [], {*map(id, known)}
+    order, done = [], {*map(id, known)}
     stack = [_maker(tensor) for tensor in reversed(tensors)]
     while stack:
         node = stack[-1]
@@ -148,19 +150,19 @@ def nodes_before(tensors, known=()):
         if waiting:
             stack += reversed(waiting)
         else:
-            found.append(stack.pop())
+            order.append(stack.pop())
             done.add(id(node))
-    return found
+    return order
 
 
-def _maker(tensor):
+def _maker(tensor: keras.KerasTensor) -> Any:
     history = getattr(tensor, "_keras_history", None)
     if history is None or history.operation is None:
         return None
     return history.operation._inbound_nodes[history.node_index]
 
 
-def forget(node):
+def forget(node: Any) -> None:
     """Takes a node out of the lists of the operations that it joins."""
     makers = [tensor._keras_history.operation for tensor in node.input_tensors]
     lists = [node.operation._inbound_nodes]
@@ -170,7 +172,7 @@ def forget(node):
             nodes_of_operation.remove(node)
 
 
-def twin(operation, **changes):
+def twin(operation: Any, **changes: Any) -> Any:
     """A second object with the attributes of an operation and the same weights, but for some changes."""
     copy = object.__new__(type(operation))
     copy.__dict__.update(operation.__dict__, _inbound_nodes=[], _outbound_nodes=[])
@@ -178,7 +180,7 @@ def twin(operation, **changes):
     return copy
 
 
-def settings(operation):
+def settings(operation: keras.Operation) -> dict[str, Any]:
     """The attributes of a bare operation, without those that every operation has; none of a layer."""
     if isinstance(operation, keras.layers.Layer):
         return {}
@@ -186,7 +188,7 @@ def settings(operation):
     return {name: value for name, value in vars(operation).items() if name not in common}
 
 
-def map_attributes(layer, function):
+def map_attributes(layer: keras.layers.Layer, function: Callable[[Any], Any]) -> None:
     """Replaces the attributes of a layer by what a function makes of them, but for Keras' own lists."""
     attributes = vars(layer)
     for name in attributes.keys() - {"_trainable_variables", "_non_trainable_variables"}:
@@ -194,7 +196,7 @@ def map_attributes(layer, function):
 
 
 @contextlib.contextmanager
-def untouched(layer):
+def untouched(layer: keras.layers.Layer) -> Iterator[None]:
     """After the block, a layer and all inside it are as they were, whatever symbolic calls left in them."""
     before = [
         (part, part.built, dict(vars(part)), list(part._inbound_nodes), list(part._outbound_nodes))

@@ -1,6 +1,8 @@
 """`ModelGraph`: the graph of a Keras model, read once and shared by all that needs it."""
 
 import collections
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,9 +15,9 @@ from tf_learnprop.graph.grouping import activations_as_calls, head_as_call
 from tf_learnprop.graph.layer_kinds import ATTENTION_LAYERS
 from tf_learnprop.graph.output_end import find_end, tail_of
 from tf_learnprop.graph.output_head import OutputHead
-from tf_learnprop.graph.reader import Reader
+from tf_learnprop.graph.reader import Call, Reader
 from tf_learnprop.graph.sites import SiteFinder
-from tf_learnprop.graph.steps import CannotOpen
+from tf_learnprop.graph.steps import CannotOpen, Opened
 
 
 class ModelGraph:
@@ -25,12 +27,12 @@ class ModelGraph:
     runs on KerasTensors. A layer whose `call` does not stays one call.
 
     Args:
-        model: `keras.Model`.
+        model: The model.
         inputs: KerasTensors in the structure of the model's inputs, for a model that defines its own `call`;
             None for those that it was built for.
 
     Raises:
-        ValueError: a model that can't be read.
+        ValueError: If the model can't be read.
 
     Attributes:
         model: the model.
@@ -52,7 +54,7 @@ class ModelGraph:
             the shapes of `tensors` inside it may be less exact than what it computes.
     """
 
-    def __init__(self, model, inputs=None):
+    def __init__(self, model: keras.Model, inputs: Any = None):
         self.model = model
         reader = self._read(inputs, verification.Faults())
         if self.blocks or not keras_internals.functional_of(model):
@@ -64,7 +66,7 @@ class ModelGraph:
         self.activations = SiteFinder(index, self.ends, reader).sites(self.operations)
         self._state = self._current_state()
 
-    def _verify(self, inputs, reader):
+    def _verify(self, inputs: Any, reader: Reader) -> Reader:
         """Closes opened layers again until the calls compute what the model does; the last `Reader`."""
         probe = verification.Probe(self.model, self.input)
         if probe.inputs is None:
@@ -83,7 +85,7 @@ class ModelGraph:
         verification.check_outputs(self, probe)
         return reader
 
-    def _read(self, inputs, faults):
+    def _read(self, inputs: Any, faults: verification.Faults) -> Reader:
         reader = Reader(faults.closed, faults.mask_ranks)
         functional, model = keras_internals.functional_of(self.model), self.model
         if functional:
@@ -118,7 +120,7 @@ class ModelGraph:
         inputs = [n for n, tensor in enumerate(self.tensors) if any(tensor is t for t in self.inputs)]
         return CallIndex(self.calls, inputs, keras.tree.flatten(self.output_structure))
 
-    def run(self, inputs):
+    def run(self, inputs: Any) -> Iterator[tuple[Call, list[tf.Tensor]]]:
         """Runs the calls one by one without rules, and yields each with its results, a flat list.
 
         Nothing that a layer assigns to its variables lasts.
@@ -130,7 +132,7 @@ class ModelGraph:
             values.update(zip(call.outputs, results, strict=True))
             yield call, results
 
-    def standardized(self, inputs):
+    def standardized(self, inputs: Any) -> list[tf.Tensor]:
         """Inputs, tensors in the structure of the model's inputs, as the model takes them; a flat list."""
         functional = keras_internals.functional_of(self.model)
         if functional:
@@ -138,17 +140,17 @@ class ModelGraph:
         flat = keras.tree.flatten(inputs)
         return [tf.cast(x, t.dtype) for x, t in zip(flat, self.inputs, strict=True)]
 
-    def head(self, output) -> OutputHead:
+    def head(self, output: int) -> OutputHead:
         """How output number `output` is read as classes."""
         return OutputHead(self.outputs[output].shape[-1], self.ends[output].head_activation)
 
     @property
-    def output_keys(self):
+    def output_keys(self) -> list[str]:
         flat = isinstance(self.output_structure, dict) and len(self.output_structure) == len(self.outputs)
         return sorted(self.output_structure) if flat else []  # the order in which a dict is flattened
 
     @property
-    def structure(self):
+    def structure(self) -> list[list[str]]:
         """What a rule file must fit: list of [path, "Class(weight shapes) activation"], by depth.
 
         Two models match if the second entries agree. Names, which Keras counts up, don't matter, nor does
@@ -156,7 +158,7 @@ class ModelGraph:
         """
         return self._rows(inner=False) + self._rows(inner=True)
 
-    def input_config(self):
+    def input_config(self) -> dict[str, Any]:
         """The inputs of a model with its own `call` as plain values, for `input_from_config`; else empty."""
         if keras_internals.functional_of(self.model):
             return {}
@@ -164,26 +166,25 @@ class ModelGraph:
         structure = keras.tree.pack_sequence_as(self.input, list(range(len(specs))))
         return {"input_specs": specs, "input_structure": structure}
 
-    def _rows(self, inner):
+    def _rows(self, inner: bool) -> list[list[str]]:
         rows = []
         sites = {key for site in self.activations for key in (id(site.operation), site.path)}
         for (path, operation), is_inner in zip(self.operations, self._inner, strict=True):
             shapes = [list(w.shape) for w in getattr(operation, "weights", [])]
             name = activation_name(getattr(operation, "activation", None) or operation)
             layer_or_site = isinstance(operation, keras.layers.Layer) or sites & {id(operation), path}
-            shown = name or layer_or_site or not inner
-            if is_inner == inner and shown:
+            if is_inner == inner and (name or layer_or_site or not inner):
                 rows.append([path, f"{type(operation).__name__}{shapes}" + (f" {name}" if name else "")])
         return rows
 
     @property
-    def activation_runs(self):
+    def activation_runs(self) -> dict[str, int]:
         """How often each activation that can have a rule runs in a forward pass, dict {path: int}."""
         counts = collections.Counter(id(call.operation) for call in self.calls)
         return {site.path: counts[id(site.operation)] for site in self.activations if site.reachable}
 
     @property
-    def attention_outputs(self):
+    def attention_outputs(self) -> set[int]:
         """Numbers of the tensors that attention gives, a set."""
         layers = {id(site.operation) for site in self.activations if site.kind == "attention"}
         return {
@@ -206,7 +207,7 @@ class ModelGraph:
         now = self._current_state()
         return len(now) == len(self._state) and all(a is b for a, b in zip(now, self._state, strict=True))
 
-    def _current_state(self):
+    def _current_state(self) -> list[Any]:
         """Objects that stay the same ones for as long as the model stays as it is."""
         state = [keras_internals.functional_of(self.model)]
         if state[0] is None:
@@ -219,7 +220,7 @@ class ModelGraph:
         return state
 
 
-def input_from_config(specs, structure):
+def input_from_config(specs: Sequence[Sequence] | None, structure: Any) -> Any:
     """KerasTensors as `ModelGraph.input`, from its `input_config`; None from None."""
     if specs is None:
         return None
@@ -227,7 +228,7 @@ def input_from_config(specs, structure):
     return keras.tree.map_structure(tensors.__getitem__, structure)
 
 
-def _open_model(model, inputs):
+def _open_model(model: keras.Model, inputs: Any) -> tuple[Any, Opened]:
     """The inputs of a model that defines its own `call`, in their structure, and its `Opened`."""
     name = f"Model '{model.name}' ({type(model).__name__})"
     inputs = keras_internals.inputs_of(model) if inputs is None else inputs
@@ -253,7 +254,7 @@ def _open_model(model, inputs):
     return keras.tree.pack_sequence_as(inputs, opened.inputs), opened
 
 
-def _names_of_outputs(structure):
+def _names_of_outputs(structure: Any) -> list[str]:
     if isinstance(structure, dict) and len(structure) == len(keras.tree.flatten(structure)):
         return sorted(structure)  # the order in which a dict is flattened
     return [f"output_{k}" for k in range(len(keras.tree.flatten(structure)))]

@@ -6,12 +6,13 @@ values of the weights count.
 """
 
 import re
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_learnprop.graph import any_batch, keras_internals
-from tf_learnprop.graph.steps import CannotOpen
+from tf_learnprop.graph.steps import CannotOpen, Opened
 from tf_learnprop.graph.symbolic_run import SymbolicRun
 
 #: Reasons by what the error of Keras or TensorFlow says.
@@ -24,21 +25,27 @@ _KNOWN_ERRORS = {
 }
 
 
-def open_call(layer, args, kwargs, masks=None, mask_ranks=None):
+def open_call(
+    layer: keras.layers.Layer,
+    args: tuple,
+    kwargs: dict[str, Any],
+    masks: dict[int, keras.KerasTensor] | None = None,
+    mask_ranks: dict[int, int] | None = None,
+) -> Opened:
     """Finds the operations of one call of a layer, without a change to the layer or to those inside it.
 
     Args:
-        layer: built Keras layer or model.
-        args: tuple, the arguments of the call, with KerasTensors.
-        kwargs: dict, those by keyword.
-        masks: dict {id of a KerasTensor among them: KerasTensor, its mask}, of those that may carry one.
-        mask_ranks: dict, as for `Reader`.
+        layer: Built Keras layer or model.
+        args: The arguments of the call, with KerasTensors.
+        kwargs: The arguments by keyword.
+        masks: The masks of KerasTensors among them that may carry one, by the ids of these tensors.
+        mask_ranks: As for `Reader`.
 
     Returns:
-        `Opened`.
+        What it runs.
 
     Raises:
-        CannotOpen: `call` does not run on KerasTensors.
+        CannotOpen: If `call` does not run on KerasTensors.
     """
     if keras_internals.is_quantized(layer):
         raise CannotOpen("it is quantized")
@@ -56,18 +63,18 @@ def open_call(layer, args, kwargs, masks=None, mask_ranks=None):
             raise CannotOpen(reason(error if isinstance(error, CannotOpen) else first)) from error
 
 
-def _checked(opened):
+def _checked(opened: Opened) -> Opened:
     """The `Opened`, if TensorFlow can run its steps and gets what they promise."""
 
-    def run(*inputs):
+    def run(*inputs: tf.Tensor) -> None:
         with tf.name_scope("source"):  # within it, names of layers may begin with an underscore
             run_steps(dict(zip(map(id, opened.inputs), inputs, strict=True)))
 
-    def run_steps(values):
+    def run_steps(values: dict[int, tf.Tensor]) -> None:
         for step in opened.steps:
             args, kwargs = keras_internals.fill_in(step, values)
-            made = keras.tree.flatten(step.operation(*args, **kwargs))
-            for symbol, tensor in zip(step.outputs, made, strict=True):
+            results = keras.tree.flatten(step.operation(*args, **kwargs))
+            for symbol, tensor in zip(step.outputs, results, strict=True):
                 if tensor is None:
                     continue
                 if not tensor.shape.is_compatible_with(symbol.shape) or tensor.dtype != symbol.dtype:
@@ -79,7 +86,7 @@ def _checked(opened):
     return opened
 
 
-def reason(error):
+def reason(error: Exception) -> str:
     """One line on why a layer's `call` does not run on KerasTensors, from the error."""
     if isinstance(error, CannotOpen):
         return str(error)

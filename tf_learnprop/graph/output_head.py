@@ -14,7 +14,7 @@ class OutputHead:
     classes that exclude each other.
 
     Args:
-        units: int, units of the output.
+        units: Units of the output.
         activation: "softmax" or "sigmoid" if the model's output has passed one, else "".
     """
 

@@ -2,13 +2,15 @@
 
 import dataclasses
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 
 from tf_learnprop.graph import keras_internals, opening
 from tf_learnprop.graph.activations import activation_name, is_opaque, runs_a_function
 from tf_learnprop.graph.layer_kinds import ATTENTION_LAYERS, SWAPPABLE
-from tf_learnprop.graph.steps import HELPERS, CannotOpen, WithAttributes
+from tf_learnprop.graph.steps import HELPERS, CannotOpen, Opened, Step, WithAttributes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,41 +18,42 @@ class Call:
     """One call of a layer or operation. Tensors are known by their number in `ModelGraph.tensors`.
 
     Attributes:
-        path: str, layer path of the operation.
-        operation: the Keras layer or operation; for `enters`, the nested Functional model.
+        path: Layer path of the operation.
+        operation: The Keras layer or operation; for `enters`, the nested Functional model.
         node: Keras' node, or a `Step` of an opened layer, which holds the call's arguments.
-        inputs: tuple of ints, the tensors that it takes.
-        outputs: tuple of ints, the tensors that it gives.
-        enters: bool, whether this is where a nested model takes its inputs, before its own calls.
-        training: bool, whether a layer's own `call` runs it in training mode at all times.
+        inputs: The tensors that it takes.
+        outputs: The tensors that it gives.
+        enters: Whether this is where a nested model takes its inputs, before its own calls.
+        training: Whether a layer's own `call` runs it in training mode at all times.
     """
 
     path: str
-    operation: object
-    node: object
-    inputs: tuple
-    outputs: tuple
+    operation: Any
+    node: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
     enters: bool = False
     training: bool = False
 
-    def sources(self, number):
-        """The tensors from which output `number` is made, tuple of ints."""
+    def sources(self, number: int) -> tuple[int, ...]:
+        """The tensors from which output `number` is made."""
         if self.enters and len(self.inputs) == len(self.outputs):
             return (self.inputs[self.outputs.index(number)],)
         return self.inputs
 
-    def arguments(self, values):
-        """The call's (args, kwargs) in inference mode, from a dict {number of tensor: value}."""
+    def arguments(self, values: Mapping[int, Any]) -> tuple[tuple, dict[str, Any]]:
+        """The call's (args, kwargs) in inference mode, from the values of tensors by number."""
         tensors = keras_internals.node_inputs(self.node)
-        given = {id(tensor): values[number] for tensor, number in zip(tensors, self.inputs, strict=True)}
-        args, kwargs = keras_internals.fill_in(self.node, given)
+        numbers = zip(tensors, self.inputs, strict=True)
+        leaves = {id(tensor): values[number] for tensor, number in numbers}
+        args, kwargs = keras_internals.fill_in(self.node, leaves)
         # Also a layer whose `call` takes no `training`: without one, Keras lets the default of a layer inside
         # it count for those that follow.
         if not self.enters and isinstance(self.operation, keras.layers.Layer):
             kwargs["training"] = self.training
         return args, kwargs
 
-    def run(self, values):
+    def run(self, values: Mapping[int, Any]) -> Any:
         """What the call gives, in the structure in which the operation gives it; as for `arguments`."""
         args, kwargs = self.arguments(values)
         if self.enters:
@@ -58,7 +61,7 @@ class Call:
         return self.operation(*args, **kwargs)
 
 
-def first_argument(args, kwargs):
+def first_argument(args: tuple, kwargs: dict[str, Any]) -> Any:
     """The first argument of a call; an operation may have been called by keyword alone."""
     return args[0] if args else next(iter(kwargs.values()))
 
@@ -68,8 +71,8 @@ class Block:
     """The calls that stand for one call of an opened layer.
 
     Attributes:
-        call: `Call`, the layer's own.
-        start, stop: ints, the calls number `start` to `stop` − 1 take its place.
+        call: The call of the layer itself.
+        start, stop: The calls number `start` to `stop` − 1 take its place.
     """
 
     call: Call
@@ -81,44 +84,47 @@ class Reader:
     """Collects the calls of a model.
 
     Args:
-        closed: dict {id of a layer: str}, layers that stay closed, and why.
-        mask_ranks: dict {id of a layer: int}, layers whose output carries a mask when they run, though the
-            KerasTensor that stands for it does not; and the number of axes of that mask.
+        closed: Why layers stay closed, by their ids.
+        mask_ranks: Number of axes of the mask that the output of a layer carries when it runs, though the
+            KerasTensor that stands for it does not; by the id of the layer.
 
     Attributes:
-        calls: list of `Call`, in the order in which they run.
-        blocks: list of `Block`, each after those inside it.
-        tensors: list of KerasTensors, by number.
-        exact_shapes: bool, see `ModelGraph`.
-        closed: dict {id of a layer: str}, why a layer with its own `call` could not be opened.
-        masks: dict {number of a tensor that carries a mask when it is computed, or may: KerasTensor}.
-        takes_sparse: bool, whether an input of the model is sparse.
+        calls: The calls, in the order in which they run.
+        blocks: The opened layers, each after those inside it.
+        tensors: The tensors, by number.
+        exact_shapes: See `ModelGraph`.
+        closed: Why layers with their own `call` could not be opened, by their ids.
+        masks: The masks of tensors that carry one when they are computed, or may, by number.
+        takes_sparse: Whether an input of the model is sparse.
     """
 
-    def __init__(self, closed=None, mask_ranks=None):
-        self.calls, self.blocks, self.tensors = [], [], []
+    def __init__(self, closed: dict[int, str] | None = None, mask_ranks: dict[int, int] | None = None):
+        self.calls: list[Call] = []
+        self.blocks: list[Block] = []
+        self.tensors: list[keras.KerasTensor] = []
         self.exact_shapes = True
         self.takes_sparse = False
         self.closed = dict(closed or {})
-        self.masks = {}
+        self.masks: dict[int, keras.KerasTensor] = {}
         self._mask_ranks = mask_ranks or {}
-        self._inside = {}  # {id of an opened layer: {name: operation that it runs}}
+        # The operations that an opened layer runs, by the id of the layer and their name.
+        self._inside: dict[int, dict[str, keras.Operation]] = {}
 
-    def number(self, tensor):
+    def number(self, tensor: keras.KerasTensor) -> int:
         """The number of a new tensor."""
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def read_functional(self, functional, numbers, prefix=""):
+    def read_functional(self, functional: Any, numbers: Sequence[int], prefix: str = "") -> list[int]:
         """Adds the calls of a Functional model.
 
         Args:
             functional: Functional model.
-            numbers: list of ints, the tensors that it takes.
-            prefix: str, start of the paths of its layers.
+            numbers: The tensors that it takes.
+            prefix: Start of the paths of its layers.
 
         Returns:
-            list of ints, the tensors that it gives.
+            The tensors that it gives.
         """
         known = {id(tensor): number for tensor, number in zip(functional.inputs, numbers, strict=True)}
         for node in keras_internals.nodes(functional):
@@ -127,11 +133,13 @@ class Reader:
                 self._read(node, node.operation, prefix + node.operation.name, known)
         return [known[id(tensor)] for tensor in functional.outputs]
 
-    def read_opened(self, layer, opened, numbers, prefix=""):
+    def read_opened(
+        self, layer: keras.layers.Layer, opened: Opened, numbers: Sequence[int], prefix: str = ""
+    ) -> list[int]:
         """Adds the calls of an `Opened` layer; as `read_functional`."""
         inside = self._inside.setdefault(id(layer), {})
         known = {id(tensor): number for tensor, number in zip(opened.inputs, numbers, strict=True)}
-        used = {}
+        used: dict[str, keras.Operation] = {}
         for step in opened.steps:
             name = _name(step.operation, used)
             operation = step.operation
@@ -142,10 +150,12 @@ class Reader:
             self._read(step, operation, prefix + name, known, bool(training))
         return [known[id(tensor)] for tensor in opened.outputs]
 
-    def _read(self, node, operation, path, known, training=False):
+    def _read(
+        self, node: Any, operation: keras.Operation, path: str, known: dict[int, int], training: bool = False
+    ) -> None:
         inputs = tuple(known[id(tensor)] for tensor in keras_internals.node_inputs(node))
-        made = keras_internals.node_outputs(node)
-        masked_tensors = made
+        results = masked_tensors = keras_internals.node_outputs(node)
+        outputs: Sequence[int]
         nested = keras_internals.functional_of(operation)
         masks = [self.masks[k] for k in inputs if k in self.masks]
         # Within a nested model, Keras' nodes don't know that its input carries a mask.
@@ -155,20 +165,26 @@ class Reader:
             self.exact_shapes &= built_for == [tuple(self.tensors[k].shape) for k in inputs]
             self.calls.append(Call(path, nested, node, inputs, entered, enters=True))
             outputs = self.read_functional(nested, entered, path + "/")
-        elif opened := self._open(operation, node, inputs, training, len(made)):
+        elif opened := self._open(operation, node, inputs, training, len(results)):
             start = len(self.calls)
             outputs = self.read_opened(operation, opened, inputs, path + "/")
-            call = Call(path, operation, node, inputs, outputs, training=training)
+            call = Call(path, operation, node, inputs, tuple(outputs), training=training)
             self.blocks.append(Block(call, start, len(self.calls)))
             masked_tensors = opened.outputs
         else:
-            outputs = tuple(self.number(tensor) for tensor in made)
+            outputs = tuple(self.number(tensor) for tensor in results)
             self.calls.append(Call(path, operation, node, inputs, outputs, training=training))
-        known.update(zip(map(id, made), outputs, strict=True))
+        known.update(zip(map(id, results), outputs, strict=True))
         for number, tensor in zip(outputs, masked_tensors, strict=True):
             self._note_mask(number, tensor, operation, masks)
 
-    def _note_mask(self, number, tensor, operation, masks_of_inputs):
+    def _note_mask(
+        self,
+        number: int,
+        tensor: keras.KerasTensor,
+        operation: keras.Operation,
+        masks_of_inputs: list[keras.KerasTensor],
+    ) -> None:
         """Notes whether a tensor may carry a mask. Keras knows it only of layers that say so."""
         mask = keras_internals.mask_of(tensor)
         may_pass_on = masks_of_inputs and isinstance(operation, keras.layers.Layer)
@@ -180,7 +196,9 @@ class Reader:
         if mask is not None:
             self.masks[number] = mask
 
-    def _open(self, layer, node, inputs, training, count):
+    def _open(
+        self, layer: keras.Operation, node: Any, inputs: Sequence[int], training: bool, count: int
+    ) -> Opened | None:
         """The `Opened` of a call, or None. A layer that can't be opened in one call stays closed in all."""
         may_open = (
             keras_internals.functional_of(layer) is not None
@@ -196,8 +214,8 @@ class Reader:
             # Keras marks a product with a number as sparse, though it is not if no input of the model is.
             if self.takes_sparse and any(self.tensors[k].sparse for k in inputs):
                 raise CannotOpen("it takes sparse tensors")
-            given = zip(keras_internals.node_inputs(node), inputs, strict=True)
-            masks = {id(tensor): self.masks[k] for tensor, k in given if k in self.masks}
+            numbers = zip(keras_internals.node_inputs(node), inputs, strict=True)
+            masks = {id(tensor): self.masks[k] for tensor, k in numbers if k in self.masks}
             opened = opening.open_call(layer, args, kwargs, masks, self._mask_ranks)
             if len(opened.outputs) != count:
                 raise CannotOpen("the number of its outputs is not always the same")
@@ -208,19 +226,25 @@ class Reader:
             return None
         return opened
 
-    def operations(self, functional, prefix="", inner=False):
+    def operations(
+        self, functional: Any, prefix: str = "", inner: bool = False
+    ) -> Iterator[tuple[str, keras.Operation, bool]]:
         """Yields (path, operation, whether it is inside an opened layer), nested models opened."""
         for operation in functional.operations:
             if not isinstance(operation, keras.layers.InputLayer):
                 yield from self._with_inside(prefix + operation.name, operation, inner)
 
-    def operations_inside(self, layer, prefix=""):
+    def operations_inside(
+        self, layer: keras.layers.Layer, prefix: str = ""
+    ) -> Iterator[tuple[str, keras.Operation, bool]]:
         """As `operations`, for an opened layer."""
         for name, operation in self._inside[id(layer)].items():
             if not isinstance(operation, HELPERS):
                 yield from self._with_inside(prefix + name, operation, True)
 
-    def _with_inside(self, path, operation, inner):
+    def _with_inside(
+        self, path: str, operation: keras.Operation, inner: bool
+    ) -> Iterator[tuple[str, keras.Operation, bool]]:
         nested = keras_internals.functional_of(operation)
         if nested is not None:
             yield from self.operations(nested, path + "/", inner)
@@ -229,19 +253,19 @@ class Reader:
         if self.is_open(operation):
             yield from self.operations_inside(operation, path + "/")
 
-    def is_open(self, operation):
+    def is_open(self, operation: keras.Operation) -> bool:
         """Whether an operation is a layer that was opened."""
         return id(operation) in self._inside
 
 
-def _name(operation, used):
+def _name(operation: keras.Operation, used: dict[str, keras.Operation]) -> str:
     """The name of an operation among those that an opened layer runs, the same in each run.
 
     Keras counts up the names of bare operations in the whole program, so they can't serve.
 
     Args:
         operation: Keras layer or operation.
-        used: dict {name: operation} of those before it, to which it is added.
+        used: The operations before it, by name, to which it is added.
     """
     if isinstance(operation, WithAttributes):
         name = _snake_case(type(operation.operation).__name__)
@@ -255,19 +279,19 @@ def _name(operation, used):
     return unique
 
 
-def _snake_case(name):
+def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def _has_layers(layer):
+def _has_layers(layer: keras.layers.Layer) -> bool:
     return len(keras_internals.sublayers(layer)) > 1
 
 
-def _is_one_activation(steps):
+def _is_one_activation(steps: Sequence[Step]) -> bool:
     return len(steps) == 1 and activation_name(steps[0].operation) in SWAPPABLE
 
 
-def _is_same_activation(operation, other):
+def _is_same_activation(operation: Any, other: keras.Operation) -> bool:
     """Whether two bare operations are the same activation, in two calls of the layer that runs it."""
     return (
         type(operation) is type(other)

@@ -22,15 +22,15 @@ class SiteFinder:
 
     def __init__(self, index: CallIndex, ends: list[OutputEnd], reader: Reader):
         operations = [call.operation for call in index.calls]
-        made = [(operations[end.call], end) for end in ends if end.call is not None]
+        makers = [(operations[end.call], end) for end in ends if end.call is not None]
         self._reader = reader
         self._kinds = operation_kinds(index.calls, index.inputs)
         self._at_output = {
             id(operation)
-            for operation, end in made
+            for operation, end in makers
             if not end.has_consumers or end.activation and not end.selects
         }
-        undone = {id(operation) for operation, end in made if end.activation and not end.mixed}
+        undone = {id(operation) for operation, end in makers if end.activation and not end.mixed}
         self._mixed = {id(operations[k]) for end in ends for k in end.mixed} - undone
         self._written_out = {
             call.path: call.operation for call in index.calls if isinstance(call.operation, WrittenOut)

@@ -1,6 +1,8 @@
 """`SymbolicRun`: runs the `call` of a layer on KerasTensors and records what it does."""
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,33 +15,54 @@ from tf_learnprop.graph.steps import (
     MaskOf,
     Opened,
     SetMask,
+    Step,
     WithAttributes,
     WithMask,
     make_step,
 )
+
+#: From a KerasTensor of a run to the one that takes its place.
+Replace = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
 class SymbolicRun:
     """One run of a layer's `call` on KerasTensors.
 
     Args:
-        layer: built Keras layer or model.
-        args: tuple, the arguments of the call, with KerasTensors.
-        kwargs: dict, those by keyword.
-        masks: dict {id of a KerasTensor among them: KerasTensor, its mask} or None.
-        mask_ranks: dict, as for `Reader`, or None.
-        batch_size: int or None, the size of the batch in the run, where it is free.
+        layer: Built Keras layer or model.
+        args: The arguments of the call, with KerasTensors.
+        kwargs: The arguments by keyword.
+        masks: The masks of KerasTensors among them that may carry one, by the ids of these tensors.
+        mask_ranks: As for `Reader`.
+        batch_size: Size of the batch in the run, where it is free. None leaves it free.
     """
 
-    def __init__(self, layer, args, kwargs, masks=None, mask_ranks=None, batch_size=None):
-        self.inputs, self.nodes, self.steps, self.outputs, self.structure = [], [], [], [], None
-        self._constants = {}  # {id of a leaf: (leaf, KerasTensor, value)}
-        self._nothing = []  # KerasTensors where a layer returns None
-        self._carriers, self._masks_made = [], []  # inputs that carry a mask; masks of the outputs
-        self._masked = {}  # {id of a mask among the arguments: (input that carries it, KerasTensor)}
-        self._attached = []  # (tensor that will carry a mask, KerasTensor that stands for the mask)
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        args: tuple,
+        kwargs: dict[str, Any],
+        masks: dict[int, keras.KerasTensor] | None = None,
+        mask_ranks: dict[int, int] | None = None,
+        batch_size: int | None = None,
+    ):
+        self.inputs: list[keras.KerasTensor] = []
+        self.nodes: list[Any] = []
+        #: (node, args, kwargs, attributes that are tensors) of each step.
+        self.steps: list[tuple[Any, tuple, dict[str, Any], dict[str, Any]]] = []
+        self.outputs: list[keras.KerasTensor] = []
+        self.structure: Any = None
+        # {id of a leaf: (leaf, KerasTensor, value)}
+        self._constants: dict[int, tuple[Any, keras.KerasTensor, tf.Tensor]] = {}
+        self._nothing: list[keras.KerasTensor] = []  # where a layer returns None
+        self._carriers: list[keras.KerasTensor] = []  # inputs that carry a mask
+        self._output_masks: list[keras.KerasTensor | None] = []
+        # {id of a mask among the arguments: (input that carries it, KerasTensor)}
+        self._masked: dict[int, tuple[keras.KerasTensor, keras.KerasTensor]] = {}
+        # (tensor that will carry a mask, KerasTensor that stands for the mask)
+        self._attached: list[tuple[keras.KerasTensor, keras.KerasTensor]] = []
 
-        def stand_in(leaf):
+        def stand_in(leaf: Any) -> Any:
             if not isinstance(leaf, keras.KerasTensor):
                 return leaf
             shape = leaf.shape
@@ -51,7 +74,7 @@ class SymbolicRun:
         args, kwargs = keras.tree.map_structure(stand_in, (args, kwargs))
         twin = keras_internals.twin(layer)
 
-        def symbolic_call(*args, **kwargs):
+        def symbolic_call(*args: Any, **kwargs: Any) -> Any:
             # Keras calls this within the scopes of the layer, which cast the weights that it reads.
             keras_internals.map_attributes(twin, self._symbolic_weights)
             self.structure = twin.call(*args, **kwargs)
@@ -60,20 +83,20 @@ class SymbolicRun:
 
         vars(twin)["symbolic_call"] = symbolic_call
 
-        def values():
+        def values() -> list[tf.Tensor]:
             # Within a scope, names of layers may begin with an underscore.
             with self._results_as_tensors(layer, mask_ranks or {}), tf.name_scope("source"):
-                made = twin(*args, **kwargs)
+                results = twin(*args, **kwargs)
             if layer.supports_masking:  # other masks come from the layers inside, when they run
-                self._masks_made = [*map(keras_internals.mask_of, keras.tree.flatten(made))]
-            self._add_steps([mask for mask in self._masks_made if mask is not None])
+                self._output_masks = [*map(keras_internals.mask_of, keras.tree.flatten(results))]
+            self._add_steps([mask for mask in self._output_masks if mask is not None])
             for node in self.nodes:
                 keras_internals.forget(node)
             return [value for _, _, value in self._constants.values()]
 
         self.function = tf.function(values, autograph=False).get_concrete_function()
 
-    def _carry_mask(self, tensor, mask):
+    def _carry_mask(self, tensor: keras.KerasTensor, mask: keras.KerasTensor | None) -> keras.KerasTensor:
         """An input, which now carries a mask if its leaf does."""
         if mask is None:
             return tensor
@@ -84,11 +107,11 @@ class SymbolicRun:
         return keras_internals.set_mask(tensor, self._masked[id(mask)][1])
 
     @property
-    def masks(self):
+    def masks(self) -> list[keras.KerasTensor]:
         """The KerasTensors that stand for masks that tensors carry when the layer runs."""
         return [symbol for _, symbol in [*self._masked.values(), *self._attached]]
 
-    def _masks_read(self, node, replace):
+    def _masks_read(self, node: Any, replace: Replace) -> list[Step]:
         """Steps that take the masks which a layer attaches to its outputs in its `call`."""
         outputs = {*map(id, node.outputs)}
         return [
@@ -97,18 +120,18 @@ class SymbolicRun:
             if id(tensor) in outputs
         ]
 
-    def _masks_set(self, node, replace):
+    def _masks_set(self, node: Any, replace: Replace) -> list[Step]:
         """Steps that attach the masks which `call` attached to what a bare operation gives."""
-        ours = {*map(id, self.masks), *map(id, self.inputs)}
+        own = {*map(id, self.masks), *map(id, self.inputs)}
         pairs = [(tensor, keras_internals.mask_of(tensor)) for tensor in node.outputs]
         return [
             make_step(SetMask(), (replace(tensor), replace(mask)), {}, [])
             for tensor, mask in pairs
-            if id(mask) in ours
+            if id(mask) in own
         ]
 
     @contextlib.contextmanager
-    def _results_as_tensors(self, layer, mask_ranks):
+    def _results_as_tensors(self, layer: keras.layers.Layer, mask_ranks: dict[int, int]) -> Iterator[None]:
         """Has layers inside `layer` return KerasTensors for what they return besides plain tensors.
 
         That is None beside tensors, which a Keras node can't hold, and a mask attached in their own `call`.
@@ -116,19 +139,19 @@ class SymbolicRun:
         inside = keras_internals.sublayers(layer)[1:]
         parts = [part for part in inside if is_opaque(part) or id(part) in mask_ranks]
 
-        def stand_in(leaf):
+        def stand_in(leaf: Any) -> Any:
             if leaf is None:
                 self._nothing.append(keras.KerasTensor(()))
             return self._nothing[-1] if leaf is None else leaf
 
-        def with_mask(tensor, rank):
+        def with_mask(tensor: keras.KerasTensor, rank: int) -> keras.KerasTensor:
             if keras_internals.mask_of(tensor) is None:
                 self._attached.append((tensor, keras.KerasTensor(tensor.shape[:rank], "bool")))
                 keras_internals.set_mask(*self._attached[-1])
             return tensor
 
-        def with_stand_ins(symbolic_call, rank):
-            def call(*args, **kwargs):
+        def with_stand_ins(symbolic_call: Callable, rank: int | None) -> Callable:
+            def call(*args: Any, **kwargs: Any) -> Any:
                 results = keras.tree.map_structure(stand_in, symbolic_call(*args, **kwargs))
                 return keras.tree.map_structure(lambda x: with_mask(x, rank), results) if rank else results
 
@@ -143,11 +166,11 @@ class SymbolicRun:
                 del vars(part)["symbolic_call"]
 
     @property
-    def constants(self):
+    def constants(self) -> list[keras.KerasTensor]:
         """The KerasTensors that `function` returns the values of."""
         return [symbol for _, symbol, _ in self._constants.values()]
 
-    def _symbolic_weights(self, value):
+    def _symbolic_weights(self, value: Any) -> Any:
         """An attribute of the layer with KerasTensors in place of variables, alone or in a list."""
         if isinstance(value, keras.Variable):
             return self._constant(value)
@@ -155,14 +178,14 @@ class SymbolicRun:
             return [self._constant(v) for v in value]
         return value
 
-    def _constant(self, leaf):
+    def _constant(self, leaf: keras.Variable | tf.Tensor) -> keras.KerasTensor:
         """The KerasTensor that stands for a variable or tensor that does not depend on the inputs."""
         if id(leaf) not in self._constants:
             value = tf.identity(leaf.value if isinstance(leaf, keras.Variable) else leaf)
             self._constants[id(leaf)] = leaf, keras.KerasTensor(value.shape, value.dtype.name), value
         return self._constants[id(leaf)][1]
 
-    def _read(self):
+    def _read(self) -> None:
         self.structure = keras.tree.map_structure(
             lambda leaf: self._symbolic(tf.zeros(()) if leaf is None else leaf), self.structure
         )
@@ -170,11 +193,11 @@ class SymbolicRun:
         if not all(isinstance(tensor, keras.KerasTensor) for tensor in self.outputs):
             raise CannotOpen("it returns other things than tensors")
         self._add_steps(self.outputs)
-        taken = self.outputs + [tensor for node in self.nodes for tensor in node.input_tensors]
-        if {*map(id, taken)} & {*map(id, self._nothing)}:
+        uses = self.outputs + [tensor for node in self.nodes for tensor in node.input_tensors]
+        if {*map(id, uses)} & {*map(id, self._nothing)}:
             raise CannotOpen("it uses what a layer inside it returns as None")
 
-    def _add_steps(self, tensors):
+    def _add_steps(self, tensors: list[keras.KerasTensor]) -> None:
         """Adds the steps that make some tensors."""
         nodes = keras_internals.nodes_before(tensors, self.nodes)
         self.nodes += nodes
@@ -190,24 +213,29 @@ class SymbolicRun:
             self.steps.append((node, args, kwargs, changed))
         self._keep_used_constants()
 
-    def _keep_used_constants(self):
+    def _keep_used_constants(self) -> None:
         used = [self.outputs, [step[1:] for step in self.steps]]
         ids = {id(leaf) for leaf in keras.tree.flatten(used)}
-        self._constants = {key: kept for key, kept in self._constants.items() if id(kept[1]) in ids}
+        self._constants = {key: entry for key, entry in self._constants.items() if id(entry[1]) in ids}
 
-    def _symbolic(self, leaf):
+    def _symbolic(self, leaf: Any) -> Any:
         return self._constant(leaf) if isinstance(leaf, (keras.Variable, tf.Tensor)) else leaf
 
-    def opened(self, replace=lambda tensor: tensor, batch_attributes=None, more_steps=()):
+    def opened(
+        self,
+        replace: Replace = lambda tensor: tensor,
+        batch_attributes: dict[int, dict[str, Any]] | None = None,
+        more_steps: Sequence[Step] = (),
+    ) -> Opened:
         """The `Opened`.
 
         Args:
-            replace: function from a KerasTensor of this run to the one that takes its place.
-            batch_attributes: dict {number of step: attributes that depend on the batch}.
-            more_steps: steps that these attributes need.
+            replace: Gives the KerasTensor that takes the place of one of this run.
+            batch_attributes: Attributes that depend on the batch, by the number of the step.
+            more_steps: Steps that these attributes need.
         """
 
-        def fill(structure):
+        def fill(structure: Any) -> Any:
             return keras.tree.map_structure(
                 lambda leaf: replace(leaf) if isinstance(leaf, keras.KerasTensor) else leaf, structure
             )
@@ -232,7 +260,7 @@ class SymbolicRun:
             if not isinstance(node.operation, keras.layers.Layer):
                 steps += self._masks_set(node, replace)
         outputs = [replace(tensor) for tensor in self.outputs]
-        for k, mask in enumerate(self._masks_made):
+        for k, mask in enumerate(self._output_masks):
             if mask is not None:
                 plain, outputs[k] = outputs[k], keras.KerasTensor(outputs[k].shape, outputs[k].dtype)
                 keras_internals.set_mask(outputs[k], replace(mask))
@@ -241,5 +269,5 @@ class SymbolicRun:
         return Opened([*map(replace, self.inputs)], steps, outputs, structure)
 
 
-def _holds_tensors(structure):
+def _holds_tensors(structure: Any) -> bool:
     return any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(structure))

@@ -5,6 +5,8 @@ its output in its own `call` is one such thing.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -12,6 +14,10 @@ import tensorflow as tf
 
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.opening import reason
+from tf_learnprop.graph.reader import Block, Call
+
+if TYPE_CHECKING:
+    from tf_learnprop.graph.model_graph import ModelGraph
 
 #: Lengths of the axes that are free, the first of which the model can run on is taken.
 _FREE_LENGTHS = (32, 8, 5, 3, 64, 224)
@@ -25,9 +31,9 @@ class Faults:
     """Where the calls of a graph do something else than its model.
 
     Attributes:
-        closed: dict {id of an opened layer: str}, layers to keep closed, and why.
-        mask_ranks: dict {id of a layer: int}, layers that attach a mask to their output when they run, which
-            the graph does not know of; and the number of axes of the mask.
+        closed: Why layers are to be kept closed, by their ids.
+        mask_ranks: Number of axes of the mask that a layer attaches to its output when it runs, which the
+            graph does not know of; by the id of the layer.
     """
 
     closed: dict[int, str] = dataclasses.field(default_factory=dict)
@@ -38,7 +44,7 @@ class Probe:
     """A small random batch on which a model runs, and what the model says of it.
 
     Args:
-        model: built `keras.Model`.
+        model: Built model.
         specs: KerasTensors in the structure of its inputs.
 
     Attributes:
@@ -47,7 +53,7 @@ class Probe:
         outputs: the model's outputs for them, a flat list.
     """
 
-    def __init__(self, model, specs):
+    def __init__(self, model: keras.Model, specs: Any):
         self.inputs, self.outputs = None, []
         for length in _FREE_LENGTHS:
             try:
@@ -60,11 +66,11 @@ class Probe:
             return
 
 
-def faults(graph, probe) -> Faults:
+def faults(graph: "ModelGraph", probe: Probe) -> Faults:
     """Runs the calls of a `ModelGraph` on a `Probe` beside the opened layers for which they stand."""
     result = Faults()
     values = dict(enumerate(graph.standardized(probe.inputs)))
-    expected = {}  # by number of block
+    expected: dict[int, _OwnRun] = {}  # by number of block
     with keras.StatelessScope() as scope:
         for number in range(len(graph.calls) + 1):
             for k, block in enumerate(graph.blocks):
@@ -77,19 +83,19 @@ def faults(graph, probe) -> Faults:
                 return result
             call = graph.calls[number]
             try:
-                made = keras.tree.flatten(call.run(values))
+                results = keras.tree.flatten(call.run(values))
             except Exception as error:
                 around = [block for block in graph.blocks if block.start <= number < block.stop]
                 if not around:
                     raise
                 result.closed[id(around[-1].call.operation)] = reason(error)
                 return result
-            values.update(zip(call.outputs, made, strict=True))
-            _note_masks(call, made, graph, result)
+            values.update(zip(call.outputs, results, strict=True))
+            _note_masks(call, results, graph, result)
     return result
 
 
-def check_outputs(graph, probe) -> None:
+def check_outputs(graph: "ModelGraph", probe: Probe) -> None:
     """Raises ValueError unless the calls of a `ModelGraph` give the model's own outputs for a `Probe`."""
     values = dict(enumerate(graph.standardized(probe.inputs)))
     for call, results in graph.run(probe.inputs):
@@ -108,13 +114,13 @@ def check_outputs(graph, probe) -> None:
 class _OwnRun:
     """What an opened layer itself gives for the inputs of a call."""
 
-    def __init__(self, call, values, scope):
+    def __init__(self, call: Call, values: dict[int, tf.Tensor], scope: keras.StatelessScope):
         self._call = call
         self._values = {number: keras_internals.copy(values[number]) for number in call.inputs}
         self._state = dict(scope.state_mapping)
         self.outputs = self.repeat()
 
-    def repeat(self):
+    def repeat(self) -> list[tf.Tensor]:
         """Runs the layer, once more with the same inputs, masks and variables."""
         values = {number: keras_internals.copy(tensor) for number, tensor in self._values.items()}
         with keras.StatelessScope() as scope, keras_internals.untouched(self._call.operation):
@@ -122,7 +128,7 @@ class _OwnRun:
             return keras.tree.flatten(self._call.run(values))
 
 
-def _compare(block, own_run, values, result):
+def _compare(block: Block, own_run: _OwnRun, values: dict[int, tf.Tensor], result: Faults) -> None:
     tensors = [values[number] for number in block.call.outputs]
     if _all_equal(own_run.outputs, tensors) and all(map(_have_equal_masks, own_run.outputs, tensors)):
         return
@@ -130,16 +136,16 @@ def _compare(block, own_run, values, result):
         result.closed[id(block.call.operation)] = "its operations run one by one give something else"
 
 
-def _note_masks(call, made, graph, result):
+def _note_masks(call: Call, outputs: Sequence[tf.Tensor], graph: "ModelGraph", result: Faults) -> None:
     """Notes the masks that a layer attached to its outputs though the graph knows of none."""
     if isinstance(call.operation, keras.layers.Layer):
-        for number, tensor in zip(call.outputs, made, strict=True):
+        for number, tensor in zip(call.outputs, outputs, strict=True):
             mask = keras_internals.mask_of(tensor)
             if mask is not None and number not in graph.masks:
                 result.mask_ranks[id(call.operation)] = mask.shape.rank
 
 
-def _sample(spec, length):
+def _sample(spec: keras.KerasTensor, length: int) -> tf.Tensor:
     """Two samples: numbers from 0 to 1 of either sign; ones and zeros for integers, with zeros at the end."""
     count, *sides = spec.shape if spec.shape else (None,)
     shape = (2 if count is None else count, *(length if side is None else side for side in sides))
@@ -153,23 +159,23 @@ def _sample(spec, length):
     return tf.cast(ones, spec.dtype)
 
 
-def _flat_outputs(model, inputs):
+def _flat_outputs(model: keras.Model, inputs: Any) -> list[tf.Tensor]:
     with keras.StatelessScope(), keras_internals.untouched(model):
         return keras.tree.flatten(model(keras.tree.map_structure(tf.identity, inputs), training=False))
 
 
-def _all_equal(expected, tensors):
+def _all_equal(expected: Sequence[tf.Tensor | None], tensors: Sequence[tf.Tensor]) -> bool:
     # The graph holds a constant in the place of a None, which nothing uses.
     pairs = zip(expected, tensors, strict=True)
     return all(own is None or _are_equal(own, tensor) for own, tensor in pairs)
 
 
-def _are_equal(expected, tensor):
+def _are_equal(expected: tf.Tensor, tensor: tf.Tensor) -> bool:
     rounding = _ROUNDING.get(tensor.dtype.name, _FLOAT32_ROUNDING)
     return expected.shape == tensor.shape and _difference(expected, tensor) <= rounding
 
 
-def _difference(expected, tensor):
+def _difference(expected: tf.Tensor, tensor: tf.Tensor) -> float:
     """Largest difference where both are finite, as a share of the largest value."""
     expected, tensor = (np.asarray(tf.cast(x, tf.float64)) for x in (expected, tensor))
     finite = np.isfinite(expected) & np.isfinite(tensor)
@@ -177,7 +183,7 @@ def _difference(expected, tensor):
     return difference / (np.abs(expected[finite]).max(initial=0.0) + 1e-12)
 
 
-def _have_equal_masks(expected, tensor):
+def _have_equal_masks(expected: tf.Tensor, tensor: tf.Tensor) -> bool:
     """Whether two tensors carry the same mask. One that is true everywhere is as good as none."""
     first, second = (
         True if mask is None else np.asarray(mask)

@@ -1,6 +1,6 @@
 """Batches of inputs and targets, from arrays or from anything that yields batches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -20,9 +20,9 @@ class Batch(NamedTuple):
         inputs: The samples that fit the model, NumPy arrays in the structure of its inputs; None if no sample
             does.
         class_weights: float32 `[len(good), classes]`, or None for the predicted classes.
-        extras: tuple. What the data yields beside the inputs, such as labels; tensors become NumPy arrays.
-        good: int64. Positions in the batch of the samples in `inputs`.
-        errors: dict. What is wrong with each of the other samples, by its position in the batch.
+        extras: What the data yields beside the inputs, such as labels; tensors become NumPy arrays.
+        good: Positions in the batch of the samples in `inputs`.
+        errors: What is wrong with each of the other samples, by its position in the batch.
     """
 
     inputs: Any
@@ -59,9 +59,9 @@ def stream(
             the first entry is used, and the others become `extras`.
         targets: As for `targets.class_weights`.
         model: `ModelGraph`, or a Functional `keras.Model`.
-        classes: int. Number of classes.
-        batch_size: int. Length of the batches that are cut from arrays.
-        on_error: str. What to do about a sample that does not fit the model: "raise" an error, or "skip" it.
+        classes: Number of classes.
+        batch_size: Length of the batches that are cut from arrays.
+        on_error: What to do about a sample that does not fit the model: "raise" an error, or "skip" it.
         explained: As for `checks.inputs`.
 
     Returns:
@@ -119,10 +119,10 @@ def length(stream: Any, name: str = "images") -> int | None:
 
     Args:
         stream: `tf.data.Dataset`, `keras.utils.PyDataset` or another iterable.
-        name: str. What the error calls it.
+        name: What the error calls it.
 
     Raises:
-        ValueError: The stream is known to be infinite.
+        ValueError: If the stream is known to be infinite.
     """
     count: int | None
     if isinstance(stream, tf.data.Dataset):
@@ -147,7 +147,14 @@ def parts(inputs: Any, weights: np.ndarray | None, size: int) -> Iterator[tuple[
         yield batch, None if weights is None else weights[part]
 
 
-def _from_stream(stream, weights, scalar, model, skip, explained):
+def _from_stream(
+    stream: Any,
+    weights: np.ndarray | None,
+    scalar: bool,
+    model: checks.HasInput,
+    skip: bool,
+    explained: int | None,
+) -> Iterator[Batch]:
     if isinstance(stream, keras.utils.PyDataset):
         stream = map(stream.__getitem__, range(stream.num_batches))
     start = 0
@@ -179,7 +186,7 @@ def _from_stream(stream, weights, scalar, model, skip, explained):
         )
 
 
-def _with_extras(batch, model):
+def _with_extras(batch: Any, model: checks.HasInput) -> Sequence:
     """A batch (images, labels, ...), which some loaders yield as a list, as a sequence; images come first."""
     inputs = keras.tree.flatten(model.input)
     with_labels = isinstance(batch, tuple) or (
@@ -191,6 +198,6 @@ def _with_extras(batch, model):
     return batch if with_labels else (batch,)
 
 
-def _arrays(extras):
+def _arrays(extras: list[Any]) -> list[Any]:
     """Extras with NumPy arrays for tensors."""
     return keras.tree.map_structure(lambda x: x.numpy() if tf.is_tensor(x) else x, extras)

@@ -56,17 +56,17 @@ def inputs(value: Any, model: HasInput, explained: int | None = None) -> Any:
         NumPy arrays in the structure of the model's inputs.
 
     Raises:
-        TypeError: `value` does not hold numbers.
-        ValueError: The structure or a shape is wrong, or the values are empty or not finite.
+        TypeError: If `value` does not hold numbers.
+        ValueError: If the structure or a shape is wrong, or the values are empty or not finite.
     """
     specs = keras.tree.flatten(model.input)
-    given = keras.tree.flatten(value)
+    arrays = keras.tree.flatten(value)
     if len(specs) == 1 and is_list_of_samples(value, specs[0]):
-        given = [_stacked(value)]
-    check_count(given, specs)
+        arrays = [_stacked(value)]
+    check_count(arrays, specs)
     checked = [
         _input(array, spec, explained in (None, k))
-        for k, (array, spec) in enumerate(zip(given, specs, strict=True))
+        for k, (array, spec) in enumerate(zip(arrays, specs, strict=True))
     ]
     lengths = {len(array) for array in checked}
     if len(lengths) > 1:
@@ -87,12 +87,12 @@ def tensors(value: Any, model: HasInput) -> Any:
         The tensors in the structure of the model's inputs.
 
     Raises:
-        ValueError: The structure or a shape is wrong.
+        ValueError: If the structure or a shape is wrong.
     """
     specs = keras.tree.flatten(model.input)
-    given = keras.tree.flatten(value)
-    check_count(given, specs)
-    checked = [_tensor(tensor, spec, k) for k, (tensor, spec) in enumerate(zip(given, specs, strict=True))]
+    leaves = keras.tree.flatten(value)
+    check_count(leaves, specs)
+    checked = [_tensor(tensor, spec, k) for k, (tensor, spec) in enumerate(zip(leaves, specs, strict=True))]
     return _packed(checked, value, model)
 
 
@@ -106,17 +106,17 @@ def plain_shape_errors(model: HasInput) -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = _SHAPE_ERROR.search(error.message)
-        if found:
-            shape = [int(side) for side in found[1].split(",") if side]
+        match = _SHAPE_ERROR.search(error.message)
+        if match:
+            shape = [int(side) for side in match[1].split(",") if side]
             try:
-                check_shape(shape, keras.tree.flatten(model.input)[int(found[2])])
+                check_shape(shape, keras.tree.flatten(model.input)[int(match[2])])
             except ValueError as plain:
                 raise plain from None
         raise
 
 
-def is_list_of_samples(value, spec):
+def is_list_of_samples(value: Any, spec: keras.KerasTensor) -> bool:
     """Whether a value for a single input is a list of samples, not a list that holds one batch."""
     if not isinstance(value, (list, tuple)):
         return False
@@ -124,14 +124,14 @@ def is_list_of_samples(value, spec):
     return len(parts) != 1 or np.ndim(parts[0]) < len(spec.shape)
 
 
-def _stacked(value):
+def _stacked(value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"All samples must have the same shape ({error}).") from error
 
 
-def _packed(flat, value, model):
+def _packed(flat: list[Any], value: Any, model: HasInput) -> Any:
     # A single input may come bare, in a list or in a dict; the model gets the structure it was built with.
     return keras.tree.pack_sequence_as(model.input if len(flat) == 1 else value, flat)
 
@@ -155,13 +155,13 @@ def check_shape(shape: Sequence[int | None], spec: keras.KerasTensor) -> None:
     )
 
 
-def _fits(shape, wanted):
+def _fits(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
     return len(shape) == len(wanted) and all(
         None in (want, have) or want == have for want, have in zip(wanted, shape, strict=True)
     )
 
 
-def _tensor(tensor, spec, number):
+def _tensor(tensor: tf.Tensor, spec: keras.KerasTensor, number: int) -> tf.Tensor:
     wanted, shape = (None, *spec.shape[1:]), tf.TensorShape(tensor.shape)
     if shape.rank is not None:
         check_shape(shape, spec)
@@ -170,7 +170,7 @@ def _tensor(tensor, spec, number):
     return tf.ensure_shape(tensor, wanted, name=_CHECKED_INPUT.format(number))
 
 
-def _input(array, spec, must_be_finite):
+def _input(array: Any, spec: keras.KerasTensor, must_be_finite: bool) -> np.ndarray:
     array = np.asarray(array)
     name = f"input '{spec.name}'"
     if spec.dtype == "string":
@@ -188,14 +188,14 @@ def _input(array, spec, must_be_finite):
     return cast
 
 
-def _strings(array, spec, name):
+def _strings(array: np.ndarray, spec: keras.KerasTensor, name: str) -> np.ndarray:
     if array.dtype.kind not in "OSU":
         raise TypeError(f"{name} must hold strings. Received: dtype={array.dtype}")
     _check_length(array, spec, name)
     return array.astype(object)
 
 
-def _check_length(array, spec, name):
+def _check_length(array: np.ndarray, spec: keras.KerasTensor, name: str) -> None:
     check_shape(array.shape, spec)
     if array.shape[0] == 0:
         raise ValueError(f"{name} must hold at least one sample. Received: shape={array.shape}")

@@ -8,6 +8,7 @@ import io
 import os
 import warnings
 from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +26,11 @@ class UnreadableError(ValueError):
     """A file can't be read as a photo.
 
     Attributes:
-        reason: str, why not, in a few words.
+        reason: Why not, in a few words.
     """
 
-    def __init__(self, reason: str, shown: str | os.PathLike):
-        super().__init__(f"`file` must be an image that can be decoded. Received: {shown} ({reason})")
+    def __init__(self, reason: str, source: str | os.PathLike):
+        super().__init__(f"`file` must be an image that can be decoded. Received: {source} ({reason})")
         self.reason = reason
 
 
@@ -54,9 +55,9 @@ def read(file: str | os.PathLike | bytes) -> np.ndarray:
             32-bit values, whose white is not known; or if it has more than `MAX_PIXELS` pixels.
     """
     with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as stream:
-        shown = f"{len(file)} bytes" if isinstance(file, bytes) else file
+        source = f"{len(file)} bytes" if isinstance(file, bytes) else file
         if not stream.read(1):
-            raise UnreadableError("the file is empty", shown)
+            raise UnreadableError("the file is empty", source)
         stream.seek(0)
         try:
             with _opened(stream) as image:
@@ -66,14 +67,14 @@ def read(file: str | os.PathLike | bytes) -> np.ndarray:
                 ImageOps.exif_transpose(image, in_place=True)
                 return rgb(image.convert("I;16") if wide else image)
         except UnidentifiedImageError as error:
-            raise UnreadableError("no image, or of an unknown format", shown) from error
+            raise UnreadableError("no image, or of an unknown format", source) from error
         except Image.DecompressionBombError as error:
-            raise UnreadableError(f"more than {MAX_PIXELS // 10**6} megapixels", shown) from error
+            raise UnreadableError(f"more than {MAX_PIXELS // 10**6} megapixels", source) from error
         except (OSError, SyntaxError, ValueError) as error:
-            raise UnreadableError(str(error) or type(error).__name__, shown) from error
+            raise UnreadableError(str(error) or type(error).__name__, source) from error
 
 
-def _opened(stream):
+def _opened(stream: IO[bytes]) -> Image.Image:
     """The image of a file, without Pillow's warning of large ones, which are checked here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -177,7 +178,7 @@ def reduced(photo: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX, reducing_gap=2.0))
 
 
-def _with_channels(pixels, channels):
+def _with_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
     if pixels.shape[-1] == channels:
         return pixels
     if channels == 3:

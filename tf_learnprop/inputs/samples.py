@@ -24,7 +24,7 @@ def sort_out(
         their positions in the batch, int64; and the error of each of the others, by position.
 
     Raises:
-        TypeError, ValueError: The batch can't be divided into samples.
+        TypeError, ValueError: If the batch can't be divided into samples.
     """
     try:
         inputs = checks.inputs(value, model, explained)
@@ -58,7 +58,7 @@ def cut(value: Any, model: checks.HasInput, size: int) -> tuple[int, Iterator[An
     Args:
         value: As for `sort_out`.
         model: `ModelGraph`, or a Functional `keras.Model`.
-        size: int. Largest number of samples in a part.
+        size: Largest number of samples in a part.
 
     Returns:
         Number of samples, and an iterator over the parts, which are not checked.
@@ -72,7 +72,7 @@ def cut(value: Any, model: checks.HasInput, size: int) -> tuple[int, Iterator[An
     return total, (_packed([c[start : start + size] for c in columns], value) for start in starts)
 
 
-def _columns(value, model):
+def _columns(value: Any, model: checks.HasInput) -> list[Any]:
     """The samples of each input, arrays or lists of one length."""
     specs = keras.tree.flatten(model.input)
     if len(specs) == 1 and checks.is_list_of_samples(value, specs[0]):
@@ -92,5 +92,5 @@ def _columns(value, model):
     return columns
 
 
-def _packed(columns, value):
+def _packed(columns: list[Any], value: Any) -> Any:
     return columns[0] if len(columns) == 1 else keras.tree.pack_sequence_as(value, columns)

@@ -12,7 +12,7 @@ from tf_learnprop.rules.split import BlendedRule, LearnedSplitRule, SplitRule
 _EPSILON = 1e-8
 
 
-def _sample_rms(tensor):
+def _sample_rms(tensor: tf.Tensor) -> tf.Tensor:
     """Root mean square of each sample, `[n, 1, ..., 1]`."""
     axes = list(range(1, tensor.shape.rank))
     return tf.sqrt(tf.reduce_mean(tf.square(tensor), axes, keepdims=True) + _EPSILON**2)

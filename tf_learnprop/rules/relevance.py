@@ -72,6 +72,13 @@ def relevance_features(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
 
 
 @tracing.for_any_shape
-def _logits(y, dy, feature_kernel, feature_bias, gate_kernel, gate_bias):
+def _logits(
+    y: tf.Tensor,
+    dy: tf.Tensor,
+    feature_kernel: tf.Tensor,
+    feature_bias: tf.Tensor,
+    gate_kernel: tf.Tensor,
+    gate_bias: tf.Tensor,
+) -> tf.Tensor:
     hidden = tf.nn.relu(relevance_features(y, dy) @ feature_kernel + feature_bias)
     return tf.reshape(hidden @ gate_kernel + gate_bias, tf.concat([tf.shape(y)[:-1], tf.shape(gate_bias)], 0))

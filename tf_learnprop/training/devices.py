@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,7 +21,7 @@ def check(model: keras.Model) -> None:
     """Checks that a model can run on the devices that it is asked to use.
 
     Raises:
-        ValueError: A `keras.distribution` with several devices is set, or XLA would have to compile a
+        ValueError: If a `keras.distribution` with several devices is set, or XLA would have to compile a
             step of several replicas.
     """
     distribution = keras.distribution.distribution()
@@ -43,24 +44,24 @@ def plain_errors() -> Iterator[None]:
     """Turns TensorFlow's errors of several replicas into plain ones.
 
     Raises:
-        ValueError: A batch was too small to give a sample to each replica.
-        ConnectionError: A worker has stopped.
+        ValueError: If a batch was too small to give a sample to each replica.
+        ConnectionError: If a worker has stopped.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        if found := _NO_SAMPLES.search(error.message):
-            counts = [int(count) for count in found[1].split()]
+        if match := _NO_SAMPLES.search(error.message):
+            counts = [int(count) for count in match[1].split()]
             raise ValueError(
                 f"{replicas.NO_SAMPLES}. Received: {sum(counts)} for {len(counts)} replicas, which get "
                 f"{', '.join(map(str, counts))}. Use larger batches, and `batch(size, drop_remainder=True)` "
                 "if the last one is too small."
             ) from None
-        if found := _LOST_WORKER.search(error.message):
+        if match := _LOST_WORKER.search(error.message):
             raise ConnectionError(
                 "A worker has stopped, and the others can't go on without it. Start all of them again; with "
                 "`keras.callbacks.BackupAndRestore` they go on from the last backup. "
-                f"TensorFlow's reason: {found[1]}"
+                f"TensorFlow's reason: {match[1]}"
             ) from None
         raise
 
@@ -86,14 +87,14 @@ def run_steps(model: keras.Model, step: Callable, function: Callable) -> Callabl
     if strategy.num_replicas_in_sync == 1:
         return function
 
-    def run_step(batch):
+    def run_step(batch: Any) -> None:
         strategy.run(step, args=(batch,))
 
-    def run(iterator):
-        def goes_on(count, batch):
+    def run(iterator: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        def goes_on(count: tf.Tensor, batch: Any) -> tf.Tensor:
             return tf.logical_and(count < steps, batch.has_value())
 
-        def body(count, batch):
+        def body(count: tf.Tensor, batch: Any) -> tuple[tf.Tensor, Any]:
             run_step(batch.get_value())
             more = count + 1 < steps
             return count + 1, tf.cond(more, iterator.get_next_as_optional, lambda: batch)
@@ -105,7 +106,7 @@ def run_steps(model: keras.Model, step: Callable, function: Callable) -> Callabl
         run_step = tf.function(run_step, autograph=False, reduce_retracing=True)
         run = tf.function(run, autograph=False, reduce_retracing=True)
 
-    def execute(iterator):
+    def execute(iterator: Any) -> dict[str, tf.Tensor]:
         if not isinstance(iterator, tf.distribute.DistributedIterator):
             return function(iterator)  # `train_on_batch` and `test_on_batch`
         count, logs = run(iterator)

@@ -1,5 +1,7 @@
 """Callbacks that `fit` adds to those of the user: they stop a training that would go wrong."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -17,7 +19,7 @@ def for_model(model: keras.Model) -> list[keras.callbacks.Callback]:
 class StopAtNaN(keras.callbacks.Callback):
     """Stops training at the first step whose loss is not finite, unless an earlier callback has done so."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._steps = self._steps_before_epoch = 0
 
@@ -46,8 +48,8 @@ class SameStart(keras.callbacks.Callback):
         strategy = self.model.distribute_strategy
 
         @tf.function(autograph=False)
-        def gather():
-            def state():
+        def gather() -> Any:
+            def state() -> tf.Tensor:
                 sums = [tf.reduce_sum(tf.abs(weight)) for weight in self.model.trainable_variables]
                 own = tf.stack([tf.cast(self.model.optimizer.iterations, tf.float32), tf.add_n(sums)])
                 return tf.distribute.get_replica_context().all_gather(own[None], axis=0)

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop import argument_checks, objectives, resampling, tracing
@@ -23,13 +22,13 @@ class Refiner:
     not depend on the rest of the batch. Nothing is kept between calls, so threads may share a refiner.
 
     Args:
-        model: `PropagationModel`.
+        model: The wrapped model.
 
     Attributes:
         compiled: The objective that the model was compiled with, or None.
 
     Raises:
-        ValueError: the explained input has no pixels.
+        ValueError: If the explained input has no pixels.
     """
 
     #: Masks per sample and step. Each keeps another area, and they use the objective's fills in turn.
@@ -54,31 +53,33 @@ class Refiner:
 
     def begin(
         self, steps: int, rate: float, batch_size: int
-    ) -> Callable[[Any, npt.ArrayLike | None], np.ndarray]:
+    ) -> Callable[[Any, np.ndarray | None], np.ndarray]:
         """Makes a function that maps a batch to its refined maps.
 
         Args:
-            steps: int. Number of gradient descent steps for each sample.
-            rate: float. Learning rate of Adam; the field is in standard deviations of the map.
-            batch_size: int. At most this many masked images run at once, but at least those of one sample.
+            steps: Number of gradient descent steps for each sample.
+            rate: Learning rate of Adam; the field is in standard deviations of the map.
+            batch_size: At most this many masked images run at once, but at least those of one sample.
 
         Returns:
-            Callable that takes (inputs, class weights or None) and returns float32 maps `[n, *spatial]`.
+            Function that takes (inputs, class weights or None) and returns float32 maps `[n, *spatial]`.
 
         Raises:
-            ValueError: `rate` is not a finite number above zero.
+            ValueError: If `rate` is not a finite number above zero.
         """
         argument_checks.number("refine_rate", rate, above=0)
         together = max(1, batch_size // (2 * self.MASKS))
         schedule = tf.constant(steps), tf.constant(rate, tf.float32)
 
-        def maps(inputs, class_weights):
+        def maps(inputs: Any, class_weights: np.ndarray | None) -> np.ndarray:
             parts = batches.parts(inputs, class_weights, together)
             return np.concatenate([self._run(*part, *schedule).numpy() for part in parts])
 
         return maps
 
-    def _refined(self, inputs, class_weights, steps, rate):
+    def _refined(
+        self, inputs: Any, class_weights: tf.Tensor | None, steps: tf.Tensor, rate: tf.Tensor
+    ) -> tf.Tensor:
         select_target = None
         if class_weights is not None:
             select_target = functools.partial(
@@ -87,19 +88,21 @@ class Refiner:
         maps, logits = self.attributor.maps_and_logits(inputs, class_weights, select_target)
         field = tf.zeros([tf.shape(maps)[0]] + [self.CELLS] * (maps.shape.rank - 1))
 
-        def descend(step, seeds, *state):
-            samples = inputs, maps, logits, state[0]
+        def descend(
+            step: tf.Tensor, seeds: list[tf.Tensor], field: tf.Tensor, first: tf.Tensor, second: tf.Tensor
+        ) -> tuple:
+            samples = inputs, maps, logits, field
             losses, gradients, seeds = tf.vectorized_map(
                 lambda sample: self._loss_and_gradient(sample, seeds), samples
             )
-            move, *moments = adam(gradients, *state[1:], tf.cast(step + 1, tf.float32))
+            move, *moments = adam(gradients, first, second, tf.cast(step + 1, tf.float32))
             axes = list(range(1, gradients.shape.rank))
             finite = tf.math.is_finite(losses) & tf.reduce_all(tf.math.is_finite(gradients), axes)
             finite = tf.reshape(finite, [-1] + [1] * len(axes))
             # A sample whose step is not finite stays as it is.
-            moved = zip((state[0] - rate * move, *moments), state, strict=True)
-            held = (tf.where(finite, new, old) for new, old in moved)
-            return step + 1, [seed[0] for seed in seeds], *held
+            pairs = zip((field - rate * move, *moments), (field, first, second), strict=True)
+            state = (tf.where(finite, new, old) for new, old in pairs)
+            return step + 1, [seed[0] for seed in seeds], *state
 
         seeds = [tf.constant(start) for _, start in self._random]
         _, _, field, *_ = tf.while_loop(
@@ -110,11 +113,13 @@ class Refiner:
         )
         return self._with_field(maps, field)
 
-    def _loss_and_gradient(self, sample, seeds):
+    def _loss_and_gradient(
+        self, sample: tuple, seeds: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Loss of one sample, its gradient with respect to the sample's field, and the seeds after it."""
         inputs, maps, logits, field = keras.tree.map_structure(lambda tensor: tensor[None], sample)
 
-        def repeat(tensor):
+        def repeat(tensor: tf.Tensor) -> tf.Tensor:
             return tf.repeat(tensor, self.MASKS, 0)
 
         variables = [variable for variable, _ in self._random]
@@ -133,7 +138,7 @@ class Refiner:
         gradient = tape.gradient(loss, field, unconnected_gradients="zero")[0]
         return loss, gradient, [scope.get_current_value(variable) for variable in variables]
 
-    def _with_field(self, maps, field):
+    def _with_field(self, maps: tf.Tensor, field: tf.Tensor) -> tf.Tensor:
         size = resampling.sides(maps, maps.shape.rank - 1)
         sigmas = resampling.scaled(1 / (2 * self.CELLS), size)
         spread = tf.math.reduce_std(maps, list(range(1, maps.shape.rank)), keepdims=True)
@@ -157,10 +162,10 @@ def adam(
         gradient: float32.
         first: float32, same shape. Running mean of the gradient, zero at the start.
         second: float32, same shape. Running mean of the squared gradient, zero at the start.
-        step: float scalar. Number of this step, from 1.
-        beta_1: float. Decay rate of `first`.
-        beta_2: float. Decay rate of `second`.
-        epsilon: float. Added to the denominator.
+        step: Number of this step, from 1.
+        beta_1: Decay rate of `first`.
+        beta_2: Decay rate of `second`.
+        epsilon: Added to the denominator.
 
     Returns:
         The direction, to be multiplied by the learning rate and subtracted, and the two new means.

@@ -22,12 +22,12 @@ def apply_if_finite(
     samples of all replicas, which take the step together or not at all.
 
     Args:
-        optimizer: Keras optimizer. A `LossScaleOptimizer` expects gradients that overflow and handles them
+        optimizer: A `LossScaleOptimizer` expects gradients that overflow and handles them
             itself, so for that one only the loss has to be finite.
-        variables: Keras variables to train.
-        compute_losses: Callable without arguments that returns a dict of float32 `[n]`. The mean of "loss"
+        variables: What is trained.
+        compute_losses: Returns float32 `[n]` by name. The mean of "loss"
             is minimised.
-        enabled: bool or bool scalar tensor. False computes the losses and takes no step.
+        enabled: False computes the losses and takes no step.
 
     Returns:
         The dict of `compute_losses`; its "loss" is NaN if the loss or a gradient was not finite.

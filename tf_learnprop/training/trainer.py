@@ -20,7 +20,7 @@ def _over_data(method: Callable) -> Callable:
     """A method of Keras that follows the source first and has a plain error for a batch of a wrong shape."""
 
     @functools.wraps(method)
-    def run(self, *args, **kwargs):
+    def run(self: "RuleTrainer", *args: Any, **kwargs: Any) -> Any:
         self._follow_source()
         devices.check(self)
         with checks.plain_shape_errors(self.explained.graph), devices.plain_errors():
@@ -33,10 +33,10 @@ class RuleTrainer(keras.Model):
     """The part of `PropagationModel` that trains its rules; the source model never changes.
 
     Attributes:
-        explained: `Explained`, what is explained; its `graph` is the graph of the source model.
-        attributor: `Attributor`, which computes the maps from tensors.
-        rule_set: `RuleSet`, whose weights are trained.
-        objective: `Objective`, None before `compile`.
+        explained: What is explained; its `graph` is the graph of the source model.
+        attributor: Computes the maps from tensors.
+        rule_set: The rules and the readout, whose weights are trained.
+        objective: What training minimises; None before `compile`.
     """
 
     explained: Explained
@@ -51,7 +51,7 @@ class RuleTrainer(keras.Model):
         self.objective: Any = None
         self._trackers = types.MappingProxyType({})  # a plain view: Keras would save a dict of metrics
 
-    def _follow_source(self):
+    def _follow_source(self) -> None:
         """Takes over changes of the source model."""
         raise NotImplementedError
 
@@ -79,14 +79,14 @@ class RuleTrainer(keras.Model):
         """Configures the model for `fit` and `evaluate`.
 
         Args:
-            optimizer: Keras optimizer or its name. Default: Adam(5e-3, global_clipnorm=1).
+            optimizer: An optimizer or its name. Default: Adam(5e-3, global_clipnorm=1).
             objective: `tf_learnprop.objectives.Objective`. Default: `AreaGuidance()`.
             **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss` and `jit_compile`, as in
                 `keras.Model.compile`. `jit_compile` is False by default, because XLA makes the gradients
                 of convolutions many times slower on a CPU.
 
         Raises:
-            TypeError: `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
+            TypeError: If `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
                 meaning for the training of rules.
             ValueError: If the explained input is of integers, which can't be masked.
         """
@@ -160,9 +160,9 @@ class RuleTrainer(keras.Model):
             `keras.callbacks.History`.
 
         Raises:
-            RuntimeError: The model has nothing to train, or `compile` was not called.
-            ValueError: A batch does not fit the model's inputs.
-            FloatingPointError: The loss or a gradient was not finite. The message names the step, and the
+            RuntimeError: If the model has nothing to train, or `compile` was not called.
+            ValueError: If a batch does not fit the model's inputs.
+            FloatingPointError: If the loss or a gradient was not finite. The message names the step, and the
                 rules are those of the step before.
         """
         if not self.trainable_variables:
@@ -202,7 +202,7 @@ class RuleTrainer(keras.Model):
     evaluate = _over_data(keras.Model.evaluate)
     predict = _over_data(keras.Model.predict)
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing is left to build. Keras' own fails if the replicas get different numbers of samples."""
 
     def make_train_function(self, force: bool = False) -> Callable:
@@ -239,11 +239,11 @@ class RuleTrainer(keras.Model):
         tracing.release_custom_gradients()
         return outputs
 
-    def _inputs_of(self, data):
+    def _inputs_of(self, data: Any) -> Any:
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return replicas.with_samples_each(checks.tensors(inputs, self.explained.graph))
 
-    def _report(self, losses):
+    def _report(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         missing = self._trackers.keys() - losses.keys()
         if missing:
             raise ValueError(

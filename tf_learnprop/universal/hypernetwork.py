@@ -19,6 +19,8 @@ _FEATURES = 7
 _SIZE_FEATURES = 3
 
 Shape = Sequence[int | None]
+#: Variables of rules, each with its value.
+Pairs = list[tuple[keras.Variable, tf.Tensor]]
 
 _WEIGHTS = pathlib.Path(__file__).with_name("universal.weights.h5")
 
@@ -34,9 +36,9 @@ class HyperNetwork(keras.Model):
     the readout's focus is linear in the model's size; see `size_features`.
 
     Args:
-        hidden: int, width of the hidden layer of the rules.
-        width: int, width of the hidden layer of the hypernetwork.
-        seed: int, seed of the initial weights.
+        hidden: Width of the hidden layer of the rules.
+        width: Width of the hidden layer of the hypernetwork.
+        seed: Seed of the initial weights.
     """
 
     def __init__(self, hidden: int = 8, width: int = 16, seed: int = 0, **kwargs: Any):
@@ -79,12 +81,12 @@ class HyperNetwork(keras.Model):
         """Computes weights for the rules and the readout of a model.
 
         Args:
-            rule_set: `RuleSet` of the model.
-            read_shapes: list of shapes `[n, ..., c]`, those of the tensors that its readout reads.
-            classes: int, number of classes of the model.
+            rule_set: The rules of the model, and its readout.
+            read_shapes: Shapes `[n, ..., c]`, those of the tensors that its readout reads.
+            classes: Number of classes of the model.
 
         Returns:
-            list of (Keras variable of the rule set, float32 tensor of the same shape). Only rules whose
+            Pairs of a variable of the rule set and a float32 tensor of the same shape. Only rules whose
             weights start as the universal ones, and a `MultiLayerReadout`, get weights.
         """
         at_activations, at_operations = [], []
@@ -102,7 +104,7 @@ class HyperNetwork(keras.Model):
                 pairs.append((rule_set.readout.raw_focus, tf.tensordot(size, self.focus_kernel, 1)))
         return pairs
 
-    def _for_activations(self, entries):
+    def _for_activations(self, entries: Sequence[tuple[rules.PropagationRule, Shape]]) -> Pairs:
         pairs = []
         positions = position_features([shape for _, shape in entries], [False] * len(entries))
         rows = self._at_positions(positions) @ tf.convert_to_tensor(self.place_output)
@@ -112,7 +114,7 @@ class HyperNetwork(keras.Model):
                 pairs += _relevance_weights(rule, kernels, hidden=row[3:], gate=row[2:3])
         return pairs
 
-    def _for_operations(self, entries):
+    def _for_operations(self, entries: Sequence[rules.PropagationRule]) -> Pairs:
         pairs = []
         positions = position_features([(None, None)] * len(entries), [False] * len(entries))  # of no size
         rows = self._at_positions(positions) @ tf.convert_to_tensor(self.split_output)
@@ -126,11 +128,13 @@ class HyperNetwork(keras.Model):
                 pairs.append((rule.raw_share, row[0]))
         return pairs
 
-    def _at_positions(self, rows):
+    def _at_positions(self, rows: tf.Tensor) -> tf.Tensor:
         return tf.tanh(rows @ tf.convert_to_tensor(self.place_kernel) + self.place_bias)
 
 
-def _relevance_weights(rule, kernels, hidden, gate):
+def _relevance_weights(
+    rule: Any, kernels: tuple[keras.Variable, keras.Variable], hidden: tf.Tensor, gate: tf.Tensor
+) -> Pairs:
     """Pairs of the variables of a rule like `RelevanceRule` and their values."""
     feature_kernel, gate_kernel = map(tf.convert_to_tensor, kernels)
     return [
@@ -145,8 +149,8 @@ def position_features(shapes: Sequence[Shape], at_input: Sequence[bool]) -> tf.T
     """Describes the position of each layer in its model by numbers.
 
     Args:
-        shapes: list of shapes `[n, ..., c]`, in the order of execution, with None for unknown sizes.
-        at_input: list of bool, whether the layer is the model's input.
+        shapes: Shapes `[n, ..., c]`, in the order of execution, with None for unknown sizes.
+        at_input: Whether the layer is the model's input.
 
     Returns:
         float32 `[len(shapes), 7]`. With layer k of n, from 1, and the side s_k of its maps, the features
@@ -168,8 +172,8 @@ def size_features(read_shapes: Sequence[Shape], classes: int) -> tf.Tensor:
     """Describes the size of a model by numbers.
 
     Args:
-        read_shapes: list of shapes `[n, ..., c]`, those of the tensors that its readout reads.
-        classes: int, number of classes.
+        read_shapes: Shapes `[n, ..., c]`, those of the tensors that its readout reads.
+        classes: Number of classes.
 
     Returns:
         float32 `[3]`: 1, log2(s)/50, where s is the side of the first tensor that is read, and
@@ -178,10 +182,10 @@ def size_features(read_shapes: Sequence[Shape], classes: int) -> tf.Tensor:
     return tf.constant([1.0, math.log2(_side(read_shapes[0])) / 50, math.log2(classes) / 50], tf.float32)
 
 
-def _side(shape):
+def _side(shape: Shape) -> float:
     """Geometric mean of the spatial sizes of a layer; 1 if it has none, or if they are not known."""
-    sides = shape[1:-1]
-    return 1.0 if not sides or None in sides else math.prod(sides) ** (1 / len(sides))
+    sides = [side for side in shape[1:-1] if side is not None]
+    return math.prod(sides) ** (1 / len(sides)) if sides and len(sides) == len(shape[1:-1]) else 1.0
 
 
 def load() -> HyperNetwork:
@@ -203,10 +207,10 @@ def initialise(
     """Sets the weights of the rules that start as the universal ones, and of a `MultiLayerReadout`.
 
     Args:
-        rule_set: `RuleSet`.
-        read_shapes: as for `HyperNetwork.weights_for`.
-        classes: the same.
-        hypernetwork: `HyperNetwork`. None: the one that comes with the package.
+        rule_set: The rules of the model, and its readout.
+        read_shapes: As for `HyperNetwork.weights_for`.
+        classes: The same.
+        hypernetwork: By default the one that comes with the package.
     """
     for variable, value in (hypernetwork or _shared()).weights_for(rule_set, read_shapes, classes):
         variable.assign(value)

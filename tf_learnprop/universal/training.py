@@ -43,9 +43,9 @@ def train_universal_rule(
         The trained `HyperNetwork`. Save it with `hypernetwork.save("universal.keras")`.
 
     Raises:
-        ValueError: There is no model; a model that `wrap_model` does not accept; images of another shape;
-            a number out of range.
-        FloatingPointError: A loss or a gradient is not finite. The hypernetwork keeps the weights of the
+        ValueError: If there is no model, `wrap_model` does not accept one, images have another shape, or a
+            number is out of range.
+        FloatingPointError: If a loss or a gradient is not finite. The hypernetwork keeps the weights of the
             step before.
 
     Examples:
@@ -87,7 +87,7 @@ class Member:
         model: Functional or built Sequential `keras.Model`.
         images: Array, or `tf.data.Dataset` of batches.
         batch_size: Number of images in a batch of an array.
-        hypernetwork: `HyperNetwork`.
+        hypernetwork: Makes the weights of the rules.
         seed: Seed of the order of the images and of the objective's random draws.
     """
 

@@ -64,7 +64,7 @@ def no_site(sites: Sequence[ActivationSite]) -> str:
 
 def table() -> str:
     """The policy as text: what each rule by name puts at each kind of site."""
-    rows = [("rule", "activation", *OPERATIONS)]
+    rows: list[tuple[str, ...]] = [("rule", "activation", *OPERATIONS)]
     for name in rules.names():
         at = [rules.at_operation(name, kind) for kind in OPERATIONS]
         rows.append((name, name, *(rules.name_of(rule) if rule else "the gradient" for rule in at)))
@@ -115,7 +115,7 @@ def _maker(
     else:
         rules.get(rule)
 
-    def make(site, number):
+    def make(site: ActivationSite, number: int) -> rules.PropagationRule | None:
         identifier = rule
         if isinstance(rule, dict):
             identifier = next((one for pattern, one in rule.items() if patterns.matches(site, pattern)), None)

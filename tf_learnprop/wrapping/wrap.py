@@ -33,26 +33,26 @@ def wrap_model(
     The model is left as it was, and its weights are shared, not copied.
 
     Args:
-        model: `keras.Model`, channels last: Functional, Sequential or subclassed. One of its outputs is
+        model: Channels last: Functional, Sequential or subclassed. One of its outputs is
             `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit. Layers and models that
             define their own `call` are opened, see `docs/guides/your_model.md`.
-        rule: name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
+        rule: Name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
             (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
             "deconvnet", "guided_backprop", "libra" (for transformers) or one of your own, see
             `tf_learnprop.rules.register`. Or a `PropagationRule`; the path of saved rules (".keras" or
             ".weights.h5"); "efficientnet_lite0", "…1" or "…2", the rules that come with the package for these
             models of the zoo; or a dict {layer-name pattern: name or rule}; of several patterns the first
             that matches counts, and what none matches is left alone.
-        include: pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
+        include: Pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
             matched to the name, the whole path ("backbone/block1_conv1") or the path of a layer around it
             ("backbone"). Only these are swapped, gates too. None: all but gates and the output's own
             activation, and attention, normalisations and products where the rule leaves them their gradient.
-        exclude: pattern or list of them, not swapped.
+        exclude: Pattern or list of them, not swapped.
         readout: "input", "multi_layer", "tokens", "grad_cam", "saliency", the name of one of your own or a
             `Readout`. None: for learned rules and "libra", "tokens" if the model is one of tokens, such as a
             transformer, and "multi_layer" on another model with pixels; else "input".
-        output: int or str, number or name of the output that is explained.
-        explained_input: int or str, number or name of the input that is explained.
+        output: Number or name of the output that is explained.
+        explained_input: Number or name of the input that is explained.
         inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
             model. None: the inputs that it was built for.
 
@@ -60,11 +60,12 @@ def wrap_model(
         `PropagationModel`.
 
     Raises:
-        TypeError: not a Keras model; a rule or readout of another type.
-        ValueError: a model that is unbuilt, can't be opened, is channels first, or has nothing to swap;
-            `inputs` for a model that needs none; an unknown rule; a pattern that matches nothing, or that
-            asks for a rule where it does not suit; a readout whose needs the model can't meet; an
-            output of another shape; a rule file that is missing, damaged, or of another model.
+        TypeError: If `model` is no Keras model, or a rule or readout has another type.
+        ValueError: If the model is unbuilt, can't be opened, is channels first, or has nothing to swap; if
+            `inputs` are given for a model that needs none; if a rule is unknown; if a pattern matches
+            nothing, or asks for a rule where it does not suit; if the model can't meet the needs of the
+            readout; if the output has another shape; or if a rule file is missing, damaged, or of another
+            model.
 
     Examples:
         >>> image = keras.Input((8, 8, 1))
@@ -103,7 +104,7 @@ def wrap_model(
     return PropagationModel(model, assembly.make_rule_set(explained, choice, readout), explained)
 
 
-def _read(model, inputs):
+def _read(model: Any, inputs: Any) -> ModelGraph:
     """The `ModelGraph` of a model that has one."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a `keras.Model`. Received: {type(model).__name__}")
@@ -127,7 +128,7 @@ def _read(model, inputs):
     return graph
 
 
-def _check_ends(explained):
+def _check_ends(explained: Explained) -> None:
     image, output, is_embedded = explained.input_tensor, explained.output_tensor, explained.is_embedded
     if len(output.shape) != 2 or output.shape[-1] is None:
         raise ValueError(
@@ -149,7 +150,7 @@ def _check_ends(explained):
         )
 
 
-def _position(names, which, argument, other_names=()):
+def _position(names: Sequence[str], which: int | str, argument: str, other_names: Sequence[str] = ()) -> int:
     """The index of an input or output given by number or name."""
     if isinstance(which, str):
         for known in (names, other_names):
@@ -163,7 +164,7 @@ def _position(names, which, argument, other_names=()):
     )
 
 
-def _check_file_arguments(**arguments):
+def _check_file_arguments(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise ValueError(

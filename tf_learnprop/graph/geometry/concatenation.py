@@ -1,20 +1,21 @@
 """Geometry of concatenation."""
 
 import dataclasses
+from collections.abc import Iterable
 
 from tf_learnprop.graph.geometry.joining import joined
-from tf_learnprop.graph.geometry.layout import Axis, Layout, Unknown, free_axis
-from tf_learnprop.graph.geometry.visit import Visit
+from tf_learnprop.graph.geometry.layout import Axis, Layout, Unknown, free_axis, known
+from tf_learnprop.graph.geometry.visit import Shape, Visit
 
 
 def concatenated(visit: Visit) -> Layout:
     """`Concatenate`: along channels the places must agree; along places, others come before or after."""
     axis = visit.setting("axis") % len(visit.output_shapes[0])
-    layouts = {k: visit.operands[k].layout for k in visit.dependent}
-    along = [k for k in layouts if layouts[k] is not None and layouts[k].axes[axis].is_placed]
+    layouts = visit.layouts
+    along = [k for k, layout in layouts.items() if layout.axes[axis].is_placed]
     if not along or layouts[along[0]].is_inner(axis):
         return _side_by_side(visit, axis)
-    if None in layouts.values():
+    if len(layouts) < len(visit.dependent):
         raise Unknown("places that are not known lie beside others")
     if len(along) == 1:
         return _with_others(visit, along[0], axis)
@@ -39,14 +40,16 @@ def _side_by_side(visit: Visit, axis: int) -> Layout:
 
 def _with_others(visit: Visit, k: int, axis: int) -> Layout:
     """The layout of operand k, with entries that are no places before and after its own."""
-    before = [shape[axis] for shape in visit.shapes[:k]]
-    behind = [shape[axis] for shape in visit.shapes[k + 1 :]]
-    if None in before or None in behind:
-        raise Unknown("it lies beside an unknown number of entries")
-    layout = visit.operands[k].layout
+    before, behind = _length(visit.shapes[:k], axis), _length(visit.shapes[k + 1 :], axis)
+    layout = visit.layout_of(k)
     own = layout.axes[axis]
-    longer = dataclasses.replace(own, lead=own.lead + sum(before), trail=own.trail + sum(behind))
+    longer = dataclasses.replace(own, lead=own.lead + before, trail=own.trail + behind)
     return layout.with_axis(axis, longer)
+
+
+def _length(shapes: Iterable[Shape], axis: int) -> int:
+    """The length of an axis along which tensors follow each other."""
+    return sum(known(shape[axis], "it lies beside an unknown number of entries") for shape in shapes)
 
 
 def _continued(first: Layout, other: Layout, axis: int) -> Layout:
@@ -77,9 +80,9 @@ def _continued(first: Layout, other: Layout, axis: int) -> Layout:
 def _follows(first: Layout, other: Layout, axis: int) -> bool:
     """Whether the first place of another layout is the next one along an axis."""
     own = first.axes[axis]
-    (strand,) = own.strands if len(own.strands) == 1 else (None,)
-    if strand is None or own.lead or own.trail:
+    if len(own.strands) != 1 or own.count is None or own.lead or own.trail:
         return False
+    (strand,), (side,) = own.strands, own.sides
     starts = [origin.start for origin in first.origins]
-    starts[strand.side] += strand.size * strand.step
+    starts[side] += own.count * strand.step
     return starts == [origin.start for origin in other.origins]

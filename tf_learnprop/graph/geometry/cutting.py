@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tf_learnprop.graph.geometry.layout import Axis, Layout, Unknown, free_axis
+from tf_learnprop.graph.geometry.layout import Axis, Layout, Unknown, free_axis, known
 from tf_learnprop.graph.geometry.moving import cut, flip, move, part, pick
 from tf_learnprop.graph.geometry.visit import Visit
 
@@ -22,7 +22,10 @@ def zero_padding(visit: Visit) -> Layout:
 
 
 def _pairs(setting: Sequence) -> Sequence[tuple[int, int]]:
-    return [setting] if isinstance(setting[0], int) else setting
+    if not isinstance(setting[0], int):
+        return setting
+    front, back = setting
+    return [(front, back)]
 
 
 def _cut_all(layout: Layout, axes: Sequence[int], pairs: Sequence[tuple[int, int]], sign: int) -> Layout:
@@ -66,9 +69,7 @@ def _image_pairs(visit: Visit, name: str, sign: int) -> list[tuple[int, int]]:
     for k, (first, last, target) in zip(_image_axes(visit), sides, strict=True):
         front, back = visit.setting(f"{first}_{name}"), visit.setting(f"{last}_{name}")
         if front is None or back is None:
-            size = visit.layout.axes[k].size
-            if size is None:
-                raise Unknown("an image of unknown size is brought to a size")
+            size = known(visit.layout.axes[k].size, "an image of unknown size is brought to a size")
             change = sign * (size - visit.setting(f"target_{target}"))
             front = change - back if front is None else front
             back = change - front
@@ -136,7 +137,7 @@ def _even_slice(indices: Any) -> slice:
 
 def _looked_up(visit: Visit) -> Layout:
     """The layout of rows of a table, taken by the explained ids."""
-    ids, rank = visit.operands[1].layout, len(visit.shapes[0])
+    ids, rank = visit.layout_of(1), len(visit.shapes[0])
     if visit.setting("axis") not in (0, -rank):
         raise Unknown("a table is read along another axis than its first")
     shape = visit.output_shapes[0][len(ids.axes) :]
@@ -158,10 +159,9 @@ def split(visit: Visit) -> list[Layout]:
     """`ops.split`: one piece after the other."""
     k, start, pieces = visit.axis(visit.setting("axis")), 0, []
     for shape in visit.output_shapes:
-        if shape[k] is None:
-            raise Unknown("an axis of unknown size is split")
-        pieces.append(part(visit.layout, k, slice(start, start + shape[k])))
-        start += shape[k]
+        stop = start + known(shape[k], "an axis of unknown size is split")
+        pieces.append(part(visit.layout, k, slice(start, stop)))
+        start = stop
     return pieces
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tf_learnprop.graph import keras_internals, steps
-from tf_learnprop.graph.geometry.catalogue import OF_SEVERAL, VALUELESS, rule_of
+from tf_learnprop.graph.geometry.catalogue import OF_SEVERAL, VALUELESS, Rule, rule_of
 from tf_learnprop.graph.geometry.layout import (
     Axis,
     Layout,
@@ -30,22 +30,22 @@ def placements(
     """Where the places of each tensor of a graph lie in the explained input.
 
     Args:
-        graph: `ModelGraph`.
-        explained_input: int, the input that is explained.
-        input_shape: shape of that input; by default as the graph knows it. With one that is known, there is
+        graph: Graph of the model.
+        explained_input: The input that is explained.
+        input_shape: Shape of that input; by default as the graph knows it. With one that is known, there is
             an answer for models that take any size as well.
 
     Returns:
-        list of `Placement`, by number of the tensor.
+        The placements, by number of the tensor.
     """
     shape = tuple(graph.inputs[explained_input].shape) if input_shape is None else tuple(input_shape)
-    given = {k: _not_explained({k}) for k in range(len(graph.inputs))}
-    given[explained_input] = of_layout(of_input(shape), frozenset({explained_input}))
-    return _followed(graph, given, explained_input)
+    inputs = {k: _not_explained({k}) for k in range(len(graph.inputs))}
+    inputs[explained_input] = of_layout(of_input(shape), frozenset({explained_input}))
+    return _followed(graph, inputs, explained_input)
 
 
-def _followed(graph: ModelGraph, given: dict[int, Placement], explained: int) -> list[Placement]:
-    known = dict(given)
+def _followed(graph: ModelGraph, inputs: dict[int, Placement], explained: int) -> list[Placement]:
+    known = dict(inputs)
     for call in graph.calls:
         known.update(zip(call.outputs, _outputs(graph, call, known, explained), strict=True))
     return [known.get(k, _not_explained(())) for k in range(len(graph.tensors))]
@@ -132,7 +132,7 @@ def _layouts(visit: Visit) -> list[Layout]:
     """The layouts of what an operation gives."""
     name = type(visit.operation).__name__
     dependent = visit.dependent
-    known = [visit.operands[k].layout for k in dependent if visit.operands[k].layout]
+    known = [*visit.layouts.values()]
     if len(known) == len(dependent) and not any(layout.sides for layout in known):
         return [unplaced(shape, known[0].origins) for shape in visit.output_shapes]
     rule = _WRAPPERS.get(name) or rule_of(visit.operation)
@@ -218,11 +218,11 @@ def _of_one(visit: Visit) -> Layout:
         numbers = keras.tree.flatten(graph.output_structure)
         if len(graph.inputs) > 1 or len(numbers) > 1:
             raise Unknown("a model with several inputs or outputs runs for each step")
-        given = dataclasses.replace(visit.operands[0], inputs=frozenset({0}))
-        placement = _followed(graph, {0: given}, 0)[numbers[0]]
+        operand = dataclasses.replace(visit.operands[0], inputs=frozenset({0}))
+        placement = _followed(graph, {0: operand}, 0)[numbers[0]]
     if placement.layout is None:
         raise Unknown(placement.reason)
     return placement.layout
 
 
-_WRAPPERS = {"SpectralNormalization": _same_as_wrapped, "TimeDistributed": _time_distributed}
+_WRAPPERS: dict[str, Rule] = {"SpectralNormalization": _same_as_wrapped, "TimeDistributed": _time_distributed}

@@ -19,12 +19,11 @@ def joined(visit: Visit, shape: Shape, beside: int | None = None) -> Layout:
     """The layout of several tensors at the same index.
 
     Args:
-        visit: `Visit`.
-        shape: shape of the result.
-        beside: int or None, an axis along which they lie side by side, where they need not agree.
+        visit: The call.
+        shape: Shape of the result.
+        beside: An axis along which they lie side by side, where they need not agree.
     """
-    known = [visit.operands[k].layout for k in visit.dependent if visit.operands[k].layout]
-    layouts = [_aligned(layout, len(shape)) for layout in known]
+    layouts = [_aligned(layout, len(shape)) for layout in visit.layouts.values()]
     if not layouts:
         raise Unknown("where the places of its inputs lie is not known")
     main = max(layouts, key=lambda layout: len(layout.sides))
@@ -82,7 +81,8 @@ def _common_axes(layouts: list[Layout], beside: int | None) -> list[Axis]:
         k == beside or all(_same(axis, layout.axes[k]) for layout in layouts)
         for k, axis in enumerate(layouts[0].axes)
     ]
-    return [axis if kept else free_axis(axis.size) for axis, kept in zip(layouts[0].axes, same, strict=True)]
+    pairs = zip(layouts[0].axes, same, strict=True)
+    return [axis if is_same else free_axis(axis.size) for axis, is_same in pairs]
 
 
 def _broadcast(axis: Axis, size: Size) -> Axis:

@@ -26,9 +26,9 @@ class Strand:
     """One digit of the index along an axis.
 
     Attributes:
-        size: int, number of its values; None if unknown.
-        side: int, the side of the input along which it moves; None for none, as channels and samples.
-        step: float, pixels from one value to the next; negative if it runs backwards.
+        size: Number of its values; None if unknown.
+        side: The side of the input along which it moves; None for none, as channels and samples.
+        step: Pixels from one value to the next; negative if it runs backwards.
     """
 
     size: Size
@@ -46,8 +46,8 @@ class Axis:
     """One axis of a tensor: a row-major product of strands, the slowest first; of size 1 without any.
 
     Attributes:
-        strands: tuple of `Strand`.
-        lead, trail: ints, entries before and after the places that are no places, such as a class token.
+        strands: The digits of its index, the slowest first.
+        lead, trail: Entries before and after the places that are no places, such as a class token.
     """
 
     strands: tuple[Strand, ...] = ()
@@ -80,11 +80,11 @@ class Origin:
     """Where the first place of a tensor lies along one side of the input, in pixels.
 
     Attributes:
-        start: float, its centre: the place with index 0 along each axis.
-        before, after: floats, how far before and after its centre each place sees at most.
-        low, high: floats, the first and last pixel that any place can see.
-        length: int, number of pixels of the side; None if unknown.
-        exact: bool, False if the start depends on a size that is unknown.
+        start: Its centre: the place with index 0 along each axis.
+        before, after: How far before and after its centre each place sees at most.
+        low, high: The first and last pixel that any place can see.
+        length: Number of pixels of the side; None if unknown.
+        exact: False if the start depends on a size that is unknown.
     """
 
     start: float
@@ -164,8 +164,27 @@ def _spread(origin: Origin, strand: Strand) -> Origin:
 
 def product(sizes: Iterable[Size]) -> Size:
     """Product of sizes; None if one is unknown."""
-    sizes = list(sizes)
-    return None if None in sizes else math.prod(sizes)
+    result = 1
+    for size in sizes:
+        if size is None:
+            return None
+        result *= size
+    return result
+
+
+def known(size: Size, otherwise: str) -> int:
+    """A size that has to be known.
+
+    Args:
+        size: The size.
+        otherwise: What can't be done without it.
+
+    Raises:
+        Unknown: If it is None.
+    """
+    if size is None:
+        raise Unknown(otherwise)
+    return size
 
 
 def free_axis(size: Size) -> Axis:

@@ -104,9 +104,9 @@ def _summed(visit: Visit, equation: str) -> Layout:
         raise Lost("a product of two tensors mixes its places")
     left, _, right = equation.partition("->")
     more = max(len(visit.output_shapes[0]) - len(right.replace("...", "")), 0)
-    letters = _letters(left.split(",")[k], len(visit.operands[k].layout.axes), more)
+    layout = visit.layout_of(k)
+    letters = _letters(left.split(",")[k], len(layout.axes), more)
     result = _letters(right, len(visit.output_shapes[0]), more)
-    layout = visit.operands[k].layout
     if not right or len(set(letters)) < len(letters):
         raise Unknown("an Einstein sum that is not known")
     for letter in set(letters) - set(result):

@@ -18,14 +18,14 @@ def move(
     """The layout after entry j along axis k has become a window around the old entry `shift + factor · j`.
 
     Args:
-        layout: `Layout`.
-        k: int, the axis.
-        size: int or None, new size of the axis.
-        factor: float, old entries from one new entry to the next.
-        shift: float, the old entry at the centre of the first window.
-        before: float, old entries from the start of a window to its centre.
-        after: float, old entries from there to its end.
-        exact: bool, False if `shift` is a guess.
+        layout: The layout before.
+        k: The axis.
+        size: New size of the axis.
+        factor: Old entries from one new entry to the next.
+        shift: The old entry at the centre of the first window.
+        before: Old entries from the start of a window to its centre.
+        after: Old entries from there to its end.
+        exact: False if `shift` is a guess.
     """
     axis = layout.axes[k]
     if not axis.sides:
@@ -36,12 +36,12 @@ def move(
         raise Lost("places are mixed with entries that are none")
     if len(axis.strands) > 1:
         return _move_slowest(layout, k, size, factor, shift, before, after)
-    (strand,) = axis.strands
+    (strand,), (side,) = axis.strands, axis.sides
     step = abs(strand.step)
     ahead, behind = (before, after) if strand.step > 0 else (after, before)
-    origin = layout.origins[strand.side].moved(shift * strand.step, ahead * step, behind * step, exact)
-    moved = Strand(size, strand.side, strand.step * factor)
-    return _bounded(layout.with_axis(k, Axis((moved,))).with_origin(strand.side, origin), strand.side)
+    origin = layout.origins[side].moved(shift * strand.step, ahead * step, behind * step, exact)
+    moved = Strand(size, side, strand.step * factor)
+    return _bounded(layout.with_axis(k, Axis((moved,))).with_origin(side, origin), side)
 
 
 def _move_slowest(
@@ -50,8 +50,9 @@ def _move_slowest(
     """As `move`, for whole rows of a flattened grid."""
     first, *rest = layout.axes[k].strands
     row = product(strand.size for strand in rest)
-    whole = row and size is not None and size % row == 0 and shift % row == 0
-    if not whole or factor != 1 or before or after or first.side is None:
+    if not row or size is None or size % row or shift % row:
+        raise Lost("places of a flattened grid are mixed")
+    if factor != 1 or before or after or first.side is None:
         raise Lost("places of a flattened grid are mixed")
     alone = move(layout.with_axis(k, Axis((first,))), k, size // row, 1.0, shift / row)
     return alone.with_axis(k, Axis((*alone.axes[k].strands, *rest)))
@@ -63,8 +64,8 @@ def _bounded(layout: Layout, side: int) -> Layout:
     extents = [strand.extent for axis in layout.axes for strand in axis.strands if strand.side == side]
     first = origin.start + sum(min(extent, 0) for extent in extents) - origin.before
     last = origin.start + sum(max(extent, 0) for extent in extents) + origin.after
-    seen = {"low": max(origin.low, first), "high": min(origin.high, last)}
-    return layout.with_origin(side, dataclasses.replace(origin, **seen))
+    low, high = max(origin.low, first), min(origin.high, last)
+    return layout.with_origin(side, dataclasses.replace(origin, low=low, high=high))
 
 
 def flip(layout: Layout, k: int) -> Layout:
@@ -86,9 +87,11 @@ def cut(layout: Layout, k: int, front: int, back: int) -> Layout:
     axis = layout.axes[k]
     first = max(front - axis.lead, 0) if front > 0 or axis.lead else front  # of the places
     last = max(back - axis.trail, 0) if back > 0 or axis.trail else back
-    size = None if axis.count is None else axis.count - first - last
-    if size is not None and size <= 0:
-        return layout.with_axis(k, free_axis(max(axis.size - front - back, 0)))
+    count = axis.count
+    size = None if count is None else count - first - last
+    if count is not None and count <= first + last:
+        whole = axis.lead + count + axis.trail
+        return layout.with_axis(k, free_axis(max(whole - front - back, 0)))
     bare = layout.with_axis(k, Axis(axis.strands))
     if first or last:
         bare = move(bare, k, size, 1.0, first)
@@ -100,22 +103,22 @@ def part(layout: Layout, k: int, key: slice) -> Layout:
     step = 1 if key.step is None else key.step
     size = layout.axes[k].size
     if size is not None:
-        taken = range(size)[key]
-        if not taken:
+        entries = range(size)[key]
+        if not entries:
             return layout.with_axis(k, free_axis(0))
-        start, last = min(taken[0], taken[-1]), max(taken[0], taken[-1])
+        start, last = min(entries[0], entries[-1]), max(entries[0], entries[-1])
         layout = cut(layout, k, start, size - 1 - last)
     elif not layout.axes[k].sides:
         return layout.with_axis(k, free_axis(size))
     else:
         if key != slice(None):
             layout = cut(layout, k, *_ends(key))
-        taken = None
+        entries = None
     if step < 0:
         layout = flip(layout, k)
     if abs(step) == 1:
         return layout
-    return move(layout, k, None if taken is None else len(taken), abs(step))
+    return move(layout, k, None if entries is None else len(entries), abs(step))
 
 
 def _ends(key: slice) -> tuple[int, int]:

@@ -14,9 +14,9 @@ def place_matrix(side: SideMap, length: Length | None = None, places: Length | N
     evenly, it is `resampling.linear_matrix`.
 
     Args:
-        side: `SideMap`.
-        length: int or scalar tensor, pixels of the side; by default as the side says.
-        places: int or scalar tensor, number of places; by default as the side says.
+        side: How places follow each other along the side.
+        length: Pixels of the side; by default as the side says.
+        places: Number of places; by default as the side says.
     """
     places = side.places if places is None else places
     position, inside = place_positions(side, length, places)
@@ -30,9 +30,9 @@ def place_positions(
     """Where each pixel of a side lies among the places, for long sides, where a matrix is too large.
 
     Args:
-        side: `SideMap`.
-        length: int or scalar tensor, as for `place_matrix`.
-        places: int or scalar tensor, as for `place_matrix`.
+        side: How places follow each other along the side.
+        length: As for `place_matrix`.
+        places: As for `place_matrix`.
 
     Returns:
         float32 `[length]`, the number of the place at each pixel, with fractions in between; and bool

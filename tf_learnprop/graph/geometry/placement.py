@@ -27,14 +27,14 @@ class SideMap:
     Pixel k of the input has its centre at the coordinate k.
 
     Attributes:
-        side: int, the side; 0 is axis 1 of the input.
-        places: int, their number; None if unknown.
-        step: float, pixels from one place to the next; negative if they run backwards.
-        start: float, coordinate of the centre of the first place.
-        before, after: floats, how many pixels before and after its centre a place sees at most.
-        low, high: floats, the first and last pixel that any place sees.
-        length: int, number of pixels of the side; None if unknown.
-        exact: bool, False if `start` holds for sizes that the strides divide, and the size is unknown.
+        side: The side; 0 is axis 1 of the input.
+        places: Their number; None if unknown.
+        step: Pixels from one place to the next; negative if they run backwards.
+        start: Coordinate of the centre of the first place.
+        before, after: How many pixels before and after its centre a place sees at most.
+        low, high: The first and last pixel that any place sees.
+        length: Number of pixels of the side; None if unknown.
+        exact: False if `start` holds for sizes that the strides divide, and the size is unknown.
     """
 
     side: int
@@ -72,8 +72,8 @@ class AxisMap:
     """The places along one axis of a tensor.
 
     Attributes:
-        first: int, index of the first place; entries in front, such as a class token, are no places.
-        sides: tuple of `SideMap`. Several are a grid that was flattened, the slowest first.
+        first: Index of the first place; entries in front, such as a class token, are no places.
+        sides: One map, or several: a grid that was flattened, the slowest first.
     """
 
     first: int
@@ -85,12 +85,12 @@ class Placement:
     """Where the places of one tensor lie in the explained input.
 
     Attributes:
-        state: `State`.
-        axes: tuple of `AxisMap` or None, one for each axis of the tensor; None for an axis without places,
+        state: What is known of its places.
+        axes: The places along each axis of the tensor; None for an axis without places,
             such as samples and channels. Empty unless the tensor is placed.
-        inputs: frozenset of ints, the inputs of the model on whose values it depends.
-        reason: str, why there are no places, or why they are unknown; else empty.
-        layout: `Layout` from which that of later tensors follows; None if it is unknown.
+        inputs: The inputs of the model on whose values it depends.
+        reason: Why there are no places, or why they are unknown; else empty.
+        layout: What the layouts of later tensors follow from; None if it is unknown.
     """
 
     state: State
@@ -106,9 +106,8 @@ class Placement:
 
     def pixels(self, axis: int) -> tuple[SideMap, ...]:
         """The maps of an axis of the tensor, the slowest first; empty without places along it."""
-        if not self.axes or self.axes[axis] is None:
-            return ()
-        return self.axes[axis].sides
+        places = self.axes[axis] if self.axes else None
+        return () if places is None else places.sides
 
     def matches(self, shape: Sequence[Size]) -> bool:
         """Whether the tensor is a map of an input of this shape.
@@ -137,7 +136,7 @@ class Placement:
 
     def _range(self, side: SideMap) -> str:
         """The pixels that a side covers, if not all; and whether it runs backwards."""
-        names = _NAMES.get(len(self.layout.origins))
+        names = _NAMES.get(len(self.layout.origins)) if self.layout else None
         name = names[side.side] if names else f"side {side.side}"
         low, high = math.ceil(side.region[0]), side.region[1]
         backwards = " backwards" if side.step < 0 else ""
@@ -151,10 +150,10 @@ def of_layout(layout: Layout, inputs: frozenset[int], meets: bool = False, reaso
     """The `Placement` of a layout.
 
     Args:
-        layout: `Layout`.
-        inputs: frozenset of ints, the inputs that it depends on.
-        meets: bool, whether another input has values of its own at each place.
-        reason: str, why it has no places, if it has none.
+        layout: The layout of the tensor.
+        inputs: The inputs that it depends on.
+        meets: Whether another input has values of its own at each place.
+        reason: Why it has no places, if it has none.
     """
     view = _seen_from_outside(layout)
     if any(axis.sides and not axis.is_placed for axis in view.axes):
@@ -178,8 +177,9 @@ def _seen_from_outside(layout: Layout) -> Layout:
 
 
 def _axis_map(axis: Axis, origins: tuple[Origin, ...]) -> AxisMap:
-    return AxisMap(axis.lead, tuple(_side_map(strand, origins[strand.side]) for strand in axis.strands))
+    sides = [(strand.side, strand) for strand in axis.strands if strand.side is not None]
+    return AxisMap(axis.lead, tuple(_side_map(side, strand, origins[side]) for side, strand in sides))
 
 
-def _side_map(strand: Strand, origin: Origin) -> SideMap:
-    return SideMap(strand.side, strand.size, strand.step, **dataclasses.asdict(origin))
+def _side_map(side: int, strand: Strand, origin: Origin) -> SideMap:
+    return SideMap(side, strand.size, strand.step, **dataclasses.asdict(origin))

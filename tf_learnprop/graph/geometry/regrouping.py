@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Size, Strand, Unknown
+from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Size, Strand, Unknown, product
 
 
 def reshape(layout: Layout, shape: Sequence[Size]) -> Layout:
     """The layout of the same entries in another shape.
 
     Args:
-        layout: `Layout`.
-        shape: list of ints or None, the new shape. What is unknown in it follows from the layout.
+        layout: The layout before.
+        shape: The new shape. What is unknown in it follows from the layout.
     """
     if layout.shape == tuple(shape):
         return layout
@@ -40,21 +40,22 @@ def _take(pieces: list, size: Size, last: bool) -> Axis:
         if not pieces or pieces[0].size is not None:
             raise Unknown("sizes that are unknown are reshaped")
         return _axis([pieces.pop(0)])
-    taken = []
+    strands: list[Strand | Axis] = []
     while size > 1:
         piece = pieces.pop(-1 if last else 0) if pieces else None
         if piece is None or piece.size is None:
             raise Unknown("sizes that are unknown are reshaped")
         if size % piece.size:
-            piece = _split(pieces, piece, size, last)
-        size //= piece.size
-        taken.insert(0 if last else len(taken), piece)
-    return _axis(taken)
+            piece, size = _split(pieces, piece, size, last), 1
+        else:
+            size //= piece.size
+        strands.insert(0 if last else len(strands), piece)
+    return _axis(strands)
 
 
 def _split(pieces: list, piece: Strand | Axis, size: int, last: bool) -> Strand:
     """The part of a strand with a given size; the rest is put back."""
-    if isinstance(piece, Axis) or piece.size % size:
+    if isinstance(piece, Axis) or piece.size is None or piece.size % size:
         raise Lost("a reshape mixes its places")
     inner_size = size if last else piece.size // size
     outer = Strand(piece.size // inner_size, piece.side, piece.step * inner_size)
@@ -80,7 +81,7 @@ def fused(strands: Sequence[Strand]) -> tuple[Strand, ...]:
     for strand in strands:
         last = joined[-1] if joined else None
         if last and last.side == strand.side and _is_even(last, strand):
-            joined[-1] = Strand(last.size * strand.size, strand.side, strand.step)
+            joined[-1] = Strand(product([last.size, strand.size]), strand.side, strand.step)
         else:
             joined.append(strand)
     return tuple(joined)

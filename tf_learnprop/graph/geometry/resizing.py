@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Strand, Unknown
+from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Strand, Unknown, known, product
 from tf_learnprop.graph.geometry.moving import cut, move
 from tf_learnprop.graph.geometry.regrouping import reshape
 from tf_learnprop.graph.geometry.visit import Visit, each
@@ -16,10 +16,7 @@ def stretched(
     layout: Layout, k: int, size: int, interpolation: str = "nearest", antialias: bool = False
 ) -> Layout:
     """The layout after axis k was resized, with entries centred at ½ as in `tf.image.resize`."""
-    old = layout.axes[k].size
-    if old is None:
-        raise Unknown("an axis of unknown size is resized")
-    ratio = old / size
+    ratio = known(layout.axes[k].size, "an axis of unknown size is resized") / size
     support = _SUPPORT.get(interpolation, _WIDEST) * (max(ratio, 1.0) if antialias else 1.0)
     if interpolation == "area":
         support = ratio / 2 + 1
@@ -28,8 +25,9 @@ def stretched(
 
 def _multiplied(layout: Layout, k: int, factor: int, interpolation: str) -> Layout:
     """As `stretched`, to a multiple of the size, which may be unknown."""
-    if layout.axes[k].size is not None:
-        return stretched(layout, k, layout.axes[k].size * factor, interpolation)
+    size = layout.axes[k].size
+    if size is not None:
+        return stretched(layout, k, size * factor, interpolation)
     support = _SUPPORT.get(interpolation, _WIDEST)
     return move(layout, k, None, 1 / factor, 0.5 / factor - 0.5, support, support)
 
@@ -73,9 +71,8 @@ def _aspect(
     layout: Layout, axes: tuple[int, int], size: tuple[int, int], fit: Callable[[int, int], int]
 ) -> Layout:
     """The layout cropped (`min`) or padded (`max`) in the middle to the aspect ratio of a size."""
-    old = [layout.axes[k].size for k in axes]
-    if None in old:
-        raise Unknown("an image of unknown size is brought to an aspect ratio")
+    unknown = "an image of unknown size is brought to an aspect ratio"
+    old = [known(layout.axes[k].size, unknown) for k in axes]
     for k, own, other, target, other_target in zip(axes, old, old[::-1], size, size[::-1], strict=True):
         new = max(fit(own, int(other * target / other_target)), 1)
         front = int((own - new) / 2)
@@ -87,9 +84,8 @@ def _aspect(
 def centre_crop(visit: Visit) -> Layout:
     """`CenterCrop`; a small image is resized."""
     axes, size = _image_axes(visit), (visit.setting("height"), visit.setting("width"))
-    old = [visit.layout.axes[k].size for k in axes]
-    if None in old:
-        raise Unknown("an image of unknown size is cropped in the middle")
+    unknown = "an image of unknown size is cropped in the middle"
+    old = [known(visit.layout.axes[k].size, unknown) for k in axes]
     layout = visit.layout
     if all(own >= target for own, target in zip(old, size, strict=True)):
         for k, own, target in zip(axes, old, size, strict=True):
@@ -138,8 +134,10 @@ def _refined(layout: Layout, k: int) -> Layout:
         if not layout.axes[k].is_placed and layout.axes[k].sides:
             raise Lost("channels are mixed with places")
         return layout
-    place, parts = layout.axes[k].strands
-    shift = (1 - 1 / parts.size) / 2
-    strand = Strand(place.size * parts.size, place.side, place.step / parts.size)
-    origin = layout.origins[place.side].moved(-shift * place.step, *[shift * abs(place.step)] * 2)
-    return layout.with_axis(k, Axis((strand,))).with_origin(place.side, origin)
+    (place, parts), (side,) = layout.axes[k].strands, layout.axes[k].sides
+    count = known(parts.size, "an unknown number of channels shares out a place")
+    shift = (1 - 1 / count) / 2
+    strand = Strand(product([place.size, count]), side, place.step / count)
+    reach = shift * abs(place.step)
+    origin = layout.origins[side].moved(-shift * place.step, reach, reach)
+    return layout.with_axis(k, Axis((strand,))).with_origin(side, origin)

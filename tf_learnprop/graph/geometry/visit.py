@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tf_learnprop.graph.geometry.layout import Layout, Size
+from tf_learnprop.graph.geometry.layout import Layout, Size, Unknown
 from tf_learnprop.graph.geometry.placement import Placement
 
 Shape = tuple[Size, ...]
@@ -15,12 +15,12 @@ class Visit:
     """One call of an operation.
 
     Attributes:
-        operation: Keras layer or operation.
-        args, kwargs: the arguments of the call, with KerasTensors.
-        operands: tuple of `Placement`, those of the tensors among the arguments.
-        shapes: tuple of shapes, those of these tensors, as exact as they are known.
-        output_shapes: tuple of shapes, those of the tensors that the call gives.
-        explained: int, the explained input.
+        operation: The Keras layer or operation.
+        args, kwargs: The arguments of the call, with KerasTensors.
+        operands: The placements of the tensors among the arguments.
+        shapes: The shapes of these tensors, as exact as they are known.
+        output_shapes: The shapes of the tensors that the call gives.
+        explained: Number of the explained input.
     """
 
     operation: Any
@@ -34,7 +34,24 @@ class Visit:
     @property
     def layout(self) -> Layout:
         """The layout of the first tensor."""
-        return self.operands[0].layout
+        return self.layout_of(0)
+
+    def layout_of(self, k: int) -> Layout:
+        """The layout of the tensor number k.
+
+        Raises:
+            Unknown: If there is none.
+        """
+        operand = self.operands[k]
+        if operand.layout is None:
+            raise Unknown(operand.reason)
+        return operand.layout
+
+    @property
+    def layouts(self) -> dict[int, Layout]:
+        """The layouts that are known of tensors that depend on the explained input, by their numbers."""
+        operands = {k: self.operands[k] for k in self.dependent}
+        return {k: operand.layout for k, operand in operands.items() if operand.layout is not None}
 
     @property
     def rank(self) -> int:

@@ -2,7 +2,7 @@
 
 import math
 
-from tf_learnprop.graph.geometry.layout import Axis, Layout, Size, Strand, Unknown, free_axis
+from tf_learnprop.graph.geometry.layout import Axis, Layout, Size, Strand, Unknown, free_axis, known
 from tf_learnprop.graph.geometry.moving import move
 from tf_learnprop.graph.geometry.regrouping import fused
 from tf_learnprop.graph.geometry.visit import Visit, each
@@ -29,13 +29,14 @@ def _window_grid(size: Size, span: int, stride: int, padding: str) -> tuple[Size
     count = None if size is None else -(-size // stride)
     if padding == "causal":
         return count, span
-    total = span + 1 - stride if size is None else (count - 1) * stride + span + 1 - size
-    return count, max(total, 0) // 2
+    if size is None or count is None:
+        return None, max(span + 1 - stride, 0) // 2
+    return count, max((count - 1) * stride + span + 1 - size, 0) // 2
 
 
 def _all_slid(visit: Visit, layout: Layout, kernel: tuple, stride: tuple, dilation: tuple) -> Layout:
-    for k, *window in zip(visit.spatial_axes, kernel, stride, dilation, strict=True):
-        layout = slid(layout, k, *window, padding=visit.setting("padding"))
+    for k, size, step, rate in zip(visit.spatial_axes, kernel, stride, dilation, strict=True):
+        layout = slid(layout, k, size, step, rate, visit.setting("padding"))
     return layout
 
 
@@ -64,7 +65,8 @@ def depthwise_convolution(visit: Visit) -> Layout:
     """A convolution of each channel alone, into one or several."""
     channels = visit.channel_axis
     axis = visit.layout.axes[channels]
-    count = visit.output_shapes[0][channels] // axis.size
+    unknown = "an unknown number of channels is convolved"
+    count = known(visit.output_shapes[0][channels], unknown) // known(axis.size, unknown)
     strands = fused([*axis.strands, *free_axis(count).strands])
     layout = visit.layout.with_axis(channels, Axis(strands))
     return _all_slid(visit, layout, *_kernel_settings(visit))
@@ -119,9 +121,7 @@ def adaptive_pooling(visit: Visit) -> Layout:
     """Maximum or average over windows that share out each axis."""
     layout = visit.layout
     for k, size in zip(visit.spatial_axes, each(visit.setting("output_size"), visit.rank - 2), strict=True):
-        if layout.axes[k].size is None:
-            raise Unknown("an axis of unknown size is shared out")
-        ratio = layout.axes[k].size / size
+        ratio = known(layout.axes[k].size, "an axis of unknown size is shared out") / size
         half = math.ceil(ratio) / 2 + 0.5
         layout = move(layout, k, size, ratio, ratio / 2 - 0.5, half, half)
     return layout
