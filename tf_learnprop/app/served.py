@@ -73,7 +73,7 @@ class ServedBackend:
         # An export may make its maps smaller.
         return tf.image.resize(heat_map[..., None], self.shape[:2])[..., 0].numpy()
 
-    def _signatures(self):
+    def _signatures(self) -> dict[str, Any]:
         answer = self._json("GET", f"{self._url}/metadata")
         try:
             signatures = answer["metadata"]["signature_def"]["signature_def"]
