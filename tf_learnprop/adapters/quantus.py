@@ -43,8 +43,8 @@ def explain_func(
         inputs: Images `[n, h, w, c]`, preprocessed as the model needs them; or `[n, c, h, w]`, as some
             metrics pass them. Or features `[n, features]`.
         targets: Class ids `[n]`; None for the predicted classes.
-        batch_size: Int. At most `batch_size` images are explained at once.
-        refine_steps: Int >= 0. As for `PropagationModel.explain`.
+        batch_size: At most `batch_size` images are explained at once.
+        refine_steps: At least 0, as for `PropagationModel.explain`.
         device: Passed by metrics, and not used: TensorFlow chooses the device.
         method: Passed by `quantus.evaluate`, and not used.
         **options: Options of `wrap_model`, such as `rule`. Only for a model that is not wrapped yet.
@@ -65,7 +65,7 @@ def explain_func(
     return maps if maps.ndim == 2 else maps[:, None]
 
 
-def _wrap(model, options):
+def _wrap(model: keras.Model | PropagationModel, options: dict[str, Any]) -> PropagationModel:
     global _last
     if isinstance(model, PropagationModel):
         return _shared.wrapped(model, options)

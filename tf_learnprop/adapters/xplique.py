@@ -20,8 +20,8 @@ class Explainer:
 
     Args:
         model: `keras.Model`, or a `PropagationModel` that is used as it is.
-        batch_size: Int. At most `batch_size` images are explained at once.
-        refine_steps: Int >= 0. As for `PropagationModel.explain`.
+        batch_size: At most `batch_size` images are explained at once.
+        refine_steps: At least 0, as for `PropagationModel.explain`.
         **options: Options of `wrap_model`, such as `rule`. Only for a model that is not wrapped yet.
 
     Raises:
@@ -85,7 +85,7 @@ class Explainer:
         """The same as `explain`."""
         return self.explain(inputs, targets)
 
-    def _weights(self, targets):
+    def _weights(self, targets: npt.ArrayLike | None) -> np.ndarray | None:
         """Targets as weights of the logits of all classes; a single unit counts as two classes."""
         if targets is None:
             return None

@@ -75,7 +75,7 @@ class WrappedBackend:
                 self._explainers[method] = _explainer(self._wrapped.source, method)
             return self._explainers[method](self._inputs(photo[None]), class_id)[0]
 
-    def _inputs(self, photos):
+    def _inputs(self, photos: np.ndarray) -> np.ndarray:
         return np.asarray(self._preprocess(photos.astype(np.float32)))
 
 

@@ -106,13 +106,13 @@ class Handlers:
         """Names and ids of all classes."""
         return [(self._backend.class_name(k), k) for k in range(self._backend.class_count)]
 
-    def _file(self, explained, ending):
+    def _file(self, explained: Explained, ending: str) -> pathlib.Path:
         """A file for the map, which Gradio copies; the next place of a slider overwrites it."""
         place = self._folder / str(id(explained))
         place.mkdir(exist_ok=True)
         return place / f"{view.file_name(explained, self._backend)}.{ending}"
 
 
-def _says(probability, what, whole):
+def _says(probability: float, what: str, whole: str) -> str:
     what, whole = html.escape(what), html.escape(whole)
     return f"<div class='part'><b>{probability:.1%}</b> {what}<br><small>{whole}</small></div>"

@@ -96,7 +96,7 @@ def _told(handler: Callable) -> Callable:
     """The handler, whose errors are shown on the page in one line."""
 
     @functools.wraps(handler)
-    def run(*values):
+    def run(*values: Any) -> Any:
         try:
             return handler(*values)
         except (ValueError, RuntimeError) as error:

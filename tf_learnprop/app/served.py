@@ -41,7 +41,8 @@ class ServedBackend:
         ServedError: If no server answers, or the model is not one of `export` with `preprocess`.
     """
 
-    methods = ("served rules",)
+    methods: tuple[str, ...] = ("served rules",)
+    shape: tuple[int, int, int]
 
     def __init__(self, url: str, class_names: Sequence[str] | None = None):
         self._url = url.rstrip("/").removesuffix(":predict")
@@ -73,7 +74,7 @@ class ServedBackend:
         # An export may make its maps smaller.
         return tf.image.resize(heat_map[..., None], self.shape[:2])[..., 0].numpy()
 
-    def _signatures(self):
+    def _signatures(self) -> dict[str, Any]:
         answer = self._json("GET", f"{self._url}/metadata")
         try:
             signatures = answer["metadata"]["signature_def"]["signature_def"]
@@ -106,7 +107,8 @@ class ServedBackend:
         return answer
 
 
-def _shape(spec: dict) -> tuple[int, ...]:
+def _shape(spec: dict) -> Any:
+    """Sides of a tensor, a tuple of ints."""
     return tuple(int(axis["size"]) for axis in spec["tensor_shape"]["dim"])
 
 

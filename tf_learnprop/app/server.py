@@ -91,7 +91,7 @@ class _OwnSiteOnly:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def send_with_policy(message):
+        async def send_with_policy(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message["headers"], (b"content-security-policy", _POLICY)]
                 message = {**message, "headers": headers}

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Serves the page until Ctrl-C. With --json, prints `url` when the page can be opened.
 
     Returns:
-        dict: never; Ctrl-C ends the command.
+        Never; Ctrl-C ends the command.
     """
     if (arguments.model is None) == (arguments.served is None):
         raise UsageError("either --model or --served must be given")

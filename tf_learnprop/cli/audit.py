@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Writes the page.
 
     Returns:
-        dict: the audit without its maps; `page`, the file of the page.
+        The audit without its maps; `page`, the file of the page.
     """
     from tf_learnprop.scale.audit import audit
 
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     ):
         task = bar.add_task("reading maps")
         with naming_options({"folder": "MAPS", "masks": "--mask"}, ImportError):
-            found = audit(
+            result = audit(
                 arguments.maps,
                 masks=arguments.masks,
                 sample=arguments.sample,
@@ -70,14 +70,14 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
         images = arguments.images or _explained_folder(arguments.maps)
-        page = audit_page.page(found, str(arguments.maps), images, arguments.details)
+        page = audit_page.page(result, str(arguments.maps), images, arguments.details)
         out.write_text(page, encoding="utf-8", errors="replace")
-    for finding in found.findings:
+    for finding in result.findings:
         console.print(finding.text, soft_wrap=True)
-    if not found.findings:
+    if not result.findings:
         console.print("no region takes conspicuously much weight")
     console.print(f"page written to {out}", soft_wrap=True)
-    return {**found.to_dict(), "page": str(out)}
+    return {**result.to_dict(), "page": str(out)}
 
 
 def _explained_folder(maps: str) -> pathlib.Path | None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Mapping
 from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import tf_learnprop as tlp
 from tf_learnprop import html_page
+
+if TYPE_CHECKING:
+    from tf_learnprop.scale.audit import Audit, ClassSummary, Example, Finding
 
 _TITLE = "Audit of attribution maps"
 _STYLE = """figure { display: inline-block; margin: 0 .5rem .5rem 0; vertical-align: top; width: 7rem; }
@@ -24,11 +29,11 @@ _ALPHA = 0.7
 _SHOWN = 6
 
 
-def page(audit, maps: str, images: str | os.PathLike | None, details: int) -> str:
+def page(audit: Audit, maps: str, images: str | os.PathLike | None, details: int) -> str:
     """Fills in the page.
 
     Args:
-        audit: `tf_learnprop.scale.audit.Audit`.
+        audit: The audit.
         maps: Name of the folder of maps.
         images: Folder of the images; None shows maps alone.
         details: Number of classes to show in detail.
@@ -58,20 +63,20 @@ explained.</p>
     return html_page.document(_TITLE, body, _STYLE)
 
 
-def _finding(finding, classes, folder):
-    shown = ""
+def _finding(finding: Finding, classes: Mapping[int, ClassSummary], folder: pathlib.Path | None) -> str:
+    figures = ""
     text = escape(finding.text)
     if finding.class_id is not None:
         one = classes[finding.class_id]
         examples = [example for cluster in one.clusters for example in cluster.examples]
         if finding.cluster is not None:
             examples = one.clusters[finding.cluster].examples
-        shown = "".join(_figure(example, folder) for example in examples[:_SHOWN])
+        figures = "".join(_figure(example, folder) for example in examples[:_SHOWN])
         text = f'<a href="#class-{one.class_id}">{text}</a>'
-    return f"<li><strong>{text}</strong>{shown}</li>"
+    return f"<li><strong>{text}</strong>{figures}</li>"
 
 
-def _table(audit):
+def _table(audit: Audit) -> str:
     names = list(audit.shares)
     areas = [f"<td>{audit.areas[name]:.0%}</td>" if name in audit.areas else "<td></td>" for name in names]
     rows = [
@@ -90,7 +95,7 @@ def _table(audit):
     return f'<div style="overflow-x: auto">{table}</div>'
 
 
-def _shares(shares):
+def _shares(shares: Mapping[str, float]) -> str:
     return "".join(
         "<td></td>"
         if np.isnan(share)
@@ -99,7 +104,7 @@ def _shares(shares):
     )
 
 
-def _details(one, folder):
+def _details(one: ClassSummary, folder: pathlib.Path | None) -> str:
     clusters = "".join(
         f'<div class="cluster"><figure>{_map(cluster.mean_map)}<figcaption>{cluster.part:.0%} of the sample'
         f"</figcaption></figure><div>{''.join(_figure(e, folder) for e in cluster.examples)}</div></div>"
@@ -112,7 +117,7 @@ def _details(one, folder):
     )
 
 
-def _figure(example, folder, name=None):
+def _figure(example: Example, folder: pathlib.Path | None, name: str | None = None) -> str:
     """An image above its map."""
     height, width = example.map.shape
     size = (round(_SIDE * height / width), _SIDE)
@@ -128,7 +133,7 @@ def _figure(example, folder, name=None):
     return f"<figure>{picture}{_map(example.map, photo, size)}<figcaption>{caption}</figcaption></figure>"
 
 
-def _map(values, photo=None, size=None):
+def _map(values: np.ndarray, photo: np.ndarray | None = None, size: tuple[int, int] | None = None) -> str:
     """A map, over its photo if there is one."""
     import tensorflow as tf
 
@@ -137,16 +142,16 @@ def _map(values, photo=None, size=None):
     maps = tf.convert_to_tensor(values[None, ..., None], tf.float32)
     maps = maps if size is None else tf.image.resize(maps, size)
     dark = np.zeros((*maps.shape[1:3], 3), np.float32)
-    drawn = pictures.overlays(
+    overlays = pictures.overlays(
         (dark if photo is None else photo.astype(np.float32))[None],
         maps[..., 0],
         pictures.colour_table("inferno"),
         1.0 if photo is None else _ALPHA,
     )
-    return _img(tf.io.decode_png(drawn[0]), "map")
+    return _img(tf.io.decode_png(overlays[0]), "map")
 
 
-def _img(pixels, alt):
+def _img(pixels: Any, alt: str) -> str:
     import tensorflow as tf
 
     picture = tf.io.encode_jpeg(pixels, quality=85).numpy()

@@ -23,8 +23,8 @@ def of_probability(probability: float) -> list[str]:
     """The caution about a class with a small probability, if it is small."""
     if probability >= LEAST_PROBABILITY:
         return []
-    shown = wording.probability(probability).replace(" ", "\u00a0")  # one line holds all of it
-    return [f"The model's probability of this class is low: {shown}."]
+    percentage = wording.probability(probability).replace(" ", "\u00a0")  # one line holds all of it
+    return [f"The model's probability of this class is low: {percentage}."]
 
 
 def of_gains(gains: np.ndarray) -> list[list[str]]:
@@ -41,7 +41,10 @@ def of_gains(gains: np.ndarray) -> list[list[str]]:
 
 
 def gains_over_centre(
-    wrapped: tlp.PropagationModel, image: np.ndarray, maps: Sequence[np.ndarray], class_ids: Sequence[int]
+    wrapped: tlp.PropagationModel,
+    image: np.ndarray,
+    maps: Sequence[np.ndarray] | np.ndarray,
+    class_ids: Sequence[int],
 ) -> np.ndarray:
     """By how much maps of one photo are better than a Gaussian blob at the photo's centre.
 

@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Prints the table.
 
     Returns:
-        dict: `summary`, str; `activations`, list of dicts.
+        `summary`, a text; `activations`, a dict for each one.
     """
     spec = options.load_model(arguments)
     coverage = options.wrap(arguments, spec).coverage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import rich.console
@@ -10,6 +11,9 @@ import rich.console
 import tf_learnprop as tlp
 from tf_learnprop.cli import files, options
 from tf_learnprop.cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
 
@@ -24,7 +28,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Draws maps of the hand-made rules and of learned ones side by side.
 
     Returns:
-        dict: `picture`, the file; `classes`, the predicted classes.
+        `picture`, the file; `classes`, the predicted classes.
     """
     try:
         import skimage.data
@@ -37,12 +41,13 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         learned = options.wrap(arguments, spec)
         photos = np.stack([tlp.zoo.load_image(getattr(skimage.data, name)()) for name in PHOTOS])
         images = spec.preprocess(photos)
-        columns = {}
+        columns: dict[str, Any] = {}
         for rule in tlp.rules.handmade():
             wrapped = tlp.wrap_model(spec.model, rule, readout="saliency")
             columns[rule.replace("_", " ")] = wrapped.explain(images)
         columns["learned rules"] = learned.explain(images)
         titles = [spec.class_name(k) for k in learned.logits(images).argmax(1)]
-        tlp.plotting.compare(photos, columns, titles=titles).savefig(out, dpi=100)
+        figure = cast("Figure", tlp.plotting.compare(photos, columns, titles=titles))
+        figure.savefig(out, dpi=100)
     console.print(f"{', '.join(titles)}: figure written to {out}")
     return {"picture": str(out), "classes": titles}

@@ -26,10 +26,11 @@ def naming_options(options: Mapping[str, str], *others: type[Exception]) -> Iter
         options: The options of arguments that are not called as their option.
         *others: Further errors that are the user's.
     """
+    mistakes: tuple[type[Exception], ...] = (ValueError, *others)
     try:
         yield
     except ArgumentError as error:
         option = options.get(error.argument, f"--{error.argument.replace('_', '-')}")
         raise UsageError(error.about(option)) from error
-    except (ValueError, *others) as error:
+    except mistakes as error:
         raise UsageError(str(error)) from error

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Writes `report.txt`, `report.json` and `report.html`.
 
     Returns:
-        dict: the content of `report.json`, which is the figures and `photos`, with the class and the scores
+        The content of `report.json`, which is the figures and `photos`, with the class and the scores
         of each; `page`, the file of the page; `skipped`, the files that can't be read.
     """
     if arguments.limit < 2:
@@ -55,31 +55,31 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         spec = options.load_model(arguments)
         wrapped = options.wrap(arguments, spec)
         shape = options.image_shape(arguments, spec)
-        found, skipped = _read(paths, shape, arguments.limit)
+        pixels, skipped = _read(paths, shape, arguments.limit)
         files.say_skipped(skipped)
-        if len(found) < 2:
+        if len(pixels) < 2:
             raise UsageError(
-                f"two images at least are needed. Readable at {arguments.images}: {len(found)} of "
+                f"two images at least are needed. Readable at {arguments.images}: {len(pixels)} of "
                 f"{len(paths)}"
             )
-        photos = np.stack(list(found.values()))
+        photos = np.stack(list(pixels.values()))
         images = np.asarray(spec.preprocess(photos.astype(np.float32)))
         report = _measure(wrapped, images, arguments, console)
-        shown = _photos(wrapped, spec, found, images, report)
-        few = sorted(range(len(shown)), key=lambda row: -shown[row].predicted.probability)[:4]
-        surest = shown[few[0]]
+        rows = _photos(wrapped, spec, pixels, images, report)
+        few = sorted(range(len(rows)), key=lambda row: -rows[row].predicted.probability)[:4]
+        surest = rows[few[0]]
         page = evaluation_page.page(
             title=f"Attribution maps of {spec.name}",
             rules=options.choose_rules(arguments, spec),
             report=report,
             steps=arguments.steps,
-            photos=shown,
+            photos=rows,
             example=surest,
             examples=evaluation_examples.Examples(
                 wrapped, photos[few], images[few], surest.predicted, arguments.seed
             ),
         )
-        result = report.to_dict() | {"photos": [_summary(photo) for photo in shown]}
+        result = report.to_dict() | {"photos": [_summary(photo) for photo in rows]}
         settings.write(note, now)
         as_json = json.dumps(result, indent=2, ensure_ascii=False)
         for name, text in ("txt", f"{report}\n"), ("json", as_json), ("html", page):
@@ -131,10 +131,10 @@ def _measure(
             f"measuring the maps of {len(images)} images", total=len(images) * (1 + 6 * len(NAMES) * steps)
         )
 
-        def logits(batch):
-            found = wrapped.logits(batch)
+        def logits(batch: np.ndarray) -> np.ndarray:
+            outputs = wrapped.logits(batch)
             progress.advance(task, len(batch))
-            return found
+            return outputs
 
         watched = types.SimpleNamespace(explain=wrapped.explain, logits=logits)
         multi_label = wrapped.attributor.head.multi_label
@@ -153,9 +153,9 @@ def _photos(
     probabilities = head.probabilities(logits).numpy()
     best = np.argsort(-np.asarray(head.class_logits(logits)), 1)[:, :2]
     maps = [wrapped.explain(images, ids) for ids in best.T]
-    shown = []
+    rows = []
     for row, (path, pixels) in enumerate(photos.items()):
-        explained = (
+        predicted, second = (
             evaluation_examples.Explained(
                 int(class_id),
                 spec.class_name(class_id),
@@ -164,9 +164,9 @@ def _photos(
             )
             for place, class_id in enumerate(best[row])
         )
-        scores = (float(report.results[name].scores[row]) for name in ("map", "centre"))
-        shown.append(evaluation_page.Photo(str(path), pixels, *explained, *scores))
-    return shown
+        score, centre = (float(report.results[name].scores[row]) for name in ("map", "centre"))
+        rows.append(evaluation_page.Photo(str(path), pixels, predicted, second, score, centre))
+    return rows
 
 
 def _summary(photo: evaluation_page.Photo) -> dict:

@@ -20,9 +20,9 @@ class Explained(NamedTuple):
     """A map of a photo.
 
     Attributes:
-        class_id: int.
-        name: str, name of the class.
-        probability: float.
+        class_id: Id of the class.
+        name: Name of the class.
+        probability: The model's probability of it, from 0 to 1.
         attribution: float `[h, w]`.
     """
 
@@ -37,8 +37,8 @@ class Example(NamedTuple):
 
     Attributes:
         picture: uint8 `[h, w, c]`.
-        caption: str.
-        probability: float, the model's probability of the explained class.
+        caption: What was changed.
+        probability: The model's probability of the explained class.
     """
 
     picture: np.ndarray
@@ -89,7 +89,7 @@ class Examples:
         """More and more of the best pixels hidden."""
         return [self._example(FILL, self._place >= share, f"{share:.0%} hidden") for share in SHARES]
 
-    def _example(self, fill, keep, caption):
+    def _example(self, fill: str, keep: np.ndarray, caption: str) -> Example:
         from tf_learnprop.metrics.imputation import Imputer
 
         pixels, image = (

@@ -7,7 +7,7 @@ import pathlib
 import string
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -70,12 +70,12 @@ class Photo(NamedTuple):
     """A photo of the evaluation.
 
     Attributes:
-        name: str, path of the file.
+        name: Path of the file.
         pixels: uint8 `[h, w, c]`.
-        predicted: `Explained`, for the predicted class.
-        second: `Explained`, for the second choice.
-        score: float, insertion − deletion of the map of the predicted class.
-        centre: float, insertion − deletion of the blob at the centre.
+        predicted: The map of the predicted class.
+        second: The map of the second choice.
+        score: Insertion − deletion of the map of the predicted class.
+        centre: Insertion − deletion of the blob at the centre.
     """
 
     name: str
@@ -125,7 +125,7 @@ def page(
         deletion=_strip(examples.deletion()),
         rows="".join(_row(_scores(row)) for row in report.rows),
         steps=steps,
-        curves=_figure(report.figure()),
+        curves=_figure(cast("Figure", report.figure())),
         photos="".join(_row(_photo(photo)) for photo in sorted(photos, key=lambda photo: photo.score)),
     )
     return html_page.document(title, body, _STYLE)
@@ -135,7 +135,7 @@ def _row(cells: Iterable[str]) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _scores(row) -> list[str]:
+def _scores(row: Any) -> list[str]:
     middle = (_interval(part) for part in (row.insertion, row.deletion, row.score, row.random, row.centre))
     return [f"<td>{cell}</td>" for cell in (escape(row.fill), *middle, f"{row.beats_centre:.0%}")]
 
@@ -163,7 +163,7 @@ def _strip(examples: Iterable[Example]) -> str:
     return f'<div class="strip">{"".join(figures)}</div>'
 
 
-def _interval(interval) -> str:
+def _interval(interval: tlp.metrics.Interval) -> str:
     mean, low, high = map(_number, interval)
     return f"{mean} <small>[{low}, {high}]</small>"
 

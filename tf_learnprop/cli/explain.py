@@ -69,9 +69,9 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Writes `NAME.CLASS.png` and `NAME.CLASS.npy` for each photo, and the gallery `index.html`.
 
     Returns:
-        dict: `images`, a list of dicts, one for each map, with the files, the explained class, its
-        probability and the cautions; `index`, the gallery; `resumed`, the number of photos whose pictures
-        were there; `skipped`, the files that can't be read.
+        `images`, a dict for each map, with the files, the explained class, its probability and the cautions;
+        `index`, the gallery; `resumed`, the number of photos whose pictures were there; `skipped`, the files
+        that can't be read.
     """
     from tf_learnprop.cli import explaining, index_page  # these load TensorFlow
 
@@ -92,14 +92,20 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         labels = map_files.class_labels(spec)
         note = settings.of(arguments, "images", "out", "command") | {"target": targets}
         note |= settings.contents(arguments, "model", "rules", "class_names")
-        fixed = targets and [labels[class_id] for class_id in targets]
+        fixed = None if targets is None else [labels[class_id] for class_id in targets]
         plan = map_files.plan(photos, manifest, fixed, labels, note, arguments.overwrite)
         pictures, skipped = dict(plan.done), {}
         try:
             if plan.places:
                 work = explaining.Work(arguments, spec, targets, labels, compared)
-                shown = {"console": console, "disable": console.quiet, "total": len(plan.places)}
-                for photo, result in rich.progress.track(work.over(plan.places), "explaining", **shown):
+                results = rich.progress.track(
+                    work.over(plan.places),
+                    "explaining",
+                    total=len(plan.places),
+                    console=console,
+                    disable=console.quiet,
+                )
+                for photo, result in results:
                     if isinstance(result, str):
                         skipped[str(photo)] = result
                     else:

@@ -78,8 +78,8 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Writes `part-00000.parquet` and so on, and `manifest.json`.
 
     Returns:
-        dict: `out`, the folder; `explained`, `kept` and `skipped`, numbers of images; `reasons`, dict from a
-        reason to the number of images skipped for it.
+        `out`, the folder; `explained`, `kept` and `skipped`, numbers of images; `reasons`, how many images
+        were skipped for each reason.
     """
     if not arguments.debug:
         logging.getLogger("absl").setLevel(logging.ERROR)  # loading an exported model warns about gradients
@@ -105,8 +105,8 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
             progress=progress,
         )
     skipped = sum(result.failed.values())
-    kept = f", {result.kept} of them by an earlier run" if result.kept else ""
-    console.print(f"{result.explained} maps and {skipped} errors{kept} written to {out}", soft_wrap=True)
+    earlier = f", {result.kept} of them by an earlier run" if result.kept else ""
+    console.print(f"{result.explained} maps and {skipped} errors{earlier} written to {out}", soft_wrap=True)
     for reason, count in result.failed.items():
         print(f"skipped: {count} × {reason}", file=sys.stderr)
     return {

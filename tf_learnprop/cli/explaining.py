@@ -7,6 +7,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,9 @@ class Work:
             if batch:
                 yield from self._explained(batch, places)
 
-    def _explained(self, batch, places):
+    def _explained(
+        self, batch: Mapping[pathlib.Path, np.ndarray], places: Mapping[pathlib.Path, picture_files.Place]
+    ) -> Iterator[tuple[pathlib.Path, picture_files.Picture | str]]:
         pixels = np.stack(list(batch.values())).astype(np.float32)
         images = np.asarray(self.spec.preprocess(pixels))
         head, logits = self.wrapped.attributor.head, self.wrapped.logits(images)
@@ -75,7 +78,9 @@ class Work:
             rows = self._rows(images[place], one, ids, probabilities[place])
             yield path, self._write(places[path], path, one, rows)
 
-    def _rows(self, image, maps, class_ids, probabilities):
+    def _rows(
+        self, image: np.ndarray, maps: np.ndarray, class_ids: np.ndarray, probabilities: np.ndarray
+    ) -> list[dict[str, Any]]:
         """What is known of each map of a photo."""
         pairs = list(itertools.product(class_ids.tolist(), self.methods))
         notes = [cautions.of_probability(float(probabilities[class_id])) for class_id, _ in pairs]
@@ -86,28 +91,30 @@ class Work:
             gains = cautions.gains_over_centre(self.wrapped, image, maps[probable], ids)
             for number, note in zip(probable, cautions.of_gains(gains), strict=True):
                 notes[number] = note
-        shown = {"rules": "learned rules" if len(self.methods) > 1 else "", **methods.NAMES}
+        method_names = {"rules": "learned rules" if len(self.methods) > 1 else "", **methods.NAMES}
         return [
             {
                 "class": self.spec.class_name(class_id),
                 "class_id": class_id,
                 "probability": float(probabilities[class_id]),
-                "method": shown[method],
+                "method": method_names[method],
                 "cautions": note,
             }
             for (class_id, method), note in zip(pairs, notes, strict=True)
         ]
 
-    def _write(self, place, path, maps, rows):
+    def _write(
+        self, place: picture_files.Place, path: pathlib.Path, maps: np.ndarray, rows: list[dict[str, Any]]
+    ) -> picture_files.Picture | str:
         photo = _read(path)
         if isinstance(photo, str):  # it is gone by now
             return photo
-        shown = photos.reduced(photo, self.arguments.max_side)
-        scale = shown.shape[1] / photo.shape[1], shown.shape[0] / photo.shape[0]
+        small = photos.reduced(photo, self.arguments.max_side)
+        scale = small.shape[1] / photo.shape[1], small.shape[0] / photo.shape[0]
         region = np.array(photos.region(photo.shape, self.shape)) * (scale * 2)
         columns = len(self.methods)
         explanation = tlp.plotting.Explanation(
-            shown,
+            small,
             [
                 tlp.plotting.ClassMap(
                     one,
@@ -120,22 +127,22 @@ class Work:
                 for number, (one, row) in enumerate(zip(maps, rows, strict=True))
             ],
             title=os.fsencode(path.name).decode(errors="replace"),
-            region=tuple(np.minimum(region, shown.shape[1::-1] * 2)),
+            region=tuple(np.minimum(region, small.shape[1::-1] * 2)),
             style=self.arguments.style,
             columns=columns if columns > 1 else None,
         )
         labels = [self.labels[row["class_id"]] for row in rows[::columns]]
         return place.write(labels, rows, maps, explanation.figure(), explanation.thumbnail())
 
-    def _own(self, images, class_ids):
+    def _own(self, images: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         return self.wrapped.explain(images, class_ids, refine_steps=self.arguments.refine_steps)
 
 
-def _read(path):
+def _read(path: pathlib.Path) -> np.ndarray | str:
     """The pixels of a photo, or the reason why it can't be read."""
     try:
         return photos.read(path)
     except photos.UnreadableError as error:
         return error.reason
     except OSError as error:
-        return error.strerror
+        return error.strerror or str(error)

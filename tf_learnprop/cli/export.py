@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Writes the SavedModel, which decodes and preprocesses photos itself.
 
     Returns:
-        dict: `saved_model`, the folder; `docker`, `binary` and `curl`, see `serving_commands`.
+        `saved_model`, the folder; `docker`, `binary` and `curl`, see `serving_commands`.
     """
     out = pathlib.Path(arguments.out)
     if os.path.lexists(out):

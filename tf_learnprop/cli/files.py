@@ -25,18 +25,19 @@ def images(patterns: Iterable[str]) -> list[pathlib.Path]:
     Raises:
         UsageError: If one of them names no image.
     """
-    found, ignored = {}, []
+    paths: dict[pathlib.Path, None] = {}
+    ignored: list[pathlib.Path] = []
     for pattern in patterns:
         if os.path.isdir(pattern):
             ignored += _unsupported(pathlib.Path(pattern))
         try:
             # A file is taken by its name: "photo[1].jpg" is also a pattern, which does not match it.
-            found.update(dict.fromkeys(tlp.data.find([pattern] if os.path.isfile(pattern) else pattern)))
+            paths.update(dict.fromkeys(tlp.data.find([pattern] if os.path.isfile(pattern) else pattern)))
         except ValueError:
             _say_ignored(ignored)
             raise UsageError(f"no image is found at {pattern}") from None
     _say_ignored(ignored)
-    return list(found)
+    return list(paths)
 
 
 def say_unsupported(folder: str) -> None:
@@ -48,7 +49,7 @@ def say_unsupported(folder: str) -> None:
 def say_skipped(paths: Iterable[pathlib.Path | str] | Mapping[str, str]) -> None:
     """Names files that can't be read, one per line, on standard error; with the reasons if they are given."""
     for path in paths:
-        reason = f" ({paths[path]})" if isinstance(paths, Mapping) else ""
+        reason = f" ({paths[str(path)]})" if isinstance(paths, Mapping) else ""
         print(f"skipped, as it can't be read: {path}{reason}", file=sys.stderr)
 
 
@@ -110,5 +111,5 @@ def _unsupported(folder: pathlib.Path) -> list[pathlib.Path]:
 def _say_ignored(paths: Sequence[pathlib.Path]) -> None:
     if paths:
         more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-        shown = ", ".join(str(path) for path in paths[:5])
-        print(f"ignored, as the format is not supported: {shown}{more}", file=sys.stderr)
+        names = ", ".join(str(path) for path in paths[:5])
+        print(f"ignored, as the format is not supported: {names}{more}", file=sys.stderr)

@@ -45,14 +45,14 @@ def write(out: pathlib.Path, title: str, pictures: Iterable[Picture]) -> pathlib
     common = os.path.commonpath([os.path.dirname(photo) for photo in photos]) if photos else ""
     tiles = []
     for picture, photo in zip(pictures, photos, strict=True):
-        small = picture.thumbnail(out)
-        shown = small if small.exists() else picture.path
+        thumbnail = picture.thumbnail(out)
+        source = thumbnail if thumbnail.exists() else picture.path
         lines = [
             gallery_page.Line(row["class"], row["probability"], row["method"], row["cautions"])
             for row in picture.note["rows"]
         ]
         name = os.path.relpath(photo, common)
-        tiles.append(gallery_page.Tile(name, _url(shown, out), _url(picture.path, out), lines))
+        tiles.append(gallery_page.Tile(name, _url(source, out), _url(picture.path, out), lines))
     text = gallery_page.page(title, tiles)
     (out / NAME).write_text(text, encoding="utf-8", errors="replace")
     return out / NAME

@@ -21,8 +21,8 @@ class Plan(NamedTuple):
     """What is to be done, and what is there.
 
     Attributes:
-        places: dict from the path of each photo that is to be explained to its `Place`.
-        done: dict from the paths of the other photos to their `Picture`s.
+        places: The places of the photos that are to be explained, by their paths.
+        done: The pictures of the other photos, by their paths.
     """
 
     places: dict[pathlib.Path, picture_files.Place]

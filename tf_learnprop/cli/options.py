@@ -83,8 +83,8 @@ def find_class(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> int | 
 def find_classes(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> list[int] | None:
     """The ids of the classes that --class names, each once; None without it."""
     with naming_options(_OPTIONS):
-        found = None if arguments.target is None else [spec.find_class(name) for name in arguments.target]
-    return found and list(dict.fromkeys(found))
+        ids = None if arguments.target is None else [spec.find_class(name) for name in arguments.target]
+    return ids and list(dict.fromkeys(ids))
 
 
 def wrap(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> tlp.PropagationModel:

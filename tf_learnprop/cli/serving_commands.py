@@ -16,7 +16,7 @@ def serving_commands(saved_model: pathlib.Path) -> dict[str, str]:
         saved_model: Folder of the SavedModel, `NAME/VERSION`.
 
     Returns:
-        dict: `docker` and `binary`, two ways to start TensorFlow Serving; `curl`, a request for the map of
+        `docker` and `binary`, two ways to start TensorFlow Serving; `curl`, a request for the map of
         `photo.jpg`.
     """
     folder = saved_model.absolute().parent

@@ -51,9 +51,9 @@ def contents(arguments: argparse.Namespace, *options: str) -> dict[str, str]:
     }
 
 
-def _digest(path):
-    found = hashlib.blake2b(digest_size=8)
+def _digest(path: str) -> str:
+    digest = hashlib.blake2b(digest_size=8)
     with open(path, "rb") as file:
         while chunk := file.read(2**20):
-            found.update(chunk)
-    return found.hexdigest()
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import tempfile
+import types
 from collections.abc import Iterator
 
 #: Lines that TensorFlow's C++ code writes to standard error, other than fatal ones.
@@ -24,9 +25,9 @@ def load_package(show_log: bool) -> None:
     Args:
         show_log: Whether TensorFlow's log lines are shown. So they are if TF_CPP_MIN_LOG_LEVEL is 0.
     """
-    shown = show_log or os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
+    log_is_shown = show_log or os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
     with _interruptible():
-        with contextlib.nullcontext() if shown else _without_log_lines():
+        with contextlib.nullcontext() if log_is_shown else _without_log_lines():
             _load_tensorflow()
         importlib.import_module("tf_learnprop.wrapping")
 
@@ -42,7 +43,7 @@ def _load_tensorflow() -> None:
 def _without_log_lines() -> Iterator[None]:
     """Keeps TensorFlow's log lines off standard error. All lines are shown if the block fails."""
     try:
-        shown = os.dup(2)
+        terminal = os.dup(2)
     except OSError:  # a process without standard error
         yield
         return
@@ -55,7 +56,7 @@ def _without_log_lines() -> Iterator[None]:
                 yield
             finally:
                 sys.stderr.flush()
-                os.dup2(shown, 2)
+                os.dup2(terminal, 2)
                 file.seek(0)
                 hidden = file.read()
     except Exception:
@@ -64,7 +65,7 @@ def _without_log_lines() -> Iterator[None]:
     else:
         os.write(2, b"".join(line for line in hidden.splitlines(True) if not _LOG_LINE.match(line)))
     finally:
-        os.close(shown)
+        os.close(terminal)
 
 
 @contextlib.contextmanager
@@ -78,7 +79,7 @@ def _interruptible() -> Iterator[None]:
         return
     pressed = []
 
-    def press(number, frame):
+    def press(number: int, frame: types.FrameType | None) -> None:
         pressed.append(number)
         raise KeyboardInterrupt
 

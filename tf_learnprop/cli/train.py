@@ -60,8 +60,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Trains, and writes the rules.
 
     Returns:
-        dict: `rules`, the file; `loss`, that of each epoch that was run; `skipped`, the files that can't be
-        read.
+        `rules`, the file; `loss`, that of each epoch that was run; `skipped`, the files that can't be read.
     """
     import keras
 
@@ -171,10 +170,10 @@ class _Backup:
                 "with it, or remove the folder"
             )
 
-    def __enter__(self):
+    def __enter__(self) -> _Backup:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         if self.note.exists() and not self.epochs():
             self.remove()
 

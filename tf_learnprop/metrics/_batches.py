@@ -12,9 +12,9 @@ def in_batches(
     """Runs `compute` over the numbers 0..count-1.
 
     Args:
-        count: Int >= 1.
+        count: How many numbers, at least 1.
         compute: Maps numbers, int `[b]`, to results `[b, ...]`.
-        batch_size: Int. At most this many numbers are passed to `compute` at once.
+        batch_size: At most this many numbers are passed to `compute` at once.
         verbose: 0 is silent, 1 shows Keras' progress bar.
 
     Returns:

@@ -43,18 +43,18 @@ def bootstrap_interval(
     for .88 and .91.
 
     Args:
-        values: Float `[n]` or `[n, ...]`, one entry for each image. Further axes, such as the points of a
+        values: float `[n]` or `[n, ...]`, one entry for each image. Further axes, such as the points of a
             curve, get an interval each, all from the same draws.
-        resamples: Int. Number of draws of n images with replacement.
-        level: Float in (0, 1). Confidence level.
-        seed: Int.
+        resamples: Number of draws of n images with replacement.
+        level: Confidence level, in (0, 1).
+        seed: Seed of the draws.
 
     Returns:
         `Interval`: floats, or float64 `[...]` if the entries have axes. If all values are equal or there is
         only one, the interval has no width.
 
     Raises:
-        ValueError: if the values are empty or not finite, or `resamples`, `level` or `seed` are out of range.
+        ValueError: If the values are empty or not finite, or `resamples`, `level` or `seed` are out of range.
     """
     argument_checks.integer("resamples", resamples, 1)
     argument_checks.integer("seed", seed, 0)
@@ -66,15 +66,15 @@ def bootstrap_interval(
     entries = _inputs.array_of("values", entries).astype(np.float64)
     mean = entries.mean(0)
     low, high = (mean, mean) if len(entries) == 1 else _interval(entries, resamples, level, seed)
-    return Interval(*(part if values.ndim > 1 else float(part[0]) for part in (mean, low, high)))
+    return Interval._make(part if values.ndim > 1 else float(part[0]) for part in (mean, low, high))
 
 
-def _interval(entries, resamples, level, seed):
+def _interval(entries: np.ndarray, resamples: int, level: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     with warnings.catch_warnings():
         # Equal values have no BCa interval.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
-        found = stats.bootstrap(
+        result = stats.bootstrap(
             (entries,),
             np.mean,
             axis=0,
@@ -83,7 +83,7 @@ def _interval(entries, resamples, level, seed):
             batch=max(1, _DRAWN_AT_ONCE // entries.size),
             rng=np.random.default_rng(seed),
         )
-    low, high = found.confidence_interval
+    low, high = result.confidence_interval
     tails = (1 - level) / 2, (1 + level) / 2
-    plain_low, plain_high = np.quantile(found.bootstrap_distribution, tails, axis=-1)
+    plain_low, plain_high = np.quantile(result.bootstrap_distribution, tails, axis=-1)
     return np.where(np.isnan(low), plain_low, low), np.where(np.isnan(high), plain_high, high)

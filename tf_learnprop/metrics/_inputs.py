@@ -27,8 +27,8 @@ def gathered(name: str, value: Arrays) -> Any:
     list of arrays of different ranks.
 
     Raises:
-        TypeError: if `value` is neither an array nor an iterable.
-        ValueError: if a stream has no end or no batches, or batches have different shapes.
+        TypeError: If `value` is neither an array nor an iterable.
+        ValueError: If a stream has no end or no batches, or batches have different shapes.
     """
     if not batches.is_stream(value):
         return value
@@ -55,13 +55,13 @@ def gathered(name: str, value: Arrays) -> Any:
     return np.concatenate(arrays)
 
 
-def _has_labels(batch):
+def _has_labels(batch: Any) -> bool:
     if isinstance(batch, list):  # a list of samples, if all have one rank
         return len({np.ndim(part) for part in batch}) > 1
     return isinstance(batch, tuple) and bool(batch)
 
 
-def _array(name, value):
+def _array(name: str, value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -72,8 +72,8 @@ def array_of(name: str, value: Arrays) -> np.ndarray:
     """A finite array of numbers `[n, ...]`: float32, or float64 where float32 would lose digits.
 
     Raises:
-        TypeError, ValueError: as `gathered`.
-        ValueError: if the values are not numbers or not finite, or the array is empty or has one axis only.
+        TypeError, ValueError: As `gathered`.
+        ValueError: If the values are not numbers or not finite, or the array is empty or has one axis only.
     """
     array = _array(name, gathered(name, value))
     if array.dtype.kind not in "iufb" and str(array.dtype) != "bfloat16":
@@ -101,10 +101,10 @@ def maps_of(maps: Arrays, spatial_rank: int | None = None) -> np.ndarray:
 
     Args:
         maps: Array, or a stream of batches.
-        spatial_rank: Int. The number of spatial axes that the maps must have; None for any.
+        spatial_rank: The number of spatial axes that the maps must have; None for any.
 
     Raises:
-        ValueError: as `array_of`; or if the number of axes is wrong.
+        ValueError: As `array_of`; or if the number of axes is wrong.
     """
     maps = array_of("maps", maps).astype(np.float64, copy=False)
     if spatial_rank is not None and maps.ndim != spatial_rank + 1:
@@ -118,7 +118,7 @@ def maps_of_images(maps: Arrays, images: np.ndarray) -> np.ndarray:
     """Checked maps `[n, *spatial]` of images, float64.
 
     Raises:
-        ValueError: as `array_of`; or if the maps have another length or size than the images.
+        ValueError: As `array_of`; or if the maps have another length or size than the images.
     """
     maps = maps_of(maps)
     if maps.shape != (images.shape if images.ndim == 2 else images.shape[:-1]):
@@ -133,7 +133,7 @@ def one_each(name: str, maps: Arrays, count: int) -> np.ndarray:
     """Checked maps or signals that the user's function `name` returned for a batch of `count` images.
 
     Raises:
-        ValueError: as `array_of`; or if there are more or fewer than `count`.
+        ValueError: As `array_of`; or if there are more or fewer than `count`.
     """
     maps = maps_of(maps)
     if len(maps) != count:

@@ -15,13 +15,13 @@ class OutputReader:
 
     Args:
         model: As for `Evaluation`.
-        shape: Tuple of ints, the shape of one image.
+        shape: The shape of one image.
         from_logits: As for `Evaluation`.
         multi_label: As for `Evaluation`.
 
     Raises:
-        TypeError: if `model` is not callable.
-        ValueError: if `from_logits` is True and the model is known to end in a softmax or sigmoid.
+        TypeError: If `model` is not callable.
+        ValueError: If `from_logits` is True and the model is known to end in a softmax or sigmoid.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class OutputReader:
         """The model's outputs for images `[n, ...]`, float64 `[n, units]`.
 
         Raises:
-            ValueError: if the outputs have another shape or are not finite.
+            ValueError: If the outputs have another shape or are not finite.
         """
         outputs = np.asarray(self._function(images))
         if outputs.ndim != 2 or len(outputs) != len(images):
@@ -100,18 +100,18 @@ class OutputReader:
             )
 
 
-def _inference_of(model, shape):
+def _inference_of(model: keras.Model, shape: tuple[int, ...]) -> Callable[[Any], Any]:
     """The model in inference mode, traced once for batches of all lengths."""
     spec = tf.TensorSpec([None, *shape], tf.float32)
     return tf.function(lambda images: model(images, training=False), input_signature=[spec])
 
 
-def _final_activation(model):
+def _final_activation(model: Callable[..., Any]) -> str:
     """The activation that a model is known to end in: "softmax", "sigmoid" or "" for neither.
 
     A wrapped model knows how its output is read. Its method `logits` belongs to the same model.
     """
-    owner = getattr(model, "__self__", model)
+    owner: Any = getattr(model, "__self__", model)
     head = getattr(getattr(owner, "attributor", None), "head", None)
     if head is not None:
         return head.activation

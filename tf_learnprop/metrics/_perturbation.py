@@ -17,15 +17,15 @@ class Perturbation:
     each pixel is a part of its own.
 
     Args:
-        evaluation: `Evaluation`.
+        evaluation: The model with its images.
         maps: `[n, *spatial]`, or a stream of batches.
 
     Attributes:
         maps: float64 `[n, pixels]`.
-        size: tuple of ints, the spatial axes.
+        size: The spatial axes.
 
     Raises:
-        ValueError: if the maps are not finite or have another length or size than the images.
+        ValueError: If the maps are not finite or have another length or size than the images.
     """
 
     def __init__(self, evaluation: Evaluation, maps: Arrays):
@@ -47,16 +47,17 @@ class Perturbation:
             imputer: What replaces pixels.
             ranks: int `[n, parts]`, 0 for the most important part.
             thresholds: int `[steps]`. At each step the parts of a lower rank are the top.
-            keep_top: Bool or bool `[steps]`. Whether the top is kept and the rest replaced, or the reverse.
+            keep_top: Whether the top is kept and the rest replaced, or the reverse; for all steps, or as
+                bool `[steps]`.
             labels: See the class.
 
         Returns:
             float64 `[n, steps]`.
         """
-        kept = np.broadcast_to(keep_top, thresholds.shape)
+        keeps = np.broadcast_to(keep_top, thresholds.shape)
 
-        def perturb(indices, numbers):
-            keep = (ranks[indices] < thresholds[numbers, None]) == kept[numbers, None]
+        def perturb(indices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+            keep = (ranks[indices] < thresholds[numbers, None]) == keeps[numbers, None]
             return imputer(indices, self._pixels(keep, labels))
 
         return self.evaluation.perturbed_probabilities(len(thresholds), perturb)
@@ -76,7 +77,7 @@ class Perturbation:
         """
         imputer, evaluation = self.evaluation.imputer(fill), self.evaluation
 
-        def perturb(indices, numbers):
+        def perturb(indices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
             return imputer(indices, self._pixels(~removed[numbers], labels))
 
         after = evaluation.perturbed_outputs(len(removed), perturb)
@@ -84,7 +85,7 @@ class Perturbation:
         parts = self.maps if labels is None else sums(self.maps, labels)
         return parts @ removed.T, before - after
 
-    def _pixels(self, parts, labels):
+    def _pixels(self, parts: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         return (parts if labels is None else parts[:, labels]).reshape(-1, *self.size)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
-from tf_learnprop.metrics.insertion_deletion import InsertionDeletion
+from tf_learnprop.metrics.insertion_deletion import Curve, InsertionDeletion
 
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
@@ -24,16 +24,16 @@ class Row(NamedTuple):
     """A map and two baselines under one fill; means over the images with 95 % bootstrap intervals.
 
     Attributes:
-        fill: str; `"all fills"` for the mean over them.
-        insertion: `Interval`, area of the map's curve.
-        deletion: `Interval`, area of the map's curve.
-        score: `Interval`, insertion − deletion of the map; higher is better.
-        random: `Interval`, insertion − deletion of a random map.
-        centre: `Interval`, insertion − deletion of a blob at the centre.
-        over_random: `Interval`, score − random, image by image.
-        over_centre: `Interval`, score − centre, image by image.
-        beats_random: float, share of images with score > random.
-        beats_centre: float, share of images with score > centre.
+        fill: Name of the fill; `"all fills"` for the mean over them.
+        insertion: Area of the map's curve.
+        deletion: Area of the map's curve.
+        score: Insertion − deletion of the map; higher is better.
+        random: Insertion − deletion of a random map.
+        centre: Insertion − deletion of a blob at the centre.
+        over_random: Score − random, image by image.
+        over_centre: Score − centre, image by image.
+        beats_random: Share of images with score > random.
+        beats_centre: Share of images with score > centre.
     """
 
     fill: str
@@ -67,13 +67,13 @@ class Report(NamedTuple):
     """What `report` found; `str` gives it as a table.
 
     Attributes:
-        images: int, number of images.
-        confidence: float, the model's probability of the explained classes, mean over the images.
-        rows: list of `Row`, one per fill, the last for all fills.
-        class_correlation: `Interval`, rank correlation of the maps of the predicted and of the least likely
+        images: Number of images.
+        confidence: The model's probability of the explained classes, mean over the images.
+        rows: One for each fill, the last for all fills.
+        class_correlation: Rank correlation of the maps of the predicted and of the least likely
             class; lower is better.
-        notes: list of str, what speaks against the maps or the measurement.
-        results: dict from `"map"`, `"centre"` and `"random"` to `InsertionDeletion`, with all curves.
+        notes: What speaks against the maps or the measurement.
+        results: For `"map"`, `"centre"` and `"random"` all curves.
     """
 
     images: int
@@ -93,16 +93,16 @@ class Report(NamedTuple):
             return "Don't rely on these maps: they are not shown to be better than a blob at the centre."
         if self.class_correlation.mean > MOST_ALIKE:
             return "The maps find what the image shows, but not why the model chose its class."
-        found = (
+        praise = (
             f"The maps find what the model uses: on {total.beats_centre:.0%} of the images they are better "
+            "than a blob at the centre."
         )
-        found += "than a blob at the centre."
         weak = weak_fills(self.rows)
-        return f"{found} This is not shown under every fill ({', '.join(weak)})." if weak else found
+        return f"{praise} This is not shown under every fill ({', '.join(weak)})." if weak else praise
 
     def __str__(self) -> str:
         heads = "fill", "insertion", "deletion", "ins − del", "random", "centre", "over random", "over centre"
-        table = [(*heads, "beats centre")]
+        table: list[tuple[str, ...]] = [(*heads, "beats centre")]
         for row in self.rows:
             means = [_number(part.mean) for part in row[1:6]]
             gains = [with_bounds(part) for part in (row.over_random, row.over_centre)]
@@ -181,9 +181,9 @@ def with_bounds(interval: Interval) -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def _line(curve):
+def _line(curve: Curve) -> tuple[np.ndarray, Any, Any, Any]:
     return curve.fractions, *bootstrap_interval(curve.curves)
 
 
-def _number(value):
+def _number(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"  # no minus before a zero

@@ -33,9 +33,9 @@ def mu_fidelity(
     Args:
         evaluation: `Evaluation`, or what one is made of: `mu_fidelity(model, images, maps, targets, ...)`.
         maps: As for `deletion`.
-        grid: Int. Cells per side, at most the images' smallest side.
-        subset: Float in (0, 1]. Share of the cells in a set.
-        samples: Int >= 2. Number of sets. They are drawn once and are the same for all images.
+        grid: Cells per side, at most the images' smallest side.
+        subset: Share of the cells in a set, in (0, 1].
+        samples: Number of sets, at least 2. They are drawn once and are the same for all images.
         correlation: `"pearson"` (as in the paper) or `"spearman"`.
         fill: What replaces pixels.
 
@@ -43,8 +43,8 @@ def mu_fidelity(
         float64 `[n]`, from −1 to 1; 0 if the sums or the outputs are constant.
 
     Raises:
-        TypeError: as `deletion`.
-        ValueError: as `deletion`; or if `grid`, `subset` or `samples` is out of range, or `correlation` is
+        TypeError: As `deletion`.
+        ValueError: As `deletion`; or if `grid`, `subset` or `samples` is out of range, or `correlation` is
             unknown.
     """
     argument_checks.one_of("correlation", correlation, ("pearson", "spearman"))
@@ -53,15 +53,15 @@ def mu_fidelity(
     argument_checks.integer("samples", samples, 2)
     perturbation = Perturbation(evaluation, maps)
     cells = grid ** len(perturbation.size)
-    chosen = int(subset * cells + 1e-9)
-    if grid > min(perturbation.size) or chosen == 0:
+    set_size = int(subset * cells + 1e-9)
+    if grid > min(perturbation.size) or set_size == 0:
         raise ValueError(
             "`grid` must be at most the images' smallest side, and `subset` must give at least one cell. "
             f"Received: grid={grid}, subset={subset} for images of size {perturbation.size}"
         )
     order = np.random.default_rng(evaluation.seed).random((samples, cells)).argsort(1)
     removed = np.zeros((samples, cells), bool)
-    np.put_along_axis(removed, order[:, :chosen], True, 1)
+    np.put_along_axis(removed, order[:, :set_size], True, 1)
     labels = _perturbation.grid([np.arange(side) * grid // side for side in perturbation.size])
     correlate = {"pearson": ranking.pearson, "spearman": ranking.spearman}[correlation]
     return correlate(*perturbation.removals(fill, removed, labels))
@@ -88,10 +88,10 @@ def infidelity(
     Args:
         evaluation: `Evaluation`, or what one is made of: `infidelity(model, images, maps, targets, ...)`.
         maps: As for `deletion`.
-        largest: Float in (0, 1]. The longest side of a square as a share of the image's shortest side. Sides
-            are drawn evenly from 1 pixel up to it. Default 10 of 28 pixels.
-        samples: Int. Number of squares. They are drawn once and are the same for all images.
-        rescale: Bool. False uses β = 1.
+        largest: The longest side of a square as a share of the image's shortest side, in (0, 1]. Sides are
+            drawn evenly from 1 pixel up to it. Default 10 of 28 pixels.
+        samples: Number of squares. They are drawn once and are the same for all images.
+        rescale: False uses β = 1.
         fill: What replaces pixels.
 
     Returns:
@@ -99,8 +99,8 @@ def infidelity(
         images.
 
     Raises:
-        TypeError: as `deletion`.
-        ValueError: as `deletion`; or if `largest` or `samples` is out of range.
+        TypeError: As `deletion`.
+        ValueError: As `deletion`; or if `largest` or `samples` is out of range.
     """
     argument_checks.number("largest", largest, above=0, high=1)
     argument_checks.integer("samples", samples, 1)
@@ -112,7 +112,7 @@ def infidelity(
     return ((sums - drops) ** 2).mean(1)
 
 
-def _squares(size, largest, samples, seed):
+def _squares(size: tuple[int, ...], largest: float, samples: int, seed: int) -> np.ndarray:
     """Random squares (cubes, …), bool `[samples, pixels]`."""
     generator = np.random.default_rng(seed)
     longest = max(1, round(largest * min(size)))

@@ -26,7 +26,7 @@ def gini(maps: Arrays) -> np.ndarray:
         float64 `[n]`, in [0, 1 − 1/d]; 0 for a map of zeros.
 
     Raises:
-        ValueError: if the maps are empty or not finite.
+        ValueError: If the maps are empty or not finite.
     """
     maps = _inputs.maps_of(maps)
     values = np.sort(np.abs(maps).reshape(len(maps), -1), 1)
@@ -49,7 +49,7 @@ def total_variation(maps: Arrays) -> np.ndarray:
         float64 `[n]`; 0 for a constant map.
 
     Raises:
-        ValueError: if the maps are empty, not finite or have a side of 1.
+        ValueError: If the maps are empty, not finite or have a side of 1.
     """
     maps = _with_neighbours(maps)
     axes = tuple(range(1, maps.ndim))
@@ -66,13 +66,13 @@ def high_frequency_energy(maps: Arrays, cutoff: float = 0.25) -> np.ndarray:
 
     Args:
         maps: `[n, *spatial]`, or a stream of batches. Every side has at least 2 pixels.
-        cutoff: Float in (0, 1], in cycles per pixel. The highest frequency along an axis is 0.5.
+        cutoff: In cycles per pixel, in (0, 1]. The highest frequency along an axis is 0.5.
 
     Returns:
         float64 `[n]`, in [0, 1]; 0 for a constant map.
 
     Raises:
-        ValueError: if the maps are empty, not finite or have a side of 1, or `cutoff` is not in (0, 1].
+        ValueError: If the maps are empty, not finite or have a side of 1, or `cutoff` is not in (0, 1].
     """
     argument_checks.number("cutoff", cutoff, above=0, high=1)
     maps = _with_neighbours(maps)
@@ -89,7 +89,7 @@ def high_frequency_energy(maps: Arrays, cutoff: float = 0.25) -> np.ndarray:
     return np.where(total > 0, high / np.where(total > 0, total, 1), 0.0)
 
 
-def _with_neighbours(maps):
+def _with_neighbours(maps: Arrays) -> np.ndarray:
     maps = _inputs.maps_of(maps)
     if min(maps.shape[1:]) < 2:
         raise ValueError(f"`maps` must have sides of at least 2 pixels. Received: shape={maps.shape}")

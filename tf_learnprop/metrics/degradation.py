@@ -52,17 +52,17 @@ def degradation(
     Args:
         evaluation: `Evaluation`, or what one is made of: `degradation(model, images, maps, targets, ...)`.
         maps: As for `deletion`. Tiles of equal mean are ranked at random by the seed.
-        tile: Int. Pixels per side; tiles at the far ends may be smaller.
-        step: Int. Tiles replaced at a time; the last step may be shorter.
+        tile: Pixels per side; tiles at the far ends may be smaller.
+        step: Tiles replaced at a time; the last step may be shorter.
         fill: What replaces pixels.
-        normalise: Bool. False leaves the curves as probabilities.
+        normalise: False leaves the curves as probabilities.
 
     Returns:
         `Degradation`.
 
     Raises:
-        TypeError: as `deletion`.
-        ValueError: as `deletion`; or if `tile` or `step` is below 1, or t is not above b and `normalise` is
+        TypeError: As `deletion`.
+        ValueError: As `deletion`; or if `tile` or `step` is below 1, or t is not above b and `normalise` is
             True.
     """
     argument_checks.integer("tile", tile, 1)

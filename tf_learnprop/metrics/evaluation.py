@@ -27,16 +27,16 @@ class Evaluation:
             classes: no (0) and yes (1), with the logits −z/2 and z/2.
         images: `[n, *spatial, c]` or `[n, features]`, preprocessed as the model needs them, or a stream of
             batches.
-        targets: The class to follow in each image: None for the predicted one, an int, or ids `[n]`.
+        targets: The class to follow in each image: None for the predicted one, an id, or ids `[n]`.
         fills: The fills of `insertion_deletion` and `report`: a name, several names, or a dict from names of
             your own to fills. Every metric can refer to a fill of the dict by its name.
         mean: Number or `[c]`. The mean colour; None for the mean of `images`.
-        from_logits: Bool. False if `model` returns probabilities.
-        multi_label: Bool. True if the units are independent labels, each with a sigmoid of its own; False if
+        from_logits: False if `model` returns probabilities.
+        multi_label: True if the units are independent labels, each with a sigmoid of its own; False if
             they are classes that exclude each other (softmax). None takes it from the model: True for a
             wrapped model or a `keras.Model` that ends in a sigmoid of several units, else False.
-        batch_size: Int. At most `batch_size` images run at once.
-        seed: Int. Seed of everything random: the order of ties, random fills, random sets of pixels.
+        batch_size: At most `batch_size` images run at once.
+        seed: Seed of everything random: the order of ties, random fills, random sets of pixels.
         verbose: 0 is silent, 1 shows Keras' progress bar.
 
     Attributes:
@@ -45,12 +45,12 @@ class Evaluation:
         outputs: float64 `[n, classes]`, the model's outputs for the images.
         probabilities: float64 `[n, classes]`.
         confidences: float64 `[n]`, the probabilities of the classes that are followed.
-        fills: dict from names to fills.
-        seed: int.
+        fills: The fills by name.
+        seed: As passed.
 
     Raises:
-        TypeError: if `model` is not callable.
-        ValueError: if the images are empty or not finite, a stream has no end, targets are out of range or
+        TypeError: If `model` is not callable.
+        ValueError: If the images are empty or not finite, a stream has no end, targets are out of range or
             have another length, a fill is unknown, or the model returns probabilities where logits are
             expected or the reverse.
     """
@@ -98,7 +98,7 @@ class Evaluation:
         """The output of the followed class for perturbed images.
 
         Args:
-            variants: Int, v. Number of perturbed images for each image.
+            variants: v, the number of perturbed images for each image.
             perturb: Maps (indices of images `[b]`, numbers of variants `[b]`) to perturbed images `[b, ...]`.
                 Only one batch of them exists at a time.
 
@@ -121,23 +121,28 @@ class Evaluation:
             class_ids: int `[n]`.
 
         Raises:
-            ValueError: if the maps are not finite or not as many as the images.
+            ValueError: If the maps are not finite or not as many as the images.
         """
 
-        def compute(rows):
+        def compute(rows: np.ndarray) -> np.ndarray:
             return _inputs.one_each("explain", explain(self.images[rows], class_ids[rows]), len(rows))
 
         return in_batches(len(self.images), compute, self._batch_size, self._verbose)
 
-    def _perturbed(self, variants, perturb, read):
-        def compute(flat):
+    def _perturbed(
+        self,
+        variants: int,
+        perturb: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        read: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        def compute(flat: np.ndarray) -> np.ndarray:
             indices, numbers = np.divmod(flat, variants)
             return self._followed(read(self._reader(perturb(indices, numbers))), indices)
 
         count = len(self.images) * variants
         return in_batches(count, compute, self._batch_size, self._verbose).reshape(-1, variants)
 
-    def _followed(self, values, indices):
+    def _followed(self, values: np.ndarray, indices: np.ndarray) -> np.ndarray:
         return values[np.arange(len(indices)), self.targets[indices]]
 
 
@@ -172,13 +177,13 @@ def takes_evaluation(metric: Callable[Concatenate[Evaluation, P], R]) -> Metric[
     )
 
     @functools.wraps(metric)
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> R:
         if "evaluation" in kwargs or args and isinstance(args[0], Evaluation):
             return metric(*args, **kwargs)
-        given = one_off.bind(*args, **kwargs).arguments
-        shared = given.pop("options", {})
+        arguments = one_off.bind(*args, **kwargs).arguments
+        shared = arguments.pop("options", {})
         own = {name: shared.pop(name) for name in options if name in shared}
-        measured = given.pop(subject)
-        return metric(Evaluation(**given, **shared), measured, **own)
+        measured = arguments.pop(subject)
+        return metric(Evaluation(**arguments, **shared), measured, **own)
 
     return call

@@ -21,16 +21,16 @@ def gaussian_blur(
 
     Args:
         images: `[n, *spatial, c]`, or a stream of batches.
-        kernel: Odd int. Window in pixels along each axis; None for 11/224 of the axis, rounded to the next
+        kernel: Window in pixels along each axis, odd; None for 11/224 of the axis, rounded to the next
             odd number, at least 3. That hardly blurs images of 32 pixels; give a larger one there.
-        sigma: Float > 0, in pixels; None for 5/11 of the window.
+        sigma: In pixels, above 0; None for 5/11 of the window.
         mean: Number or `[c]`. The colour around the image, 0 for images normalised to a mean of 0.
 
     Returns:
         float32, the images' shape.
 
     Raises:
-        ValueError: if the images are empty or not finite, `kernel` is not an odd int above 0, or `sigma` is
+        ValueError: If the images are empty or not finite, `kernel` is not an odd int above 0, or `sigma` is
             not a number above 0.
     """
     if kernel is not None:
@@ -67,7 +67,7 @@ def fill_from_neighbours(images: Arrays, keep: npt.ArrayLike, mean: npt.ArrayLik
         float32, the images' shape.
 
     Raises:
-        ValueError: if the images are empty or not finite, or `keep` has another dtype or shape.
+        ValueError: If the images are empty or not finite, or `keep` has another dtype or shape.
     """
     images, keep = _inputs.images_of(images), np.asarray(keep)
     if keep.dtype != bool or keep.shape != images.shape[:-1]:
@@ -77,7 +77,8 @@ def fill_from_neighbours(images: Arrays, keep: npt.ArrayLike, mean: npt.ArrayLik
     known = keep[..., None]
     levels = [(images * known, known.astype(np.float32))]  # sums and counts of the kept pixels in each block
     while max(levels[-1][0].shape[1:-1], default=1) > 1:
-        levels.append(tuple(_halved(array) for array in levels[-1]))
+        sums, counts = levels[-1]
+        levels.append((_halved(sums), _halved(counts)))
     nothing_kept = levels[-1][1] == 0
     filled = levels[-1][0] * 0
     for sums, counts in reversed(levels):
@@ -95,7 +96,7 @@ def another_image(images: np.ndarray, seed: int) -> np.ndarray:
     return images[others]
 
 
-def _halved(array):
+def _halved(array: np.ndarray) -> np.ndarray:
     """Sums of pairs along every spatial axis; odd lengths are padded with zeros."""
     for axis in range(1, array.ndim - 1):
         length = array.shape[axis]
@@ -106,7 +107,7 @@ def _halved(array):
     return array
 
 
-def _doubled(array, shape):
+def _doubled(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Every entry twice along every spatial axis, cut to `shape`."""
     for axis in range(1, array.ndim - 1):
         array = np.repeat(array, 2, axis)

@@ -21,13 +21,13 @@ def mask_mass_accuracy(maps: Arrays, masks: npt.ArrayLike) -> np.ndarray:
 
     Args:
         maps: `[n, *spatial]`, or a stream of batches: maps for the class that the evidence decides.
-        masks: Bool, same shape: True where the evidence is. Each has at least one such pixel.
+        masks: bool, same shape: True where the evidence is. Each has at least one such pixel.
 
     Returns:
         float64 `[n]`, in [0, 1].
 
     Raises:
-        ValueError: if the maps are empty or not finite, or the masks are not bool, have another shape or
+        ValueError: If the maps are empty or not finite, or the masks are not bool, have another shape or
             hold no pixel.
     """
     maps, masks = _flat(maps, masks)
@@ -46,13 +46,13 @@ def mask_rank_accuracy(maps: Arrays, masks: npt.ArrayLike, seed: int = 0) -> np.
     Args:
         maps: As for `mask_mass_accuracy`.
         masks: As for `mask_mass_accuracy`.
-        seed: Int. Seed of the order of equal values.
+        seed: Seed of the order of equal values.
 
     Returns:
         float64 `[n]`, in [0, 1].
 
     Raises:
-        ValueError: as `mask_mass_accuracy`.
+        ValueError: As `mask_mass_accuracy`.
     """
     argument_checks.integer("seed", seed, 0)
     maps, masks = _flat(maps, masks)
@@ -76,7 +76,7 @@ def mask_auc(maps: Arrays, masks: npt.ArrayLike) -> np.ndarray:
         float64 `[n]`, in [0, 1].
 
     Raises:
-        ValueError: as `mask_mass_accuracy`; or if a mask holds all pixels.
+        ValueError: As `mask_mass_accuracy`; or if a mask holds all pixels.
     """
     maps, masks = _flat(maps, masks)
     if masks.all(1).any():
@@ -104,14 +104,14 @@ def pointing_game(maps: Arrays, masks: npt.ArrayLike) -> np.ndarray:
         float64 `[n]`, in [0, 1]; 0 or 1 if there is one highest pixel.
 
     Raises:
-        ValueError: as `mask_mass_accuracy`.
+        ValueError: As `mask_mass_accuracy`.
     """
     maps, masks = _flat(maps, masks)
     highest = maps == maps.max(1, keepdims=True)
     return (highest & masks).sum(1) / highest.sum(1)
 
 
-def _flat(maps, masks):
+def _flat(maps: Arrays, masks: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Maps as float and masks as bool, both `[n, pixels]`."""
     maps, masks = _inputs.maps_of(maps), np.asarray(masks)
     if masks.dtype != bool or masks.shape != maps.shape:

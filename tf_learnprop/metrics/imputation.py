@@ -25,7 +25,7 @@ def by_name(fills: Fills) -> dict[str, Fill]:
     """A dict from names to fills.
 
     Raises:
-        ValueError: if there are no fills, or a name is unknown.
+        ValueError: If there are no fills, or a name is unknown.
     """
     if not isinstance(fills, Mapping):
         names = [fills] if isinstance(fills, str) else list(fills)
@@ -43,12 +43,12 @@ class Imputer:
 
     Args:
         images: float32 `[n, *spatial, c]` or `[n, features]`.
-        fill: `Fill`.
+        fill: What replaces pixels.
         mean: Number or `[c]`, the mean colour; None for the images' own.
-        seed: Int.
+        seed: Seed of random fills.
 
     Raises:
-        ValueError: if a name is unknown, or an array does not fit or is not finite.
+        ValueError: If a name is unknown, or an array does not fit or is not finite.
     """
 
     def __init__(self, images: np.ndarray, fill: Fill, mean: npt.ArrayLike | None = None, seed: int = 0):
@@ -72,7 +72,7 @@ class Imputer:
             keep = keep[..., None]
         return np.where(keep, images, self._filled[indices])
 
-    def _fill_images(self, fill, seed):
+    def _fill_images(self, fill: Fill, seed: int) -> npt.ArrayLike | None:
         """What replaces pixels, or None if that depends on the pixels that are kept."""
         if callable(fill):
             return fill(self._images)
@@ -89,7 +89,7 @@ class Imputer:
         return None
 
 
-def _fitting(name, value, shape):
+def _fitting(name: str, value: npt.ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     value = np.asarray(value)
     if value.dtype.kind in "iuf" and np.isfinite(value).all():
         try:

@@ -33,8 +33,8 @@ class InsertionDeletion(NamedTuple):
 
     Attributes:
         scores: float64 `[n]`, insertion minus deletion, mean over the fills; higher is better.
-        insertion: dict from the names of the fills to `Curve`.
-        deletion: dict from the names of the fills to `Curve`.
+        insertion: The curve of each fill, by its name.
+        deletion: The curve of each fill, by its name.
     """
 
     scores: np.ndarray
@@ -56,15 +56,15 @@ def deletion(evaluation: Evaluation, maps: Arrays, *, fill: Fill = "mean", step:
         maps: `[n, *spatial]` or `[n, features]`, or a stream of batches. Pixels of equal attribution are
             ranked at random by the seed, all pixels of a constant map for example.
         fill: What replaces pixels. RISE takes the mean colour of the data.
-        step: Int. Pixels per step; the last step may be shorter. None for the width of the images, or 1 for
+        step: Pixels per step; the last step may be shorter. None for the width of the images, or 1 for
             maps of one axis.
 
     Returns:
         `Curve`.
 
     Raises:
-        TypeError: as `Evaluation`.
-        ValueError: as `Evaluation`; or if the maps are empty, not finite or have another length or size than
+        TypeError: As `Evaluation`.
+        ValueError: As `Evaluation`; or if the maps are empty, not finite or have another length or size than
             the images, `step` is below 1, or the fill is unknown.
     """
     return _curve(Perturbation(evaluation, maps), evaluation.imputer(fill), step, inserted=False)
@@ -88,7 +88,7 @@ def insertion(evaluation: Evaluation, maps: Arrays, *, fill: Fill = "blur", step
         `Curve`.
 
     Raises:
-        TypeError, ValueError: as `deletion`.
+        TypeError, ValueError: As `deletion`.
     """
     return _curve(Perturbation(evaluation, maps), evaluation.imputer(fill), step, inserted=True)
 
@@ -109,7 +109,7 @@ def insertion_deletion(evaluation: Evaluation, maps: Arrays, *, step: int | None
         `InsertionDeletion`.
 
     Raises:
-        TypeError, ValueError: as `deletion`.
+        TypeError, ValueError: As `deletion`.
     """
     perturbation = Perturbation(evaluation, maps)
     inserted, deleted = {}, {}

@@ -50,16 +50,16 @@ def mosaics(
         confidences: float `[n]`, the model's probabilities of the right classes, or `[n, classes]`, its
             probabilities of all classes. With the latter, only images count whose right class has the
             largest probability.
-        grid: Int. Cells per side.
-        threshold: Float in (0, 1]. The lowest confidence. Above 0.5 it implies that the model is right.
-        count: Int. At most `count` mosaics; None for all.
-        seed: Int.
+        grid: Cells per side.
+        threshold: The lowest confidence, in (0, 1]. Above 0.5 it implies that the model is right.
+        count: At most `count` mosaics; None for all.
+        seed: Seed of the draws.
 
     Returns:
         `Mosaics`.
 
     Raises:
-        ValueError: if the images are empty, not finite or do not have four axes, labels or confidences have
+        ValueError: If the images are empty, not finite or do not have four axes, labels or confidences have
             another length or are out of range, or the confident images have fewer than grid² classes.
     """
     argument_checks.integer("grid", grid, 1)
@@ -92,25 +92,31 @@ def mosaics(
     return Mosaics(pictures, labels[indices], indices)
 
 
-def _confident(labels, confidences, threshold, generator):
+def _confident(
+    labels: np.ndarray, confidences: npt.ArrayLike, threshold: float, generator: np.random.Generator
+) -> list[list[int]]:
     """Lists of the indices of confident images, one list per class, in random order."""
-    given = np.asarray(confidences)
-    fits = given.dtype.kind == "f" and given.ndim in (1, 2) and len(given) == len(labels)
-    if fits and given.ndim == 2:
-        fits = labels.max() < given.shape[1]
-    if not fits or not ((given >= 0) & (given <= 1 + 1e-6)).all():
+    probabilities = np.asarray(confidences)
+    fits = (
+        probabilities.dtype.kind == "f" and probabilities.ndim in (1, 2) and len(probabilities) == len(labels)
+    )
+    if fits and probabilities.ndim == 2:
+        fits = labels.max() < probabilities.shape[1]
+    if not fits or not ((probabilities >= 0) & (probabilities <= 1 + 1e-6)).all():
         raise ValueError(
             f"`confidences` must be probabilities in 0..1, [{len(labels)}] or [{len(labels)}, classes]. "
-            f"Received: shape={given.shape}, dtype={given.dtype}"
+            f"Received: shape={probabilities.shape}, dtype={probabilities.dtype}"
         )
-    if given.ndim == 2:
-        own = np.take_along_axis(given, labels[:, None].astype(np.int64), 1)[:, 0]
-        given = np.where(own == given.max(1), own, 0.0)
-    chosen = generator.permutation(np.flatnonzero(given >= threshold))
-    return [list(chosen[labels[chosen] == label]) for label in np.unique(labels[chosen])]
+    if probabilities.ndim == 2:
+        own = np.take_along_axis(probabilities, labels[:, None].astype(np.int64), 1)[:, 0]
+        probabilities = np.where(own == probabilities.max(1), own, 0.0)
+    indices = generator.permutation(np.flatnonzero(probabilities >= threshold))
+    return [list(indices[labels[indices] == label]) for label in np.unique(labels[indices])]
 
 
-def _drawn(groups, cells, count, generator):
+def _drawn(
+    groups: list[list[int]], cells: int, count: int | None, generator: np.random.Generator
+) -> np.ndarray:
     """Indices of images, int `[m, cells]`; in a row each is of another group."""
     rows = []
     while count is None or len(rows) < count:
@@ -131,13 +137,13 @@ def grid_pointing_game(maps: Arrays, cells: npt.ArrayLike, grid: int = 2) -> np.
     Args:
         maps: `[m, grid·h, grid·w]`, or a stream of batches: maps of mosaics for the class of one cell each.
         cells: int or ints `[m]`, the right cells, numbered row by row.
-        grid: Int. Cells per side.
+        grid: Cells per side.
 
     Returns:
         float64 `[m]`, in [0, 1].
 
     Raises:
-        ValueError: if the maps are empty, not finite, do not have three axes or have sides that `grid` does
+        ValueError: If the maps are empty, not finite, do not have three axes or have sides that `grid` does
             not divide, or the cells have another length or are out of range.
     """
     maps, masks = _with_masks(maps, cells, grid)
@@ -156,19 +162,19 @@ def relevance_rank_accuracy(maps: Arrays, cells: npt.ArrayLike, grid: int = 2, s
         maps: As for `grid_pointing_game`.
         cells: As for `grid_pointing_game`.
         grid: As for `grid_pointing_game`.
-        seed: Int. Seed of the order of equal values.
+        seed: Seed of the order of equal values.
 
     Returns:
         float64 `[m]`, in [0, 1].
 
     Raises:
-        ValueError: as `grid_pointing_game`.
+        ValueError: As `grid_pointing_game`.
     """
     maps, masks = _with_masks(maps, cells, grid)
     return ground_truth.mask_rank_accuracy(maps, masks, seed)
 
 
-def _with_masks(maps, cells, grid):
+def _with_masks(maps: Arrays, cells: npt.ArrayLike, grid: int) -> tuple[np.ndarray, np.ndarray]:
     """Maps as float `[m, height, width]`, and masks of the right cells in the same shape."""
     argument_checks.integer("grid", grid, 1)
     maps = _inputs.maps_of(maps, spatial_rank=2)

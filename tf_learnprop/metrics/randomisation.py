@@ -19,7 +19,7 @@ class Randomisation(NamedTuple):
     """How similar maps remain when the model's weights are randomised.
 
     Attributes:
-        layers: list of str, the layers' paths from the output to the input.
+        layers: The layers' paths from the output to the input.
         rank_correlation: float64 `[layers, n]`.
         ssim: float64 `[layers, n]`.
     """
@@ -56,12 +56,12 @@ def randomisation(
         images: `[n, h, w, c]`, or a stream of batches.
         explain: Callable from (model, images) to maps `[n, h, w]`. It should explain the same classes each
             time; otherwise a change of the predicted class is measured as well.
-        layers: Int. Number of layers to look at, spread evenly from the output to the input; None, or more
+        layers: Number of layers to look at, spread evenly from the output to the input; None, or more
             than there are, for all. In the cascading mode, the layers in between are randomised together
             with the next one.
         mode: `"cascading"` or `"independent"`.
-        absolute: Bool. Whether absolute values are compared.
-        seed: Int.
+        absolute: Whether absolute values are compared.
+        seed: Seed of the draws.
         verbose: 0 is silent, 1 shows Keras' progress bar.
 
     Returns:
@@ -69,8 +69,8 @@ def randomisation(
         nested models, in the reverse of the order in which the model lists them.
 
     Raises:
-        TypeError: if `model` is not a `keras.Model`, or `explain` is not callable.
-        ValueError: if the mode is unknown, `layers` is below 1, the model has no weights, or images or maps
+        TypeError: If `model` is not a `keras.Model`, or `explain` is not callable.
+        ValueError: If the mode is unknown, `layers` is below 1, the model has no weights, or images or maps
             are empty, not finite or of different lengths.
     """
     if not isinstance(model, keras.Model):
@@ -84,42 +84,42 @@ def randomisation(
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     before = explain(copy, images)
-    found = _layers_with_weights(copy)[::-1]
-    if not found:
+    weighted = _layers_with_weights(copy)[::-1]
+    if not weighted:
         raise ValueError("`model` must have layers with weights. Received: none")
-    count = len(found) if layers is None else min(layers, len(found))
-    chosen = np.linspace(0, len(found) - 1, count).round().astype(int)
+    count = len(weighted) if layers is None else min(layers, len(weighted))
+    places = np.linspace(0, len(weighted) - 1, count).round().astype(int)
     progress = keras.utils.Progbar(count, verbose=verbose)
     rows, first = [], 0
-    for last in chosen:
-        held = found[last].get_weights()
+    for last in places:
+        weights = weighted[last].get_weights()
         for number in range(last if mode == "independent" else first, last + 1):
-            _randomise(found[number], np.random.default_rng((seed, number)))
+            _randomise(weighted[number], np.random.default_rng((seed, number)))
         maps = explain(copy, images)
         if mode == "independent":
-            found[last].set_weights(held)
+            weighted[last].set_weights(weights)
         rows.append(similarity(_inputs.one_each("explain", maps, len(images)), before, absolute))
         first = last + 1
         progress.add(1)
     correlations, ssims = (np.array(values) for values in zip(*rows, strict=True))
-    return Randomisation([found[number].path for number in chosen], correlations, ssims)
+    return Randomisation([weighted[number].path for number in places], correlations, ssims)
 
 
-def _layers_with_weights(model):
-    found = []
+def _layers_with_weights(model: keras.Model) -> list[keras.Layer]:
+    weighted: list[keras.Layer] = []
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            found += [inner for inner in _layers_with_weights(layer) if inner not in found]
-        elif layer.weights and layer not in found:
-            found.append(layer)
-    return found
+            weighted += [inner for inner in _layers_with_weights(layer) if inner not in weighted]
+        elif layer.weights and layer not in weighted:
+            weighted.append(layer)
+    return weighted
 
 
-def _randomise(layer, generator):
+def _randomise(layer: keras.Layer, generator: np.random.Generator) -> None:
     # A frozen layer lists its kernels as not trainable. Statistics and seeds are never trainable.
     trainable, layer.trainable = layer.trainable, True
-    chosen = list(layer.trainable_weights)
+    weights = list(layer.trainable_weights)
     layer.trainable = trainable
-    for weight in chosen:
+    for weight in weights:
         value = np.asarray(weight.numpy(), np.float64)
         weight.assign(generator.normal(value.mean(), value.std(), value.shape))

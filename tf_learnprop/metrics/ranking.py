@@ -8,8 +8,8 @@ def descending_ranks(values: np.ndarray, seed: int) -> np.ndarray:
     """The place of each value in its row, 0 for the largest; ties in random order.
 
     Args:
-        values: Float `[n, d]`.
-        seed: Int. The order of ties in a row depends only on the seed and the row's number.
+        values: float `[n, d]`.
+        seed: The order of ties in a row depends only on the seed and the row's number.
 
     Returns:
         int64 `[n, d]`, each row a permutation.
@@ -28,7 +28,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return pearson(stats.rankdata(a, axis=1), stats.rankdata(b, axis=1))
 
 
-def _standardised(rows):
+def _standardised(rows: np.ndarray) -> np.ndarray:
     """Rows with mean 0 and length 1; zeros for a row that is constant up to rounding."""
     span = np.ptp(rows, 1, keepdims=True)
     varies = span > 1e-12 * np.abs(rows).max(1, keepdims=True)

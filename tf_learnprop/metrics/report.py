@@ -41,22 +41,22 @@ def report(
         wrapped: A `PropagationModel`, or any object with the methods `explain(images, class ids)` → maps
             `[n, h, w]` and `logits(images)` → `[n, classes]` or `[n, 1]`.
         images: `[n, h, w, c]`, at least two, or a stream of batches. Nothing was trained on them.
-        targets: None for each image's predicted class, an int class id, or ids `[n]`.
+        targets: None for each image's predicted class, a class id, or ids `[n]`.
         fills: As for `Evaluation`.
         mean: As for `Evaluation`.
-        steps: Int. Steps of a curve. 28 take twice the time and moved no image's score by more than .011
+        steps: Steps of a curve. 28 take twice the time and moved no image's score by more than .011
             (EfficientNet-Lite0, 12 photos).
         multi_label: As for `Evaluation`; None is right for a `PropagationModel`.
-        batch_size: Int. At most `batch_size` images run at once.
-        seed: Int. Seed of everything random: the random map, random fills, ties, the bootstrap.
+        batch_size: At most `batch_size` images run at once.
+        seed: Seed of everything random: the random map, random fills, ties, the bootstrap.
         verbose: 0 is silent, 1 shows Keras' progress bar, one for each curve and each set of maps.
 
     Returns:
         `Report`.
 
     Raises:
-        TypeError: if `wrapped` does not have these methods.
-        ValueError: if there are fewer than two images or they are not `[n, h, w, c]`, images or maps are not
+        TypeError: If `wrapped` does not have these methods.
+        ValueError: If there are fewer than two images or they are not `[n, h, w, c]`, images or maps are not
             finite or of different sizes, targets are out of range or have another length, a fill is unknown,
             or `logits` returns probabilities.
     """

@@ -35,20 +35,20 @@ def max_sensitivity(
         explain: Callable from images `[b, ...]` to maps `[b, *spatial]`; with `targets`, from (images, class
             ids `[b]`).
         images: `[n, ...]`, or a stream of batches.
-        targets: None, an int class id or ids `[n]`. If None, `explain` should always explain the same class
+        targets: None, a class id or ids `[n]`. If None, `explain` should always explain the same class
             of an image; otherwise a change of the predicted class counts as a change of the map.
-        radius: Float > 0. r as a share of the range (largest − smallest value) of `images`.
-        samples: Int. Number of draws for each image.
-        batch_size: Int. At most `batch_size` images are explained at once.
-        seed: Int. Seed of the noise.
+        radius: r, above 0, as a share of the range (largest − smallest value) of `images`.
+        samples: Number of draws for each image.
+        batch_size: At most `batch_size` images are explained at once.
+        seed: Seed of the noise.
         verbose: 0 is silent, 1 shows Keras' progress bar.
 
     Returns:
         float64 `[n]`. A map of zeros gets 0 if it stays zero, else infinity.
 
     Raises:
-        TypeError: if `explain` is not callable.
-        ValueError: if the images are empty or not finite, or the maps are not finite, not as many as the
+        TypeError: If `explain` is not callable.
+        ValueError: If the images are empty or not finite, or the maps are not finite, not as many as the
             images, or change their shape.
     """
     _inputs.is_callable("explain", explain)
@@ -60,13 +60,13 @@ def max_sensitivity(
     ids = None if targets is None else class_ids(targets, len(images), np.iinfo(np.int64).max)
     reach = radius * float(images.max() - images.min())
 
-    def flat_maps(indices, noisy):
+    def flat_maps(indices: np.ndarray, noisy: np.ndarray) -> np.ndarray:
         maps = explain(noisy) if ids is None else explain(noisy, ids[indices])
         return _inputs.one_each("explain", maps, len(indices)).reshape(len(indices), -1)
 
     clean = in_batches(len(images), lambda rows: flat_maps(rows, images[rows]), batch_size)
 
-    def distance(flat):
+    def distance(flat: np.ndarray) -> np.ndarray:
         indices, numbers = np.divmod(flat, samples)
         noise = [
             np.random.default_rng((seed, index, number)).uniform(-reach, reach, images.shape[1:])

@@ -34,14 +34,14 @@ def class_sensitivity(
         evaluation: `Evaluation`, or what one is made of: `class_sensitivity(model, images, explain, ...)`.
             Its targets play no role.
         explain: Callable from (images `[n, h, w, c]`, class ids `[n]`) to maps `[n, h, w]`.
-        absolute: Bool. Whether absolute values are compared.
+        absolute: Whether absolute values are compared.
 
     Returns:
         `Similarity`.
 
     Raises:
-        TypeError: as `Evaluation`; or if `explain` is not callable.
-        ValueError: as `Evaluation`; or if the maps are empty, not finite or not as many as the images.
+        TypeError: As `Evaluation`; or if `explain` is not callable.
+        ValueError: As `Evaluation`; or if the maps are empty, not finite or not as many as the images.
     """
     _inputs.is_callable("explain", explain)
     predicted, least_likely = evaluation.outputs.argmax(1), evaluation.outputs.argmin(1)
@@ -72,19 +72,19 @@ def cosine_similarity_convergence(
         backward: Callable from (images `[b, ...]`, directions float32 `[b, outputs]`) to a dict from the
             names of layers to signals `[b, ...]`.
         images: `[n, ...]`, or a stream of batches.
-        outputs: Int. Length of a direction.
-        directions: Int >= 2, D.
-        batch_size: Int. At most `batch_size` images run at once.
-        seed: Int.
+        outputs: Length of a direction.
+        directions: D, at least 2.
+        batch_size: At most `batch_size` images run at once.
+        seed: Seed of the directions.
         verbose: 0 is silent, 1 shows Keras' progress bar.
 
     Returns:
-        dict from the names of layers, in the order of `backward`, to float64 `[n]` in [−1, 1]. A signal of
+        For the name of each layer, in the order of `backward`, float64 `[n]` in [−1, 1]. A signal of
         zeros counts as 0.
 
     Raises:
-        TypeError: if `backward` is not callable or does not return a dict.
-        ValueError: if images or signals are empty, not finite or of different lengths, or the layers change
+        TypeError: If `backward` is not callable or does not return a dict.
+        ValueError: If images or signals are empty, not finite or of different lengths, or the layers change
             from call to call.
     """
     _inputs.is_callable("backward", backward)
@@ -94,7 +94,7 @@ def cosine_similarity_convergence(
     images = _inputs.images_of(images)
     names: list[Any] = []
 
-    def compute(rows):
+    def compute(rows: np.ndarray) -> np.ndarray:
         starts = np.stack(
             [np.random.default_rng((seed, row)).normal(size=(directions, outputs)) for row in rows]
         )
@@ -112,18 +112,18 @@ def cosine_similarity_convergence(
     return dict(zip(names, cosines.T, strict=True))
 
 
-def _signals(given, rows):
-    if not isinstance(given, Mapping):
-        raise TypeError(f"`backward` must return a dict of signals. Received: {type(given).__name__}")
-    if not given:
+def _signals(signals: Any, rows: np.ndarray) -> dict[Any, np.ndarray]:
+    if not isinstance(signals, Mapping):
+        raise TypeError(f"`backward` must return a dict of signals. Received: {type(signals).__name__}")
+    if not signals:
         raise ValueError("`backward` must return signals of at least one layer. Received: none")
     return {
         name: _inputs.one_each("backward", signal, len(rows)).reshape(len(rows), -1)
-        for name, signal in given.items()
+        for name, signal in signals.items()
     }
 
 
-def _mean_cosine(signals):
+def _mean_cosine(signals: list[np.ndarray]) -> np.ndarray:
     """Mean cosine `[b]` over all pairs of the D signals `[b, d]`."""
     lengths = [np.linalg.norm(signal, axis=1, keepdims=True) for signal in signals]
     units = [

@@ -33,15 +33,15 @@ def similarity(maps: Arrays, others: Arrays, absolute: bool = False) -> Similari
     Args:
         maps: `[n, h, w]`, or a stream of batches.
         others: `[n, h, w]`, or a stream of batches.
-        absolute: Bool. Whether absolute values are compared.
+        absolute: Whether absolute values are compared.
 
     Returns:
         `Similarity`.
 
     Raises:
-        ValueError: if the maps are empty or not finite, do not have three axes, or have different shapes.
+        ValueError: If the maps are empty or not finite, do not have three axes, or have different shapes.
     """
-    maps, others = (_inputs.maps_of(given, spatial_rank=2) for given in (maps, others))
+    maps, others = (_inputs.maps_of(one, spatial_rank=2) for one in (maps, others))
     if maps.shape != others.shape:
         raise ValueError(
             f"Both sets of maps must have the same shape. Received: {maps.shape} and {others.shape}"
@@ -49,12 +49,12 @@ def similarity(maps: Arrays, others: Arrays, absolute: bool = False) -> Similari
     if absolute:
         maps, others = np.abs(maps), np.abs(others)
     window = min(11, *(side - 1 + side % 2 for side in maps.shape[1:]))
-    scaled = [tf.constant(_scaled(given)[..., None], tf.float32) for given in (maps, others)]
+    scaled = [tf.constant(_scaled(one)[..., None], tf.float32) for one in (maps, others)]
     ssim = tf.image.ssim(*scaled, max_val=1.0, filter_size=window).numpy().astype(np.float64)
-    flat = [given.reshape(len(given), -1) for given in (maps, others)]
+    flat = [one.reshape(len(one), -1) for one in (maps, others)]
     return Similarity(ranking.spearman(*flat), ssim)
 
 
-def _scaled(maps):
+def _scaled(maps: np.ndarray) -> np.ndarray:
     lowest, span = maps.min((1, 2), keepdims=True), np.ptp(maps, (1, 2), keepdims=True)
     return np.where(span > 0, (maps - lowest) / np.where(span > 0, span, 1), 0.0)

@@ -73,7 +73,7 @@ def contour(
     return axis
 
 
-def _checked(shares):
+def _checked(shares: Sequence[float]) -> tuple[float, ...]:
     shares = tuple(float(share) for share in shares)
     if (
         not 0 < len(shares) <= len(_FOR)

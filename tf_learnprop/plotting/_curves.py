@@ -1,6 +1,8 @@
 """Curves with bands."""
 
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,7 @@ def curves(
     """Draws curves with bands in a grid of panels that share axes and a legend.
 
     Args:
-        panels: Dict {row name: {column name: lines}}, with the same columns in each row. Lines are a dict
+        panels: {row name: {column name: lines}}, with the same columns in each row. Lines are a dict
             {label: (x, middle, low, high)} of arrays `[points]`; the band lies between low and high. A label
             has the same style in all panels; styles repeat after five.
         xlabel: Label below the last row.
@@ -43,16 +45,16 @@ def curves(
         TypeError: If `fig` is no figure.
     """
     columns = _checked(panels)
-    given = np.asarray(ax)
+    own_axes = np.asarray(ax)
     if ax is None:
         fig = _figures.figure(fig, 1 + 2.2 * len(columns), 1 + 2 * len(panels))
         axes = fig.subplots(len(panels), len(columns), sharex=True, sharey=True, squeeze=False)
-    elif fig is None and given.size == len(panels) * len(columns):
-        axes = given.reshape(len(panels), len(columns))
+    elif fig is None and own_axes.size == len(panels) * len(columns):
+        axes = own_axes.reshape(len(panels), len(columns))
     else:
         raise ValueError(
             f"`ax` must be {len(panels)} × {len(columns)} axes, without `fig`. "
-            f"Received: {given.size} axes, fig={fig!r}"
+            f"Received: {own_axes.size} axes, fig={fig!r}"
         )
     labels = dict.fromkeys(label for row in panels.values() for lines in row.values() for label in lines)
     styles = dict(zip(labels, itertools.cycle(_STYLES), strict=False))
@@ -74,14 +76,14 @@ def curves(
     return axes[0, 0].figure
 
 
-def _draw(axis, lines, styles):
+def _draw(axis: Axes, lines: Mapping[str, Any], styles: Mapping[str, Any]) -> None:
     for label, (x, middle, low, high) in lines.items():
         axis.plot(x, middle, **styles[label])
         axis.fill_between(x, low, high, color=styles[label]["color"], alpha=0.15, linewidth=0)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _checked(panels):
+def _checked(panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     """The names of the columns."""
     columns = [list(row) for row in panels.values()]
     if not columns or not columns[0] or any(other != columns[0] for other in columns):
@@ -99,6 +101,6 @@ def _checked(panels):
     return columns[0]
 
 
-def _is_line(line):
+def _is_line(line: Any) -> bool:
     shapes = {np.shape(part) for part in line}
-    return len(line) == 4 and len(shapes) == 1 and len(shapes.pop()) == 1 and np.isfinite(line).all()
+    return len(line) == 4 and len(shapes) == 1 and len(shapes.pop()) == 1 and bool(np.isfinite(line).all())

@@ -45,8 +45,8 @@ class ClassMap(NamedTuple):
     @property
     def heading(self) -> str:
         """The probability and the method, as far as they are known."""
-        shown = "" if self.probability is None else wording.probability(self.probability)
-        return ", ".join(filter(None, (self.method, shown)))
+        probability = "" if self.probability is None else wording.probability(self.probability)
+        return ", ".join(filter(None, (self.method, probability)))
 
 
 class Explanation:
@@ -153,7 +153,7 @@ class Explanation:
         draw(self.photo, one.attribution, signed=one.signed, region=self.region, ax=axis)
         self._dim(axis)
 
-    def _dim(self, axis):
+    def _dim(self, axis: Axes) -> None:
         if self.region is None:
             return
         height, width = self.photo.shape[:2]
@@ -202,11 +202,11 @@ def png(figure: Figure, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def _lines(cautions, letters):
+def _lines(cautions: Sequence[str], letters: int) -> list[str]:
     return [line for text in cautions for line in textwrap.wrap(f"⚠ {text}", letters)]
 
 
-def _shortened(text, letters):
+def _shortened(text: str, letters: int) -> str:
     """A text without its middle, if it is longer than `letters`."""
     half = max(letters // 2 - 1, 1)
     return text if len(text) <= letters else f"{text[:half]} … {text[-half:]}"

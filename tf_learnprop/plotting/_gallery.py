@@ -33,7 +33,7 @@ class Gallery(abc.Sequence):
         if not self._explanations:
             raise ValueError("`explanations` must hold at least one `Explanation`. Received: none")
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         return self._explanations[index]
 
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-import typing
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -18,11 +18,11 @@ from tf_learnprop.inputs import batches
 from tf_learnprop.plotting import _figures, _pictures
 from tf_learnprop.rule_files.rule_set import RuleSet
 
-if typing.TYPE_CHECKING:  # the model's own exports draw heat maps
+if TYPE_CHECKING:  # the model's own exports draw heat maps
     from tf_learnprop.model import PropagationModel
 
 #: Styles of the hand-made rules drawn beside a layer's own, which differ even where the lines coincide.
-_BESIDE: tuple[dict[str, typing.Any], ...] = (
+_BESIDE: tuple[dict[str, Any], ...] = (
     {"linestyle": "-", "linewidth": 3.5, "color": "#d9d9d9"},
     {"linestyle": (0, (1, 2)), "linewidth": 1.5, "color": "#404040", "zorder": 3},
     {"linestyle": (0, (6, 3)), "linewidth": 1.5, "color": "#8c8c8c", "zorder": 3},
@@ -80,7 +80,7 @@ def rule_response(wrapped: "PropagationModel", layer: str | None = None, *, ax: 
     return axis
 
 
-def _beside(wrapped, path):
+def _beside(wrapped: "PropagationModel", path: str) -> list[str]:
     """Names of the hand-made rules that suit a layer."""
     site = next(site for site in wrapped.graph.activations if site.path == path)
     return [name for name in rules.handmade() if rules.get(name).suits(site)]
@@ -89,21 +89,21 @@ def _beside(wrapped, path):
 class _Probe:
     """A layer's activation with its own or another rule, and the samples that it is measured on."""
 
-    def __init__(self, wrapped, path, rule=None):
+    def __init__(self, wrapped: "PropagationModel", path: str, rule: rules.PropagationRule | None = None):
         rule_set = wrapped.rule_set
         index = rule_set.paths.index(path)
         layers = rule_layers(wrapped.graph, {path: rule or rule_set.rules[index]})
         self.layer = dict(layers.values())[path]
         _, *sides, channels = rule_set.shapes[index]
         # An activation with weights (PReLU) may have weights for each pixel.
-        most = math.inf if getattr(self.layer.activation, "weights", None) else _SIDE
+        most: Any = math.inf if getattr(self.layer.activation, "weights", None) else _SIDE
         self.sides = [_SIDE if side is None else min(side, most) for side in sides]
         self.channels = channels or _SIDE
         positions = math.prod(self.sides) if sides else self.channels
         x, dy = np.random.default_rng(0).standard_normal((2, _SAMPLES // 2, positions), np.float32)
         self.x, self.dy = np.concatenate([x, x]), np.concatenate([dy, -dy])
 
-    def response(self, x):
+    def response(self, x: float) -> np.ndarray:
         """The mean dx at the first position for each of `_DYS`, float32 `[33]`."""
         xs, responses = self.x.copy(), []
         xs[:, 0] = x
@@ -113,7 +113,7 @@ class _Probe:
             responses.append(self._dx(xs, dys)[:, 0].mean())
         return np.array(responses)
 
-    def departure(self):
+    def departure(self) -> float:
         """Mean of |dx − gradient| over the mean of |gradient|."""
         x, dy = (self._spread(values) for values in (self.x, self.dy))
         with tf.GradientTape() as tape:
@@ -122,7 +122,7 @@ class _Probe:
         gradient = tape.gradient(y, x, dy).numpy().reshape(*self.x.shape, -1)
         return np.abs(self._dx(self.x, self.dy) - gradient).mean() / np.abs(gradient).mean()
 
-    def _dx(self, x, dy):
+    def _dx(self, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
         """Array `[samples, positions, channels]`, with one channel for a layer without pixels."""
         tensor = self._spread(x)
         with tf.GradientTape() as tape:
@@ -130,7 +130,7 @@ class _Probe:
             y = self.layer(tensor)
         return tape.gradient(y, tensor, self._spread(dy)).numpy().reshape(*x.shape, -1)
 
-    def _spread(self, values):
+    def _spread(self, values: np.ndarray) -> tf.Tensor:
         """Reshapes `[samples, positions]` to the layer's input."""
         if self.sides:
             values = np.repeat(values.reshape(-1, *self.sides, 1), self.channels, -1)
@@ -209,18 +209,18 @@ def layer_contributions(
 class _Terms(readouts.Readout):
     """The terms of a `MultiLayerReadout`'s sum at the image's size, `[n, layers, h, w]`."""
 
-    def __init__(self, readout):
+    def __init__(self, readout: readouts.MultiLayerReadout):
         super().__init__(readout.blur)
         self.readout = readout
         self.needs = readout.needs
 
-    def call(self, signals):
+    def call(self, signals: readouts.Signals) -> tf.Tensor:
         terms, relevance = self.readout.terms(signals.activations, signals.signals)
         focus = self.readout.focus_of(relevance, signals.evidence)
         return tf.stack([self.to_input(focus.on(term), signals.inputs) for term in terms], 1)
 
 
-def _terms(wrapped, inputs, class_weights):
+def _terms(wrapped: "PropagationModel", inputs: Any, class_weights: tf.Tensor) -> np.ndarray:
     """The maps that the readout sums for a batch of one, array `[layers, h, w]`."""
     own = wrapped.rule_set
     entries = zip(own.paths, own.rules, own.shapes, strict=True)
@@ -229,8 +229,8 @@ def _terms(wrapped, inputs, class_weights):
     return attributor.maps(inputs, class_weights)[0].numpy()
 
 
-def _names_read(wrapped, inputs):
+def _names_read(wrapped: "PropagationModel", inputs: Any) -> list[str]:
     """Paths of the layers that the readout reads; a path is repeated for each call of its layer."""
     paths = [path for path, _ in wrapped.attributor.runner(inputs).activations]
     names = {readouts.INPUT: "input", readouts.FEATURE_MAP: "feature map"}
-    return [names.get(position) or paths[position] for position in wrapped.rule_set.read]
+    return [names[place] if isinstance(place, str) else paths[place] for place in wrapped.rule_set.read]

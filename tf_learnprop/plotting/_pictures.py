@@ -87,7 +87,7 @@ def compare(
 
     Args:
         photos: `[n, h, w, 3]`, `[n, h, w, 1]` or `[n, h, w]`, with values as for `overlay`.
-        maps: Dict from names of methods to float arrays `[n, rows, columns]`.
+        maps: For the name of each method a float array `[n, rows, columns]`.
         titles: n titles, one above each photo; None for none.
         signed: See `overlay`.
         fig: `Figure` or `SubFigure` to fill; None for a new one.
@@ -206,6 +206,6 @@ def numbers(name: str, value: npt.ArrayLike) -> np.ndarray:
     return array
 
 
-def _grey(photo):
+def _grey(photo: np.ndarray) -> np.ndarray:
     """Luma of an RGB photo (ITU-R BT.601)."""
     return photo if photo.ndim == 2 else photo @ np.array((0.299, 0.587, 0.114), photo.dtype)

@@ -32,9 +32,9 @@ def tokens(
     The letters are drawn as shapes, so they keep their places at every size of the axes.
 
     Args:
-        tokens: List of str. Tokens follow each other with a space between them.
+        tokens: They follow each other with a space between them.
         values: Float `[len(tokens)]`, for example a map of `explain`.
-        columns: Int >= 1. Characters in a line; a longer token has a line of its own.
+        columns: Characters in a line, at least 1; a longer token has a line of its own.
         clip: Percentile in (0, 100] of the absolute values from which on the colour is full.
         ax: `Axes` to draw on; None for new ones.
 
@@ -76,7 +76,7 @@ def tokens(
     return ax
 
 
-def _checked(tokens, values, columns, clip):
+def _checked(tokens: Sequence[str], values: npt.ArrayLike, columns: int, clip: float) -> np.ndarray:
     if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
         raise TypeError(f"`tokens` must be a list of strings. Received: {tokens!r:.80}")
     values = np.asarray(values, np.float64)
@@ -92,7 +92,7 @@ def _checked(tokens, values, columns, clip):
     return values
 
 
-def _laid_out(tokens, columns):
+def _laid_out(tokens: Sequence[str], columns: int) -> list[tuple[int, int]]:
     """Line and column at which each token starts."""
     places, line, column = [], 0, 0
     for token in tokens:
@@ -103,6 +103,6 @@ def _laid_out(tokens, columns):
     return places
 
 
-def _ink(background):
+def _ink(background: np.ndarray) -> str:
     """Black, or white on a dark background."""
     return "black" if background[:3] @ [0.299, 0.587, 0.114] > 0.45 else "white"

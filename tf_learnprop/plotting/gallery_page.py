@@ -73,10 +73,10 @@ class Line(NamedTuple):
     """What a tile says of one map.
 
     Attributes:
-        class_name: str.
-        probability: float or None.
-        method: str.
-        cautions: list of str.
+        class_name: Name of the explained class.
+        probability: The model's probability of it, from 0 to 1; None if it is not known.
+        method: Name of the method; "" if only one is shown.
+        cautions: Reasons not to trust the map.
     """
 
     class_name: str
@@ -89,10 +89,10 @@ class Tile(NamedTuple):
     """A photo in a gallery.
 
     Attributes:
-        name: str, name of the photo.
-        thumbnail: str, URL of its thumbnail.
-        link: str, URL of the picture; "" for none.
-        lines: list of `Line`; tiles are sorted by the first.
+        name: Name of the photo.
+        thumbnail: URL of its thumbnail.
+        link: URL of the picture; "" for none.
+        lines: What is said of each map; tiles are sorted by the first.
     """
 
     name: str
@@ -113,7 +113,7 @@ def page(title: str, tiles: Iterable[Tile]) -> str:
     return html_page.document(title, body, _STYLE, GENERATOR)
 
 
-def _tile(number, tile):
+def _tile(number: int, tile: Tile) -> str:
     first = tile.lines[0]
     cautions = sum(len(line.cautions) for line in tile.lines)
     # Without a probability it sorts as the lowest.
@@ -129,7 +129,7 @@ def _tile(number, tile):
     )
 
 
-def _line(line):
+def _line(line: Line) -> str:
     method = f"<i>{escape(line.method)}</i>" if line.method else ""
     probability = "" if line.probability is None else f"<span>{wording.probability(line.probability)}</span>"
     cautions = "".join(f'<p class="caution">⚠ {escape(text)}</p>' for text in line.cautions)

@@ -12,7 +12,8 @@ import pathlib
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -52,14 +53,14 @@ def hdf5_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
         yield copy
 
 
-def _check_size(size):
+def _check_size(size: int) -> None:
     if size > _MAX_FILE:
         raise ValueError(
             f"A rule file must have at most {_MAX_FILE // _MEGABYTE} MB. Received: {size / _MEGABYTE:.1f} MB"
         )
 
 
-def _check_zip_directory(stream):
+def _check_zip_directory(stream: BinaryIO) -> None:
     """Checks the size of an archive's directory, which `zipfile` reads as a whole when it opens the archive.
 
     Keras writes neither a comment nor the ZIP64 records that could give another size.
@@ -76,13 +77,13 @@ def read(path: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:
     """Reads an HDF5 file and verifies its checksum.
 
     Args:
-        path: path that `hdf5_file` gives.
+        path: The one that `hdf5_file` gives.
 
     Returns:
         The configuration, and the weights as a dict {name in the file: array}.
 
     Raises:
-        Exception: of many kinds, if the file is damaged.
+        Exception: If the file is damaged; of many kinds.
     """
     with h5py.File(path, "r") as file:
         text, weights = _contents(file)
@@ -99,7 +100,7 @@ def seal(path: pathlib.Path) -> None:
     """Puts the checksum into a rule file that Keras has written, in place of `BLANK_CHECKSUM`.
 
     Raises:
-        ValueError: the file is larger than a rule file may be.
+        ValueError: If the file is larger than a rule file may be.
     """
     with hdf5_file(path) as copy:
         with h5py.File(copy, "r+") as file:
@@ -116,18 +117,19 @@ def seal(path: pathlib.Path) -> None:
             archive.write(copy, _MEMBER)
 
 
-def _checksum(text, weights):
+def _checksum(text: bytes, weights: Mapping[str, np.ndarray]) -> bytes:
     """SHA-256 over the configuration, with the blank checksum, and all weights; 64 hexadecimal digits."""
     digest = hashlib.sha256(text)
     for name, value in sorted(weights.items()):
         digest.update(f"{name} {value.dtype.name} {value.shape}".encode())
-        digest.update(value.reshape(-1).view(np.uint8))
+        digest.update(value.reshape(-1).view(np.uint8).data)
     return digest.hexdigest().encode()
 
 
-def _contents(file):
+def _contents(file: h5py.File) -> tuple[bytes, dict[str, np.ndarray]]:
     """The configuration as JSON, and a dict {name: array} of all other arrays."""
-    allowed, text, weights = os.stat(file.filename).st_size, None, {}
+    allowed, text = os.stat(file.filename).st_size, None
+    weights: dict[str, np.ndarray] = {}
     for name, dataset in _datasets(file):
         allowed -= _checked_size(name, dataset)
         if allowed < 0:
@@ -144,7 +146,7 @@ def _contents(file):
     return text, weights
 
 
-def _datasets(file):
+def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
     """Yields (name, dataset) for all datasets of an HDF5 file."""
     pending, count = [("", file, 0)], 0
     while pending:
@@ -164,7 +166,7 @@ def _datasets(file):
                 raise ValueError(f"'{name:.200}' must be a group or an array.")
 
 
-def _checked_size(name, dataset):
+def _checked_size(name: str, dataset: h5py.Dataset) -> int:
     """Bytes of an array that is stored as Keras stores it: numbers, uncompressed, in the file itself."""
     dtype, layout = dataset.dtype, dataset.id.get_create_plist()
     is_bfloat16 = dtype.kind == "V" and dtype.names is None and dtype.subdtype is None and dtype.itemsize == 2
@@ -180,5 +182,5 @@ def _checked_size(name, dataset):
     return size
 
 
-def _size_of_attributes(dataset):
+def _size_of_attributes(dataset: h5py.Dataset) -> int:
     return sum(dataset.attrs.get_id(name).get_storage_size() for name in dataset.attrs)

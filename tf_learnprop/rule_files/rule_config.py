@@ -4,6 +4,8 @@ A configuration may come from a file that anyone wrote. So each value is checked
 """
 
 import reprlib
+from collections.abc import Callable
+from typing import Any
 
 from tf_learnprop.readouts import FEATURE_MAP, INPUT
 
@@ -29,10 +31,10 @@ def check(config: dict) -> None:
     Those settings must be plain values; the classes themselves check their ranges.
 
     Args:
-        config: dict, as `RuleSet.get_config` returns it.
+        config: As `RuleSet.get_config` returns it.
 
     Raises:
-        ValueError: a value that is missing, of the wrong type or out of range.
+        ValueError: If a value is missing, of the wrong type or out of range.
     """
     if not isinstance(config, dict):
         raise ValueError(f"The configuration must be a dict. Received: {reprlib.repr(config)}")
@@ -59,12 +61,12 @@ def check_plain(value: object, owner: str, depth: int = 0) -> None:
     """Refuses a dict with a "class_name": Keras would make an object of it, and that can be any code.
 
     Args:
-        value: setting of a rule or readout, or all its settings.
-        owner: str, name of its class, for the message.
-        depth: int, number of lists and dicts around the value.
+        value: A setting of a rule or readout, or all its settings.
+        owner: Name of its class, for the message.
+        depth: Number of lists and dicts around the value.
 
     Raises:
-        ValueError: such a dict, or values nested too deeply.
+        ValueError: If there is such a dict, or values are nested too deeply.
     """
     if depth > _MAX_DEPTH:
         raise ValueError(f"The settings of {owner} must be nested at most {_MAX_DEPTH} levels deep.")
@@ -80,37 +82,38 @@ def check_plain(value: object, owner: str, depth: int = 0) -> None:
             check_plain(part, owner, depth + 1)
 
 
-def for_model(config: dict, structure: list, runs: dict) -> dict:
+def for_model(config: dict, structure: list[list[str]], runs: dict[str, int]) -> dict:
     """The configuration with the layer paths of a model.
 
     Args:
-        config: dict that `check` has passed.
-        structure: the model's structure, list of [path, signature]. A signature names the class, the shapes
+        config: One that `check` has passed.
+        structure: The model's structure, rows [path, signature]. A signature names the class, the shapes
             of the weights and the activation of a layer. All signatures must be those of the configuration;
             paths may differ, as Keras counts up the names of layers.
-        runs: dict {path of an activation that can have a rule: number of times it runs in one forward pass}.
+        runs: For the path of each activation that can have a rule, how often it runs in one forward pass.
 
     Returns:
-        A new dict.
+        A new configuration.
 
     Raises:
-        ValueError: the model has another structure, a rule is for a layer that can have none, or the
+        ValueError: If the model has another structure, a rule is for a layer that can have none, or the
             readout reads an activation that does not run.
     """
-    theirs, ours = config["structure"], structure
+    file_rows, model_rows = config["structure"], structure
     differing = [
-        f"{_shown(a)} in the file, {_shown(b)} in the model"
-        for a, b in zip(theirs, ours, strict=False)
+        f"{_row_text(a)} in the file, {_row_text(b)} in the model"
+        for a, b in zip(file_rows, model_rows, strict=False)
         if a[1] != b[1]
     ]
-    longer, where = (theirs, "file") if len(theirs) > len(ours) else (ours, "model")
-    differing += [f"{_shown(row)} in the {where} alone" for row in longer[min(len(theirs), len(ours)) :]]
+    shorter = min(len(file_rows), len(model_rows))
+    longer, where = (file_rows, "file") if len(file_rows) > shorter else (model_rows, "model")
+    differing += [f"{_row_text(row)} in the {where} alone" for row in longer[shorter:]]
     if differing:
         raise ValueError(
             "They belong to a model of another structure. "
             f"{len(differing)} layers differ: {'; '.join(differing[:5])}{'; …' * (len(differing) > 5)}"
         )
-    new_paths = {a[0]: b[0] for a, b in zip(theirs, ours, strict=True)}
+    new_paths = {a[0]: b[0] for a, b in zip(file_rows, model_rows, strict=True)}
     rows = [{**row, "path": new_paths.get(row["path"])} for row in config["rules"]]
     stray = [old["path"] for old, new in zip(config["rules"], rows, strict=True) if new["path"] not in runs]
     if stray:
@@ -126,12 +129,12 @@ def for_model(config: dict, structure: list, runs: dict) -> dict:
     return {**config, "rules": rows, "structure": structure}
 
 
-def _require(name, value, fits, rule):
+def _require(name: str, value: Any, fits: Callable[[Any], bool], rule: str) -> None:
     if not fits(value):
         raise ValueError(f"`{name}` must be {rule}. Received: {name}={reprlib.repr(value)}")
 
 
-def _check_layer(name, row, more_keys=()):
+def _check_layer(name: str, row: Any, more_keys: tuple[str, ...] = ()) -> None:
     keys = ("class", "config", *more_keys)
     _require(name, row, lambda row: isinstance(row, dict) and set(keys) <= row.keys(), f"made of {keys}")
     _require("class", row["class"], _is_name, "the name of a registered class")
@@ -139,19 +142,19 @@ def _check_layer(name, row, more_keys=()):
     check_plain(row["config"], row["class"])
 
 
-def _is_name(value):
+def _is_name(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _MAX_NAME
 
 
-def _is_list_of_rules(value):
+def _is_list_of_rules(value: Any) -> bool:
     return isinstance(value, list) and len(value) <= _MAX_RULES
 
 
-def _is_whole(value, lowest, highest):
+def _is_whole(value: Any, lowest: int, highest: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
 
 
-def _is_shape(value):
+def _is_shape(value: Any) -> bool:
     return (
         isinstance(value, (list, tuple))
         and 2 <= len(value) <= _MAX_RANK
@@ -159,7 +162,7 @@ def _is_shape(value):
     )
 
 
-def _is_read(value):
+def _is_read(value: Any) -> bool:
     if not isinstance(value, list):
         return False
     numbers = value[1:] if value[:1] in ([INPUT], [FEATURE_MAP]) else value
@@ -168,12 +171,12 @@ def _is_read(value):
     )
 
 
-def _is_structure(value):
+def _is_structure(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(row, (list, tuple)) and len(row) == 2 and all(isinstance(part, str) for part in row)
         for row in value
     )
 
 
-def _shown(row):
+def _row_text(row: list[str]) -> str:
     return f"{row[0]:.200} {row[1]:.200}"

@@ -19,11 +19,11 @@ class RuleSet(keras.Model):
     """The rules of one model by layer path, and its readout: all that training changes.
 
     Args:
-        entries: list of (path, `PropagationRule`, shape of the activation).
-        readout: `Readout`, which turns the signals of the backward pass into a map.
-        read: list, what the readout reads. The number k is the k-th run of an activation that has a rule, in
+        entries: For each rule its path, the rule and the shape of the activation.
+        readout: Turns the signals of the backward pass into a map.
+        read: What the readout reads. The number k is the k-th run of an activation that has a rule, in
             the order of execution; `readouts.INPUT` or `readouts.FEATURE_MAP` comes first.
-        structure: list of [path, signature], the layers of the model; see `ModelGraph.structure`.
+        structure: The layers of the model, rows [path, signature]; see `ModelGraph.structure`.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class RuleSet(keras.Model):
         """Makes a rule set with new weights.
 
         Args:
-            config: dict, as `get_config` returns it.
-            weights: arrays that come with the configuration, in any order, or None. If given, their shapes
-                and dtypes are compared with those that it implies before any weight is made. They are not
+            config: As `get_config` returns it.
+            weights: Arrays that come with the configuration, in any order, or None. Their shapes and dtypes
+                are compared with those that it implies before any weight is made. They are not
                 loaded.
 
         Raises:
-            ValueError: a value out of range, a class that is not registered, or other weights.
+            ValueError: If a value is out of range, a class is not registered, or the weights are others.
         """
         rule_config.check(config)
         entries = [
@@ -91,11 +91,11 @@ class RuleSet(keras.Model):
         ]
         readout = _deserialize(config["readout"], readouts.Readout)
         if weights is not None:
-            given = collections.Counter((value.shape, value.dtype.name) for value in weights)
+            counts = collections.Counter((value.shape, value.dtype.name) for value in weights)
             implied = collections.Counter(_declared_weights(readout, len(config["read"])))
             for _, rule, shape in entries:
                 implied.update(_declared_weights(rule, shape))
-            if missing := list(implied - given):
+            if missing := list(implied - counts):
                 raise ValueError(
                     "The weights must be those that the configuration implies. "
                     f"Missing: (shape, dtype) {reprlib.repr(missing)}"
@@ -125,7 +125,7 @@ class RuleSet(keras.Model):
         pass
 
 
-def _serialize(layer):
+def _serialize(layer: rules.PropagationRule | readouts.Readout) -> dict[str, Any]:
     config = {**layer.get_config(), "dtype": layer.dtype_policy.name}
     rule_config.check_plain(config, type(layer).__name__)
     return {"class": keras.saving.get_registered_name(type(layer)), "config": config}
@@ -142,7 +142,9 @@ def _deserialize(row: dict[str, Any], base: type[rules.PropagationRule] | type[r
     return cls.from_config(row["config"])
 
 
-def _declared_weights(layer, size):
+def _declared_weights(
+    layer: rules.PropagationRule | readouts.Readout, size: Any
+) -> list[tuple[tuple[int, ...], str]]:
     """List of (shape, name of dtype) of the weights that `layer.build(size)` makes."""
     return [(tuple(shape), layer.variable_dtype) for shape, _ in layer.weight_specs(size).values()]
 

@@ -8,6 +8,7 @@ makes registered classes from plain values and loads numbers into them. No code 
 import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -46,12 +47,12 @@ def save_rules(rule_set: RuleSet, path: str | os.PathLike) -> None:
     """Writes a `RuleSet` to `path`. An existing file is replaced only when the new one is complete.
 
     Args:
-        rule_set: `RuleSet`.
-        path: str or path-like that ends in ".keras" or ".weights.h5".
+        rule_set: The rules.
+        path: A path that ends in ".keras" or ".weights.h5".
 
     Raises:
-        ValueError: another ending; a folder that does not exist; a class of rule or readout that is not
-            registered with Keras; rules that are larger than a rule file may be.
+        ValueError: If the path has another ending, or its folder does not exist; if a class of rule or
+            readout is not registered with Keras; or if the rules are larger than a rule file may be.
     """
     path = pathlib.Path(path)
     if not is_rule_path(path.name):
@@ -77,16 +78,17 @@ def load_rules(path: str | os.PathLike, model: keras.Model | None = None) -> Rul
     """Reads a rule file.
 
     Args:
-        path: str or path-like, written by `save_rules`.
-        model: `keras.Model` or None. If given, it must have the structure of the model that the rules were
-            saved for, and the layer paths become those of `model`.
+        path: A file written by `save_rules`.
+        model: A model of the structure that the rules were saved for; the layer paths become its own. None
+            leaves the paths as they are.
 
     Returns:
         `RuleSet`.
 
     Raises:
-        ValueError: no such file; not a rule file, damaged, or written by a newer format; a value out of
-            range; rules for another model. The message then names the layers that differ.
+        ValueError: If there is no such file; if it is not a rule file, is damaged, or is written in a newer
+            format; if a value is out of range; or if the rules are for another model: the message then
+            names the layers that differ.
     """
     return load_rules_for(path, None if model is None else ModelGraph(model))
 
@@ -122,7 +124,7 @@ def load_rules_for(path: str | os.PathLike, graph: ModelGraph | None) -> RuleSet
 
 
 @contextlib.contextmanager
-def _explained(what):
+def _explained(what: str) -> Iterator[None]:
     """Turns any error into one `ValueError`: Keras, h5py and zipfile raise many kinds for a damaged file."""
     try:
         yield

@@ -63,13 +63,13 @@ class ExplainerHandler(ModelHandler):
     def run_inference(
         self, batch: Sequence[Any], model: Explainer, inference_args: dict[str, Any] | None = None
     ) -> Iterator[PredictionResult]:
-        found = model(list(batch), **(inference_args or {}))
+        explanations = model(list(batch), **(inference_args or {}))
         for row, example in enumerate(batch):
             explanation = Explanation(
-                found.maps[row],
-                int(found.class_ids[row]),
-                float(found.probabilities[row]),
-                found.errors.get(row),
+                explanations.maps[row],
+                int(explanations.class_ids[row]),
+                float(explanations.probabilities[row]),
+                explanations.errors.get(row),
             )
             yield PredictionResult(example, explanation, self._explainer.path)
 

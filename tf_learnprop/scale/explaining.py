@@ -77,14 +77,14 @@ def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: O
     good = sorted(contents)
     maps, class_ids, probabilities = {}, {}, {}
     if good:
-        found = explainer([contents[row] for row in good])
+        explanations = explainer([contents[row] for row in good])
         for place, row in enumerate(good):
-            if place in found.errors:
-                errors[row] = found.errors[place]
+            if place in explanations.errors:
+                errors[row] = explanations.errors[place]
             else:
-                maps[row] = found.maps[place].astype(np.float16)
-                class_ids[row] = int(found.class_ids[place])
-                probabilities[row] = found.probabilities[place]
+                maps[row] = explanations.maps[place].astype(np.float16)
+                class_ids[row] = int(explanations.class_ids[place])
+                probabilities[row] = explanations.probabilities[place]
     names = options.class_names
     if names and len(names) <= max(class_ids.values(), default=0):
         raise ArgumentError("class_names", "name every class of the model", names, f"{len(names)} names")

@@ -39,13 +39,13 @@ class Columns:
         Raises:
             ValueError: If there are no images, or if a name that was given is missing.
         """
-        given = {"image_column": self.image, "name_column": self.name, "target_column": self.target}
-        for option, column in given.items():
+        names_by_option = {"image_column": self.image, "name_column": self.name, "target_column": self.target}
+        for option, column in names_by_option.items():
             if column is not None and column not in available:
                 raise ArgumentError(option, f"be one of {available}", column)
         image, name, target = (
             column or next((known for known in names if known in available), None)
-            for column, names in zip(given.values(), (_IMAGE, _NAME, _TARGET), strict=True)
+            for column, names in zip(names_by_option.values(), (_IMAGE, _NAME, _TARGET), strict=True)
         )
         if image is None:
             raise ArgumentError("image_column", f"name the images, one of {available}", self.image)
@@ -81,13 +81,13 @@ def read(kind: str, path: str, columns: Columns) -> Iterator[tuple[bytes | None,
         BrokenFile: Where the file can't be read further.
     """
     rows = _rows(path, columns) if kind == "parquet" else _records(path)
-    chosen = None
+    keys = None
     for row in rows:
         try:
-            chosen = chosen or columns.chosen(sorted(row))
+            keys = keys or columns.chosen(sorted(row))
         except ValueError as error:
             raise BrokenFile(str(error)) from error
-        values: list[Any] = [row.get(column) if column else None for column in chosen]
+        values: list[Any] = [row.get(column) if column else None for column in keys]
         image, name, target = values
         if isinstance(image, dict):  # the images of Hugging Face's datasets
             name = name or image.get("path")

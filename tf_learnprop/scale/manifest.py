@@ -24,9 +24,9 @@ class Manifest:
     """What the maps in a folder were made from.
 
     Attributes:
-        model: dict: `path`, `signature` and `checksum` of the exported model.
-        images: dict: `source`, `kind`, `shards`, `count` (None if unknown) and `digest` of the data set.
-        options: dict of the options that change the output.
+        model: `path`, `signature` and `checksum` of the exported model.
+        images: `source`, `kind`, `shards`, `count` (None if unknown) and `digest` of the data set.
+        options: The options that change the output.
     """
 
     model: Mapping[str, Any]

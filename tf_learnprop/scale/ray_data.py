@@ -36,7 +36,7 @@ class Worker:
         """Explains the shard of a row, and writes its output.
 
         Returns:
-            dict: `count`, the number of images; `error`, an exception that ends the run as bytes, or b"".
+            `count`, the number of images; `error`, an exception that ends the run as bytes, or b"".
         """
         shard = pickle.loads(row["shard"])
         # If the node of an actor is lost, its shards go to another. What was finished is not made again.
@@ -66,8 +66,8 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
     ray, data = extras.require("ray", "ray"), extras.require("ray.data", "ray")
     _check_reachable(address)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ours = not ray.is_initialized()
-    if ours:
+    is_own_cluster = not ray.is_initialized()
+    if is_own_cluster:
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -80,7 +80,7 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
             raise ConnectionError("The Ray cluster must have a CPU or a GPU for the work")
         yield functools.partial(_run, ray, data, device, workers or int(available[device]))
     finally:
-        if ours:
+        if is_own_cluster:
             ray.shutdown()
 
 

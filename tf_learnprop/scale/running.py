@@ -97,12 +97,12 @@ def explain_dataset(
     options = explaining.Options(batch_size, tuple(class_names) if class_names else None)
     explainer = model if isinstance(model, Explainer) else Explainer(model, explaining.SIGNATURE)
     saved_model.check(explainer.path, explainer.signature)
-    found = shards.find(images, shard_size, columns)
-    manifest = _manifest(explainer, images, found, options, shard_size, columns)
+    parts = shards.find(images, shard_size, columns)
+    manifest = _manifest(explainer, images, parts, options, shard_size, columns)
     if not overwrite:
         manifest.check(out)
-    there = {shard.name for shard in found if not overwrite and output.file_of(out, shard.name).exists()}
-    todo = [shard for shard in found if shard.name not in there]
+    there = {shard.name for shard in parts if not overwrite and output.file_of(out, shard.name).exists()}
+    todo = [shard for shard in parts if shard.name not in there]
     if todo:
         total, done = _count(todo), 0
 
@@ -124,9 +124,9 @@ def explain_dataset(
                 f"{len(missing)} of {len(todo)} files are missing after the work"
             )
     writing.remove_unfinished(out)
-    kept = output.summary(out, there)
-    whole = output.summary(out, [shard.name for shard in found])
-    return Result(whole.explained, whole.failed, kept.explained + sum(kept.failed.values()))
+    earlier = output.summary(out, there)
+    whole = output.summary(out, [shard.name for shard in parts])
+    return Result(whole.explained, whole.failed, earlier.explained + sum(earlier.failed.values()))
 
 
 def _count(parts: Sequence[shards.Shard]) -> int | None:
@@ -137,7 +137,7 @@ def _count(parts: Sequence[shards.Shard]) -> int | None:
 def _manifest(
     explainer: Explainer,
     images: str | os.PathLike[str],
-    found: Sequence[shards.Shard],
+    parts: Sequence[shards.Shard],
     options: explaining.Options,
     shard_size: int,
     columns: formats.Columns,
@@ -150,10 +150,10 @@ def _manifest(
         },
         images={
             "source": os.path.abspath(images),
-            "kind": found[0].kind,
-            "shards": len(found),
-            "count": _count(found),
-            "digest": shards.digest(found),
+            "kind": parts[0].kind,
+            "shards": len(parts),
+            "count": _count(parts),
+            "digest": shards.digest(parts),
         },
         options={
             **dataclasses.asdict(options),

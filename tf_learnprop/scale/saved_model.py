@@ -44,10 +44,10 @@ def checksum(path: str) -> str:
     import tensorflow as tf
 
     files = sorted(os.path.join(place, name) for place, _, names in tf.io.gfile.walk(path) for name in names)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in files:
         with tf.io.gfile.GFile(file, "rb") as stream:
             content = stream.read()
-        found.update(f"{os.path.relpath(file, path)} {len(content)}\n".encode())
-        found.update(content)
-    return found.hexdigest()
+        digest.update(f"{os.path.relpath(file, path)} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()

@@ -90,12 +90,12 @@ def find(
         kinds.setdefault(_kind(file), []).append(file)
     kinds.pop("other", None)
     if len(kinds) != 1:
-        found = ", ".join(f"{len(names)} {kind}" for kind, names in sorted(kinds.items()))
+        counts = ", ".join(f"{len(names)} {kind}" for kind, names in sorted(kinds.items()))
         raise ArgumentError(
             "images",
             "be a folder, a pattern or a file, with images, Parquet files or TFRecord files",
             source,
-            f"'{source}', where there are {found or 'none'}",
+            f"'{source}', where there are {counts or 'none'}",
         )
     ((kind, files),) = kinds.items()
     step = shard_size if kind == "images" else 1
@@ -132,7 +132,7 @@ def digest(shards: Sequence[Shard]) -> str:
     return _hash(*(shard.digest for shard in shards))
 
 
-def _image(root, file):
+def _image(root: str, file: str) -> Item:
     path = os.fsencode(file).decode(errors="replace")  # a name may be no text
     try:
         return Item(path, pathlib.Path(root, file).read_bytes())
@@ -140,21 +140,21 @@ def _image(root, file):
         return Item(path, None, None, error.strerror or type(error).__name__)
 
 
-def _files(source):
+def _files(source: str) -> tuple[str, list[str]]:
     """The root of a data set, and the sorted paths of its files below the root."""
     if os.path.isdir(source):
         root = os.path.abspath(source)
-        found = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
+        paths = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
     else:
         # A file is taken by its name: "photo[1].jpg" is also a pattern, which does not match it.
-        found = [source] if os.path.isfile(source) else glob.glob(source, recursive=True)
-        found = [os.path.abspath(path) for path in found]
-        root = os.path.commonpath([os.path.dirname(path) for path in found]) if found else ""
+        paths = [source] if os.path.isfile(source) else glob.glob(source, recursive=True)
+        paths = [os.path.abspath(path) for path in paths]
+        root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     start = len(os.path.join(root, ""))
-    return root, sorted(path[start:].replace(os.sep, "/") for path in found if os.path.isfile(path))
+    return root, sorted(path[start:].replace(os.sep, "/") for path in paths if os.path.isfile(path))
 
 
-def _kind(file):
+def _kind(file: str) -> str:
     from tf_learnprop.inputs import photos  # loads TensorFlow
 
     name = file.lower()
@@ -165,9 +165,9 @@ def _kind(file):
     return "tfrecord" if _TFRECORD.search(name) else "other"
 
 
-def _digest(root, files):
+def _digest(root: str, files: Sequence[str]) -> str:
     return _hash(*(f"{file} {os.path.getsize(os.path.join(root, file))}" for file in files))
 
 
-def _hash(*parts):
+def _hash(*parts: str) -> str:
     return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()[:16]

@@ -4,6 +4,8 @@ EXIF is a small TIFF file inside the JPEG: a header with the byte order and the 
 entries of 12 bytes hold a tag (2 bytes), a type (2), a count (4) and a value (4).
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 _ORIENTATION = 0x0112
@@ -25,11 +27,11 @@ def orientation(content: tf.Tensor) -> tf.Tensor:
     start = tf.strings.substr(content, 0, _SEARCHED)
     data = tf.cast(tf.io.decode_raw(start, tf.uint8), tf.int32)
     count = tf.maximum(tf.size(data) - len(_SEGMENT) + 1, 0)
-    found = tf.ones([count], tf.bool)
+    begins = tf.ones([count], tf.bool)
     for offset, byte in enumerate(_SEGMENT):
         if byte >= 0:
-            found &= data[offset : offset + count] == byte
-    places = tf.where(found)[:, 0]
+            begins &= data[offset : offset + count] == byte
+    places = tf.where(begins)[:, 0]
     # An empty file without the segment, so that what follows finds nothing.
     tiff = tf.cond(
         tf.size(places) > 0, lambda: data[tf.cast(places[0], tf.int32) + len(_SEGMENT) :], lambda: data[:0]
@@ -52,7 +54,7 @@ def upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.cond(upside_down, lambda: pixels[::-1], lambda: pixels)
 
 
-def _number(data, position, size, little_endian):
+def _number(data: tf.Tensor, position: Any, size: int, little_endian: Any) -> tf.Tensor:
     """Unsigned numbers of `size` bytes at positions of any shape; bytes beyond the end count as 0."""
     places = tf.expand_dims(position, -1) + tf.range(size)
     inside = (places >= 0) & (places < tf.size(data))

@@ -7,7 +7,7 @@ records.
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ class Explainer:
         maps, ids, probabilities = (outputs[name] for name in names)
         return Explanations(maps, ids, probabilities, (), dict(sorted(errors.items())))
 
-    def _function(self):
+    def _function(self) -> Any:
         with self._lock:
             if self._loaded is None:
                 if not tf.io.gfile.exists(os.path.join(self.path, "saved_model.pb")):
@@ -106,7 +106,9 @@ class Explainer:
         return function
 
 
-def _columns(items, class_ids, specs, signature):
+def _columns(
+    items: Any, class_ids: npt.ArrayLike | None, specs: Mapping[str, tf.TensorSpec], signature: str
+) -> dict[str, Any]:
     """The items of each input by name, sequences of one length."""
     names = [name for name in specs if name != contract.CLASS_IDS]
     if isinstance(items, Mapping):
@@ -128,7 +130,7 @@ def _columns(items, class_ids, specs, signature):
             )
         if array and column.ndim != specs[name].shape.rank:
             raise ValueError(
-                f"'{name}' must have shape {_shown(specs[name].shape)}. Received: shape={column.shape}"
+                f"'{name}' must have shape {_sides(specs[name].shape)}. Received: shape={column.shape}"
             )
     count = len(next(iter(columns.values())))
     if (class_ids is not None) != (contract.CLASS_IDS in specs):
@@ -147,22 +149,26 @@ def _columns(items, class_ids, specs, signature):
     return columns
 
 
-def _fitting(columns, specs, count):
+def _fitting(
+    columns: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec], count: int
+) -> tuple[list[int], dict[int, str]]:
     """Rows of the items that have the right type and size, and the errors of the others."""
-    rows, errors, sizes = [], {}, None
+    rows: list[int] = []
+    errors: dict[int, str] = {}
+    common = None
     for row in range(count):
         try:
-            found = [_size(name, column[row], specs[name]) for name, column in columns.items()]
-            sizes = sizes or found
-            if found != sizes:
-                raise ValueError(f"All items of a batch must have shapes {sizes}. Received: {found}")
+            sizes = [_size(name, column[row], specs[name]) for name, column in columns.items()]
+            common = common or sizes
+            if sizes != common:
+                raise ValueError(f"All items of a batch must have shapes {common}. Received: {sizes}")
             rows.append(row)
         except ValueError as error:
             errors[row] = str(error)
     return rows, errors
 
 
-def _size(name, item, spec):
+def _size(name: str, item: Any, spec: tf.TensorSpec) -> tuple[int, ...]:
     if spec.dtype == tf.string:
         if not isinstance(item, bytes):
             kind = type(item).__name__
@@ -172,11 +178,17 @@ def _size(name, item, spec):
     if array.dtype.kind not in "iuf":
         raise ValueError(f"'{name}' must hold numbers. Received: dtype={array.dtype}")
     if not spec.shape[1:].is_compatible_with(array.shape):
-        raise ValueError(f"'{name}' must have shape {_shown(spec.shape[1:])}. Received: shape={array.shape}")
+        raise ValueError(f"'{name}' must have shape {_sides(spec.shape[1:])}. Received: shape={array.shape}")
     return array.shape
 
 
-def _run(function, batch, specs, rows, errors):
+def _run(
+    function: Callable[..., Any],
+    batch: Mapping[str, list[Any]],
+    specs: Mapping[str, tf.TensorSpec],
+    rows: list[int],
+    errors: dict[int, str],
+) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
     """Yields rows and their results. A batch that fails is halved until the bad items are found."""
     if not rows:
         return
@@ -195,21 +207,21 @@ def _run(function, batch, specs, rows, errors):
     yield rows, result
 
 
-def _tensor(items, dtype):
+def _tensor(items: list[Any], dtype: tf.DType) -> tf.Tensor:
     if dtype == tf.string:
         return tf.constant(items, tf.string)
     with np.errstate(all="ignore"):  # a value that is too large becomes infinite, which the model reports
         return tf.constant(np.stack([np.asarray(item) for item in items]).astype(dtype.as_numpy_dtype))
 
 
-def _empty(spec, count):
+def _empty(spec: Any, count: int) -> Any:
     """An array of `count` rows without a result."""
     dtype = np.dtype(getattr(spec.dtype, "as_numpy_dtype", spec.dtype))
     shape = [count, *(side or 0 for side in spec.shape[1:])]
     return np.full(shape, -1 if dtype.kind == "i" else np.nan, dtype) if dtype.kind in "if" else None
 
 
-def _plain(message):
+def _plain(message: str) -> str:
     """What an error of TensorFlow says, in one line."""
     rule = re.search(r"assertion failed: \[(.*?)[.\s]*\]", message)
     if rule:
@@ -218,5 +230,5 @@ def _plain(message):
     return " ".join(line.strip() for line in lines if not _WHERE.match(line.strip())) or message
 
 
-def _shown(shape):
+def _sides(shape: tf.TensorShape) -> tuple[int | None, ...]:
     return tuple(shape.as_list())

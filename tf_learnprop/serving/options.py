@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -65,7 +66,7 @@ class Options:
             _check_preprocess(self.preprocess, inputs)
 
 
-def _check_map_size(map_size, explained):
+def _check_map_size(map_size: int | tuple[int, int], explained: tf.TensorSpec) -> None:
     if explained.shape.rank != 4:
         raise ValueError(
             "`map_size` requires an image input of shape [n, height, width, channels]. "
@@ -77,7 +78,7 @@ def _check_map_size(map_size, explained):
         argument_checks.integer("map_size", side, 1)
 
 
-def _check_preprocess(preprocess, inputs):
+def _check_preprocess(preprocess: Any, inputs: Sequence[tf.TensorSpec]) -> None:
     shapes = [tuple(spec.shape[1:]) for spec in inputs]
     if len(shapes) > 1 or len(shapes[0]) != 3 or None in shapes[0] or shapes[0][-1] not in (1, 3):
         raise ValueError(
@@ -91,9 +92,9 @@ def _check_preprocess(preprocess, inputs):
             f"Received: preprocess={preprocess!r}"
         )
     # This call is eager, so that a layer can create its weights, which it cannot do inside a graph.
-    made = tf.shape(preprocess(tf.zeros([2, *shapes[0]]))).numpy().tolist()
-    if made != [2, *shapes[0]]:
+    shape = tf.shape(preprocess(tf.zeros([2, *shapes[0]]))).numpy().tolist()
+    if shape != [2, *shapes[0]]:
         raise ValueError(
             f"`preprocess` must keep the shape of the photos, (n, {', '.join(map(str, shapes[0]))}). "
-            f"Received: shape {made} for n = 2"
+            f"Received: shape {shape} for n = 2"
         )

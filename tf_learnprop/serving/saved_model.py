@@ -152,8 +152,8 @@ def _untrained(rule_set: RuleSet) -> bool:
     """Whether the rules have weights to train, and all of them are at their initial values."""
     if not rule_set.trainable_variables:
         return False
-    given = zip(rule_set.paths, rule_set.rules, rule_set.shapes, strict=True)
-    entries = [(path, rules.get(rule), shape) for path, rule, shape in given]
+    rows = zip(rule_set.paths, rule_set.rules, rule_set.shapes, strict=True)
+    entries = [(path, rules.get(rule), shape) for path, rule, shape in rows]
     fresh = RuleSet(entries, readouts.get(rule_set.readout), rule_set.read, rule_set.structure)
     pairs = zip(rule_set.get_weights(), fresh.get_weights(), strict=True)
     return all(np.array_equal(one, other) for one, other in pairs)

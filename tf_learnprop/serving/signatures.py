@@ -6,7 +6,7 @@ gradients of layers.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -17,6 +17,9 @@ from tf_learnprop.serving.options import Options
 
 if TYPE_CHECKING:  # `model` imports this package
     from tf_learnprop.model import PropagationModel
+
+#: Maps, class ids and probabilities.
+_Maps: TypeAlias = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 _CLASS_IDS = tf.TensorSpec([None], tf.int64, contract.CLASS_IDS)
 _ENCODED = tf.TensorSpec([None], tf.string, contract.ENCODED)
@@ -89,16 +92,16 @@ class Signatures:
         probabilities = self._attributor.head.probabilities(logits)
         return {contract.PROBABILITIES: tf.cast(probabilities, tf.float32)}
 
-    def _decoded(self, encoded):
+    def _decoded(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Photos as they are drawn over, and as the model takes them."""
         shape = tuple(self.specs[0].shape[1:])
         photos = pictures.decode(encoded, shape, self.options.crop_to_aspect_ratio)
         return photos, tf.cast(self._preprocess(photos), tf.float32)
 
-    def _in_range(self, class_ids):
+    def _in_range(self, class_ids: tf.Tensor) -> tf.Tensor:
         return targets.ids_in_range(class_ids, self._class_count, "`class_ids` must be")
 
-    def _explain_default(self, inputs):
+    def _explain_default(self, inputs: Sequence[tf.Tensor]) -> _Maps:
         """Maps `[n·k, h, w]`, class ids and probabilities `[n]` or `[n, k]`, of the default classes."""
         count, target, k = tf.shape(inputs[0])[:1], self.options.target, self.options.top_k
         if target is not None:
@@ -114,31 +117,33 @@ class Signatures:
     # Each of these two is traced and stored once, even if several signatures call it.
 
     @functools.cached_property
-    def _explain_predicted(self):
-        def explain_predicted(*inputs):
+    def _explain_predicted(self) -> Callable[..., _Maps]:
+        def explain_predicted(*inputs: tf.Tensor) -> _Maps:
             return self._explain(inputs)
 
         return tf.function(explain_predicted, self.specs, autograph=False).get_concrete_function()
 
     @functools.cached_property
-    def _explain_classes(self):
-        def explain_classes(class_ids, *inputs):
+    def _explain_classes(self) -> Callable[..., _Maps]:
+        def explain_classes(class_ids: tf.Tensor, *inputs: tf.Tensor) -> _Maps:
             return self._explain(inputs, class_ids)
 
         specs = [_CLASS_IDS, *self.specs]
         return tf.function(explain_classes, specs, autograph=False).get_concrete_function()
 
-    def _explain(self, inputs, class_ids=None):
+    def _explain(self, inputs: Sequence[tf.Tensor], class_ids: tf.Tensor | None = None) -> _Maps:
         """Maps, class ids and probabilities of the given classes `[n]`, or of the predicted ones for None."""
         weights = None if class_ids is None else tf.one_hot(class_ids, self._class_count)
         return attribution.attribute(self._attributor, self._packed(inputs), weights)
 
-    def _packed(self, inputs):
+    def _packed(self, inputs: Sequence[tf.Tensor]) -> Any:
         """The tensors in the structure and dtypes of the model's inputs."""
         packed = keras.tree.pack_sequence_as(self._structure, list(inputs))
         return keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), packed, self._structure)
 
-    def _answer(self, maps, class_ids, probabilities):
+    def _answer(
+        self, maps: tf.Tensor, class_ids: tf.Tensor, probabilities: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         if self.options.map_shape:
             # Each pixel of the result is the mean of the area that it covers.
             maps = tf.image.resize(maps[..., None], self.options.map_shape, "area")[..., 0]
@@ -148,7 +153,9 @@ class Signatures:
         maps = tf.cast(maps, self.options.map_dtype)
         return {contract.MAPS: maps, contract.CLASS_IDS: class_ids, contract.PROBABILITIES: probabilities}
 
-    def _with_overlays(self, photos, maps, class_ids, probabilities):
+    def _with_overlays(
+        self, photos: tf.Tensor, maps: tf.Tensor, class_ids: tf.Tensor, probabilities: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         pngs = pictures.overlays(photos, maps, self._colours, self.options.alpha)
         overlays = {contract.OVERLAYS: tf.reshape(pngs, tf.shape(class_ids))}
         return self._answer(maps, class_ids, probabilities) | overlays

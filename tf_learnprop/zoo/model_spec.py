@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -72,11 +73,11 @@ class ModelSpec:
             rule = f"be {ids}: {self.name} has no class names, unless they are given"
             raise ArgumentError("text", rule, text, text)
         names = [name.lower() for name in self.class_names]
-        found = [class_id for class_id, name in enumerate(names) if name == text.lower()]
-        found = found or [class_id for class_id, name in enumerate(names) if text.lower() in name]
-        if len(found) == 1:
-            return found[0]
-        matches = ", ".join(f"{self.class_names[class_id]} ({class_id})" for class_id in found[:5])
+        class_ids = [class_id for class_id, name in enumerate(names) if name == text.lower()]
+        class_ids = class_ids or [class_id for class_id, name in enumerate(names) if text.lower() in name]
+        if len(class_ids) == 1:
+            return class_ids[0]
+        matches = ", ".join(f"{self.class_names[class_id]} ({class_id})" for class_id in class_ids[:5])
         received = f"{text}, which matches {matches or 'none'}"
         raise ArgumentError("text", "match one class name", text, received)
 
@@ -123,19 +124,19 @@ def load_model(
         if preprocess is None:
             rule = f"say how photos become the input of {name}: {_PREPROCESS_CHOICES}"
             raise ArgumentError("preprocess", rule, preprocess)
-        chosen = _find_preprocess(preprocess)
+        to_input = _find_preprocess(preprocess)
         model, own_names = _from_file(path), None
     elif name.lower() in _ZOO:
-        chosen = _find_preprocess("zoo" if preprocess is None else preprocess)
+        to_input = _find_preprocess("zoo" if preprocess is None else preprocess)
         model = _ZOO[name.lower()]()
     elif name.lower() in _APPLICATIONS:
         application = _APPLICATIONS[name.lower()]
-        chosen = _find_preprocess(_module_name(application) if preprocess is None else preprocess)
+        to_input = _find_preprocess(_module_name(application) if preprocess is None else preprocess)
         model = _from_applications(application)
     else:
         rule = f"be a .keras or .h5 file, a model of keras.applications or one of {', '.join(_ZOO)}"
         raise ArgumentError("name", rule, name, name)
-    spec = ModelSpec(name, model, chosen, own_names)
+    spec = ModelSpec(name, model, to_input, own_names)
     if class_names is None:
         return spec
     names = read_class_names(class_names)
@@ -164,7 +165,7 @@ def read_class_names(class_names: str | os.PathLike | Sequence[str]) -> list[str
         raise FileError("class_names", "be a file that can be read", path, reason) from error
 
 
-def _find_preprocess(preprocess):
+def _find_preprocess(preprocess: str | Callable) -> Callable:
     """The function for a name; a function itself is returned as it is."""
     if callable(preprocess):
         return preprocess
@@ -184,21 +185,21 @@ def _find_preprocess(preprocess):
         raise ArgumentError("preprocess", rule, preprocess, str(preprocess)) from None
 
 
-def _on_a_copy(preprocess_input, **options):
+def _on_a_copy(preprocess_input: Callable, **options: Any) -> Callable:
     """Keras writes the result into the array that it is given; this leaves the array as it is."""
 
-    def preprocess(images):
+    def preprocess(images: Any) -> Any:
         images = np.array(images) if isinstance(images, np.ndarray) else images
         return preprocess_input(images, **options)
 
     return preprocess
 
 
-def _module_name(application):
+def _module_name(application: str) -> str:
     return getattr(keras.applications, application).__module__.rsplit(".", 1)[-1]
 
 
-def _from_file(path):
+def _from_file(path: pathlib.Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises errors of many types for a file that is no model
@@ -206,7 +207,7 @@ def _from_file(path):
         raise FileError("name", "be a file that can be loaded", path, reason) from error
 
 
-def _from_applications(name):
+def _from_applications(name: str) -> keras.Model:
     try:
         return getattr(keras.applications, name)(weights="imagenet")
     except Exception as error:  # a failed download raises errors of many types
@@ -216,5 +217,5 @@ def _from_applications(name):
         ) from error
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -14,7 +14,8 @@ import math
 import os
 import pathlib
 import pickle
-import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -38,27 +39,27 @@ class _RefusedGlobal(pickle.UnpicklingError):
     """A name that is not allowed, as opposed to the errors of a damaged pickle."""
 
 
-class _Storage(typing.NamedTuple):
+class _Storage(NamedTuple):
     type_name: str
     key: str
     length: int
 
 
-class _Tensor(typing.NamedTuple):
+class _Tensor(NamedTuple):
     """A view on a storage whose elements come later in the file."""
 
     storage: _Storage
     offset: int
-    shape: tuple
-    strides: tuple
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO):
         super().__init__(file)
-        self.storages = {}
+        self.storages: dict[str, _Storage] = {}
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -71,7 +72,7 @@ class _Unpickler(pickle.Unpickler):
             f"types. Received: {module}.{name}"
         )
 
-    def persistent_load(self, pid):
+    def persistent_load(self, pid: Any) -> _Storage:
         tag, type_name, key, _device, count, view = pid
         if tag != "storage" or type_name not in _STORAGE_DTYPES:
             raise ValueError(f"unknown persistent id {pid!r}")
@@ -85,7 +86,9 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
     @staticmethod
-    def _rebuild_tensor(storage, offset, shape, strides, *_gradient_facts):
+    def _rebuild_tensor(
+        storage: _Storage, offset: int, shape: Sequence[int], strides: Sequence[int], *_gradient_facts: Any
+    ) -> _Tensor:
         return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -121,7 +124,7 @@ def load_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _parse(file):
+def _parse(file: BinaryIO) -> dict[str, np.ndarray]:
     magic = _Unpickler(file).load()
     if magic != _MAGIC:
         raise ValueError("the magic number is not torch's")
@@ -145,7 +148,7 @@ def _parse(file):
     return {name: _materialise(name, tensor, elements) for name, tensor in state.items()}
 
 
-def _read_storage(file, storage):
+def _read_storage(file: BinaryIO, storage: _Storage) -> np.ndarray:
     dtype = np.dtype(_STORAGE_DTYPES[storage.type_name])
     count = int.from_bytes(file.read(8), "little", signed=True)
     if count != storage.length:
@@ -157,7 +160,7 @@ def _read_storage(file, storage):
     return values.astype(bool) if storage.type_name == "BoolStorage" else values
 
 
-def _materialise(name, tensor, elements):
+def _materialise(name: Any, tensor: Any, elements: Mapping[str, np.ndarray]) -> np.ndarray:
     if not isinstance(name, str) or not isinstance(tensor, _Tensor):
         raise ValueError(f"entry {name!r} is a {type(tensor).__name__}, not a tensor")
     storage, offset, shape, strides = tensor

@@ -71,7 +71,7 @@ def find(
     groups = (
         list(_of_all(classes, areas)),
         list(_of_classes(classes, total, (*NAMES, *masks))),
-        [f for number, found in clusters.items() for f in _of_clusters(number, classes[number].name, found)],
+        [f for number, some in clusters.items() for f in _of_clusters(number, classes[number].name, some)],
     )
     ordered = [f for group in groups for f in sorted(group, key=lambda f: -abs(f.share - f.reference))]
     in_corners = {finding.class_id for finding in ordered if finding.region in CORNERS}

@@ -27,7 +27,7 @@ class Part(NamedTuple):
         class_names: n names; the id where a class has no name.
         probabilities: float64 `[n]`.
         weights: float32 `[n, h, w]`, of the folder's `shape`. Each map sums to 1.
-        masks: Dict from the names of mask columns to float32 `[n, h, w]` in 0..1, NaN without a mask.
+        masks: For each mask column, by its name, float32 `[n, h, w]` in 0..1, NaN without a mask.
     """
 
     paths: list[str]

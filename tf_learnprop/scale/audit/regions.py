@@ -37,7 +37,7 @@ class Regions:
 
         Args:
             weights: float `[n, h, w]`; each map sums to 1.
-            masks: Dict from names of further regions to float `[n, h, w]` in 0..1, NaN without a mask.
+            masks: For each further region, by its name, float `[n, h, w]` in 0..1, NaN without a mask.
 
         Returns:
             float64 `[n, regions]`, first those of `NAMES`, then the masks.

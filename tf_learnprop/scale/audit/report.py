@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tf_learnprop.scale import extras
 from tf_learnprop.scale.audit import clusters, findings
 from tf_learnprop.scale.audit.folder import MapFolder, Part
 from tf_learnprop.scale.audit.regions import NAMES, Regions
-from tf_learnprop.scale.audit.statistics import ClassStatistics, Moments, small_maps
+from tf_learnprop.scale.audit.statistics import ClassStatistics, Moments, Sample, small_maps
 from tf_learnprop.scale.audit.summary import Audit, ClassSummary, ClusterSummary, Example
 
 _EXAMPLES = 6
@@ -62,17 +62,17 @@ def audit(
     regions = Regions(maps.shape)
     classes, total = _statistics(maps, regions, len(masks), sample, seed, progress)
     samples = {number: one.sample() for number, one in classes.items()}
-    found = {number: clusters.find(sampled.weights, seed) for number, sampled in samples.items()}
-    conspicuous = findings.find(classes, found, total, regions.areas, masks)
+    groups = {number: clusters.find(sampled.weights, seed) for number, sampled in samples.items()}
+    conspicuous = findings.find(classes, groups, total, regions.areas, masks)
     largest = sorted(classes, key=lambda number: (-classes[number].images, number))
     order = dict.fromkeys([f.class_id for f in conspicuous if f.class_id is not None] + largest)
     typical = {
         samples[number].paths[place]
         for number in itertools.islice(order, details)
-        for cluster in found[number]
+        for cluster in groups[number]
         for place in cluster.members[:_EXAMPLES]
     }
-    unusual, shown = _single_maps(maps, samples, found, typical, progress)
+    unusual, examples = _single_maps(maps, samples, groups, typical, progress)
     names = (*NAMES, *masks)
     return Audit(
         images=sum(one.images for one in classes.values()),
@@ -88,7 +88,7 @@ def audit(
                 probability=classes[number].probability,
                 shares=_named(names, classes[number].moments.mean),
                 mean_map=classes[number].mean_map,
-                clusters=[_summary(cluster, samples[number], shown) for cluster in found[number]],
+                clusters=[_summary(cluster, samples[number], examples) for cluster in groups[number]],
                 unusual=unusual[number],
             )
             for number in order
@@ -96,7 +96,14 @@ def audit(
     )
 
 
-def _statistics(maps, regions, mask_count, sample, seed, progress):
+def _statistics(
+    maps: MapFolder,
+    regions: Regions,
+    mask_count: int,
+    sample: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[int, ClassStatistics], Moments]:
     """The first pass: statistics of each class, and the moments of all classes together."""
     classes: dict[int, ClassStatistics] = {}
     total = Moments(len(NAMES) + mask_count)
@@ -112,9 +119,15 @@ def _statistics(maps, regions, mask_count, sample, seed, progress):
     return classes, total
 
 
-def _single_maps(maps, samples, found, typical, progress):
+def _single_maps(
+    maps: MapFolder,
+    samples: Mapping[int, Sample],
+    groups: Mapping[int, Sequence[clusters.Cluster]],
+    typical: set[str],
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[int, list[Example]], dict[str, Example]]:
     """The second pass: the most unusual maps of each class, and the typical ones by their paths."""
-    means = {number: np.stack([cluster.mean for cluster in found[number]]) for number in found}
+    means = {number: np.stack([cluster.mean for cluster in groups[number]]) for number in groups}
     usual = {
         number: np.median(clusters.distances(sampled.weights, means[number]).min(1))
         for number, sampled in samples.items()
@@ -124,7 +137,7 @@ def _single_maps(maps, samples, found, typical, progress):
     least = np.median(list(usual.values())) if usual else 0
     usual = {number: max(distance, least) for number, distance in usual.items()}
     unusual: dict[int, list[Example]] = {number: [] for number in samples}
-    shown: dict[str, Example] = {}
+    examples: dict[str, Example] = {}
     for part in _counted(maps, maps.rows, progress):
         for number, rows in _by_class(part):
             ratios = np.zeros(len(rows))
@@ -140,17 +153,17 @@ def _single_maps(maps, samples, found, typical, progress):
                 if is_unusual:
                     most[:] = sorted([*most, example], key=lambda e: -e.unusual)[:_EXAMPLES]
                 if example.path in typical:
-                    shown[example.path] = example
-    return unusual, shown
+                    examples[example.path] = example
+    return unusual, examples
 
 
-def _summary(cluster, sample, shown):
+def _summary(cluster: clusters.Cluster, sample: Sample, examples: Mapping[str, Example]) -> ClusterSummary:
     paths = [sample.paths[place] for place in cluster.members[:_EXAMPLES]]
     return ClusterSummary(
         part=len(cluster.members) / len(sample.paths),
         shares=_named(NAMES, cluster.shares),
         mean_map=cluster.mean,
-        examples=[shown[path] for path in paths if path in shown],
+        examples=[examples[path] for path in paths if path in examples],
     )
 
 

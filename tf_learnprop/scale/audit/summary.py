@@ -33,7 +33,7 @@ class ClusterSummary:
 
     Attributes:
         part: Its part of the class' sample.
-        shares: Dict from regions to the mean share of weight.
+        shares: For each region the mean share of weight.
         mean_map: float64 `[h, w]`.
         examples: Its most typical maps.
     """
@@ -53,7 +53,7 @@ class ClassSummary:
         name: Its name.
         images: Number of its maps.
         probability: Its mean probability.
-        shares: Dict from regions to the mean share of weight, NaN for a mask that no image has.
+        shares: For each region the mean share of weight, NaN for a mask that no image has.
         mean_map: float64 `[h, w]`.
         clusters: Clusters of its sample, the largest first.
         unusual: Its most unusual maps.
@@ -77,8 +77,8 @@ class Audit:
         images: Number of maps.
         without_map: Number of images that have none, or one without weight.
         findings: Regions with conspicuously much weight.
-        shares: Dict from regions to the mean share of weight over all maps.
-        areas: Dict from regions, masks aside, to their part of an image's area.
+        shares: For each region the mean share of weight over all maps.
+        areas: For each region, masks aside, its part of an image's area.
         classes: The classes: those with findings first, then those with most maps.
     """
 
@@ -91,8 +91,8 @@ class Audit:
 
     def unusual(self, count: int = 12) -> list[tuple[ClassSummary, Example]]:
         """The most unusual maps of all classes."""
-        found = [(one, example) for one in self.classes for example in one.unusual]
-        return sorted(found, key=lambda pair: -pair[1].unusual)[:count]
+        pairs = [(one, example) for one in self.classes for example in one.unusual]
+        return sorted(pairs, key=lambda pair: -pair[1].unusual)[:count]
 
     def to_dict(self) -> dict:
         """The audit as plain values for JSON. Maps are left out; an unknown share is None."""
