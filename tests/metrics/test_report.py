@@ -324,6 +324,7 @@ def test_metrics_import_nothing_that_knows_of_rules():
         "tf_learnprop.inputs.checks",
         "tf_learnprop.plotting",
         "tf_learnprop.fills",
+        "tf_learnprop.argument_checks",
         "tf_learnprop.targets",
     }
     folder = pathlib.Path(metrics.__file__).parent
