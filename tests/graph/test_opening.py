@@ -165,15 +165,6 @@ class TestStructure:
         inner = ["conv", "relu", "norm", "dropout", "conv_1", "relu_1"]
         assert names == [*outer, *(f"mine/{name}" for name in inner)]
 
-    def test_rules_of_a_closed_layer_still_fit(self, tmp_path):
-        """Files that were written before layers could be opened hold the outer layers alone."""
-        model = around(custom.Block(name="mine"))
-        wrapped = tlp.wrap_model(model, exclude="mine")
-        wrapped.rule_set.structure = wrapped.rule_set.structure[:4]
-        wrapped.save_rules(tmp_path / "rules.keras")
-        loaded = tlp.wrap_model(model, tmp_path / "rules.keras")
-        assert loaded.coverage.swapped == ["before"]
-
 
 def test_follows_changes_inside_an_opened_layer():
     model = around(custom.Block(name="mine"))
