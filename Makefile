@@ -1,6 +1,6 @@
 # The virtual environment is created when it is needed, and updated when setup.py changes.
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 -rs
 
 BIN := .venv/bin
 STAMP := .venv/.installed
