@@ -57,6 +57,22 @@ class TestForAnyShape:
 
 
 class TestForAnyLength:
+    def test_traces_of_many_sizes_do_not_pile_up(self):
+        """Images of ever new sizes."""
+        graphs = []
+
+        def double(x):
+            graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
+            return 2.0 * x
+
+        function = tracing.for_any_length(double)
+        for size in range(1, 41):
+            x = np.ones((2, size), "float32")
+            np.testing.assert_array_equal(function(x), 2 * x)
+            assert function.traced.experimental_get_tracing_count() < 16
+        gc.collect()
+        assert len(graphs) == 40 and sum(graph() is not None for graph in graphs) <= 16
+
     def test_batches_of_all_lengths_share_a_trace(self):
         function = tracing.for_any_length(lambda x, scale: x["a"] * scale)
         for length in (3, 1, 7):

@@ -28,13 +28,18 @@ def for_any_shape(function: Callable) -> Callable:
     return call
 
 
+#: Number of traces, one for each size of the samples, after which all are dropped. Each takes megabytes.
+_MOST_TRACES = 16
+
+
 def for_any_length(function: Callable) -> Callable:
     """A `tf.function` that is traced once for batches of all lengths; its scalars stay scalars."""
     return _traced(function, None)
 
 
 def _traced(function: Callable, length: int | None) -> Callable:
-    traced = tf.function(function, autograph=False)  # as in `fit`
+    def new() -> Callable:
+        return tf.function(function, autograph=False)  # as in `fit`
 
     def spec(tensor: tf.Tensor | None) -> tf.TensorSpec | None:
         if tensor is None:
@@ -42,13 +47,16 @@ def _traced(function: Callable, length: int | None) -> Callable:
         return tf.TensorSpec([length, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
 
     def call(*arguments: Any) -> Any:
+        traced: Any = call.traced  # type: ignore[attr-defined]
         count = traced.experimental_get_tracing_count()
         concrete = traced.get_concrete_function(*keras.tree.map_structure(spec, arguments))
         if traced.experimental_get_tracing_count() != count:
             release_custom_gradients(concrete.graph)
+            if count + 1 >= _MOST_TRACES:
+                call.traced = new()  # type: ignore[attr-defined]
         return traced(*arguments)
 
-    call.traced = traced  # type: ignore[attr-defined]
+    call.traced = new()  # type: ignore[attr-defined]
     return call
 
 
