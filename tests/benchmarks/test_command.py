@@ -10,7 +10,7 @@ from benchmarks import quality, speed
 from benchmarks.evaluation import fresh, options
 
 NAMES = (
-    "ablation against_xplique distillation dozen_photos known_answer quality rule_gain scale serving "
+    "ablation against_xplique distillation dozen_photos known_answer objects quality rule_gain scale serving "
     "small_objects speed training_time universal".split()
 )
 
