@@ -97,7 +97,7 @@ class Coverage(abc.Sequence):
         swapped = [row for row in self if row.swapped]
         learned = sum(row.learned for row in swapped)
         plain = sum(row.rule == "gradient" for row in swapped)
-        kept = any(row.reason for row in swapped)
+        kept = any(row.reason == _NOT_REACHED for row in swapped)
         left = collections.Counter(row.reason for row in self if not row.swapped)
         notes = []
         if kept or (learned and plain):
