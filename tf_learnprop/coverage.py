@@ -163,6 +163,8 @@ def _places(explained: Explained, rule_set: RuleSet, runs: list[tuple[str, Any]]
     for position, ((path, shape), number) in enumerate(zip(runs, numbers, strict=True)):
         if position in rule_set.read:
             texts[path][explained.describe_places(number)] = None
-        elif rule_set.readout.reads(shape, explained.input_shape) and not explained.is_readable(number, shape):
+        elif rule_set.readout.reads(shape, explained.input_shape) and not explained.is_readable(
+            number, shape
+        ):
             texts[path][f"not read: {explained.why_no_map(number)}"] = None
     return {path: "; ".join(filter(None, lines)) for path, lines in texts.items()}

@@ -52,7 +52,10 @@ class Attributor:
         if not self._linear_head:
             rivals = min(rivals, _MOST_PASSES)
         runs = explained.run_tensors(rule_set.paths)
-        self._tensors: dict[readouts.Position, int | None] = {readouts.FEATURE_MAP: feature_map, **dict(enumerate(runs))}
+        self._tensors: dict[readouts.Position, int | None] = {
+            readouts.FEATURE_MAP: feature_map,
+            **dict(enumerate(runs)),
+        }
         self.needs = dataclasses.replace(rule_set.readout.needs, rivals=rivals)
         self.runner = GraphRunner(explained, rule_layers(explained.graph, rules), feature_map)
 

@@ -185,9 +185,7 @@ class Readout(keras.layers.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `call(signals)`.")
 
-    def to_input(
-        self, maps: tf.Tensor, inputs: tf.Tensor, places: placing.Places | None = None
-    ) -> tf.Tensor:
+    def to_input(self, maps: tf.Tensor, inputs: tf.Tensor, places: placing.Places | None = None) -> tf.Tensor:
         """Puts maps onto the pixels of the inputs and blurs them by `blur`.
 
         Args:

@@ -111,8 +111,7 @@ def _elsewhere(evidence):
 
 
 def _region_share(strength, evidence, weights, region):
-    places = resampling.sides(evidence, evidence.shape.rank - 2)
-    around = resampling.resize_and_blur(evidence, places, [region] * len(places))
+    around = resampling.blur(evidence, [region] * (evidence.shape.rank - 2))
     return _LEAST_SHARE + (1.0 - _LEAST_SHARE) * _share_of_first(strength, around, weights)
 
 

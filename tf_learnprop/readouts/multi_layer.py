@@ -147,9 +147,7 @@ class MultiLayerReadout(Readout):
             return NoFocus()
         if evidence is None:
             return OwnFocus(self.focus_strength(), relevance, places)
-        return SharedFocus(
-            self.focus_strength(), evidence, self.region, self.contrast == "objects", places
-        )
+        return SharedFocus(self.focus_strength(), evidence, self.region, self.contrast == "objects", places)
 
     def call(self, signals: Signals) -> tf.Tensor:
         terms, relevance = self.terms(signals.activations, signals.signals)

@@ -55,7 +55,11 @@ def _without_reach(side: SideMap) -> SideMap:
     """A side whose places see all of the region that they cover together."""
     low, high = side.region
     return dataclasses.replace(
-        side, before=math.inf, after=math.inf, low=max(0, math.ceil(low)), high=min(side.length - 1, math.floor(high))
+        side,
+        before=math.inf,
+        after=math.inf,
+        low=max(0, math.ceil(low)),
+        high=min(side.length - 1, math.floor(high)),
     )
 
 
