@@ -38,9 +38,9 @@ class TestRows:
         coverage = tlp.wrap_model(chain(), rule="learned").coverage
         learned = {"swapped": True, "rule": "learned", "learned": True, "read": True}
         assert list(coverage) == [
-            Row("large", "Conv2D", "relu", **learned),
-            Row("middle", "Conv2D", "silu", **learned),
-            Row("small", "ReLU", "relu", **learned),
+            Row("large", "Conv2D", "relu", **learned, places="10 × 10 places, 1 px apart"),
+            Row("middle", "Conv2D", "silu", **learned, places="8 × 8 places, 1 px apart"),
+            Row("small", "ReLU", "relu", **learned, places="6 × 6 places, 1 px apart"),
             Row("head", "Dense", "softmax", swapped=False, reason=OUTPUT),
         ]
         assert coverage.swapped == coverage.read == ["large", "middle", "small"]
@@ -55,8 +55,10 @@ class TestRows:
         large, middle, small, _ = coverage
         plain = {"swapped": True, "rule": "gradient", "reason": KEPT}
         assert large == Row("large", "Conv2D", "relu", **plain)
-        assert middle == Row("middle", "Conv2D", "silu", **plain, read=True)
-        assert small == Row("small", "ReLU", "relu", True, "learned", learned=True, read=True)
+        places = {"read": True, "places": "8 × 8 places, 1 px apart"}
+        assert middle == Row("middle", "Conv2D", "silu", **plain, **places)
+        places = {"read": True, "places": "6 × 6 places, 1 px apart"}
+        assert small == Row("small", "ReLU", "relu", True, "learned", learned=True, **places)
         assert coverage.read == ["middle", "small"]
         assert coverage.summary() == (
             f"3 of 4 activations swapped (1 with learned rules, 2 with the plain gradient; "
@@ -175,11 +177,11 @@ class TestTable:
         )
         rows = [line.rstrip() for line in table.splitlines()]
         assert rows == [
-            "layer   class   activation  swapped  rule / reason",
-            f"large   Conv2D  relu        yes      gradient, {KEPT}",
-            f"middle  Conv2D  silu        yes      gradient, {KEPT}",
-            "small   ReLU    relu        yes      learned",
-            f"head    Dense   softmax     no       {OUTPUT}",
+            "layer   class   activation  swapped  places                    rule / reason",
+            f"large   Conv2D  relu        yes                                gradient, {KEPT}",
+            f"middle  Conv2D  silu        yes      8 × 8 places, 1 px apart  gradient, {KEPT}",
+            "small   ReLU    relu        yes      6 × 6 places, 1 px apart  learned",
+            f"head    Dense   softmax     no                                 {OUTPUT}",
             "The map is read from 2 activations",
             "3 of 4 activations swapped (1 with learned rules, 2 with the plain gradient; "
             f"1 left alone: {OUTPUT})",
@@ -195,7 +197,16 @@ class TestTable:
         assert (conv.layer, conv.activation, conv.swapped) == ("Conv2D", "silu", True)
         assert (excite.layer, excite.rule, excite.reason) == ("Conv2D", "", "a gate")
         lines = str(coverage).splitlines()
-        assert lines[0].split() == ["layer", "class", "activation", "swapped", "rule", "/", "reason"]
+        assert lines[0].split() == [
+            "layer",
+            "class",
+            "activation",
+            "swapped",
+            "places",
+            "rule",
+            "/",
+            "reason",
+        ]
         assert lines[3].split() == ["excite", "Conv2D", "sigmoid", "no", "a", "gate"]
         assert lines[-1] == (
             "2 of 5 activations swapped (1 left alone: a gate; 1 left alone: keeps its gradient; "

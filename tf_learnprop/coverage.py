@@ -26,6 +26,7 @@ class Row:
         reason: str, why it has no rule, or why its rule is the plain gradient; else "".
         learned: bool, whether its rule has weights, which `fit` trains.
         read: bool, whether the readout makes the map from it.
+        places: str, where its places lie in the input, if it is read.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Row:
     reason: str = ""
     learned: bool = False
     read: bool = False
+    places: str = ""
 
 
 class Coverage(abc.Sequence):
@@ -50,11 +52,15 @@ class Coverage(abc.Sequence):
         graph = explained.graph
         runs = explained.activation_shapes(rule_set.paths)
         read = {runs[position][0] for position in rule_set.read if isinstance(position, int)}
+        places = _places(explained, rule_set, runs)
         self.reads_feature_map = readouts.FEATURE_MAP in rule_set.read
         self._attends = bool(graph.attention_outputs)
         self.reads_input = rule_set.readout.needs.input_signal or readouts.INPUT in rule_set.read
         rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         self._grid = explained.grid
+        self._feature_map_places = (
+            explained.describe_places(explained.feature_map) if self.reads_feature_map else ""
+        )
         reached = explained.reached_paths(
             rule_set.paths, rule_set.read, self.reads_input, self.reads_feature_map
         )
@@ -74,6 +80,10 @@ class Coverage(abc.Sequence):
                 elif idle and isinstance(rule, rules.GradientRule):
                     fate["reason"] = _NOT_REACHED
             fate["read"] = site.path in read
+            if fate["read"]:
+                fate["places"] = places[site.path]
+            elif site.path in places and site.kind == "activation":
+                fate["reason"] = "; ".join(filter(None, (fate.get("reason"), places[site.path])))
             self._rows.append(Row(site.path, site.layer_class, site.activation, **fate))
 
     def __getitem__(self, index):
@@ -122,22 +132,39 @@ class Coverage(abc.Sequence):
         )
 
     def __str__(self) -> str:
-        head = ("layer", "class", "activation", "swapped", "rule / reason")
+        head = ("layer", "class", "activation", "swapped", "places", "rule / reason")
         table = [head] + [
             (
                 row.path,
                 row.layer,
                 row.activation,
                 "yes" if row.swapped else "no",
+                row.places,
                 ", ".join(filter(None, (row.rule, row.reason))),
             )
             for row in self
         ]
-        widths = [max(len(line[column]) for line in table) for column in range(4)]
+        widths = [max(len(line[column]) for line in table) for column in range(5)]
         lines = [
-            "  ".join([cell.ljust(width) for cell, width in zip(line, widths, strict=False)] + [line[4]])
+            "  ".join([cell.ljust(width) for cell, width in zip(line, widths, strict=False)] + [line[5]])
             for line in table
         ]
-        return "\n".join([*lines, self.reading(), self.summary()])
+        places = self._feature_map_places
+        lines += [self.reading(), *([f"The feature map has {places}"] if places else []), self.summary()]
+        return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _places(explained: Explained, rule_set: RuleSet, runs: list[tuple[str, Any]]) -> dict[str, str]:
+    """Where the places of each activation that is read lie, or why one that might be read is not."""
+    texts: dict[str, dict[str, None]] = collections.defaultdict(dict)  # of all runs, each text once
+    numbers = explained.run_tensors(rule_set.paths)
+    for position, ((path, shape), number) in enumerate(zip(runs, numbers, strict=True)):
+        if position in rule_set.read:
+            texts[path][explained.describe_places(number)] = None
+        elif rule_set.readout.reads(shape, explained.input_shape) and not explained.is_readable(
+            number, shape
+        ):
+            texts[path][f"not read: {explained.why_no_map(number)}"] = None
+    return {path: "; ".join(filter(None, lines)) for path, lines in texts.items()}

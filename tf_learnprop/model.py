@@ -140,7 +140,11 @@ class PropagationModel(RuleTrainer):
     def read_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
         runs = self.explained.activation_shapes(self.rule_set.paths)
-        shapes: dict[readouts.Position, Any] = {k: shape for k, (_, shape) in enumerate(runs)}
+        numbers = self.explained.run_tensors(self.rule_set.paths)
+        shapes: dict[readouts.Position, Any] = {
+            k: self.explained.shape_on_sides(number, shape)
+            for k, (number, (_, shape)) in enumerate(zip(numbers, runs, strict=True))
+        }
         shapes[readouts.INPUT] = self.explained.input_shape
         if readouts.FEATURE_MAP in self.rule_set.read:
             shapes[readouts.FEATURE_MAP] = self.explained.feature_map_shape

@@ -83,7 +83,7 @@ def scaled(fraction: float, lengths: Sequence[Length]) -> list[float | tf.Tensor
 def resize(maps: tf.Tensor, size: Sequence[Length]) -> tf.Tensor:
     """Resizes maps, float32 `[n, *spatial]`, to a spatial size, list of ints or scalar tensors."""
     lengths = sides(maps, len(size))
-    if _is_long_series(lengths, size):
+    if is_long_series(lengths, size):
         return _interpolated(maps, size[0])
     return apply_along(maps, [_matrix(target, length) for target, length in zip(size, lengths, strict=True)])
 
@@ -103,8 +103,8 @@ def resize_and_blur(
         float32 `[n, *size]`.
     """
     lengths = sides(maps, len(size))
-    if _is_long_series(lengths, size):
-        return _blurred(_interpolated(maps, size[0]), sigmas[0])
+    if is_long_series(lengths, size):
+        return blur_series(_interpolated(maps, size[0]), sigmas[0])
     axes = zip(size, lengths, sigmas, strict=True)
     return apply_along(maps, [_matrix(target, length, sigma) for target, length, sigma in axes])
 
@@ -120,13 +120,13 @@ def blur(images: tf.Tensor, sigmas: Sequence[float | tf.Tensor]) -> tf.Tensor:
         float32, the same shape.
     """
     lengths = sides(images, len(sigmas))
-    if _is_long_series(lengths, lengths):
-        return tf.transpose(_blurred(tf.transpose(images, [0, 2, 1]), sigmas[0]), [0, 2, 1])
+    if is_long_series(lengths, lengths):
+        return tf.transpose(blur_series(tf.transpose(images, [0, 2, 1]), sigmas[0]), [0, 2, 1])
     return apply_along(images, [gaussian_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)])
 
 
-def _is_long_series(lengths: Sequence[Length], size: Sequence[Length]) -> bool:
-    """Whether maps `[n, length]` are, or may be, too long for a matrix."""
+def is_long_series(lengths: Sequence[Length], size: Sequence[Length]) -> bool:
+    """Whether maps `[n, length]` are, or may be, too long for a matrix to another size."""
     if len(size) != 1:
         return False
     return any(tf.is_tensor(length) or length > _LONGEST_FOR_MATRICES for length in (*lengths, *size))
@@ -137,7 +137,14 @@ def _interpolated(maps: tf.Tensor, target: Length) -> tf.Tensor:
     source = tf.shape(maps)[-1]
     last = tf.cast(source, tf.float32) - 1.0
     ratio = tf.cast(source, tf.float32) / tf.cast(target, tf.float32)
-    centre = tf.clip_by_value((tf.range(target, dtype=tf.float32) + 0.5) * ratio - 0.5, 0.0, last)
+    return interpolate_at(
+        maps, tf.clip_by_value((tf.range(target, dtype=tf.float32) + 0.5) * ratio - 0.5, 0.0, last)
+    )
+
+
+def interpolate_at(maps: tf.Tensor, centre: tf.Tensor) -> tf.Tensor:
+    """Maps `[n, length]` at positions along the last axis, float32 `[target]` from 0 to length − 1."""
+    last = tf.cast(tf.shape(maps)[-1], tf.float32) - 1.0
     before = tf.floor(centre)
     left, right = (
         tf.gather(maps, tf.cast(place, tf.int32), axis=-1)
@@ -146,8 +153,8 @@ def _interpolated(maps: tf.Tensor, target: Length) -> tf.Tensor:
     return tf.ensure_shape(left + (right - left) * (centre - before), [*maps.shape[:-1], None])
 
 
-def _blurred(maps: tf.Tensor, sigma: float | tf.Tensor) -> tf.Tensor:
-    """As the product with `gaussian_matrix`, along the last axis of `maps`."""
+def blur_series(maps: tf.Tensor, sigma: float | tf.Tensor) -> tf.Tensor:
+    """As the product of maps `[n, length]` with `gaussian_matrix`, for any length."""
     length = tf.shape(maps)[-1]
     # Twice the length, so that the ends don't meet; a power of two is fastest.
     doubled = tf.cast(length, tf.float32) * 2.0

@@ -97,7 +97,7 @@ class TestTwoLayersByHand:
         class_weights = np.random.default_rng(3).normal(size=(3, max(units, 2))).astype("float32")
         maps, logits = attributor.maps_and_logits(x, class_weights)
         values, signals, expected = by_hand(model, x, class_weights)
-        image, image_signal, found, found_signals, _ = attributor.rule_set.readout.given
+        image, image_signal, found, found_signals, *_ = attributor.rule_set.readout.given
         for ours, theirs in zip([image, *found], [x, *values], strict=True):
             assert_close(ours, theirs)
         for ours, theirs in zip([image_signal, *found_signals], [signals[0], *signals], strict=True):
@@ -111,7 +111,7 @@ class TestTwoLayersByHand:
         model = two_layers()
         attributor, x = attributor_of(model, [1], reads_input=False), models.sample(model)
         attributor.maps(x)
-        _, image_signal, found, found_signals, _ = attributor.rule_set.readout.given
+        _, image_signal, found, found_signals, *_ = attributor.rule_set.readout.given
         weights = tf.one_hot(tf.argmax(model(x), -1), 3)
         values, signals, _ = by_hand(model, x, weights)
         assert image_signal is None and len(found) == len(found_signals) == 1

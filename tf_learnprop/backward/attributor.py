@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tf_learnprop import readouts, targets
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
+from tf_learnprop.graph import geometry
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.objectives import Objective
 from tf_learnprop.rule_files.rule_set import RuleSet
@@ -44,12 +45,17 @@ class Attributor:
         feature_map = explained.feature_map if needs_map else None
         # A gradient in float16 is zero below 6e-8, which means over many pixels reach.
         self._scale = 1024.0 if explained.graph.computes_in("float16") else 1.0
-        if feature_map is None:
+        if feature_map is None or not explained.has_channels_last(feature_map):
             rivals = 0  # there is no place where classes could compete
         exclusive = self.head.units > 1 and not self.head.multi_label
         self._linear_head = explained.linear_head if rivals and exclusive else None
         if not self._linear_head:
             rivals = min(rivals, _MOST_PASSES)
+        runs = explained.run_tensors(rule_set.paths)
+        self._tensors: dict[readouts.Position, int | None] = {
+            readouts.FEATURE_MAP: feature_map,
+            **dict(enumerate(runs)),
+        }
         self.needs = dataclasses.replace(rule_set.readout.needs, rivals=rivals)
         self.runner = GraphRunner(explained, rule_layers(explained.graph, rules), feature_map)
 
@@ -127,7 +133,8 @@ class Attributor:
     ) -> tuple[readouts.Signals, tf.Tensor]:
         """The `Signals` that `needs` and `read` ask for, and the logits."""
         image, with_image = self._explained(inputs)
-        activations = [image] if readouts.INPUT in read else []
+        positions: list[readouts.Position] = [readouts.INPUT] if readouts.INPUT in read else []
+        activations = [image] if positions else []
         feature_map = []
         # Records what follows the feature map alone: each of its gradients is a pass through the head.
         head_tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
@@ -138,6 +145,7 @@ class Attributor:
             def watch(position: readouts.Position, tensor: tf.Tensor) -> None:
                 if position in read:
                     tape.watch(tensor)
+                    positions.append(position)
                     activations.append(tensor)
                 if position == readouts.FEATURE_MAP and needs.rivals:
                     head_tape.watch(tensor)
@@ -153,7 +161,31 @@ class Attributor:
         evidence = self._evidence(head_tape, feature_map[0], asked) if needs.rivals else None
         input_signal = signals.pop(0) if needs.input_signal else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
-        return readouts.Signals(image, input_signal, activations, signals, evidence), logits
+        signals = readouts.Signals(image, input_signal, activations, signals, evidence)
+        return self._placed(signals, positions), logits
+
+    def _placed(self, signals: readouts.Signals, positions: list[readouts.Position]) -> readouts.Signals:
+        """Signals with maps in the order of the input's sides, and where their places lie."""
+        shape = tuple(signals.inputs.shape)
+        placements = [self._placement(position, shape) for position in positions]
+        signals = signals._replace(
+            activations=list(map(_on_sides, placements, signals.activations)),
+            signals=list(map(_on_sides, placements, signals.signals)),
+            places=list(map(_places_of, placements)),
+        )
+        if signals.evidence is None:
+            return signals
+        placement = self._placement(readouts.FEATURE_MAP, shape)
+        return signals._replace(
+            evidence=_on_sides(placement, signals.evidence), evidence_places=_places_of(placement)
+        )
+
+    def _placement(
+        self, position: readouts.Position, shape: tuple[int | None, ...]
+    ) -> geometry.Placement | None:
+        """Where the places of what is read at a position lie in an input of some shape, None if unknown."""
+        number = self._tensors.get(position)
+        return None if number is None else self.explained.map_placement(number, shape)
 
     def _evidence(
         self, head_tape: tf.GradientTape, feature_map: tf.Tensor, asked: targets.Asked
@@ -200,6 +232,14 @@ class Attributor:
 
         image = flat[self.explained.input]
         return image if self.explained.holds_ids else tf.cast(image, tf.float32), with_image
+
+
+def _on_sides(placement: geometry.Placement | None, tensor: tf.Tensor) -> tf.Tensor:
+    return tensor if placement is None else geometry.on_sides(placement, tensor)
+
+
+def _places_of(placement: geometry.Placement | None) -> geometry.Places | None:
+    return None if placement is None else geometry.places_of(placement)
 
 
 def _tile(tensor: tf.Tensor, repeats: int | tf.Tensor) -> tf.Tensor:

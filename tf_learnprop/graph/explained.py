@@ -2,16 +2,19 @@
 
 import dataclasses
 import functools
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import keras
 
-from tf_learnprop.graph import probing
+from tf_learnprop.graph import geometry, probing
 from tf_learnprop.graph.linear_head import LinearHead, linear_head
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.output_head import OutputHead
 
 Shape = tuple[int | None, ...]
+
+#: Size that is taken for sides of unknown size, to see which tensors are maps of the input.
+_NOMINAL_SIDE = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,9 +114,70 @@ class Explained:
         last = self._last_feature_map
         if self.grid is None:
             return last
-        if last is not None and tuple(self.graph.tensors[last].shape[1:-1]) == self.grid:
+        if last is not None and self._grid_of(last) == self.grid:
             return last
         return probing.tokens_of_grid(self.graph, self.output, self.input, self.grid)
+
+    @functools.cached_property
+    def placements(self) -> list[geometry.Placement]:
+        """Where the places of each tensor of the graph lie in the input, by number of the tensor."""
+        return self._placements_at(self.input_shape)
+
+    def placement(self, number: int, input_shape: Shape) -> geometry.Placement:
+        """Where the places of a tensor lie in an input of some shape.
+
+        Args:
+            number: Number of the tensor.
+            input_shape: Shape of the input, which may say more than the graph knows.
+        """
+        known = zip(self.input_shape[1:], input_shape[1:], strict=True)
+        sides = [own if size is None else size for own, size in known]
+        return self._placements_at((None, *sides))[number]
+
+    @functools.cached_property
+    def _placements_at(self) -> Callable[[Shape], list[geometry.Placement]]:
+        return functools.lru_cache(maxsize=4)(
+            lambda shape: geometry.placements(self.graph, self.input, shape)
+        )
+
+    def placement_of_map(self, number: int) -> geometry.Placement:
+        """Where the places of a tensor lie; where that depends on an unknown size, in an input of some size."""
+        placement = self.placements[number]
+        if geometry.is_map(placement) or None not in self.input_shape[1:]:
+            return placement
+        nominal = [_NOMINAL_SIDE if size is None else size for size in self.input_shape[1:]]
+        return self.placement(number, (None, *nominal))
+
+    def is_map(self, number: int) -> bool:
+        """Whether a tensor has places along each side of the input, and of no other input."""
+        return geometry.is_map(self.placement_of_map(number))
+
+    def is_readable(self, number: int, shape: Shape) -> bool:
+        """Whether a readout may read an activation; one with the rank of the input has to be a map of it."""
+        if len(shape) == len(self.input_shape) > 2:
+            return self.is_map(number)
+        return self.placements[number].state is not geometry.State.OTHER_INPUT
+
+    def why_no_map(self, number: int) -> str:
+        """Why a tensor is no map of the input."""
+        placement = self.placement_of_map(number)
+        if placement.state is geometry.State.PLACED:
+            return "it has no places along each side of the input"
+        return placement.reason or placement.state.value
+
+    def describe_places(self, number: int) -> str:
+        """One line on where the places of a map lie."""
+        placement = self.placements[number]
+        if geometry.is_map(placement):
+            return placement.describe()
+        return "places that follow from the size of the input" if self.is_map(number) else ""
+
+    def shape_on_sides(self, number: int, shape: Shape) -> Shape:
+        """The shape of a tensor with its places in the order of the input's sides, if each has an axis."""
+        placement = self.placements[number]
+        if not geometry.is_map(placement) or len(placement.axes) - 2 != len(placement.sides):
+            return shape
+        return geometry.shape_on_sides(placement, shape)
 
     @functools.cached_property
     def linear_head(self) -> LinearHead | None:
@@ -125,9 +189,42 @@ class Explained:
         """Shape of the feature map, None if there is none."""
         return None if self.feature_map is None else tuple(self.graph.tensors[self.feature_map].shape)
 
+    def _grid_of(self, number: int) -> Shape:
+        """Number of places of a map along each side of the input."""
+        placement, shape = self.placements[number], tuple(self.graph.tensors[number].shape)
+        return (geometry.shape_on_sides(placement, shape) if geometry.is_map(placement) else shape)[1:-1]
+
+    def has_channels_last(self, number: int) -> bool:
+        """Whether the last axis of a tensor has no places, as far as is known."""
+        axes = self.placements[number].axes
+        return not axes or axes[-1] is None
+
+    def map_placement(self, number: int, input_shape: Shape) -> geometry.Placement | None:
+        """Where the places of a tensor lie in an input of some shape, None if it is no map of that.
+
+        For tokens of which a readout names another grid, it is None as well.
+        """
+        placement = self.placement(number, input_shape)
+        is_named = number == self.feature_map and self.grid not in (None, self._grid_of(number))
+        return placement if geometry.is_map(placement) and not is_named else None
+
     @functools.cached_property
     def _last_feature_map(self) -> int | None:
-        return probing.last_feature_map(self.graph, self.output, self.input, self.holds_ids)
+        last = probing.last_feature_map(self.graph, self.output, self.input, self.is_map, self.holds_ids)
+        if self.holds_ids:
+            return last
+        tokens = probing.first_grid(self.graph, self.output, self.input, self.is_map)
+        if tokens is None or last is not None and self._distance(tokens) <= self._distance(last):
+            return last
+        return tokens
+
+    def _distance(self, number: int) -> float:
+        """Largest distance between places of a map, in pixels."""
+        return max(abs(side.step) for side in self.placement_of_map(number).sides)
+
+    def run_tensors(self, paths: Iterable[str]) -> list[int]:
+        """Numbers of the tensors that activations give, one for each call, in their order."""
+        return [call.outputs[0] for _, call in probing.activation_calls(self.graph, paths)]
 
     def activation_shapes(self, paths: Iterable[str]) -> list[tuple[str, Shape]]:
         """Paths and shapes `(None, ..., c)` of activations, one pair for each call, in their order."""

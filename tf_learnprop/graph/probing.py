@@ -4,7 +4,7 @@ Others ask `Explained`, which knows the output and the input, and keeps the answ
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import keras
 import tensorflow as tf
@@ -129,9 +129,15 @@ def has_gradient(graph: ModelGraph, output: int, explained_input: int) -> bool:
 
 
 def last_feature_map(
-    graph: ModelGraph, output: int, explained_input: int, holds_ids: bool = False
+    graph: ModelGraph,
+    output: int,
+    explained_input: int,
+    is_map: Callable[[int], bool],
+    holds_ids: bool = False,
 ) -> int | None:
     """The last tensor in which places of the image are still apart, and which all paths to an output pass.
+
+    `is_map` says which tensors have places in the explained input, of those that have its rank.
 
     Attention mixes places, and a token that is put in front of others moves them, so what follows does not
     count. In a model of tokens, that leaves what comes of the patches: the output of the convolution that
@@ -143,7 +149,20 @@ def last_feature_map(
     rank = len(graph.inputs[explained_input].shape) + holds_ids
     moved = _descendants(graph, _joined(graph))
     candidates = _apart(graph, output, explained_input, rank, last_first=not holds_ids)
-    return next((number for number in candidates if number not in moved), None)
+    return next((number for number in candidates if number not in moved and is_map(number)), None)
+
+
+def first_grid(
+    graph: ModelGraph, output: int, explained_input: int, is_map: Callable[[int], bool]
+) -> int | None:
+    """The first tensor `[n, tokens, c]` before attention whose tokens are a grid of places of the input.
+
+    All paths to the output pass it. There is none for an input that is itself of this rank.
+    """
+    if len(graph.inputs[explained_input].shape) <= 3:
+        return None
+    candidates = _apart(graph, output, explained_input, rank=3)
+    return next((number for number in candidates if is_map(number)), None)
 
 
 def _apart(

@@ -216,8 +216,11 @@ class _Terms(readouts.Readout):
 
     def call(self, signals: readouts.Signals) -> tf.Tensor:
         terms, relevance = self.readout.terms(signals.activations, signals.signals)
-        focus = self.readout.focus_of(relevance, signals.evidence)
-        return tf.stack([self.to_input(focus.on(term), signals.inputs) for term in terms], 1)
+        focus = self.readout.focus_of(relevance, signals.evidence, signals.focus_places)
+        pairs = zip(terms, signals.places_read, strict=True)
+        return tf.stack(
+            [self.to_input(focus.on(term, where), signals.inputs, where) for term, where in pairs], 1
+        )
 
 
 def _terms(wrapped: "PropagationModel", inputs: Any, class_weights: tf.Tensor) -> np.ndarray:

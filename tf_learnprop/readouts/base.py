@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_learnprop import resampling
+from tf_learnprop import placing, resampling
 from tf_learnprop.registry import Registry
 from tf_learnprop.rules.base import WeightSpecs, make_weights
 
@@ -79,6 +79,9 @@ class Signals(NamedTuple):
         signals: float32, the signals that arrive at them, with the same shapes.
         evidence: R_k, float32 `[n, *places, 1 + rivals]`, how much each place of the last feature map speaks
             for the class that is asked for, which comes first, and for its rivals; None without rivals.
+        places: Where the places of the activations lie in the input, for `Readout.to_input`: one entry for each
+            activation, or none. An entry is None if its places share out the input evenly.
+        evidence_places: The same for `evidence`.
     """
 
     inputs: tf.Tensor
@@ -86,6 +89,18 @@ class Signals(NamedTuple):
     activations: Sequence[tf.Tensor] = ()
     signals: Sequence[tf.Tensor] = ()
     evidence: tf.Tensor | None = None
+    places: Sequence[placing.Places | None] = ()
+    evidence_places: placing.Places | None = None
+
+    @property
+    def places_read(self) -> Sequence[placing.Places | None]:
+        """`places`, with an entry for each activation in any case."""
+        return self.places or [None] * len(self.activations)
+
+    @property
+    def focus_places(self) -> placing.Places | None:
+        """Where the places of the evidence lie, or without it those of the last activation."""
+        return self.places_read[-1] if self.evidence is None else self.evidence_places
 
 
 class Readout(keras.layers.Layer):
@@ -152,6 +167,10 @@ class Readout(keras.layers.Layer):
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         """None: a map has no mask, though activations that are read may have one."""
 
+    def __call__(self, signals: Signals) -> tf.Tensor:
+        """Calls `call` without what Keras does before and after it, as it refuses all but tensors."""
+        return self.call(signals)
+
     def build(self, count: int) -> None:
         make_weights(self, self.weight_specs(count))
 
@@ -166,10 +185,23 @@ class Readout(keras.layers.Layer):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `call(signals)`.")
 
-    def to_input(self, maps: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
-        """Resizes maps `[n, *source]` to the spatial size of the inputs and blurs them by `blur`."""
+    def to_input(self, maps: tf.Tensor, inputs: tf.Tensor, places: placing.Places | None = None) -> tf.Tensor:
+        """Puts maps onto the pixels of the inputs and blurs them by `blur`.
+
+        Args:
+            maps: float32 `[n, *source]`.
+            inputs: float32 `[n, *spatial, c]`.
+            places: Where the places of the maps lie, an entry of `Signals.places`. Without it, the maps are
+                stretched over the whole input.
+
+        Returns:
+            float32 `[n, *spatial]`. Before the blur it is 0 where the input is not seen.
+        """
         size = resampling.sides(inputs, inputs.shape.rank - 2)
-        return resampling.resize_and_blur(maps, size, resampling.scaled(self.blur, size))
+        sigmas = resampling.scaled(self.blur, size)
+        if places is None:
+            return resampling.resize_and_blur(maps, size, sigmas)
+        return placing.to_pixels(maps, places, sigmas)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "blur": self.blur}

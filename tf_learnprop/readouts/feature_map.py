@@ -68,11 +68,12 @@ class TokenReadout(Readout):
     def call(self, signals: Signals) -> tf.Tensor:
         inputs, input_signal = signals.inputs, signals.input_signal
         (y,), (dy,) = map(self._on_grid, signals.activations), map(self._on_grid, signals.signals)
+        (where,) = signals.places_read
         places = list(range(1, y.shape.rank - 1))
         relevance = tf.reduce_sum((y - tf.reduce_mean(y, places, keepdims=True)) * dy, -1)
         if inputs.shape.rank == 2:
             return relevance
-        maps = self.to_input(relevance, inputs)
+        maps = self.to_input(relevance, inputs, where)
         if input_signal is None:
             return maps
         own = self.to_input(tf.reduce_sum(inputs * input_signal, -1), inputs)
@@ -117,7 +118,8 @@ class GradCAMReadout(Readout):
         super().__init__(blur, **kwargs)
 
     def call(self, signals: Signals) -> tf.Tensor:
-        (feature_map,), (signal,) = signals.activations, signals.signals
+        (feature_map,), (signal,), (where,) = signals.activations, signals.signals, signals.places_read
         places = list(range(1, feature_map.shape.rank - 1))
         importance = tf.reduce_mean(signal, places, keepdims=True)
-        return self.to_input(tf.nn.relu(tf.reduce_sum(importance * feature_map, -1)), signals.inputs)
+        maps = tf.nn.relu(tf.reduce_sum(importance * feature_map, -1))
+        return self.to_input(maps, signals.inputs, where)

@@ -4,7 +4,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tf_learnprop import resampling
+from tf_learnprop import placing, resampling
+from tf_learnprop.placing import Places
 from tf_learnprop.readouts.base import inverse_rms
 
 #: What a region keeps of its relevance if another class has it. Less would be lost in float32.
@@ -17,8 +18,8 @@ _EPSILON = 1e-12
 class Focus(Protocol):
     """A factor f for each place, by which maps of any size are multiplied."""
 
-    def on(self, maps: tf.Tensor) -> tf.Tensor:
-        """Maps, float32 `[n, *source]`, multiplied by f, which is resized to them."""
+    def on(self, maps: tf.Tensor, places: Places | None = None) -> tf.Tensor:
+        """Maps, float32 `[n, *source]`, multiplied by f at their places."""
 
     def zero(self, mean: tf.Tensor) -> tf.Tensor:
         """What a place of average relevance would have in the class's own region if no class won it.
@@ -31,7 +32,7 @@ class Focus(Protocol):
 class NoFocus:
     """f = 1, and no zero."""
 
-    def on(self, maps: tf.Tensor) -> tf.Tensor:
+    def on(self, maps: tf.Tensor, places: Places | None = None) -> tf.Tensor:
         return maps
 
     def zero(self, mean: tf.Tensor) -> tf.Tensor:
@@ -44,13 +45,15 @@ class OwnFocus:
     Args:
         strength: κ, float32 scalar.
         relevance: h, float32 `[n, *places]`, relevance of the last layer that is read.
+        places: Where its places lie.
     """
 
-    def __init__(self, strength: tf.Tensor, relevance: tf.Tensor):
+    def __init__(self, strength: tf.Tensor, relevance: tf.Tensor, places: Places | None = None):
         self._logit = strength * relevance * inverse_rms(relevance)
+        self._places = places
 
-    def on(self, maps: tf.Tensor) -> tf.Tensor:
-        return maps * tf.sigmoid(resampling.resize(self._logit, _sides(maps)))
+    def on(self, maps: tf.Tensor, places: Places | None = None) -> tf.Tensor:
+        return maps * tf.sigmoid(placing.to_places(self._logit, self._places, maps, places))
 
     def zero(self, mean: tf.Tensor) -> tf.Tensor:
         return mean / 2.0
@@ -65,9 +68,18 @@ class SharedFocus:
         region: Standard deviation of the blur that makes regions of places; 0 for places alone.
         of_objects: Whether a rival counts for as much as its evidence lies elsewhere, so that other names of
             the same object don't compete.
+        places: Where the places of the evidence lie.
     """
 
-    def __init__(self, strength: tf.Tensor, evidence: tf.Tensor, region: float, of_objects: bool):
+    def __init__(
+        self,
+        strength: tf.Tensor,
+        evidence: tf.Tensor,
+        region: float,
+        of_objects: bool,
+        places: Places | None = None,
+    ):
+        self._places = places
         weights = _elsewhere(evidence) if of_objects else tf.ones([tf.shape(evidence)[0], evidence.shape[-1]])
         weights = tf.reshape(weights, [-1, *[1] * (evidence.shape.rank - 2), evidence.shape[-1]])
         # A softmax does not change if all classes gain the same, and neither should the scale.
@@ -77,8 +89,8 @@ class SharedFocus:
         self._factor = place * self._region
         self._count = tf.reshape(tf.reduce_sum(weights, -1), [-1])
 
-    def on(self, maps: tf.Tensor) -> tf.Tensor:
-        return maps * resampling.resize(self._factor, _sides(maps))
+    def on(self, maps: tf.Tensor, places: Places | None = None) -> tf.Tensor:
+        return maps * placing.to_places(self._factor, self._places, maps, places)
 
     def zero(self, mean: tf.Tensor) -> tf.Tensor:
         return mean * tf.reduce_max(self._region, list(range(1, self._region.shape.rank))) / self._count
@@ -99,15 +111,10 @@ def _elsewhere(evidence):
 
 
 def _region_share(strength, evidence, weights, region):
-    places = resampling.sides(evidence, evidence.shape.rank - 2)
-    around = resampling.resize_and_blur(evidence, places, [region] * len(places))
+    around = resampling.blur(evidence, [region] * (evidence.shape.rank - 2))
     return _LEAST_SHARE + (1.0 - _LEAST_SHARE) * _share_of_first(strength, around, weights)
 
 
 def _share_of_first(strength, evidence, weights):
     """Softmax over the classes, of the first, each class counted by its weight."""
     return tf.nn.softmax(strength * evidence * inverse_rms(evidence) + tf.math.log(weights), -1)[..., 0]
-
-
-def _sides(maps):
-    return resampling.sides(maps, maps.shape.rank - 1)

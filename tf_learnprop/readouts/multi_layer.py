@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_learnprop import tracing
+from tf_learnprop.placing import Places
 from tf_learnprop.readouts.base import Needs, Readout, Shape, Signals, inverse_rms, number, register
 from tf_learnprop.readouts.focus import Focus, NoFocus, OwnFocus, SharedFocus
 from tf_learnprop.rules.base import WeightSpecs, serializable
@@ -132,27 +133,32 @@ class MultiLayerReadout(Readout):
             terms.append(term)
         return terms, total  # of the last layer
 
-    def focus_of(self, relevance: tf.Tensor, evidence: tf.Tensor | None) -> Focus:
+    def focus_of(
+        self, relevance: tf.Tensor, evidence: tf.Tensor | None, places: Places | None = None
+    ) -> Focus:
         """The focus of a batch.
 
         Args:
             relevance: h, float32 `[n, *places]`, used where classes can't compete.
             evidence: R_k, see `Signals`.
+            places: Where the places of R_k, or else of h, lie.
         """
         if not self.focus:
             return NoFocus()
         if evidence is None:
-            return OwnFocus(self.focus_strength(), relevance)
-        return SharedFocus(self.focus_strength(), evidence, self.region, self.contrast == "objects")
+            return OwnFocus(self.focus_strength(), relevance, places)
+        return SharedFocus(self.focus_strength(), evidence, self.region, self.contrast == "objects", places)
 
     def call(self, signals: Signals) -> tf.Tensor:
         terms, relevance = self.terms(signals.activations, signals.signals)
-        focus = self.focus_of(relevance, signals.evidence)
-        sums = _sums_by_size(terms)
-        maps = tf.add_n([self.to_input(focus.on(total), signals.inputs) for total in sums])
+        focus = self.focus_of(relevance, signals.evidence, signals.focus_places)
+        sums = _sums_by_place(terms, signals.places_read)
+        maps = tf.add_n(
+            [self.to_input(focus.on(total, places), signals.inputs, places) for total, places in sums]
+        )
         if not self.signed:
             return maps
-        mean = tf.nn.relu(tf.add_n([_mean_of_sample(total) for total in sums]))
+        mean = tf.nn.relu(tf.add_n([_mean_of_sample(total) for total, _ in sums]))
         return maps - tf.reshape(focus.zero(mean), [-1] + [1] * (maps.shape.rank - 1))
 
     def get_config(self) -> dict[str, Any]:
@@ -167,13 +173,15 @@ class MultiLayerReadout(Readout):
         }
 
 
-def _sums_by_size(terms):
-    """The sum of all terms of each size, so that each size is resized only once."""
-    by_size = {}
-    for index, maps in enumerate(terms):
+def _sums_by_place(
+    terms: Sequence[tf.Tensor], places: Sequence[Places | None]
+) -> list[tuple[tf.Tensor, Places | None]]:
+    """The sum of all terms of equal places, with these places, so that each is resized only once."""
+    by_place: dict[Any, list[tf.Tensor]] = {}
+    for index, (maps, where) in enumerate(zip(terms, places, strict=True)):
         size = tuple(maps.shape[1:])
-        by_size.setdefault(index if None in size else size, []).append(maps)
-    return [tf.add_n(maps) for maps in by_size.values()]
+        by_place.setdefault((index if None in size else size, where), []).append(maps)
+    return [(tf.add_n(maps), where) for (_, where), maps in by_place.items()]
 
 
 @tracing.for_any_shape

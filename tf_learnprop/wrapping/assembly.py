@@ -30,7 +30,12 @@ def make_rule_set(explained, chosen, readout):
     built = _build({site.path: rule for site, rule in chosen}, _common_shapes(shapes))
     kind_of = {site.path: site.kind for site, _ in chosen}
     readable = {readouts.INPUT: explained.input_shape}
-    readable |= {k: shape for k, (path, shape) in enumerate(shapes) if kind_of[path] == "activation"}
+    numbers = explained.run_tensors(kind_of)
+    readable |= {
+        k: explained.shape_on_sides(number, shape)
+        for k, (number, (path, shape)) in enumerate(zip(numbers, shapes, strict=True))
+        if kind_of[path] == "activation" and explained.is_readable(number, shape)
+    }
     if explained.is_embedded:
         readout, falls_back = readouts.get("tokens" if readout is None else readout).for_integers(), False
     else:
@@ -39,9 +44,9 @@ def make_rule_set(explained, chosen, readout):
     read = _what_is_read(explained, readout, readable)
     if falls_back or len(explained.input_shape) > 2 and read == [readouts.INPUT]:
         warnings.warn(
-            f"No activation of model '{explained.graph.model.name}' can be read as a map: none has the rank "
-            f"of the input {explained.input_shape} and a size that the multi-layer readout reads. The map is "
-            "read from the input alone, as gradient times input, which is often noisy."
+            f"No activation of model '{explained.graph.model.name}' can be read as a map: none has places in "
+            f"the input {explained.input_shape} alone and a size that the multi-layer readout reads. The map "
+            "is read from the input alone, as gradient times input, which is often noisy."
             + _NAME_THE_GRID
             * (explained.is_of_tokens and len(explained.input_shape) > 3),
             stacklevel=3,  # where `wrap_model` is called
@@ -106,14 +111,14 @@ def _what_is_read(explained, readout, readable):
         if needs.or_input:
             return [readouts.INPUT]
         raise ValueError(
-            f"{unmet}: no tensor that all paths to the output pass has the rank of the input "
-            f"{explained.input_shape}. Use readout='input'."
+            f"{unmet}: no tensor that all paths to the output pass has places in the input "
+            f"{explained.input_shape} alone. Use readout='input'."
         )
     read = [position for position, shape in readable.items() if readout.reads(shape, explained.input_shape)]
     if not read and not needs.input_signal:
         raise ValueError(
-            f"{unmet} that it reads: none has the rank of the input {explained.input_shape} and a size that "
-            "it reads. Use readout='input'."
+            f"{unmet} that it reads: none has places in the input {explained.input_shape} alone and a size "
+            "that it reads. Use readout='input'."
         )
     return read
 

@@ -1,4 +1,4 @@
-"""Puts a map of places onto the pixels of the input, along one side at a time."""
+"""Puts a map of places onto the pixels of the input, or onto other places, along one side at a time."""
 
 import tensorflow as tf
 
@@ -46,3 +46,22 @@ def place_positions(
     return tf.clip_by_value(position, 0.0, tf.cast(places, tf.float32) - 1.0), (pixel >= low) & (
         pixel <= high
     )
+
+
+def places_among(source: SideMap, target: SideMap) -> tf.Tensor:
+    """Where the places of one tensor lie among those of another along one side.
+
+    Both sides must have a known number of places.
+
+    Returns:
+        float32 `[target places]`, the number of the source's place at the centre of each of the target's, with
+        fractions in between; those beyond the ends take the place at the end.
+    """
+    centre = target.start + target.step * tf.range(target.places, dtype=tf.float32)
+    return tf.clip_by_value((centre - source.start) / source.step, 0.0, source.places - 1.0)
+
+
+def between_matrix(source: SideMap, target: SideMap) -> tf.Tensor:
+    """Linear interpolation from the places of one tensor to those of another, float32 `[target, source]`."""
+    number = tf.range(source.places, dtype=tf.float32)
+    return tf.maximum(1.0 - tf.abs(places_among(source, target)[:, None] - number[None, :]), 0.0)

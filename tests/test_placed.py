@@ -1,0 +1,150 @@
+"""Planted evidence: maps lie where it is, whatever moves the places between the input and the layers."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tf_learnprop as tlp
+from tests import placed_models as models
+
+#: Ways to explain that read layers.
+WAYS = [
+    {"rule": "universal"},
+    {"rule": "guided_backprop", "readout": "multi_layer"},
+    {"rule": "gradient", "readout": "grad_cam"},
+]
+
+
+def explain(model, x, way, **options):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No activation of model")
+        return tlp.wrap_model(model, **way, **options).explain(x, 1)[0]
+
+
+def share_on(maps, spot):
+    """Share of the |spot| top pixels of a map that lie on the spot."""
+    on_spot = np.zeros(maps.shape, bool)
+    on_spot[spot] = True
+    size = (spot[0].stop - spot[0].start) * (spot[1].stop - spot[1].start)
+    top = np.argsort(-maps.ravel(), kind="stable")[:size]
+    return on_spot.ravel()[top].mean()
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.get("readout", "default"))
+@pytest.mark.parametrize("name", models.FRONTS)
+def test_behind_layers_that_move_places(name, way):
+    maps = explain(models.model(models.FRONTS[name]), models.images(), way)
+    assert share_on(maps, models.SPOT) >= 0.8
+
+
+BODIES = {
+    "valid": models.chain(
+        models.brightness(5, 1, "valid"), models.deeper(5, 2, "valid"), models.deeper(3, 2, "valid")
+    ),
+    "odd-strides": models.chain(models.brightness(3, 3, "valid"), models.deeper(3, 3, "valid")),
+    "padded-on-one-side": models.chain(
+        models.brightness(), layers.ZeroPadding2D(((0, 7), (0, 7))), models.deeper(8, 4, "valid")
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.get("readout", "default"))
+@pytest.mark.parametrize("name", BODIES)
+def test_convolutions_that_shift_places(name, way):
+    maps = explain(models.model(body=BODIES[name]), models.images(), way)
+    assert share_on(maps, models.SPOT) >= 0.8
+
+
+def test_a_feature_map_with_its_channels_in_front():
+    front = models.chain(
+        models.brightness(5, 2), layers.Permute((3, 2, 1)), layers.ReLU(), layers.Permute((3, 2, 1))
+    )
+    for way in WAYS:
+        maps = explain(models.model(body=front), models.images(), way)
+        assert share_on(maps, models.SPOT) >= 0.8
+
+
+class TestTwoInputs:
+    """The spot is in the CT."""
+
+    @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.get("readout", "default"))
+    @pytest.mark.parametrize("build", [models.two_branches, models.siamese, models.joined])
+    def test_the_map_of_one_holds_nothing_of_the_other(self, build, way):
+        if build is models.joined and "readout" not in way:
+            way = {"rule": "gradient", "readout": "multi_layer"}  # a learned rule there reads both
+        model, x = build(), [models.images(), models.without_spot()]
+        assert share_on(explain(model, x, way, explained_input="ct"), models.SPOT) >= 0.8
+        assert share_on(explain(model, x, way, explained_input="mr"), models.SPOT) <= 0.1
+
+    @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.get("readout", "default"))
+    def test_an_input_that_the_output_does_not_use(self, way):
+        model, x = models.apart(), [models.images(), models.without_spot()]
+        with pytest.warns(UserWarning, match="No gradient of output .* reaches input 'mr'"):
+            wrapped = tlp.wrap_model(model, **way, explained_input="mr", output=0)
+        with pytest.warns(UserWarning, match="one value everywhere"):
+            assert np.ptp(wrapped.explain(x, 1)) == 0
+
+    def test_layers_that_see_both_are_not_read(self):
+        coverage = tlp.wrap_model(models.joined(), explained_input="ct").coverage
+        first, second, third = (
+            [row for row in coverage if row.layer == "Conv2D" and "two inputs meet" in row.reason],
+            [row for row in coverage if "does not depend on the explained input" in row.reason],
+            coverage.read,
+        )
+        assert (len(first), len(second), len(third)) == (1, 1, 1)
+
+    def test_nothing_to_read_falls_back_to_the_input_or_is_refused(self):
+        model = models.stacked()
+        with pytest.warns(UserWarning, match="No activation of model .* can be read as a map"):
+            tlp.wrap_model(model, explained_input="mr")
+        with pytest.raises(ValueError, match="has places in the input"):
+            tlp.wrap_model(model, readout="grad_cam", explained_input="mr")
+
+
+class TestTokens:
+    def test_patches_cut_by_reshape_are_found(self):
+        model = models.spots_of_tokens(models.patches_by_reshape)
+        wrapped = tlp.wrap_model(model)
+        assert (
+            wrapped.coverage.reading()
+            == "The map is read from the input and the last feature map before attention"
+        )
+        assert "The feature map has 16 × 16 places, 6 px apart" in str(wrapped.coverage)
+        maps = wrapped.explain(models.images(), 1)
+        assert share_on(maps[0], models.SPOT) >= 0.8
+        named = tlp.wrap_model(model, readout=tlp.readouts.TokenReadout(grid=(16, 16)))
+        np.testing.assert_array_equal(named.explain(models.images(), 1), maps)
+
+
+STRETCH = slice(300, 340)
+
+
+@pytest.mark.parametrize("length", [500, 5000])
+@pytest.mark.parametrize(
+    "before",
+    [None, layers.Cropping1D((230, 0)), lambda x: x[:, ::-1], layers.ZeroPadding1D((333, 0))],
+    ids=["plain", "cropped", "backwards", "padded"],
+)
+def test_series(length, before):
+    readout = tlp.readouts.MultiLayerReadout(blur=4 / length, max_size=None)
+    model = models.series(length, before)
+    maps = tlp.wrap_model(model, "gradient", readout=readout).explain(models.a_series(length, STRETCH), 1)[0]
+    top = np.argsort(-maps)[: STRETCH.stop - STRETCH.start]
+    assert ((top >= STRETCH.start) & (top < STRETCH.stop)).mean() >= 0.8
+
+
+class TestSizesKnownLater:
+    """A model for images of any size."""
+
+    def test_the_places_are_those_of_the_image(self):
+        x = image = keras.Input((None, None, 1))
+        x = layers.Resizing(48, 48, crop_to_aspect_ratio=True)(x)
+        model = keras.Model(image, models.head(models.backbone(x)))
+        for way in WAYS:
+            wide = np.concatenate([models.images(), models.without_spot() - 0.1], 2)
+            maps = explain(model, np.roll(wide, 48, 2), way)
+            spot = models.SPOT[0], slice(models.SPOT[1].start + 48, models.SPOT[1].stop + 48)
+            assert share_on(maps, spot) >= 0.8

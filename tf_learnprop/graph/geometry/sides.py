@@ -1,0 +1,101 @@
+"""Maps of the input: tensors with places along each of its sides, and the places themselves."""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from tf_learnprop.graph.geometry.placement import Placement, SideMap, State
+from tf_learnprop.graph.geometry.visit import Shape
+
+#: The places of a map along each side of the input, in the order of the sides.
+Places = tuple[SideMap, ...]
+
+
+def is_map(placement: Placement) -> bool:
+    """Whether a tensor has places along each side of the input alone, in any order, and one more axis.
+
+    The sides may lie on axes of their own or as a flattened grid. The axis without places is the channels.
+    """
+    if placement.state is not State.PLACED or placement.axes[0]:
+        return False
+    sides = sorted(side.side for side in placement.sides)
+    return sides == list(range(len(placement.layout.origins))) and len(_free_axes(placement)) == 1
+
+
+def places_of(placement: Placement) -> Places | None:
+    """The places of a map; None if they share out the input evenly, or if sizes are unknown.
+
+    Maps with equal places lie on the same pixels, however far each place sees.
+    """
+    sides = sorted(placement.sides, key=lambda side: side.side)
+    if any(side.places is None or side.length is None or not side.exact for side in sides):
+        return None
+    return None if all(map(is_even, sides)) else tuple(map(_without_reach, sides))
+
+
+def is_even(side: SideMap) -> bool:
+    """Whether the places share out a side of the input evenly, as `tf.image.resize` has them."""
+    low, high = side.region
+    return (
+        math.isclose(side.step * side.places, side.length)
+        and math.isclose(side.start, (side.step - 1) / 2, abs_tol=1e-6)
+        and low <= 0
+        and high >= side.length - 1
+    )
+
+
+def even_side(places: int, length: int) -> SideMap:
+    """Places that share out a side evenly."""
+    step = length / places
+    return SideMap(0, places, step, (step - 1) / 2, math.inf, math.inf, 0, length - 1, length)
+
+
+def _without_reach(side: SideMap) -> SideMap:
+    """A side whose places see all of the region that they cover together."""
+    low, high = side.region
+    return dataclasses.replace(
+        side,
+        before=math.inf,
+        after=math.inf,
+        low=max(0, math.ceil(low)),
+        high=min(side.length - 1, math.floor(high)),
+    )
+
+
+def shape_on_sides(placement: Placement, shape: Shape) -> Shape:
+    """The shape of `on_sides`."""
+    places = [side.places for side in sorted(placement.sides, key=lambda side: side.side)]
+    return (shape[0], *places, shape[_free_axes(placement)[0]])
+
+
+def on_sides(placement: Placement, tensor: tf.Tensor) -> tf.Tensor:
+    """A map `[n, *places, c]`, with one axis for each side of the input, in their order.
+
+    Entries that are no places, such as a class token, are left out. A map of unknown size has no others.
+    """
+    placed = [k for k, axis in enumerate(placement.axes) if axis]
+    free = _free_axes(placement)[0]
+    tensor = _transposed(tensor, [0, *placed, free])
+    sizes = [side.places for side in placement.sides]
+    if None not in sizes and list(tensor.shape[1:-1]) != sizes:
+        tensor = tf.reshape(tensor[_only_places(placement, placed)], [-1, *sizes, tensor.shape[-1]])
+    order = sorted(range(len(sizes)), key=lambda k: placement.sides[k].side)
+    return _transposed(tensor, [0, *(k + 1 for k in order), len(order) + 1])
+
+
+def _only_places(placement: Placement, placed: list[int]) -> tuple[slice, ...]:
+    """What of each axis of a tensor are places."""
+    axes = [placement.axes[k] for k in placed]
+    counts = [math.prod(side.places for side in axis.sides) for axis in axes]
+    starts = [axis.first for axis in axes]
+    return (slice(None), *(slice(start, start + n) for start, n in zip(starts, counts, strict=True)))
+
+
+def _free_axes(placement: Placement) -> list[int]:
+    """The axes without places besides the samples."""
+    return [k for k, axis in enumerate(placement.axes) if k and axis is None]
+
+
+def _transposed(tensor: tf.Tensor, order: list[int]) -> tf.Tensor:
+    return tensor if order == sorted(order) else tf.transpose(tensor, order)
