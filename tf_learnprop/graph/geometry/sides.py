@@ -5,11 +5,14 @@ import math
 
 import tensorflow as tf
 
+from tf_learnprop.graph.geometry.layout import known
 from tf_learnprop.graph.geometry.placement import Placement, SideMap, State
 from tf_learnprop.graph.geometry.visit import Shape
 
 #: The places of a map along each side of the input, in the order of the sides.
 Places = tuple[SideMap, ...]
+
+_ON_SIDES = "places are put on a side of known length"
 
 
 def is_map(placement: Placement) -> bool:
@@ -17,7 +20,7 @@ def is_map(placement: Placement) -> bool:
 
     The sides may lie on axes of their own or as a flattened grid. The axis without places is the channels.
     """
-    if placement.state is not State.PLACED or placement.axes[0]:
+    if placement.state is not State.PLACED or placement.layout is None or placement.axes[0]:
         return False
     sides = sorted(side.side for side in placement.sides)
     return sides == list(range(len(placement.layout.origins))) and len(_free_axes(placement)) == 1
@@ -36,6 +39,8 @@ def places_of(placement: Placement) -> Places | None:
 
 def is_even(side: SideMap) -> bool:
     """Whether the places share out a side of the input evenly, as `tf.image.resize` has them."""
+    if side.places is None or side.length is None:
+        return False
     low, high = side.region
     return (
         math.isclose(side.step * side.places, side.length)
@@ -59,7 +64,7 @@ def _without_reach(side: SideMap) -> SideMap:
         before=math.inf,
         after=math.inf,
         low=max(0, math.ceil(low)),
-        high=min(side.length - 1, math.floor(high)),
+        high=min(known(side.length, _ON_SIDES) - 1, math.floor(high)),
     )
 
 
@@ -86,8 +91,8 @@ def on_sides(placement: Placement, tensor: tf.Tensor) -> tf.Tensor:
 
 def _only_places(placement: Placement, placed: list[int]) -> tuple[slice, ...]:
     """What of each axis of a tensor are places."""
-    axes = [placement.axes[k] for k in placed]
-    counts = [math.prod(side.places for side in axis.sides) for axis in axes]
+    axes = [axis for k in placed if (axis := placement.axes[k])]
+    counts = [math.prod(known(side.places, _ON_SIDES) for side in axis.sides) for axis in axes]
     starts = [axis.first for axis in axes]
     return (slice(None), *(slice(start, start + n) for start, n in zip(starts, counts, strict=True)))
 
