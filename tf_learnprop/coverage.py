@@ -58,9 +58,8 @@ class Coverage(abc.Sequence):
         self.reads_input = rule_set.readout.needs.input_signal or readouts.INPUT in rule_set.read
         rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         self._grid = explained.grid
-        self._feature_map_places = (
-            explained.describe_places(explained.feature_map) if self.reads_feature_map else ""
-        )
+        number = explained.feature_map if self.reads_feature_map else None
+        self._feature_map_places = "" if number is None else explained.describe_places(number)
         reached = explained.reached_paths(
             rule_set.paths, rule_set.read, self.reads_input, self.reads_feature_map
         )

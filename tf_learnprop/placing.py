@@ -54,9 +54,8 @@ def to_places(maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: P
     axes = like.shape.rank - 1
     if source is None and target is None:
         return resampling.resize(maps, resampling.sides(like, axes))
-    known = source or target
-    sources = source or _even_places(maps, known)
-    targets = target or _even_places(like, known)
+    sources = source or _even_places(maps, target or ())
+    targets = target or _even_places(like, sources)
     if resampling.is_long_series([s.places for s in sources], [t.places for t in targets]):
         return resampling.interpolate_at(maps, places_among(sources[0], targets[0]))
     pairs = zip(sources, targets, strict=True)
@@ -64,7 +63,9 @@ def to_places(maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: P
 
 
 def _even_places(maps: tf.Tensor, known: Places) -> Places:
-    return tuple(even_side(size, side.length) for size, side in zip(maps.shape[1:], known, strict=True))
+    """Places that share out the input, of which those of other maps are known."""
+    lengths = [side.length or 0 for side in known]
+    return tuple(even_side(*pair) for pair in zip(maps.shape[1:], lengths, strict=True))
 
 
 @functools.lru_cache(maxsize=256)

@@ -54,11 +54,12 @@ def places_among(source: SideMap, target: SideMap) -> tf.Tensor:
     Both sides must have a known number of places.
 
     Returns:
-        float32 `[target places]`, the number of the source's place at the centre of each of the target's, with
-        fractions in between; those beyond the ends take the place at the end.
+        float32 `[target places]`, the number of the source's place at the centre of each of the target's,
+        with fractions in between; those beyond the ends take the place at the end.
     """
     centre = target.start + target.step * tf.range(target.places, dtype=tf.float32)
-    return tf.clip_by_value((centre - source.start) / source.step, 0.0, source.places - 1.0)
+    last = tf.cast(source.places, tf.float32) - 1.0
+    return tf.clip_by_value((centre - source.start) / source.step, 0.0, last)
 
 
 def between_matrix(source: SideMap, target: SideMap) -> tf.Tensor:
