@@ -1,6 +1,8 @@
 """`GraphRunner`: runs a model's graph call by call, with rules behind some of its activations."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -137,7 +139,7 @@ def rule_layers(graph, rules):
         graph: `ModelGraph`.
         rules: dict from layer path to `PropagationRule`.
     """
-    layers = {}
+    layers: dict[int, tuple[str, Callable[..., Any]]] = {}
     for site in graph.activations:
         rule = rules.get(site.path)
         if rule is None:

@@ -76,7 +76,7 @@ def reached_paths(
                 reached.add(path_of[id(call)])
             if position_of[id(call)] in read:
                 dependent = set(call.outputs)
-        dependent |= {feature_map} & set(call.outputs)
+        dependent |= {k for k in call.outputs if k == feature_map}
         followed |= _floats(graph, dependent)
     return reached
 
