@@ -108,8 +108,8 @@ class TestEveryModel:
 def along(maps, axis, length, first_centre):
     """Linear interpolation of an axis of maps to pixels, from places that share out the side by default.
 
-    Two convolutions with a stride of 2 look at pixels 0 to 2 first, and so their first place has its centre
-    at pixel 1 + 2·1.
+    Two convolutions with a stride of 2 look at places 0 to 2 first, and so the centre of the first place is
+    pixel 1 + 2·1.
     """
     step = length / maps.shape[axis]
     first = (step - 1) / 2 if first_centre is None else first_centre

@@ -54,19 +54,18 @@ def to_places(maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: P
     axes = like.shape.rank - 1
     if source is None and target is None:
         return resampling.resize(maps, resampling.sides(like, axes))
-    either = source or target or ()
-    sources = source or _even_places(maps, either)
-    targets = target or _even_places(like, either)
+    sources = source or _even_places(maps, target or ())
+    targets = target or _even_places(like, sources)
     if resampling.is_long_series([s.places for s in sources], [t.places for t in targets]):
         return resampling.interpolate_at(maps, places_among(sources[0], targets[0]))
     pairs = zip(sources, targets, strict=True)
     return resampling.apply_along(maps, [tf.constant(_between(*pair)) for pair in pairs])
 
 
-def _even_places(maps: tf.Tensor, others: Places) -> Places:
-    """Places that share out the sides of the input, whose lengths others know."""
-    pairs = zip(maps.shape[1:], others, strict=True)
-    return tuple(even_side(size, side.length or size) for size, side in pairs)
+def _even_places(maps: tf.Tensor, known: Places) -> Places:
+    """Places that share out the input, of which those of other maps are known."""
+    lengths = [side.length or 0 for side in known]
+    return tuple(even_side(*pair) for pair in zip(maps.shape[1:], lengths, strict=True))
 
 
 @functools.lru_cache(maxsize=256)

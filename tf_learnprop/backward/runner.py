@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -138,7 +139,7 @@ def rule_layers(graph, rules):
         graph: `ModelGraph`.
         rules: dict from layer path to `PropagationRule`.
     """
-    layers: dict[int, tuple[str, Callable]] = {}
+    layers: dict[int, tuple[str, Callable[..., Any]]] = {}
     for site in graph.activations:
         rule = rules.get(site.path)
         if rule is None:

@@ -141,7 +141,7 @@ class Explained:
         )
 
     def placement_of_map(self, number: int) -> geometry.Placement:
-        """Where the places of a tensor lie; if that depends on an unknown size, in an input of some size."""
+        """Where the places of a tensor lie; if an unknown size decides, in an input of some size."""
         placement = self.placements[number]
         if geometry.is_map(placement) or None not in self.input_shape[1:]:
             return placement

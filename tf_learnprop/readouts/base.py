@@ -80,7 +80,7 @@ class Signals(NamedTuple):
         evidence: R_k, float32 `[n, *places, 1 + rivals]`, how much each place of the last feature map speaks
             for the class that is asked for, which comes first, and for its rivals; None without rivals.
         places: Where the places of the activations lie in the input, for `Readout.to_input`: one entry for
-            each activation, or none. An entry is None if its places share out the input evenly.
+            each activation, or none at all. An entry is None if its places share out the input evenly.
         evidence_places: The same for `evidence`.
     """
 

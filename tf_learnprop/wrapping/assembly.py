@@ -1,7 +1,6 @@
 """Puts chosen rules together with a readout: the `RuleSet` of a model."""
 
 import warnings
-from typing import Any
 
 from tf_learnprop import readouts, rules, universal
 from tf_learnprop.rule_files import rule_set as rule_sets
@@ -30,7 +29,7 @@ def make_rule_set(explained, chosen, readout):
     shapes = explained.activation_shapes([site.path for site, _ in chosen])
     built = _build({site.path: rule for site, rule in chosen}, _common_shapes(shapes))
     kind_of = {site.path: site.kind for site, _ in chosen}
-    readable: dict[Any, Any] = {readouts.INPUT: explained.input_shape}
+    readable: dict[readouts.Position, readouts.Shape] = {readouts.INPUT: explained.input_shape}
     numbers = explained.run_tensors(kind_of)
     readable |= {
         k: explained.shape_on_sides(number, shape)

@@ -58,7 +58,8 @@ def places_among(source: SideMap, target: SideMap) -> tf.Tensor:
         with fractions in between; those beyond the ends take the place at the end.
     """
     centre = target.start + target.step * tf.range(target.places, dtype=tf.float32)
-    return tf.clip_by_value((centre - source.start) / source.step, 0.0, (source.places or 1) - 1.0)
+    last = tf.cast(source.places, tf.float32) - 1.0
+    return tf.clip_by_value((centre - source.start) / source.step, 0.0, last)
 
 
 def between_matrix(source: SideMap, target: SideMap) -> tf.Tensor:

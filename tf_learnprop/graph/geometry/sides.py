@@ -5,14 +5,12 @@ import math
 
 import tensorflow as tf
 
-from tf_learnprop.graph.geometry.layout import known
-from tf_learnprop.graph.geometry.placement import Placement, SideMap, State
+from tf_learnprop.graph.geometry.layout import product
+from tf_learnprop.graph.geometry.placement import AxisMap, Placement, SideMap, State
 from tf_learnprop.graph.geometry.visit import Shape
 
 #: The places of a map along each side of the input, in the order of the sides.
 Places = tuple[SideMap, ...]
-
-_ON_SIDES = "places are put on a side of known length"
 
 
 def is_map(placement: Placement) -> bool:
@@ -20,7 +18,7 @@ def is_map(placement: Placement) -> bool:
 
     The sides may lie on axes of their own or as a flattened grid. The axis without places is the channels.
     """
-    if placement.state is not State.PLACED or placement.layout is None or placement.axes[0]:
+    if placement.state is not State.PLACED or placement.axes[0] or placement.layout is None:
         return False
     sides = sorted(side.side for side in placement.sides)
     return sides == list(range(len(placement.layout.origins))) and len(_free_axes(placement)) == 1
@@ -31,23 +29,36 @@ def places_of(placement: Placement) -> Places | None:
 
     Maps with equal places lie on the same pixels, however far each place sees.
     """
-    sides = sorted(placement.sides, key=lambda side: side.side)
+    sides = _in_order(placement)
     if any(side.places is None or side.length is None or not side.exact for side in sides):
         return None
-    return None if all(map(is_even, sides)) else tuple(map(_without_reach, sides))
+    return None if all(map(_is_even, sides)) else tuple(map(_without_reach, sides))
 
 
-def is_even(side: SideMap) -> bool:
+def _in_order(placement: Placement) -> list[SideMap]:
+    return sorted(placement.sides, key=lambda side: side.side)
+
+
+def _is_even(side: SideMap) -> bool:
     """Whether the places share out a side of the input evenly, as `tf.image.resize` has them."""
-    if side.places is None or side.length is None:
-        return False
-    low, high = side.region
+    first, last = _seen(side)
     return (
-        math.isclose(side.step * side.places, side.length)
+        math.isclose(side.step * (side.places or 0), side.length or 0)
         and math.isclose(side.start, (side.step - 1) / 2, abs_tol=1e-6)
-        and low <= 0
-        and high >= side.length - 1
+        and (first, last + 1) == (0, side.length)
     )
+
+
+def _without_reach(side: SideMap) -> SideMap:
+    """A side whose places see all of the region that they cover together."""
+    first, last = _seen(side)
+    return dataclasses.replace(side, before=math.inf, after=math.inf, low=first, high=last)
+
+
+def _seen(side: SideMap) -> tuple[int, int]:
+    """The first and last whole pixel of the region that the places cover."""
+    low, high = side.region
+    return max(0, math.ceil(low)), math.floor(min(high, (side.length or 0) - 1))
 
 
 def even_side(places: int, length: int) -> SideMap:
@@ -56,22 +67,9 @@ def even_side(places: int, length: int) -> SideMap:
     return SideMap(0, places, step, (step - 1) / 2, math.inf, math.inf, 0, length - 1, length)
 
 
-def _without_reach(side: SideMap) -> SideMap:
-    """A side whose places see all of the region that they cover together."""
-    low, high = side.region
-    return dataclasses.replace(
-        side,
-        before=math.inf,
-        after=math.inf,
-        low=max(0, math.ceil(low)),
-        high=min(known(side.length, _ON_SIDES) - 1, math.floor(high)),
-    )
-
-
 def shape_on_sides(placement: Placement, shape: Shape) -> Shape:
     """The shape of `on_sides`."""
-    places = [side.places for side in sorted(placement.sides, key=lambda side: side.side)]
-    return (shape[0], *places, shape[_free_axes(placement)[0]])
+    return (shape[0], *(side.places for side in _in_order(placement)), shape[_free_axes(placement)[0]])
 
 
 def on_sides(placement: Placement, tensor: tf.Tensor) -> tf.Tensor:
@@ -84,17 +82,18 @@ def on_sides(placement: Placement, tensor: tf.Tensor) -> tf.Tensor:
     tensor = _transposed(tensor, [0, *placed, free])
     sizes = [side.places for side in placement.sides]
     if None not in sizes and list(tensor.shape[1:-1]) != sizes:
-        tensor = tf.reshape(tensor[_only_places(placement, placed)], [-1, *sizes, tensor.shape[-1]])
+        tensor = tf.reshape(
+            tensor[_only_places([axis for axis in placement.axes if axis])], [-1, *sizes, tensor.shape[-1]]
+        )
     order = sorted(range(len(sizes)), key=lambda k: placement.sides[k].side)
     return _transposed(tensor, [0, *(k + 1 for k in order), len(order) + 1])
 
 
-def _only_places(placement: Placement, placed: list[int]) -> tuple[slice, ...]:
-    """What of each axis of a tensor are places."""
-    axes = [axis for k in placed if (axis := placement.axes[k])]
-    counts = [math.prod(known(side.places, _ON_SIDES) for side in axis.sides) for axis in axes]
-    starts = [axis.first for axis in axes]
-    return (slice(None), *(slice(start, start + n) for start, n in zip(starts, counts, strict=True)))
+def _only_places(axes: list[AxisMap]) -> tuple[slice, ...]:
+    """What of each axis are places."""
+    counts = [product(side.places for side in axis.sides) or 0 for axis in axes]
+    pairs = zip(axes, counts, strict=True)
+    return (slice(None), *(slice(axis.first, axis.first + count) for axis, count in pairs))
 
 
 def _free_axes(placement: Placement) -> list[int]:
