@@ -101,19 +101,14 @@ class TestEveryModel:
             at = (slice(None), *place)
             relevance[at] = np.sum((y[at] - y.mean(tuple(range(1, y.ndim - 1)))) * dy[at], -1)
         for axis in range(1, x.ndim - 1):
-            relevance = along(relevance, axis, x.shape[axis], first_centre=3.0 if name == "hybrid" else None)
+            relevance = along(relevance, axis, x.shape[axis])
         np.testing.assert_allclose(wrapped.explain(x, verbose=0), relevance, rtol=1e-3, atol=1e-5)
 
 
-def along(maps, axis, length, first_centre):
-    """Linear interpolation of an axis of maps to pixels, from places that share out the side by default.
-
-    Two convolutions with a stride of 2 look at places 0 to 2 first, and so the centre of the first place is
-    pixel 1 + 2·1.
-    """
+def along(maps, axis, length):
+    """Linear interpolation of an axis of maps to pixels, from places that share out the side."""
     step = length / maps.shape[axis]
-    first = (step - 1) / 2 if first_centre is None else first_centre
-    centres = first + step * np.arange(maps.shape[axis])
+    centres = (step - 1) / 2 + step * np.arange(maps.shape[axis])
     return np.apply_along_axis(lambda values: np.interp(np.arange(length), centres, values), axis, maps)
 
 
