@@ -42,14 +42,14 @@ def _in_order(placement: Placement) -> list[SideMap]:
 def _is_even(side: SideMap) -> bool:
     """Whether the places share out a side of the input evenly, as `tf.image.resize` has them.
 
-    So do those of convolutions with strides and "same" padding, whose centres are up to half a step off: they
-    cover the side once. Models that were trained with mirrored images use them evenly. Their maps lie on the
-    object worse if they are moved by that half of a step (docs/results.md, Objects).
+    So do those of convolutions with strides and "same" padding, which cover the side once and whose centres
+    are less than half a step off. Maps of a trained model lie on the object worse if they are moved by that
+    (docs/results.md, Objects).
     """
     first, last = _seen(side)
     return (
         math.isclose(side.step * (side.places or 0), side.length or 0)
-        and abs(side.start - (side.step - 1) / 2) <= side.step / 2
+        and abs(side.start - (side.step - 1) / 2) < side.step / 2
         and (first, last + 1) == (0, side.length)
     )
 
