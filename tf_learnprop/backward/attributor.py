@@ -43,8 +43,8 @@ class Attributor:
         rivals = min(rule_set.readout.needs.rivals, self.head.class_count - 1)
         needs_map = rivals or readouts.FEATURE_MAP in rule_set.read
         feature_map = explained.feature_map if needs_map else None
-        # A gradient in float16 is zero below 6e-8, which means over many pixels reach.
-        self._scale = 1024.0 if explained.graph.computes_in("float16") else 1.0
+        # A gradient in float16 is zero below 6e-8, as means over many pixels are, and infinite above 65,504.
+        self._scale = 32.0 if explained.graph.computes_in("float16") else 1.0
         if feature_map is None or not explained.has_channels_last(feature_map):
             rivals = 0  # there is no place where classes could compete
         exclusive = self.head.units > 1 and not self.head.multi_label
