@@ -146,8 +146,7 @@ class ModelGraph:
 
     @property
     def output_keys(self) -> list[str]:
-        flat = isinstance(self.output_structure, dict) and len(self.output_structure) == len(self.outputs)
-        return sorted(self.output_structure) if flat else []  # the order in which a dict is flattened
+        return _output_keys(self.output_structure)
 
     @property
     def structure(self) -> list[list[str]]:
@@ -254,7 +253,11 @@ def _open_model(model: keras.Model, inputs: Any) -> tuple[Any, Opened]:
     return keras.tree.pack_sequence_as(inputs, opened.inputs), opened
 
 
+def _output_keys(structure: Any) -> list[str]:
+    """The keys of a dict of tensors, in the order in which it is flattened; none of anything else."""
+    is_flat = isinstance(structure, dict) and len(structure) == len(keras.tree.flatten(structure))
+    return sorted(structure) if is_flat else []
+
+
 def _names_of_outputs(structure: Any) -> list[str]:
-    if isinstance(structure, dict) and len(structure) == len(keras.tree.flatten(structure)):
-        return sorted(structure)  # the order in which a dict is flattened
-    return [f"output_{k}" for k in range(len(keras.tree.flatten(structure)))]
+    return _output_keys(structure) or [f"output_{k}" for k in range(len(keras.tree.flatten(structure)))]
