@@ -85,7 +85,7 @@ class Coverage(abc.Sequence):
                 fate["reason"] = "; ".join(filter(None, (fate.get("reason"), places[site.path])))
             self._rows.append(Row(site.path, site.layer_class, site.activation, **fate))
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         return self._rows[index]
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """`GraphRunner`: runs a model's graph call by call, with rules behind some of its activations."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -10,12 +10,22 @@ import tensorflow as tf
 from tf_learnprop.backward.rule_operation import RuleOperation
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.activations import is_fused
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.layer_kinds import CLIPPING, is_one_of
-from tf_learnprop.graph.reader import first_argument
+from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.graph.reader import Call, first_argument
 from tf_learnprop.graph.written_out import WrittenOut
 from tf_learnprop.layers import RuleActivation
-from tf_learnprop.readouts import FEATURE_MAP
+from tf_learnprop.readouts import FEATURE_MAP, Position
+from tf_learnprop.rules import PropagationRule
 from tf_learnprop.rules.split import SplitRule
+
+Args = tuple
+Kwargs = dict[str, Any]
+Watch = Callable[[Position, tf.Tensor], None]
+#: By `id` of an operation: its path, and what runs it. A `RuleActivation` is called with the input of the
+#: activation, anything else with (operation, args, kwargs).
+RuleLayers = dict[int, tuple[str, Callable[..., Any]]]
 
 
 @dataclasses.dataclass
@@ -23,14 +33,14 @@ class Trace:
     """What one run of the graph gave.
 
     Attributes:
-        outputs: the model's outputs.
-        logits: the explained output before its softmax or sigmoid, float32.
-        activations: list of (path, tensor), outputs of the activations with rules, as they ran.
+        outputs: The model's outputs.
+        logits: The explained output before its softmax or sigmoid, float32.
+        activations: Path and output of each activation with a rule, as they ran.
     """
 
-    outputs: object = None
-    logits: object = None
-    activations: list = dataclasses.field(default_factory=list)
+    outputs: Any = None
+    logits: tf.Tensor | None = None
+    activations: list[tuple[str, tf.Tensor]] = dataclasses.field(default_factory=list)
 
 
 class GraphRunner:
@@ -39,12 +49,12 @@ class GraphRunner:
     An activation with a rule is left out of its layer's call, and its `RuleActivation` is called instead.
 
     Args:
-        explained: `Explained`.
-        rule_layers: dict from the `id` of an operation to (path, callable); see `rule_layers`.
-        feature_map: int or None, number of a tensor that is watched as well.
+        explained: The output and the input that are explained.
+        rule_layers: What runs the sites with a rule; see `rule_layers`.
+        feature_map: Number of a tensor that is watched as well, or None.
     """
 
-    def __init__(self, explained, rule_layers, feature_map=None):
+    def __init__(self, explained: Explained, rule_layers: RuleLayers, feature_map: int | None = None):
         self.graph = graph = explained.graph
         self.rule_layers = rule_layers
         self._explained = explained
@@ -58,26 +68,23 @@ class GraphRunner:
         self._after = frozenset(end.after) if has_logits else frozenset()
 
     @tf.autograph.experimental.do_not_convert  # no branch here depends on a tensor's values
-    def __call__(self, inputs, with_rules=True, watch=None):
+    def __call__(self, inputs: Any, with_rules: bool = True, watch: Watch | None = None) -> Trace:
         """One forward pass.
 
         Args:
-            inputs: tensors in the structure of the model's inputs.
-            with_rules: bool, False runs the model with its own backward pass.
-            watch: callable or None, called with (position, tensor) for the output of each activation with a
-                rule, and with (`readouts.FEATURE_MAP`, tensor) for the feature map, before anything else
-                uses it.
-
-        Returns:
-            `Trace`.
+            inputs: Tensors in the structure of the model's inputs.
+            with_rules: False runs the model with its own backward pass.
+            watch: Called with (position, tensor) for the output of each activation with a rule, and with
+                (`readouts.FEATURE_MAP`, tensor) for the feature map, before anything else uses it.
         """
         # What a layer assigns to its variables or adds to its losses is gone after this block.
         # Within a scope, names of layers may begin with an underscore.
         with keras.StatelessScope(), tf.name_scope("source"):
             return self._run_graph(inputs, with_rules, watch)
 
-    def _run_graph(self, inputs, with_rules, watch):
-        graph, trace, logits = self.graph, Trace(), None
+    def _run_graph(self, inputs: Any, with_rules: bool, watch: Watch | None) -> Trace:
+        graph, trace = self.graph, Trace()
+        logits: tf.Tensor | None = None
         values = dict(enumerate(graph.standardized(inputs)))
         if self._has_integer_pixels:  # which have a gradient as float32
             number = self._explained.input
@@ -106,7 +113,9 @@ class GraphRunner:
         trace.logits = tf.cast(output if logits is None else logits, tf.float32)
         return trace
 
-    def _run(self, call, args, kwargs, with_rules, watch, trace):
+    def _run(
+        self, call: Call, args: Args, kwargs: Kwargs, with_rules: bool, watch: Watch | None, trace: Trace
+    ) -> Any:
         operation = call.operation
         if not with_rules or id(operation) not in self.rule_layers:
             return _call(operation, args, kwargs)
@@ -129,17 +138,14 @@ class GraphRunner:
         return y
 
 
-def rule_layers(graph, rules):
-    """What runs the sites with a rule: dict from `id(operation)` to (path, callable), for `GraphRunner`.
-
-    The callable is a `RuleActivation`, called with the input of the activation, or something called with
-    (operation, args, kwargs).
+def rule_layers(graph: ModelGraph, rules: Mapping[str, PropagationRule]) -> RuleLayers:
+    """What runs the sites with a rule, for `GraphRunner`.
 
     Args:
-        graph: `ModelGraph`.
-        rules: dict from layer path to `PropagationRule`.
+        graph: The graph of the model.
+        rules: The rule of each layer path.
     """
-    layers: dict[int, tuple[str, Callable[..., Any]]] = {}
+    layers: RuleLayers = {}
     for site in graph.activations:
         rule = rules.get(site.path)
         if rule is None:
@@ -154,7 +160,7 @@ def rule_layers(graph, rules):
     return layers
 
 
-def _apart(operation, args, kwargs):
+def _apart(operation: keras.Operation, args: Args, kwargs: Kwargs) -> tuple[tf.Tensor, tf.Tensor]:
     """Logits and output of the call that ends in the output's own softmax or sigmoid."""
     if is_fused(operation):
         logits = _linear_twin(operation)(*args, **kwargs)
@@ -162,7 +168,7 @@ def _apart(operation, args, kwargs):
     return first_argument(args, kwargs), _call(operation, args, kwargs)
 
 
-def _call(operation, args, kwargs):
+def _call(operation: keras.Operation, args: Args, kwargs: Kwargs) -> Any:
     """Calls an operation, with a plain error for one that TensorFlow can't put into a graph."""
     try:
         return operation(*args, **kwargs)
@@ -173,7 +179,7 @@ def _call(operation, args, kwargs):
         ) from None
 
 
-def _linear_twin(layer):
+def _linear_twin(layer: keras.layers.Layer) -> keras.layers.Layer:
     """A second object with the attributes of a layer and the same weights, but with a linear activation.
 
     The user's layer itself is never touched, not even for the time of a call, so that other threads

@@ -5,6 +5,7 @@ Others ask `Explained`, which knows the output and the input, and keeps the answ
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -226,7 +227,7 @@ def _traced_shapes(graph: ModelGraph, paths: Iterable[str]) -> list[tuple[str, t
     path_of = _path_of_operation(graph, paths)
     shapes = []
 
-    def run(inputs):
+    def run(inputs: Any) -> None:
         for call, results in graph.run(inputs):
             if id(call.operation) in path_of:
                 shapes.append((path_of[id(call.operation)], results[0].shape))

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib
 import numpy as np
@@ -15,6 +15,7 @@ from tf_learnprop import heat, readouts, rules
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.runner import rule_layers
 from tf_learnprop.inputs import batches
+from tf_learnprop.layers import RuleActivation
 from tf_learnprop.plotting import _figures, _pictures
 from tf_learnprop.rule_files.rule_set import RuleSet
 
@@ -93,7 +94,7 @@ class _Probe:
         rule_set = wrapped.rule_set
         index = rule_set.paths.index(path)
         layers = rule_layers(wrapped.graph, {path: rule or rule_set.rules[index]})
-        self.layer = dict(layers.values())[path]
+        self.layer = cast(RuleActivation, dict(layers.values())[path])
         _, *sides, channels = rule_set.shapes[index]
         # An activation with weights (PReLU) may have weights for each pixel.
         most: Any = math.inf if getattr(self.layer.activation, "weights", None) else _SIDE

@@ -79,7 +79,7 @@ class TokenReadout(Readout):
         own = self.to_input(tf.reduce_sum(inputs * input_signal, -1), inputs)
         return maps * inverse_rms(maps) + own * inverse_rms(own)
 
-    def _on_grid(self, tokens):
+    def _on_grid(self, tokens: tf.Tensor) -> tf.Tensor:
         """The tokens of the grid, `[n, *grid, c]`, if they come as `[n, tokens, c]`."""
         grid = self.needs.grid
         if grid is None or tokens.shape.rank != 3:
@@ -91,7 +91,7 @@ class TokenReadout(Readout):
         return {**super().get_config(), "grid": grid, "with_input": self.needs.input_signal}
 
 
-def _is_grid(grid):
+def _is_grid(grid: Any) -> bool:
     return (
         isinstance(grid, (list, tuple))
         and 0 < len(grid) <= 4

@@ -96,7 +96,7 @@ class SharedFocus:
         return mean * tf.reduce_max(self._region, list(range(1, self._region.shape.rank))) / self._count
 
 
-def _elsewhere(evidence):
+def _elsewhere(evidence: tf.Tensor) -> tf.Tensor:
     """w_k = clip(1 − ρ_k, 10⁻⁴, 1)², float32 `[n, classes]`; 1 for the asked class.
 
     ρ_k is the correlation over places of R_k with the R of the asked class. Another name of the same object
@@ -110,11 +110,11 @@ def _elsewhere(evidence):
     return tf.concat([tf.ones_like(weights[:, :1]), weights[:, 1:]], 1)
 
 
-def _region_share(strength, evidence, weights, region):
+def _region_share(strength: tf.Tensor, evidence: tf.Tensor, weights: tf.Tensor, region: float) -> tf.Tensor:
     around = resampling.blur(evidence, [region] * (evidence.shape.rank - 2))
     return _LEAST_SHARE + (1.0 - _LEAST_SHARE) * _share_of_first(strength, around, weights)
 
 
-def _share_of_first(strength, evidence, weights):
+def _share_of_first(strength: tf.Tensor, evidence: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Softmax over the classes, of the first, each class counted by its weight."""
     return tf.nn.softmax(strength * evidence * inverse_rms(evidence) + tf.math.log(weights), -1)[..., 0]

@@ -110,7 +110,7 @@ class MultiLayerReadout(Readout):
         above = self._positive(tf.convert_to_tensor(self.raw_focus))
         return self.focus * (_FOCUS_FLOOR + (1.0 - _FOCUS_FLOOR) * above)
 
-    def _positive(self, raw):
+    def _positive(self, raw: tf.Tensor) -> tf.Tensor:
         return tf.nn.softplus(self.RATE * raw + self.START)
 
     def terms(
@@ -185,7 +185,7 @@ def _sums_by_place(
 
 
 @tracing.for_any_shape
-def _term(y, dy, weight, beta):
+def _term(y: tf.Tensor, dy: tf.Tensor, weight: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """One layer's w·(P − β·N)/rms(P + N), and P − N, float32 `[n, ...]`; y and dy `[n, ..., c]`."""
     relevance = y * dy
     speaks_for = tf.reduce_sum(tf.nn.relu(relevance), -1)
@@ -194,5 +194,5 @@ def _term(y, dy, weight, beta):
     return (speaks_for - beta * against) * weight * inverse_rms(speaks_for + against), total
 
 
-def _mean_of_sample(maps):
+def _mean_of_sample(maps: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(maps, list(range(1, maps.shape.rank)))

@@ -1,10 +1,19 @@
 """Puts chosen rules together with a readout: the `RuleSet` of a model."""
 
 import warnings
+from collections.abc import Iterable, Sequence
 
 from tf_learnprop import readouts, rules, universal
+from tf_learnprop.graph.explained import Explained
+from tf_learnprop.graph.sites import ActivationSite
 from tf_learnprop.rule_files import rule_set as rule_sets
 from tf_learnprop.rule_files.rule_set import RuleSet
+
+Shape = tuple[int | None, ...]
+#: Rule and shape of each layer path.
+BuiltRules = dict[str, tuple[rules.PropagationRule, Shape]]
+#: Shape of each tensor that a readout may read.
+Readable = dict[readouts.Position, readouts.Shape]
 
 _NAME_THE_GRID = (
     " If its tokens are patches of the input, name their grid: "
@@ -12,16 +21,20 @@ _NAME_THE_GRID = (
 )
 
 
-def make_rule_set(explained, chosen, readout):
+def make_rule_set(
+    explained: Explained,
+    chosen: Sequence[tuple[ActivationSite, rules.PropagationRule]],
+    readout: str | readouts.Readout | None,
+) -> RuleSet:
     """The `RuleSet` of a model: the rules, built for their layers, and the readout.
 
     Rules with weights that no backward pass reaches, since nothing before them is read, become the gradient.
     Must be called by the function that the user calls.
 
     Args:
-        explained: `Explained`.
-        chosen: list of (`ActivationSite`, new rule).
-        readout: as in `wrap_model`.
+        explained: The output and the input that are explained.
+        chosen: The sites that get a rule, each with a new one.
+        readout: As in `wrap_model`.
 
     Raises:
         ValueError: If the model can't meet what a readout needs, or a rule does not fit its activation.
@@ -29,7 +42,7 @@ def make_rule_set(explained, chosen, readout):
     shapes = explained.activation_shapes([site.path for site, _ in chosen])
     built = _build({site.path: rule for site, rule in chosen}, _common_shapes(shapes))
     kind_of = {site.path: site.kind for site, _ in chosen}
-    readable: dict[readouts.Position, readouts.Shape] = {readouts.INPUT: explained.input_shape}
+    readable: Readable = {readouts.INPUT: explained.input_shape}
     numbers = explained.run_tensors(kind_of)
     readable |= {
         k: explained.shape_on_sides(number, shape)
@@ -59,14 +72,15 @@ def make_rule_set(explained, chosen, readout):
     ]
     rule_set = RuleSet(entries, readout, read, explained.graph.structure)
     if any(rule.initial == "universal" for rule in rule_set.rules):
-        shape_of = {**readable, readouts.FEATURE_MAP: explained.feature_map_shape}
-        read_shapes = [shape_of[position] for position in read]
+        if explained.feature_map_shape is not None:
+            readable[readouts.FEATURE_MAP] = explained.feature_map_shape
+        read_shapes = [readable[position] for position in read]
         universal.initialise(rule_set, read_shapes, explained.head.class_count)
     return rule_set
 
 
-def _build(rule_of, shape_of):
-    """Builds each rule for the shape of its activation: dict {path: (rule, shape)}."""
+def _build(rule_of: dict[str, rules.PropagationRule], shape_of: dict[str, Shape]) -> BuiltRules:
+    """Builds each rule for the shape of its activation."""
     built = {}
     for path, rule in rule_of.items():
         if path not in shape_of:
@@ -82,7 +96,9 @@ def _build(rule_of, shape_of):
     return built
 
 
-def _choose_readout(built, readout, readable, of_tokens):
+def _choose_readout(
+    built: BuiltRules, readout: str | readouts.Readout | None, readable: Readable, of_tokens: bool
+) -> tuple[readouts.Readout, bool]:
     """A new readout, and whether it is the input's because nothing else can be read."""
     if readout is not None:
         return readouts.get(readout), False
@@ -98,7 +114,9 @@ def _choose_readout(built, readout, readable, of_tokens):
     return readouts.InputReadout(), True
 
 
-def _what_is_read(explained, readout, readable):
+def _what_is_read(
+    explained: Explained, readout: readouts.Readout, readable: Readable
+) -> list[readouts.Position]:
     """The positions that a readout reads, in order.
 
     Raises:
@@ -123,15 +141,15 @@ def _what_is_read(explained, readout, readable):
     return read
 
 
-def _common_shapes(shapes):
-    """What the shapes of each path have in common, from a list of (path, shape)."""
-    shape_of = {}
+def _common_shapes(shapes: Iterable[tuple[str, Shape]]) -> dict[str, Shape]:
+    """What the shapes of each path have in common."""
+    shape_of: dict[str, Shape] = {}
     for path, shape in shapes:
         shape_of[path] = _common_shape(shape_of.get(path, shape), shape)
     return shape_of
 
 
-def _common_shape(first, second):
+def _common_shape(first: Shape, second: Shape) -> Shape:
     """What two shapes have in common, None where they differ; of two ranks, batch and channels."""
     if len(first) != len(second):
         first, second = (first[0], first[-1]), (second[0], second[-1])
