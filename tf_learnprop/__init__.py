@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tf_learnprop.model import PropagationModel
     from tf_learnprop.rule_files.rule_set import RuleSet
     from tf_learnprop.rule_files.saving import load_rules, save_rules
-    from tf_learnprop.universal.training import train_universal_rule
+    from tf_learnprop.universal.hypernetwork_training import train_universal_rule
     from tf_learnprop.wrapping import wrap_model
 
 __all__ = [
@@ -86,7 +86,7 @@ _HOMES = {
     "save_rules": "rule_files.saving:save_rules",
     "scale": "scale",
     "serving": "serving",
-    "train_universal_rule": "universal.training:train_universal_rule",
+    "train_universal_rule": "universal.hypernetwork_training:train_universal_rule",
     "universal": "universal",
     "wrap_model": "wrapping:wrap_model",
     "xplique": "adapters.xplique",
@@ -100,7 +100,7 @@ _OF_WORKERS = "Attribution", "Explanations", "scale", "serving"
 
 def _check_backend(name: str) -> None:
     if name not in _OF_WORKERS:
-        importlib.import_module("tf_learnprop._backend")
+        importlib.import_module("tf_learnprop._keras_backend")
 
 
 __getattr__, __dir__ = _lazy.attach(__name__, _HOMES, _check_backend)

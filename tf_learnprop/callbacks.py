@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_learnprop import argument_checks, plotting
 from tf_learnprop.inputs import checks
 from tf_learnprop.model import PropagationModel
-from tf_learnprop.plotting import _pictures
+from tf_learnprop.plotting import _overlay
 
 
 class OverlayLogger(keras.callbacks.Callback):
@@ -59,7 +59,7 @@ class OverlayLogger(keras.callbacks.Callback):
                 f"Only images of 1 or 3 channels can be shown; give `photos`. Received: {self.images.shape}"
             )
         photos = _rescaled(self.images) if photos is None else photos
-        self.photos = _pictures.photo_array("photos", photos, batch=True)
+        self.photos = _overlay.photo_array("photos", photos, batch=True)
         if len(self.photos) != len(self.images):
             raise ValueError(
                 f"`photos` must hold {len(self.images)} photos, one per image. Received: {len(self.photos)}"
@@ -113,7 +113,7 @@ class OverlayLogger(keras.callbacks.Callback):
 
 
 def _checked(images: npt.ArrayLike) -> np.ndarray:
-    images = _pictures.numbers("images", images)
+    images = _overlay.numbers("images", images)
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"`images` must have shape [n, h, w, c], not empty. Received: {images.shape}")
     return images

@@ -14,7 +14,7 @@ from tf_learnprop import fills
 from tf_learnprop.app.backends import Backend
 from tf_learnprop.inputs import photos
 from tf_learnprop.metrics import ranking
-from tf_learnprop.serving import pictures
+from tf_learnprop.serving import photo_codec
 
 #: Longest side of the picture with the map, in pixels.
 _SHOWN = 512
@@ -103,7 +103,7 @@ def overlay(explained: Explained, opacity: float) -> np.ndarray:
     photo = explained.photo
     maps = tf.image.resize(explained.attribution[None, ..., None], photo.shown.shape[:2])[..., 0]
     images = photo.shown[None].astype(np.float32)
-    (png,) = pictures.overlays(images, maps, pictures.colour_table("inferno"), opacity)
+    (png,) = photo_codec.overlays(images, maps, photo_codec.colour_table("inferno"), opacity)
     return tf.io.decode_png(png).numpy()
 
 

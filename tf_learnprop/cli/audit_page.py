@@ -137,15 +137,15 @@ def _map(values: np.ndarray, photo: np.ndarray | None = None, size: tuple[int, i
     """A map, over its photo if there is one."""
     import tensorflow as tf
 
-    from tf_learnprop.serving import pictures
+    from tf_learnprop.serving import photo_codec
 
     maps = tf.convert_to_tensor(values[None, ..., None], tf.float32)
     maps = maps if size is None else tf.image.resize(maps, size)
     dark = np.zeros((*maps.shape[1:3], 3), np.float32)
-    overlays = pictures.overlays(
+    overlays = photo_codec.overlays(
         (dark if photo is None else photo.astype(np.float32))[None],
         maps[..., 0],
-        pictures.colour_table("inferno"),
+        photo_codec.colour_table("inferno"),
         1.0 if photo is None else _ALPHA,
     )
     return _img(tf.io.decode_png(overlays[0]), "map")

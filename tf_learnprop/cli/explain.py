@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         `index`, the gallery; `resumed`, the number of photos whose pictures were there; `skipped`, the files
         that can't be read.
     """
-    from tf_learnprop.cli import explaining, index_page  # these load TensorFlow
+    from tf_learnprop.cli import index_page, picture_maker  # these load TensorFlow
 
     compared = _check(arguments)
     photos = files.images(arguments.images)
@@ -97,9 +97,9 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         pictures, skipped = dict(plan.done), {}
         try:
             if plan.places:
-                work = explaining.Work(arguments, spec, targets, labels, compared)
+                maker = picture_maker.PictureMaker(arguments, spec, targets, labels, compared)
                 results = rich.progress.track(
-                    work.over(plan.places),
+                    maker.over(plan.places),
                     "explaining",
                     total=len(plan.places),
                     console=console,

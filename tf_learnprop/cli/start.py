@@ -33,7 +33,7 @@ def load_package(show_log: bool) -> None:
 
 
 def _load_tensorflow() -> None:
-    importlib.import_module("tf_learnprop._backend")  # first: it sets how much TensorFlow logs
+    importlib.import_module("tf_learnprop._keras_backend")  # first: it sets how much TensorFlow logs
     import tensorflow as tf
 
     tf.config.list_logical_devices()  # sets them up, which logs more lines

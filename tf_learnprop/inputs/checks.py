@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import _backend  # noqa: F401
+from tf_learnprop import _keras_backend  # noqa: F401
 
 #: Name of the operation that checks input number k when a graph runs.
 _CHECKED_INPUT = "checked_input_{}"

@@ -1,7 +1,7 @@
 """From an image file to pixels: the one way in which the package reads, resizes and crops photos.
 
 `read` decodes a file with Pillow. `fit` resizes and crops; it consists of TensorFlow operations, so that a
-SavedModel computes the same numbers (`tf_learnprop.serving.pictures` decodes inside the graph).
+SavedModel computes the same numbers (`tf_learnprop.serving.photo_codec` decodes inside the graph).
 """
 
 import io

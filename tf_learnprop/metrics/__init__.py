@@ -34,18 +34,18 @@ better to use several (`insertion_deletion`). A fill is a name, an array that fi
 """
 
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
-from tf_learnprop.metrics._report import Report
+from tf_learnprop.metrics._report_table import Report
 from tf_learnprop.metrics.additivity import infidelity, mu_fidelity
 from tf_learnprop.metrics.complexity import gini, high_frequency_energy, total_variation
 from tf_learnprop.metrics.degradation import Degradation, degradation
 from tf_learnprop.metrics.evaluation import Evaluation
-from tf_learnprop.metrics.fills import fill_from_neighbours, gaussian_blur
 from tf_learnprop.metrics.ground_truth import (
     mask_auc,
     mask_mass_accuracy,
     mask_rank_accuracy,
     pointing_game,
 )
+from tf_learnprop.metrics.image_fills import fill_from_neighbours, gaussian_blur
 from tf_learnprop.metrics.insertion_deletion import (
     Curve,
     InsertionDeletion,

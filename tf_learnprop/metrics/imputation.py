@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tf_learnprop import argument_checks
 from tf_learnprop.fills import noise
-from tf_learnprop.metrics.fills import another_image, fill_from_neighbours, gaussian_blur
+from tf_learnprop.metrics.image_fills import another_image, fill_from_neighbours, gaussian_blur
 
 NAMES = ("mean", "blur", "noise", "image", "neighbours")
 

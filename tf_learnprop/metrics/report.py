@@ -11,7 +11,7 @@ from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
 from tf_learnprop.metrics._inputs import Arrays
-from tf_learnprop.metrics._report import ENOUGH_IMAGES, MOST_ALIKE, Report, Row, weak_fills, with_bounds
+from tf_learnprop.metrics._report_table import ENOUGH_IMAGES, MOST_ALIKE, Report, Row, weak_fills, with_bounds
 from tf_learnprop.metrics.evaluation import Evaluation
 from tf_learnprop.metrics.imputation import NAMES, Fills
 from tf_learnprop.metrics.insertion_deletion import insertion_deletion

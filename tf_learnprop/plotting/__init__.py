@@ -12,7 +12,7 @@ from tf_learnprop.plotting._curves import curves
 from tf_learnprop.plotting._explanation import ClassMap, Explanation
 from tf_learnprop.plotting._gallery import Gallery, gallery
 from tf_learnprop.plotting._learned import layer_contributions, rule_response
-from tf_learnprop.plotting._pictures import compare, overlay
+from tf_learnprop.plotting._overlay import compare, overlay
 from tf_learnprop.plotting._tokens import tokens
 
 __all__ = [

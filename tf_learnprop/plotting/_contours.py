@@ -7,8 +7,8 @@ import numpy.typing as npt
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 
-from tf_learnprop.plotting import _figures, _pictures
-from tf_learnprop.plotting._pictures import Region
+from tf_learnprop.plotting import _figures, _overlay
+from tf_learnprop.plotting._overlay import Region
 
 #: Shares of the photo's pixels that the lines enclose, when none are given.
 SHARES = (0.05, 0.15, 0.3)
@@ -50,12 +50,12 @@ def contour(
             or if `shares` or `region` is out of range.
         TypeError: If `ax` is no axes, or an array does not hold numbers.
     """
-    photo = _pictures.photo_array("image", image)
-    attribution = _pictures.map_array("attribution", attribution, 2)
+    photo = _overlay.photo_array("image", image)
+    attribution = _overlay.map_array("attribution", attribution, 2)
     shares = _checked(shares)
-    left, top, right, bottom = _pictures.region_in(region, photo.shape)
+    left, top, right, bottom = _overlay.region_in(region, photo.shape)
     axis = _figures.axes(ax, 3, 3)
-    axis.imshow(photo, cmap="gray", vmin=0, vmax=1, extent=_pictures.whole(photo.shape))
+    axis.imshow(photo, cmap="gray", vmin=0, vmax=1, extent=_overlay.whole(photo.shape))
     rows, columns = attribution.shape
     ys = top + (np.arange(rows) + 0.5) * (bottom - top) / rows - 0.5
     xs = left + (np.arange(columns) + 0.5) * (right - left) / columns - 0.5

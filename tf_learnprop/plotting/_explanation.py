@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator
 
 from tf_learnprop import wording
-from tf_learnprop.plotting import _contours, _figures, _pictures
-from tf_learnprop.plotting._layout import Layout, write
-from tf_learnprop.plotting._pictures import Region
+from tf_learnprop.plotting import _contours, _figures, _overlay
+from tf_learnprop.plotting._overlay import Region
+from tf_learnprop.plotting._panels import Panels, write
 
 Style = Literal["heat", "contour"]
 STYLES = ("heat", "contour")
@@ -78,18 +78,18 @@ class Explanation:
         style: Style = "heat",
         columns: int | None = None,
     ):
-        self.photo = _pictures.photo_array("photo", photo)
+        self.photo = _overlay.photo_array("photo", photo)
         self.maps = [ClassMap(*one) for one in maps]
         if not self.maps:
             raise ValueError("`maps` must hold at least one `ClassMap`. Received: none")
         for one in self.maps:
-            _pictures.map_array("attribution", one.attribution, 2)
+            _overlay.map_array("attribution", one.attribution, 2)
         if style not in STYLES:
             raise ValueError(f"`style` must be one of {', '.join(STYLES)}. Received: style={style!r}")
         if columns is not None and columns < 1:
             raise ValueError(f"`columns` must be at least 1. Received: columns={columns}")
-        everything = _pictures.region_in(None, self.photo.shape)
-        region = _pictures.region_in(region, self.photo.shape)
+        everything = _overlay.region_in(None, self.photo.shape)
+        region = _overlay.region_in(region, self.photo.shape)
         self.region = None if np.allclose(region, everything, atol=0.5) else region
         self.title, self.style = title, style
         self.columns = min(columns or len(self.maps), len(self.maps))
@@ -98,17 +98,17 @@ class Explanation:
         """Draws the picture. `figure().savefig(path)` keeps all pixels of the photo."""
         height, width = self.photo.shape[:2]
         rows = -(-len(self.maps) // self.columns)
-        letters = Layout(height, width, rows, self.columns, 0).letters
+        letters = Panels(height, width, rows, self.columns, 0).letters
         cautions = [_lines(one.cautions, letters) for one in self.maps]
-        layout = Layout(height, width, rows, self.columns + 1, max(map(len, cautions)))
-        axis = layout.panel(0, 0)
+        panels = Panels(height, width, rows, self.columns + 1, max(map(len, cautions)))
+        axis = panels.panel(0, 0)
         self.draw_photo(axis)
         write(axis, 1, _shortened(self.title, letters), 6)
         if self.region is not None:
             write(axis, 0, "dimmed: not seen by the model", -14, fontsize=8, color="0.35")
         for number, (one, lines) in enumerate(zip(self.maps, cautions, strict=True)):
             row, column = divmod(number, self.columns)
-            axis = layout.panel(row, column + 1)
+            axis = panels.panel(row, column + 1)
             self.draw_map(axis, one)
             name = _shortened(one.class_name, int(letters * 0.8))
             write(axis, 1, name, 20, fontsize=11, fontweight="bold")
@@ -117,8 +117,8 @@ class Explanation:
             if self.style == "contour":
                 _name_lines(axis)
             else:
-                _add_scale(axis, layout)
-        return layout.figure
+                _add_scale(axis, panels)
+        return panels.figure
 
     def thumbnail(self, height: int = 200) -> Figure:
         """Draws the photo and its maps side by side, without text, `height` pixels high."""
@@ -143,13 +143,13 @@ class Explanation:
         """Draws the photo, dimmed outside the region that the maps are of."""
         # As bytes, which matplotlib draws several times faster than floats.
         photo = np.rint(self.photo * 255).astype(np.uint8)
-        axis.imshow(photo, cmap="gray", vmin=0, vmax=255, extent=_pictures.whole(photo.shape))
+        axis.imshow(photo, cmap="gray", vmin=0, vmax=255, extent=_overlay.whole(photo.shape))
         _figures.bare(axis)
         self._dim(axis)
 
     def draw_map(self, axis: Axes, one: ClassMap) -> None:
         """Draws one of the maps over the photo."""
-        draw = _contours.contour if self.style == "contour" else _pictures.overlay
+        draw = _contours.contour if self.style == "contour" else _overlay.overlay
         draw(self.photo, one.attribution, signed=one.signed, region=self.region, ax=axis)
         self._dim(axis)
 
@@ -172,14 +172,14 @@ class Explanation:
         return png(self.figure())
 
 
-def _add_scale(axis: Axes, layout: Layout) -> None:
+def _add_scale(axis: Axes, panels: Panels) -> None:
     """Adds the colour bar of a map below it."""
     place = axis.get_position()
-    centre, width = (place.x0 + place.x1) / 2, 0.8 * layout.cell
-    bottom, height = place.y0 - 0.2 / layout.inches, 0.09 / layout.inches
-    bar = layout.figure.add_axes((centre - width / 2, bottom, width, height))
+    centre, width = (place.x0 + place.x1) / 2, 0.8 * panels.cell
+    bottom, height = place.y0 - 0.2 / panels.inches, 0.09 / panels.inches
+    bar = panels.figure.add_axes((centre - width / 2, bottom, width, height))
     heat = axis.images[1]
-    layout.figure.colorbar(heat, cax=bar, orientation="horizontal")
+    panels.figure.colorbar(heat, cax=bar, orientation="horizontal")
     ticks = sorted({0.0, *heat.get_clim()})
     bar.xaxis.set_major_locator(FixedLocator(ticks))
     bar.set_xticklabels([f"{value:.2g}" for value in ticks])

@@ -16,7 +16,7 @@ from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.runner import rule_layers
 from tf_learnprop.inputs import batches
 from tf_learnprop.layers import RuleActivation
-from tf_learnprop.plotting import _figures, _pictures
+from tf_learnprop.plotting import _figures, _overlay
 from tf_learnprop.rule_files.rule_set import RuleSet
 
 if TYPE_CHECKING:  # the model's own exports draw heat maps
@@ -199,7 +199,7 @@ def layer_contributions(
     grid = right.subplots(rows, columns, squeeze=False).flat
     _, (full,) = heat.heat(maps.reshape(1, -1, maps.shape[-1]), signed=True)  # one scale for all
     for number, (axis, values) in enumerate(zip(grid, maps, strict=False), 1):
-        _pictures.draw(axis, values, float(full), signed=True)
+        _overlay.draw(axis, values, float(full), signed=True)
         _figures.bare(axis)
         axis.set_title(number, fontsize=7, pad=2)
     for axis in grid[len(maps) :]:

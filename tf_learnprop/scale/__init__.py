@@ -6,7 +6,7 @@ from tf_learnprop import _lazy
 
 if TYPE_CHECKING:
     from tf_learnprop.scale.formats import Columns
-    from tf_learnprop.scale.reading import MapExtras, MapFiles, read_maps
+    from tf_learnprop.scale.map_files import MapExtras, MapFiles, read_maps
     from tf_learnprop.scale.running import ENGINES, Result, explain_dataset
 
 __all__ = ["ENGINES", "Columns", "MapExtras", "MapFiles", "Result", "explain_dataset", "read_maps"]
@@ -16,10 +16,10 @@ __getattr__, __dir__ = _lazy.attach(
     {
         "ENGINES": "running:ENGINES",
         "Columns": "formats:Columns",
-        "MapExtras": "reading:MapExtras",
-        "MapFiles": "reading:MapFiles",
+        "MapExtras": "map_files:MapExtras",
+        "MapFiles": "map_files:MapFiles",
         "Result": "running:Result",
         "explain_dataset": "running:explain_dataset",
-        "read_maps": "reading:read_maps",
+        "read_maps": "map_files:read_maps",
     },
 )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_learnprop.scale import explaining, extras, shards
+from tf_learnprop.scale import extras, shard_maps, shards
 from tf_learnprop.serving import Explainer
 
 extras.require("apache_beam", "beam")
@@ -51,7 +51,7 @@ class ExplainerHandler(ModelHandler):
     def __init__(
         self,
         model: str | os.PathLike[str] | Explainer,
-        signature: str = explaining.SIGNATURE,
+        signature: str = shard_maps.SIGNATURE,
         batch_size: int = 32,
     ) -> None:
         super().__init__(max_batch_size=batch_size)
@@ -93,7 +93,7 @@ class ExplainImages(beam.PTransform):
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        self._options = explaining.Options(batch_size, tuple(class_names) if class_names else None)
+        self._options = shard_maps.Options(batch_size, tuple(class_names) if class_names else None)
         self._handler = _TableHandler(model, self._options)
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
@@ -102,11 +102,11 @@ class ExplainImages(beam.PTransform):
 
 
 class _TableHandler(ExplainerHandler):
-    def __init__(self, model: str | os.PathLike[str] | Explainer, options: explaining.Options) -> None:
+    def __init__(self, model: str | os.PathLike[str] | Explainer, options: shard_maps.Options) -> None:
         super().__init__(model, batch_size=options.batch_size)
         self._options = options
 
     def run_inference(
         self, batch: Sequence[shards.Item], model: Explainer, inference_args: dict[str, Any] | None = None
     ) -> Iterator[Any]:  # PyArrow tables
-        yield explaining.explain_items(model, batch, self._options)
+        yield shard_maps.explain_items(model, batch, self._options)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tf_learnprop.argument_checks import ArgumentError
-from tf_learnprop.scale import explaining, shards
+from tf_learnprop.scale import shard_maps, shards
 
 if TYPE_CHECKING:
     from tf_learnprop.serving import Explainer
@@ -40,7 +40,7 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
     def run(
         explainer: Explainer,
         todo: Sequence[shards.Shard],
-        options: explaining.Options,
+        options: shard_maps.Options,
         folder: str | os.PathLike[str],
         report: Callable[[int], None],
     ) -> None:
@@ -54,7 +54,7 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
 
         with concurrent.futures.ThreadPoolExecutor(workers or 2) as pool:
             work = [
-                pool.submit(explaining.process, explainer, shard, options, folder, step) for shard in todo
+                pool.submit(shard_maps.process, explainer, shard, options, folder, step) for shard in todo
             ]
             try:
                 for future in concurrent.futures.as_completed(work):

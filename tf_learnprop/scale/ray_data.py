@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tf_learnprop.scale import explaining, extras, shards
+from tf_learnprop.scale import extras, shard_maps, shards
 
 if TYPE_CHECKING:
     from tf_learnprop.serving import Explainer
@@ -28,7 +28,7 @@ class Worker:
         folder: See `explaining.process`.
     """
 
-    def __init__(self, explainer: Explainer, options: explaining.Options, folder: str):
+    def __init__(self, explainer: Explainer, options: shard_maps.Options, folder: str):
         self._arguments = options, folder
         self._explainer = explainer
 
@@ -41,7 +41,7 @@ class Worker:
         shard = pickle.loads(row["shard"])
         # If the node of an actor is lost, its shards go to another. What was finished is not made again.
         try:
-            return {"count": explaining.process(self._explainer, shard, *self._arguments), "error": b""}
+            return {"count": shard_maps.process(self._explainer, shard, *self._arguments), "error": b""}
         except Exception as error:  # of any kind; Ray would turn it into a page of text
             return {"count": 0, "error": _pickled(error)}
 
@@ -91,7 +91,7 @@ def _run(
     workers: int,
     explainer: Explainer,
     todo: Sequence[shards.Shard],
-    options: explaining.Options,
+    options: shard_maps.Options,
     folder: str | os.PathLike[str],
     report: Callable[[int], None],
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tf_learnprop import argument_checks, writing
-from tf_learnprop.scale import explaining, extras, formats, output, saved_model, shards
+from tf_learnprop.scale import exported_model, extras, formats, output, shard_maps, shards
 from tf_learnprop.scale.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def explain_dataset(
     if workers is not None:
         argument_checks.integer("workers", workers, 1, rule="be at least 1")
     columns = columns or formats.Columns()
-    options = explaining.Options(batch_size, tuple(class_names) if class_names else None)
-    explainer = model if isinstance(model, Explainer) else Explainer(model, explaining.SIGNATURE)
-    saved_model.check(explainer.path, explainer.signature)
+    options = shard_maps.Options(batch_size, tuple(class_names) if class_names else None)
+    explainer = model if isinstance(model, Explainer) else Explainer(model, shard_maps.SIGNATURE)
+    exported_model.check(explainer.path, explainer.signature)
     parts = shards.find(images, shard_size, columns)
     manifest = _manifest(explainer, images, parts, options, shard_size, columns)
     if not overwrite:
@@ -138,7 +138,7 @@ def _manifest(
     explainer: Explainer,
     images: str | os.PathLike[str],
     parts: Sequence[shards.Shard],
-    options: explaining.Options,
+    options: shard_maps.Options,
     shard_size: int,
     columns: formats.Columns,
 ) -> Manifest:
@@ -146,7 +146,7 @@ def _manifest(
         model={
             "path": explainer.path,
             "signature": explainer.signature,
-            "checksum": saved_model.checksum(explainer.path),
+            "checksum": exported_model.checksum(explainer.path),
         },
         images={
             "source": os.path.abspath(images),

@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop import attribution, targets
-from tf_learnprop.serving import contract, pictures
-from tf_learnprop.serving.options import Options
+from tf_learnprop.serving import contract, photo_codec
+from tf_learnprop.serving.export_options import Options
 
 if TYPE_CHECKING:  # `model` imports this package
     from tf_learnprop.model import PropagationModel
@@ -43,7 +43,7 @@ class Signatures:
         self._attributor = model.attributor
         self._class_count = model.class_count
         self._structure = model.graph.input
-        self._colours = pictures.colour_table(options.colormap)
+        self._colours = photo_codec.colour_table(options.colormap)
 
     def endpoints(self) -> dict[contract.Signature, tuple[Callable, list[tf.TensorSpec]]]:
         """Function of each signature and the specifications of its arguments."""
@@ -95,7 +95,7 @@ class Signatures:
     def _decoded(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Photos as they are drawn over, and as the model takes them."""
         shape = tuple(self.specs[0].shape[1:])
-        photos = pictures.decode(encoded, shape, self.options.crop_to_aspect_ratio)
+        photos = photo_codec.decode(encoded, shape, self.options.crop_to_aspect_ratio)
         return photos, tf.cast(self._preprocess(photos), tf.float32)
 
     def _in_range(self, class_ids: tf.Tensor) -> tf.Tensor:
@@ -156,7 +156,7 @@ class Signatures:
     def _with_overlays(
         self, photos: tf.Tensor, maps: tf.Tensor, class_ids: tf.Tensor, probabilities: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        pngs = pictures.overlays(photos, maps, self._colours, self.options.alpha)
+        pngs = photo_codec.overlays(photos, maps, self._colours, self.options.alpha)
         overlays = {contract.OVERLAYS: tf.reshape(pngs, tf.shape(class_ids))}
         return self._answer(maps, class_ids, probabilities) | overlays
 

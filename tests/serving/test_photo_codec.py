@@ -1,4 +1,4 @@
-"""What `serving.pictures` does before and after a map: the numbers of the Python readers, in the graph."""
+"""What `serving.photo_codec` does before and after a map: the numbers of the Python readers, in the graph."""
 
 import keras
 import matplotlib
@@ -12,7 +12,7 @@ from tests.serving.serving_toys import assert_overlay, assert_same_maps, jpeg, p
 from tf_learnprop import data
 from tf_learnprop.inputs import photos
 from tf_learnprop.plotting import overlay
-from tf_learnprop.serving import pictures
+from tf_learnprop.serving import photo_codec
 
 SIDE = toys.SIDE
 
@@ -25,7 +25,7 @@ class TestDecode:
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
         def decode(encoded):
-            return pictures.decode(encoded, shape, crop)
+            return photo_codec.decode(encoded, shape, crop)
 
         contents = [photo_files.FILES[name][0] for name in photo_files.IN_GRAPH]
         found = decode(tf.constant(contents)).numpy()
@@ -38,7 +38,7 @@ class TestDecode:
     @pytest.mark.parametrize("name", photo_files.IN_GRAPH)
     def test_without_resizing(self, name):
         content, expected, _ = photo_files.FILES[name]
-        (found,) = pictures.decode(tf.constant([content]), expected.shape, True)
+        (found,) = photo_codec.decode(tf.constant([content]), expected.shape, True)
         np.testing.assert_allclose(found, photos.read(content), atol=1)
 
 
@@ -53,8 +53,8 @@ def test_overlay_has_the_heat_of_plotting(case):
         "negative": -np.abs(attribution),
     }[case]
     pixels = photo_files.smooth(16, 20)
-    table = pictures.colour_table("inferno")
-    (encoded,) = pictures.overlays(tf.constant(pixels[None], tf.float32), attribution[None], table, 0.85)
+    table = photo_codec.colour_table("inferno")
+    (encoded,) = photo_codec.overlays(tf.constant(pixels[None], tf.float32), attribution[None], table, 0.85)
     image = overlay(pixels, attribution).images[1]
     colours = 255 * matplotlib.colormaps["inferno"](image.norm(image.get_array()))[..., :3]
     opacity = np.asarray(image.get_alpha())[..., None]

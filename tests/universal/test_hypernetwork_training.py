@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_learnprop as tlp
 from tests import toys
 from tf_learnprop import universal
-from tf_learnprop.universal import training
+from tf_learnprop.universal import hypernetwork_training
 
 IMAGES = toys.images(32)
 
@@ -139,7 +139,7 @@ def test_the_gradient_is_that_of_finite_differences():
     draws = toys.rng(4)
     for variable in start.variables:  # none of them zero
         variable.assign(draws.normal(size=variable.shape) / 4)
-    member = training.Member(toys.small_cnn(activation=None), IMAGES, 32, start, seed=0)
+    member = hypernetwork_training.Member(toys.small_cnn(activation=None), IMAGES, 32, start, seed=0)
     draws = toys.rng(1)
     pattern = draws.normal(size=(16, 16)).astype(np.float32) / 100
 

@@ -12,7 +12,7 @@ _SIDE, _LEAST, _HEAD, _FOOT, _GAP, _LINE = 4.0, 2.6, 0.6, 0.5, 0.25, 0.19
 _DPI = 110
 
 
-class Layout:
+class Panels:
     """A figure with a grid of panels for a photo.
 
     Args:

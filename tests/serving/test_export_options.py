@@ -1,4 +1,4 @@
-"""What `serving.options` accepts, and what each option changes in the answers of an exported model."""
+"""What `serving.export_options` accepts, and what each option changes in the answers of an exported model."""
 
 import numpy as np
 import pytest

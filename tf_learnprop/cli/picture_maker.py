@@ -1,4 +1,4 @@
-"""The work of `explain`: from photos to pictures. Loads TensorFlow, so it is imported late."""
+"""From photos to pictures, for `explain`. Loads TensorFlow, so it is imported late."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tf_learnprop.inputs import photos
 _BATCH = 16
 
 
-class Work:
+class PictureMaker:
     """Makes the pictures of photos.
 
     Args:
