@@ -31,7 +31,7 @@ def last_map(explained):
 def side(start, step, places, length, low=0, high=None):
     """A side whose places cover all pixels from `low` to `high`."""
     high = length - 1 if high is None else high
-    return geometry.SideMap(0, places, step, start, np.inf, np.inf, low, high, length)
+    return geometry.SideMap(start, np.inf, np.inf, low, high, length, side=0, places=places, step=step)
 
 
 class TestToPixels:

@@ -13,7 +13,9 @@ from tf_learnprop.graph.geometry import SideMap, place_matrix, place_positions
 def even_side(places, step):
     """Places that share out a side."""
     half = (step - 1) / 2
-    return SideMap(0, places, float(step), half, half, half, 0.0, places * step - 1.0, places * step)
+    return SideMap(
+        half, half, half, 0.0, places * step - 1.0, places * step, side=0, places=places, step=float(step)
+    )
 
 
 @pytest.mark.parametrize("places", [1, 2, 5, 7, 14])
@@ -35,7 +37,7 @@ def test_pixels_take_a_mix_of_the_two_nearest_places():
 
 
 def test_nothing_lies_outside_of_what_the_places_cover():
-    side = SideMap(0, 5, 4.0, 21.5, 1.5, 1.5, 20.0, 39.0, 60)
+    side = SideMap(21.5, 1.5, 1.5, 20.0, 39.0, 60, side=0, places=5, step=4.0)
     matrix = place_matrix(side).numpy()
     sums = matrix.sum(1)
     np.testing.assert_array_equal(np.flatnonzero(sums), range(20, 40))
@@ -49,24 +51,24 @@ def test_places_that_run_backwards():
 
 
 def test_a_side_of_unknown_length():
-    side = SideMap(0, None, 2.0, 0.5, 0.5, 0.5, 0.0, math.inf, None)
+    side = SideMap(0.5, 0.5, 0.5, 0.0, math.inf, None, side=0, places=None, step=2.0)
     np.testing.assert_array_equal(place_matrix(side, 10, 5), resampling.linear_matrix(10, 5))
 
 
 def test_every_place_is_largest_at_its_own_centre():
-    side = SideMap(0, 4, 5.0, 12.0, 3.0, 3.0, 9.0, 30.0, 40)
+    side = SideMap(12.0, 3.0, 3.0, 9.0, 30.0, 40, side=0, places=4, step=5.0)
     matrix = place_matrix(side).numpy()
     for place in range(4):
         assert matrix[int(side.centre(place))].argmax() == place
 
 
 def test_positions_of_pixels_among_places():
-    side = SideMap(0, 3, 4.0, 9.0, 1.0, 1.0, 8.0, 18.0, 20)
+    side = SideMap(9.0, 1.0, 1.0, 8.0, 18.0, 20, side=0, places=3, step=4.0)
     position, inside = place_positions(side)
     np.testing.assert_allclose(position[8:19], np.clip((np.arange(8, 19) - 9) / 4, 0, 2), atol=1e-6)
     np.testing.assert_array_equal(np.flatnonzero(inside), range(8, 19))
 
 
 def test_what_a_place_sees():
-    side = SideMap(0, 3, 4.0, 9.0, 1.0, 2.0, 9.0, 18.0, 20)
+    side = SideMap(9.0, 1.0, 2.0, 9.0, 18.0, 20, side=0, places=3, step=4.0)
     assert [side.reach(k) for k in range(3)] == [(9.0, 11.0), (12.0, 15.0), (16.0, 18.0)]

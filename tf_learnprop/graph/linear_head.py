@@ -51,10 +51,7 @@ class LinearHead:
         else:
             places = tf.reshape(directions, [shape[0], -1, tf.shape(flat)[1], features.shape[-1]])
             evidence = tf.einsum("npc,nkpc->npk", flat, places)
-        sides = [*features.shape[1:-1], rivals.shape[-1] + 1]
-        return tf.ensure_shape(
-            tf.reshape(evidence, tf.concat([shape[:-1], [rivals.shape[-1] + 1]], 0)), [None, *sides]
-        )
+        return tf.reshape(evidence, tf.concat([shape[:-1], [rivals.shape[-1] + 1]], 0))
 
 
 def linear_head(graph: ModelGraph, output: int, feature_map: int) -> LinearHead | None:

@@ -73,7 +73,8 @@ class ModelGraph:
             return reader
         known = verification.Faults()
         while True:
-            new = verification.faults(self, probe)
+            run = verification.CheckedRun(self, probe)
+            new = run.faults
             # What follows a mask that gets lost is wrong as well, but maybe not once the mask is known.
             if new.mask_ranks.keys() - known.mask_ranks.keys():
                 known.mask_ranks.update(new.mask_ranks)
@@ -82,7 +83,7 @@ class ModelGraph:
             else:
                 break
             reader = self._read(inputs, known)
-        verification.check_outputs(self, probe)
+        verification.check_outputs(self, probe, run.values)
         return reader
 
     def _read(self, inputs: Any, faults: verification.Faults) -> Reader:

@@ -66,40 +66,67 @@ class Probe:
             return
 
 
-def faults(graph: "ModelGraph", probe: Probe) -> Faults:
-    """Runs the calls of a `ModelGraph` on a `Probe` beside the opened layers for which they stand."""
-    result = Faults()
-    values = dict(enumerate(graph.standardized(probe.inputs)))
-    expected: dict[int, _OwnRun] = {}  # by number of block
-    with keras.StatelessScope() as scope:
-        for number in range(len(graph.calls) + 1):
-            for k, block in enumerate(graph.blocks):
-                if block.stop == number and k in expected:
-                    _compare(block, expected.pop(k), values, result)
-            for k, block in enumerate(graph.blocks):
-                if block.start == number < block.stop:
-                    expected[k] = _OwnRun(block.call, values, scope)
-            if number == len(graph.calls):
-                return result
-            call = graph.calls[number]
-            try:
-                results = keras.tree.flatten(call.run(values))
-            except Exception as error:
-                around = [block for block in graph.blocks if block.start <= number < block.stop]
-                if not around:
-                    raise
-                result.closed[id(around[-1].call.operation)] = reason(error)
-                return result
-            values.update(zip(call.outputs, results, strict=True))
-            _note_masks(call, results, graph, result)
-    return result
+class CheckedRun:
+    """The calls of a `ModelGraph`, run on a `Probe` beside the opened layers for which they stand.
+
+    Args:
+        graph: The graph.
+        probe: A probe with inputs.
+
+    Attributes:
+        faults: Where the calls do something else than the layers.
+        values: All tensors by number, those behind a call that failed left out.
+    """
+
+    def __init__(self, graph: "ModelGraph", probe: Probe):
+        self.faults = Faults()
+        self.values = dict(enumerate(graph.standardized(probe.inputs)))
+        self._graph = graph
+        self._own_runs: dict[int, _OwnRun] = {}  # by number of block
+        with keras.StatelessScope() as scope:
+            for number in range(len(graph.calls)):
+                self._leave_blocks(number)
+                self._enter_blocks(number, scope)
+                if not self._run_call(number):
+                    return
+            self._leave_blocks(len(graph.calls))
+
+    def _enter_blocks(self, number: int, scope: keras.StatelessScope) -> None:
+        """Runs the layers whose calls begin with this one."""
+        for k, block in enumerate(self._graph.blocks):
+            if block.start == number < block.stop:
+                self._own_runs[k] = _OwnRun(block.call, self.values, scope)
+
+    def _leave_blocks(self, number: int) -> None:
+        """Compares the layers whose last call is the one before this."""
+        for k, block in enumerate(self._graph.blocks):
+            if block.stop == number and k in self._own_runs:
+                _compare(block, self._own_runs.pop(k), self.values, self.faults)
+
+    def _run_call(self, number: int) -> bool:
+        """Whether a call runs; if it does not, the layer around it is to be closed."""
+        call = self._graph.calls[number]
+        try:
+            results = keras.tree.flatten(call.run(self.values))
+        except Exception as error:
+            around = [block for block in self._graph.blocks if block.start <= number < block.stop]
+            if not around:
+                raise
+            self.faults.closed[id(around[-1].call.operation)] = reason(error)
+            return False
+        self.values.update(zip(call.outputs, results, strict=True))
+        _note_masks(call, results, self._graph, self.faults)
+        return True
 
 
-def check_outputs(graph: "ModelGraph", probe: Probe) -> None:
-    """Raises ValueError unless the calls of a `ModelGraph` give the model's own outputs for a `Probe`."""
-    values = dict(enumerate(graph.standardized(probe.inputs)))
-    for call, results in graph.run(probe.inputs):
-        values.update(zip(call.outputs, results, strict=True))
+def check_outputs(graph: "ModelGraph", probe: Probe, values: dict[int, tf.Tensor]) -> None:
+    """Raises ValueError unless the calls of a `ModelGraph` give the model's own outputs for a `Probe`.
+
+    Args:
+        graph: The graph.
+        probe: The probe.
+        values: What the calls give for it.
+    """
     numbers = keras.tree.flatten(graph.output_structure)
     for name, number, expected in zip(graph.output_names, numbers, probe.outputs, strict=True):
         if not _are_equal(expected, values[number]):
@@ -128,21 +155,21 @@ class _OwnRun:
             return keras.tree.flatten(self._call.run(values))
 
 
-def _compare(block: Block, own_run: _OwnRun, values: dict[int, tf.Tensor], result: Faults) -> None:
+def _compare(block: Block, own_run: _OwnRun, values: dict[int, tf.Tensor], faults: Faults) -> None:
     tensors = [values[number] for number in block.call.outputs]
     if _all_equal(own_run.outputs, tensors) and all(map(_have_equal_masks, own_run.outputs, tensors)):
         return
     if _all_equal(own_run.outputs, own_run.repeat()):  # else it is random
-        result.closed[id(block.call.operation)] = "its operations run one by one give something else"
+        faults.closed[id(block.call.operation)] = "its operations run one by one give something else"
 
 
-def _note_masks(call: Call, outputs: Sequence[tf.Tensor], graph: "ModelGraph", result: Faults) -> None:
+def _note_masks(call: Call, outputs: Sequence[tf.Tensor], graph: "ModelGraph", faults: Faults) -> None:
     """Notes the masks that a layer attached to its outputs though the graph knows of none."""
     if isinstance(call.operation, keras.layers.Layer):
         for number, tensor in zip(call.outputs, outputs, strict=True):
             mask = keras_internals.mask_of(tensor)
             if mask is not None and number not in graph.masks:
-                result.mask_ranks[id(call.operation)] = mask.shape.rank
+                faults.mask_ranks[id(call.operation)] = mask.shape.rank
 
 
 def _sample(spec: keras.KerasTensor, length: int) -> tf.Tensor:

@@ -80,11 +80,12 @@ class Origin:
     """Where the first place of a tensor lies along one side of the input, in pixels.
 
     Attributes:
-        start: Its centre: the place with index 0 along each axis.
+        start: Coordinate of its centre: that of the place with index 0 along each axis.
         before, after: How far before and after its centre each place sees at most.
         low, high: The first and last pixel that any place can see.
         length: Number of pixels of the side; None if unknown.
-        exact: False if the start depends on a size that is unknown.
+        exact: False if the start depends on a size that is unknown; it then holds for sizes that the strides
+            divide.
     """
 
     start: float

@@ -20,33 +20,19 @@ class State(enum.Enum):
     UNKNOWN = "where its places lie is not known"
 
 
-@dataclasses.dataclass(frozen=True)
-class SideMap:
-    """How places follow each other along one side of the input.
-
-    Pixel k of the input has its centre at the coordinate k.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SideMap(Origin):
+    """How places follow each other along one side of the input, from their origin on.
 
     Attributes:
         side: The side; 0 is axis 1 of the input.
         places: Their number; None if unknown.
         step: Pixels from one place to the next; negative if they run backwards.
-        start: Coordinate of the centre of the first place.
-        before, after: How many pixels before and after its centre a place sees at most.
-        low, high: The first and last pixel that any place sees.
-        length: Number of pixels of the side; None if unknown.
-        exact: False if `start` holds for sizes that the strides divide, and the size is unknown.
     """
 
     side: int
     places: Size
     step: float
-    start: float
-    before: float
-    after: float
-    low: float
-    high: float
-    length: Size
-    exact: bool = True
 
     def centre(self, index: float) -> float:
         """Pixel coordinate of the centre of place number `index`."""
@@ -182,4 +168,4 @@ def _axis_map(axis: Axis, origins: tuple[Origin, ...]) -> AxisMap:
 
 
 def _side_map(side: int, strand: Strand, origin: Origin) -> SideMap:
-    return SideMap(side, strand.size, strand.step, **dataclasses.asdict(origin))
+    return SideMap(**dataclasses.asdict(origin), side=side, places=strand.size, step=strand.step)

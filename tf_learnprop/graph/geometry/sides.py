@@ -69,7 +69,9 @@ def _seen(side: SideMap) -> tuple[int, int]:
 def even_side(places: int, length: int) -> SideMap:
     """Places that share out a side evenly."""
     step = length / places
-    return SideMap(0, places, step, (step - 1) / 2, math.inf, math.inf, 0, length - 1, length)
+    return SideMap(
+        (step - 1) / 2, math.inf, math.inf, 0, length - 1, length, side=0, places=places, step=step
+    )
 
 
 def shape_on_sides(placement: Placement, shape: Shape) -> Shape:
