@@ -23,7 +23,7 @@ class TestInteger:
             argument_checks.integer("steps", value, 1)
 
     def test_too_large(self):
-        with pytest.raises(ArgumentError, match=r"^`target` must be in 0\.\.3\. Received: target=4$"):
+        with pytest.raises(ArgumentError, match=r"^`target` must be an int in 0\.\.3\. Received: target=4$"):
             argument_checks.integer("target", 4, 0, 3)
 
     def test_another_text(self):
@@ -47,6 +47,8 @@ class TestNumber:
             ({"above": 0, "high": 1}, [0.5, 1], [0, 1.1], r"in \(0, 1\]"),
             ({"low": 0, "high": 1}, [0, 1], [-0.1, 1.1], r"in \[0, 1\]"),
             ({"low": 2}, [2, 9e9], [1.9], ">= 2"),
+            ({"above": 0, "below": 1}, [0.5], [0, 1], r"in \(0, 1\)"),
+            ({"low": 0, "below": 1}, [0, 0.5], [-0.1, 1], r"in \[0, 1\)"),
         ],
     )
     def test_limits(self, limits, good, bad, rule):
@@ -80,6 +82,10 @@ class TestError:
         assert isinstance(error, ValueError)
         assert str(error) == "`batch_size` must be at least 1. Received: batch_size=0"
         assert error.about("--batch-size") == "--batch-size must be at least 1. Received: 0"
+
+    def test_of_a_long_value_it_shows_the_ends(self):
+        text = str(ArgumentError("names", "be a list", "a" * 10_000))
+        assert len(text) < 400 and text.startswith("`names` must be a list. Received: names='aaa")
 
     def test_details_and_a_place(self):
         error = ArgumentError("names", "hold 4 names", ["a"], "1 name").at("a.parquet")

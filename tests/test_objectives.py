@@ -355,7 +355,7 @@ class TestCollages:
 
     @pytest.mark.parametrize("cutmix", [-0.1, 1.5, float("nan")])
     def test_bad_share(self, cutmix):
-        with pytest.raises(ValueError, match=r"`cutmix` must be in \[0, 1\]. Received: cutmix="):
+        with pytest.raises(ValueError, match=r"`cutmix` must be a number in \[0, 1\]. Received: cutmix="):
             objectives.AreaGuidance(cutmix=cutmix)
 
 
@@ -381,7 +381,7 @@ class TestQuestions:
 
     @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
     def test_bad_share(self, share):
-        with pytest.raises(ValueError, match=r"`runner_up` must be in \[0, 1\]. Received: runner_up="):
+        with pytest.raises(ValueError, match=r"`runner_up` must be a number in \[0, 1\]"):
             objectives.AreaGuidance(runner_up=share)
 
     @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -5,8 +5,13 @@ The module imports nothing from the package, so that the command and workers can
 
 import math
 import numbers
+import reprlib
 from collections.abc import Collection
 from typing import Any
+
+_REPR = reprlib.Repr()  # a value from a file may be of any size
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 300
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 20
 
 
 class ArgumentError(ValueError):
@@ -31,7 +36,7 @@ class ArgumentError(ValueError):
         self.place = place
 
     def __str__(self) -> str:
-        return self._sentence(f"`{self.argument}`", f"{self.argument}={self.received!r}")
+        return self._sentence(f"`{self.argument}`", f"{self.argument}={_REPR.repr(self.received)}")
 
     def about(self, name: str) -> str:
         """The error in the words of those who know the argument by another name, such as an option."""
@@ -59,11 +64,15 @@ class FileError(ArgumentError):
 
 def integer(name: str, value: Any, low: int, high: int | None = None, *, rule: str | None = None) -> None:
     """Raises ArgumentError unless `value` is an int in low..high; `rule` replaces the text of the error."""
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_integer or value < low:
-        raise ArgumentError(name, rule or f"be an int >= {low}", value)
-    if high is not None and value > high:
-        raise ArgumentError(name, rule or f"be in {low}..{high}", value)
+    if not is_integer(value, low, math.inf if high is None else high):
+        limits = f">= {low}" if high is None else f"in {low}..{high}"
+        raise ArgumentError(name, rule or f"be an int {limits}", value)
+
+
+def is_integer(value: Any, low: int, high: float) -> bool:
+    """Whether `value` is an int in low..high, and no bool."""
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_whole and low <= value <= high
 
 
 def number(
@@ -73,6 +82,7 @@ def number(
     above: float | None = None,
     low: float = -math.inf,
     high: float = math.inf,
+    below: float | None = None,
     rule: str | None = None,
 ) -> None:
     """Raises ArgumentError unless `value` is a finite number of a range.
@@ -83,18 +93,20 @@ def number(
         above: The number must be larger than this.
         low: The number must be at least this. Give one of `above` and `low`.
         high: The number must be at most this.
+        below: The number must be smaller than this. Give one of `high` and `below`.
         rule: Replaces the text of the error.
     """
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    inside = is_number and math.isfinite(value) and low <= value <= high
-    if not inside or (above is not None and value <= above):
-        raise ArgumentError(name, rule or f"be a number {_range(above, low, high)}", value)
+    inside = is_number and low <= value <= high and abs(value) < math.inf  # NaN is not inside
+    if not inside or (above is not None and value <= above) or (below is not None and value >= below):
+        raise ArgumentError(name, rule or f"be a number {_range(above, low, high, below)}", value)
 
 
-def _range(above: float | None, low: float, high: float) -> str:
-    if high == math.inf:
+def _range(above: float | None, low: float, high: float, below: float | None) -> str:
+    if below is None and high == math.inf:
         return f">= {low}" if above is None else f"> {above}"
-    return f"in [{low}, {high}]" if above is None else f"in ({above}, {high}]"
+    start = f"[{low}" if above is None else f"({above}"
+    return f"in {start}, {high}]" if below is None else f"in {start}, {below})"
 
 
 def one_of(name: str, value: Any, allowed: Collection[str], *, rule: str | None = None) -> None:

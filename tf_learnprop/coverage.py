@@ -18,15 +18,15 @@ class Row:
     """One activation.
 
     Attributes:
-        path: str, layer path.
-        layer: str, class of the layer or operation.
-        activation: str, its name; "?" if it can't be seen.
-        swapped: bool, whether a rule stands behind it.
-        rule: str, name of the rule as `wrap_model` takes it, or else its class; "" if not swapped.
-        reason: str, why it has no rule, or why its rule is the plain gradient; else "".
-        learned: bool, whether its rule has weights, which `fit` trains.
-        read: bool, whether the readout makes the map from it.
-        places: str, where its places lie in the input, if it is read.
+        path: Layer path.
+        layer: Class of the layer or operation.
+        activation: Its name; "?" if it can't be seen.
+        swapped: Whether a rule stands behind it.
+        rule: Name of the rule as `wrap_model` takes it, or else its class; "" if not swapped.
+        reason: Why it has no rule, or why its rule is the plain gradient; else "".
+        learned: Whether its rule has weights, which `fit` trains.
+        read: Whether the readout makes the map from it.
+        places: Where its places lie in the input, if it is read.
     """
 
     path: str
@@ -44,8 +44,8 @@ class Coverage(abc.Sequence):
     """The `Row`s of a wrapped model in the order of its layers; `print` shows them as a table.
 
     Args:
-        explained: `Explained`, the output and the input of the source model.
-        rule_set: its `RuleSet`.
+        explained: The output and the input of the source model.
+        rule_set: Its rules and readout.
     """
 
     def __init__(self, explained: Explained, rule_set: RuleSet):
@@ -106,10 +106,10 @@ class Coverage(abc.Sequence):
         swapped = [row for row in self if row.swapped]
         learned = sum(row.learned for row in swapped)
         plain = sum(row.rule == "gradient" for row in swapped)
-        kept = any(row.reason == _NOT_REACHED for row in swapped)
+        idle = any(row.reason == _NOT_REACHED for row in swapped)
         left = collections.Counter(row.reason for row in self if not row.swapped)
         notes = []
-        if kept or (learned and plain):
+        if idle or (learned and plain):
             notes.append(f"{learned} with learned rules, {plain} with the plain gradient")
         unsuited = collections.Counter(row.reason for row in swapped if row.reason not in ("", _NOT_REACHED))
         notes += [f"{count} {reason}" for reason, count in unsuited.items()]

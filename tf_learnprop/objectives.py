@@ -1,13 +1,12 @@
 """Objectives: they turn a map into masks and compare the model's answers to the masked inputs."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tf_learnprop import replicas
+from tf_learnprop import argument_checks, replicas
 from tf_learnprop.fills import BY_NAME as FILLS
 from tf_learnprop.graph.output_head import OutputHead
 
@@ -231,18 +230,15 @@ class AreaGuidance(Objective):
                 "Areas must satisfy 0 < min_area <= max_area < 1. "
                 f"Received: min_area={min_area}, max_area={max_area}"
             )
-        if not 0 < width < 1:
-            raise ValueError(f"`width` must be in (0, 1). Received: width={width}")
+        argument_checks.number("width", width, above=0, below=1)
         unknown = [name for name in fills if name not in FILLS]
         if unknown or not fills:
             raise ValueError(
                 f"`fills` must be one or more of {', '.join(map(repr, FILLS))}. Received: fills={fills!r}"
             )
-        if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
-            raise ValueError(f"`masks` must be an int >= 1. Received: masks={masks!r}")
-        for name, share in (("cutmix", cutmix), ("runner_up", runner_up)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"`{name}` must be in [0, 1]. Received: {name}={share}")
+        argument_checks.integer("masks", masks, 1)
+        argument_checks.number("cutmix", cutmix, low=0, high=1)
+        argument_checks.number("runner_up", runner_up, low=0, high=1)
         self.min_area, self.max_area = min_area, max_area
         self.width = width
         self.fills = tuple(fills)
@@ -339,10 +335,8 @@ class MaskedOutputGuidance(Objective):
 
     def __init__(self, area_weight: float = 1.0, fill: str = "blur", seed: int = 0, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
-        if not (area_weight >= 0 and math.isfinite(area_weight)):
-            raise ValueError(f"`area_weight` must be finite and >= 0. Received: {area_weight!r}")
-        if fill not in FILLS:
-            raise ValueError(f"`fill` must be one of {', '.join(map(repr, FILLS))}. Received: fill={fill!r}")
+        argument_checks.number("area_weight", area_weight, low=0)
+        argument_checks.one_of("fill", fill, FILLS)
         self.area_weight = area_weight
         self.fill = fill
 

@@ -5,6 +5,8 @@ from typing import Any, Generic, TypeVar
 
 import keras
 
+from tf_learnprop.argument_checks import ArgumentError
+
 Item = TypeVar("Item", bound=keras.layers.Layer)
 Class = TypeVar("Class", bound=type)
 
@@ -14,10 +16,13 @@ class Registry(Generic[Item]):
 
     Args:
         kind: What is registered, for messages: "rule" or "readout".
+        base: The base of all classes that are registered.
+        forms: What the argument of this name may be, for messages: "a name or a `Readout`".
+        paths: What it may name besides, for messages.
     """
 
-    def __init__(self, kind: str):
-        self._kind = kind
+    def __init__(self, kind: str, base: type[Item], forms: str, paths: str = ""):
+        self._kind, self._base, self._forms, self._paths = kind, base, forms, paths
         self._entries: dict[str, tuple[type[Item], dict[str, Any]]] = {}
 
     def register(self, name: str, /, **settings: Any) -> Callable[[Class], Class]:
@@ -50,6 +55,26 @@ class Registry(Generic[Item]):
         """A new object of the class with this name, which must be registered."""
         cls, settings = self._entries[name]
         return cls(**settings, **options)
+
+    def get(self, identifier: str | Item, **options: Any) -> Item:
+        """A new object: that of a name, or a copy of another that is not built.
+
+        Args:
+            identifier: A name, or an object whose configuration is copied.
+            **options: Further arguments of the class.
+
+        Raises:
+            ValueError: If the name is unknown.
+            TypeError: If it is neither a name nor an object of the base.
+        """
+        if isinstance(identifier, self._base):
+            return type(identifier).from_config({**identifier.get_config(), **options})
+        if not isinstance(identifier, str):
+            raise TypeError(f"`{self._kind}` must be {self._forms}. Received: {self._kind}={identifier!r}")
+        if identifier not in self._entries:
+            names = ", ".join(map(repr, self._entries))
+            raise ArgumentError(self._kind, f"be one of {names}{self._paths}", identifier)
+        return self.make(identifier, **options)
 
     def names(self) -> list[str]:
         """All names, in the order in which they were registered."""

@@ -36,8 +36,8 @@ class TestOpenPhoto:
         assert photo.fill.std() < photo.pixels.std()
 
     def test_is_shown_with_the_pixels_it_has(self, photo, photo_file):
-        assert photo.shown.shape == (2 * SIDE, 2 * SIDE, 1)
-        np.testing.assert_array_equal(photo.shown, data.read_image(photo_file, 2 * SIDE, 2 * SIDE, 1))
+        assert photo.backdrop.shape == (2 * SIDE, 2 * SIDE, 1)
+        np.testing.assert_array_equal(photo.backdrop, data.read_image(photo_file, 2 * SIDE, 2 * SIDE, 1))
 
     def test_no_image(self, tmp_path, in_process):
         (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff no image")
@@ -78,12 +78,12 @@ class TestOverlay:
         zoomed = tf.image.resize(explained.attribution[..., None], (2 * SIDE, 2 * SIDE))[..., 0].numpy()
         heat = np.clip(zoomed / np.percentile(np.maximum(zoomed, 0), 99), 0, 1)[..., None]
         colours = 255 * matplotlib.colormaps["inferno"](np.round(255 * heat[..., 0]).astype(int))[..., :3]
-        expected = 0.6 * heat * colours + (1 - 0.6 * heat) * photo.shown
+        expected = 0.6 * heat * colours + (1 - 0.6 * heat) * photo.backdrop
         assert found.dtype == np.uint8 and np.abs(found - expected).max() <= 2.5
-        assert np.abs(found - np.float32(photo.shown)).mean() > 3
+        assert np.abs(found - np.float32(photo.backdrop)).mean() > 3
 
     def test_opacity_of_zero_is_the_photo(self, photo, explained):
-        np.testing.assert_array_equal(view.overlay(explained, 0.0), np.repeat(photo.shown, 3, -1))
+        np.testing.assert_array_equal(view.overlay(explained, 0.0), np.repeat(photo.backdrop, 3, -1))
 
 
 def test_file_name(explained, in_process):

@@ -29,7 +29,7 @@ BAD = {
         [*MODEL, "--host", "203.0.113.1"],
         "must be free to listen on. Received: 203.0.113.1",
     ),
-    "no port": ([*MODEL, "--port", "70000"], "--port must be in 1..65535. Received: 70000"),
+    "no port": ([*MODEL, "--port", "70000"], "--port must be an int in 1..65535. Received: 70000"),
 }
 
 

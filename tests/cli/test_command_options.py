@@ -31,7 +31,7 @@ BAD = {
         [*MODEL, "--class-names", "{names}", "--class", "fox", "{photo}"],
         "red fox (0), arctic fox (1)",
     ),
-    "top of none": ([*MODEL, "--top", "0", "{photo}"], "--top must be from 1 to 10. Received: 0"),
+    "top of none": ([*MODEL, "--top", "0", "{photo}"], "--top must be an int in 1..10. Received: 0"),
     "more than there are": ([*MODEL, "--top", "5", "{photo}"], "--top must be at most 4"),
     "top and a class": ([*MODEL, "--top", "2", "--class", "1", "{photo}"], "can't be used together"),
     "second class": (
@@ -44,7 +44,7 @@ BAD = {
         "libra, grad_cam. Received: lime",
     ),
     "unknown style": ([*MODEL, "--style", "dots", "{photo}"], "--style"),
-    "tiny pictures": ([*MODEL, "--max-side", "1", "{photo}"], "--max-side must be at least 16. Received: 1"),
+    "tiny pictures": ([*MODEL, "--max-side", "1", "{photo}"], "--max-side must be an int >= 16. Received: 1"),
     "no place to write": ([*MODEL, "--out", "{names}/maps", "{photo}"], "can't be made"),
 }
 

@@ -134,7 +134,7 @@ def test_examples_replace_the_best_pixels(model, work, images_of):
 BAD = {
     "no steps": (
         ["--model", "{model}", "--preprocess", "none", "--images", "{photo}", "--steps", "0"],
-        "--steps must be at least 1. Received: 0",
+        "--steps must be an int >= 1. Received: 0",
     ),
     "no size": (
         ["--model", "{work}/any_size.keras", "--preprocess", "none", "--images", "{work}"],

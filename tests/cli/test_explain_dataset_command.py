@@ -123,10 +123,10 @@ class TestBadUsage:
                 ["{served}", "--images", "{work}/photos", "--engine", "ray", "--address", "127.0.0.1:1"],
                 "No Ray cluster can be reached at 127.0.0.1:1",
             ),
-            (["{served}", "--images", "{work}/photos", "--workers", "0"], "--workers must be at least 1"),
+            (["{served}", "--images", "{work}/photos", "--workers", "0"], "--workers must be an int >= 1"),
             (
                 ["{served}", "--images", "{work}/photos", "--batch-size", "0"],
-                "--batch-size must be at least 1",
+                "--batch-size must be an int >= 1",
             ),
             (
                 ["{served}", "--images", "{work}/photos", "--class-names", "none.txt"],

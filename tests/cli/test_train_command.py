@@ -128,8 +128,8 @@ BAD = {
         "--size is for models whose input has no fixed size. Received: an input of (None, 16, 16, 3)",
     ),
     "unknown rule": (["--images", "{work}", "--rule", "best"], "`rule` must be one of"),
-    "bad number": (["--images", "{work}", "--epochs", "0"], "--epochs must be at least 1"),
-    "bad limit": (["--images", "{work}", "--limit", "0"], "--limit must be at least 1"),
+    "bad number": (["--images", "{work}", "--epochs", "0"], "--epochs must be an int >= 1"),
+    "bad limit": (["--images", "{work}", "--limit", "0"], "--limit must be an int >= 1"),
     "wrong ending": (["--images", "{work}", "--out", "rules.txt"], "--out must end in"),
 }
 

@@ -146,8 +146,8 @@ def test_probabilities(value, expected):
     [
         ({"maps": []}, "`maps` must hold at least one"),
         ({"maps": [ClassMap(np.zeros(3))]}, "`attribution` must have shape"),
-        ({"style": "dots"}, "`style` must be one of heat, contour. Received: style='dots'"),
-        ({"columns": 0}, "`columns` must be at least 1"),
+        ({"style": "dots"}, "`style` must be one of \\['contour', 'heat'\\]. Received: style='dots'"),
+        ({"columns": 0}, "`columns` must be an int >= 1"),
         ({"region": (0, 0, 99, 1)}, "`region`"),
         ({"photo": np.zeros(3)}, "`photo` must have shape"),
     ],

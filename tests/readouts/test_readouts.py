@@ -268,12 +268,12 @@ class TestMultiLayerReadout:
 
     @pytest.mark.parametrize("region", [-1.0, 1e4, True, None])
     def test_bad_region(self, region):
-        with pytest.raises(ValueError, match="`region` must be a number from 0 to 1000. Received: region="):
+        with pytest.raises(ValueError, match="`region` must be a number in \\[0, 1000\\]. Received: region="):
             readouts.MultiLayerReadout(region=region)
 
     @pytest.mark.parametrize("rivals", [-1, 65, 2.0, True, None])
     def test_bad_rivals(self, rivals):
-        with pytest.raises(ValueError, match="`rivals` must be an int from 0 to 64. Received: rivals="):
+        with pytest.raises(ValueError, match="`rivals` must be an int in 0..64. Received: rivals="):
             readouts.MultiLayerReadout(rivals=rivals)
 
     def test_bad_sign(self):
@@ -361,13 +361,13 @@ class TestMultiLayerReadout:
 
     @pytest.mark.parametrize("focus", [-1, 1000.1, float("inf"), None])
     def test_bad_focus(self, focus):
-        with pytest.raises(ValueError, match="`focus` must be a number from 0 to 1000. Received: focus="):
+        with pytest.raises(ValueError, match="`focus` must be a number in \\[0, 1000\\]. Received: focus="):
             readouts.MultiLayerReadout(focus=focus)
 
     @pytest.mark.parametrize("max_size", [1, 0, True, 10**9, 2.5, "all"])
     def test_bad_max_size(self, max_size):
         with pytest.raises(
-            ValueError, match="`max_size` must be None or an int from 2 to 16777216. Received: max_size="
+            ValueError, match="`max_size` must be None or an int in 2..16777216. Received: max_size="
         ):
             readouts.MultiLayerReadout(max_size=max_size)
 
@@ -375,7 +375,7 @@ class TestMultiLayerReadout:
 @pytest.mark.parametrize("blur", [-0.1, 1.01, 1e9, float("nan"), float("inf"), "wide", True, None])
 @pytest.mark.parametrize("readout", [readouts.InputReadout, readouts.MultiLayerReadout])
 def test_bad_blur(readout, blur):
-    with pytest.raises(ValueError, match="`blur` must be a number from 0 to 1. Received: blur="):
+    with pytest.raises(ValueError, match="`blur` must be a number in \\[0, 1\\]. Received: blur="):
         readout(blur=blur)
 
 

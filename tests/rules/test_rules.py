@@ -186,7 +186,7 @@ class TestGet:
 
     @pytest.mark.parametrize("hidden", [0, -1, 1025, 10**9, 2.0, True, None, "8"])
     def test_hidden(self, hidden):
-        with pytest.raises(ValueError, match="`hidden` must be an int from 1 to 1024. Received: hidden="):
+        with pytest.raises(ValueError, match="`hidden` must be an int in 1..1024. Received: hidden="):
             rules.RelevanceRule(hidden)
 
     def test_errors(self):
@@ -284,7 +284,7 @@ class TestRegistry:
     def test_a_start_that_a_rule_does_not_have(self):
         assert rules.RelevanceRule(initial="universal").initial == "universal"
         for cls, start in ((rules.ChannelMixingRule, "universal"), (rules.RelevanceRule, "warm")):
-            with pytest.raises(ValueError, match=f"`initial` of a {cls.__name__} must be one of 'untrained'"):
+            with pytest.raises(ValueError, match=r"`initial` must be one of \['untrained'"):
                 cls(initial=start)
 
     def test_rules_at_operations_start_where_those_at_activations_do(self):

@@ -194,9 +194,9 @@ class TestBadInput:
             ({"images": "missing"}, "`images` must be a folder, a pattern or a file"),
             ({"engine": "spark"}, "`engine` must be one of .*'spark'"),
             ({"address": "auto"}, "`address` must be None for the engine 'local'"),
-            ({"workers": 0}, "`workers` must be at least 1"),
-            ({"batch_size": 0}, "`batch_size` must be at least 1"),
-            ({"shard_size": 0}, "`shard_size` must be at least 1"),
+            ({"workers": 0}, "`workers` must be an int >= 1"),
+            ({"batch_size": 0}, "`batch_size` must be an int >= 1"),
+            ({"shard_size": 0}, "`shard_size` must be an int >= 1"),
         ],
     )
     def test_arguments(self, explainer, photos, tmp_path, options, match):

@@ -91,5 +91,5 @@ def test_bad_input(maps, tmp_path):
     (tmp_path / "manifest.json").write_bytes((maps / "manifest.json").read_bytes())
     with pytest.raises(ValueError, match="`folder` must hold maps.*none is finished yet"):
         tlp.data.read_maps(tmp_path)
-    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+    with pytest.raises(ValueError, match="`batch_size` must be an int >= 1"):
         tlp.data.read_maps(maps, batch_size=0)

@@ -143,7 +143,7 @@ class TestBadInput:
             shards.find(tmp_path)
 
     def test_shard_size(self, tmp_path):
-        with pytest.raises(ValueError, match="`shard_size` must be at least 1. Received: shard_size=0"):
+        with pytest.raises(ValueError, match="`shard_size` must be an int >= 1. Received: shard_size=0"):
             shards.find(tmp_path, shard_size=0)
 
 

@@ -89,5 +89,5 @@ class TestLoadImage:
 
     @pytest.mark.parametrize("size", [0, -1, 2.5, (224, 224)])
     def test_bad_size(self, size):
-        with pytest.raises(ValueError, match="`size` must be a positive integer"):
+        with pytest.raises(ValueError, match="`size` must be an int >= 1"):
             zoo.load_image(np.zeros((8, 8, 3)), size)

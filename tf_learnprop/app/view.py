@@ -28,15 +28,15 @@ class Photo:
         name: Name of its file, without folder and ending.
         pixels: uint8 `[h, w, c]`, of the model's size: what the model gets.
         fill: uint8 `[h, w, c]`, the blurred photo, which replaces removed pixels.
-        shown: uint8 `[height, width, 1]`, the same part of the photo in grey and with more pixels if it has
-            them, for the map to be drawn over.
+        backdrop: uint8 `[height, width, 1]`, the same part of the photo in grey, with more pixels if it has
+            them. The map is drawn over it.
         probabilities: float32 `[classes]`, the model's answer.
     """
 
     name: str
     pixels: np.ndarray
     fill: np.ndarray
-    shown: np.ndarray
+    backdrop: np.ndarray
     probabilities: np.ndarray
 
     def top_classes(self, count: int = 5) -> list[int]:
@@ -78,7 +78,7 @@ def open_photo(path: str | os.PathLike, backend: Backend) -> Photo:
         name=pathlib.Path(path).stem,
         pixels=pixels,
         fill=tf.saturate_cast(tf.round(blurred), tf.uint8).numpy(),
-        shown=photos.fitted(read, (round(zoom * height), round(zoom * width), 1)),
+        backdrop=photos.fitted(read, (round(zoom * height), round(zoom * width), 1)),
         probabilities=backend.probabilities(pixels[None])[0],
     )
 
@@ -98,11 +98,11 @@ def overlay(explained: Explained, opacity: float) -> np.ndarray:
         opacity: Opacity of the full colour, in 0..1.
 
     Returns:
-        uint8 `[height, width, 3]`, of the size of `explained.photo.shown`.
+        uint8 `[height, width, 3]`, of the size of `explained.photo.backdrop`.
     """
     photo = explained.photo
-    maps = tf.image.resize(explained.attribution[None, ..., None], photo.shown.shape[:2])[..., 0]
-    images = photo.shown[None].astype(np.float32)
+    maps = tf.image.resize(explained.attribution[None, ..., None], photo.backdrop.shape[:2])[..., 0]
+    images = photo.backdrop[None].astype(np.float32)
     (png,) = photo_codec.overlays(images, maps, photo_codec.colour_table("inferno"), opacity)
     return tf.io.decode_png(png).numpy()
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import rich.console
 
+from tf_learnprop import argument_checks
 from tf_learnprop.cli import options
 from tf_learnprop.cli.errors import UsageError, naming_options
 
@@ -49,8 +50,9 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """
     if (arguments.model is None) == (arguments.served is None):
         raise UsageError("either --model or --served must be given")
-    if arguments.port is not None and not 1 <= arguments.port <= 65535:
-        raise UsageError(f"--port must be in 1..65535. Received: {arguments.port}")
+    if arguments.port is not None:
+        with naming_options({}):
+            argument_checks.integer("port", arguments.port, 1, 65535)
     try:
         from tf_learnprop.app import server
     except ImportError as error:

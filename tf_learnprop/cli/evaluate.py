@@ -17,8 +17,9 @@ import rich.console
 import rich.progress
 
 import tf_learnprop as tlp
+from tf_learnprop import argument_checks
 from tf_learnprop.cli import evaluation_examples, evaluation_page, files, options, settings
-from tf_learnprop.cli.errors import UsageError
+from tf_learnprop.cli.errors import UsageError, naming_options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,10 +45,9 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         The content of `report.json`, which is the figures and `photos`, with the class and the scores
         of each; `page`, the file of the page; `skipped`, the files that can't be read.
     """
-    if arguments.limit < 2:
-        raise UsageError(f"--limit must be at least 2. Received: {arguments.limit}")
-    if arguments.steps < 1:
-        raise UsageError(f"--steps must be at least 1. Received: {arguments.steps}")
+    with naming_options({}):
+        argument_checks.integer("limit", arguments.limit, 2)
+        argument_checks.integer("steps", arguments.steps, 1)
     paths = files.images([arguments.images])
     with files.folder(arguments.out) as out:
         note, now = out / "settings.json", settings.of(arguments, "out")

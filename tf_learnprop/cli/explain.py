@@ -13,8 +13,9 @@ import rich.console
 import rich.progress
 import rich.table
 
+from tf_learnprop import argument_checks
 from tf_learnprop.cli import files, map_files, methods, options, picture_files, settings
-from tf_learnprop.cli.errors import UsageError
+from tf_learnprop.cli.errors import UsageError, naming_options
 
 _MOST_CLASSES = 10
 
@@ -128,14 +129,13 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
 
 def _check(arguments: argparse.Namespace) -> list[str]:
     """Checks the options that need no model; returns the methods to compare with."""
-    for name, low in {"refine_steps": 0, "max_side": 16}.items():
-        if getattr(arguments, name) < low:
-            option = name.replace("_", "-")
-            raise UsageError(f"--{option} must be at least {low}. Received: {getattr(arguments, name)}")
     if arguments.top is not None and arguments.target is not None:
         raise UsageError("--top and --class can't be used together")
-    if arguments.top is not None and not 1 <= arguments.top <= _MOST_CLASSES:
-        raise UsageError(f"--top must be from 1 to {_MOST_CLASSES}. Received: {arguments.top}")
+    with naming_options({}):
+        argument_checks.integer("refine_steps", arguments.refine_steps, 0)
+        argument_checks.integer("max_side", arguments.max_side, 16)
+        if arguments.top is not None:
+            argument_checks.integer("top", arguments.top, 1, _MOST_CLASSES)
     if len(arguments.target or ()) > _MOST_CLASSES:
         raise UsageError(f"--class can be given {_MOST_CLASSES} times. Received: {len(arguments.target)}")
     return methods.chosen(arguments.compare)

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import math
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -19,8 +18,9 @@ import numpy as np
 import rich.console
 
 import tf_learnprop as tlp
+from tf_learnprop import argument_checks
 from tf_learnprop.cli import files, options, settings
-from tf_learnprop.cli.errors import UsageError
+from tf_learnprop.cli.errors import UsageError, naming_options
 
 if TYPE_CHECKING:
     import keras
@@ -102,12 +102,11 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
-    for name in ("epochs", "steps", "batch_size", "limit"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
-    if not 0 < arguments.rate < math.inf:
-        raise UsageError(f"--rate must be above 0. Received: {arguments.rate}")
+    with naming_options({}):
+        for name in ("epochs", "steps", "batch_size", "limit"):
+            if getattr(arguments, name) is not None:
+                argument_checks.integer(name, getattr(arguments, name), 1)
+        argument_checks.number("rate", arguments.rate, above=0)
 
 
 def _prepare(arguments: argparse.Namespace) -> tuple[tlp.PropagationModel, tf.data.Dataset, Callable]:

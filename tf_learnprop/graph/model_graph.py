@@ -35,22 +35,22 @@ class ModelGraph:
         ValueError: If the model can't be read.
 
     Attributes:
-        model: the model.
-        input: the model's inputs, KerasTensors in its own structure.
+        model: The model.
+        input: The model's inputs, KerasTensors in its own structure.
         inputs, outputs: lists of KerasTensors.
-        output_names: list of str, names of the layers that make the outputs; in a model with its own `call`,
+        output_names: Names of the layers that make the outputs; in a model with its own `call`,
             the keys of a dict of outputs.
-        output_keys: list of str, the keys of a dict of outputs; else empty.
-        operations: list of (path, operation), each layer and operation of the model, by depth. What an
+        output_keys: The keys of a dict of outputs; else empty.
+        operations: Path and object of each layer and operation of the model, by depth. What an
             opened layer runs comes after it.
-        calls: list of `Call`, in the order in which they run.
-        blocks: list of `Block`, the opened layers.
-        tensors: list of KerasTensors, by number.
-        masks: dict {number of a tensor that may carry a mask: KerasTensor}.
-        output_structure: the model's outputs in its own structure, as numbers of tensors.
-        ends: list of `OutputEnd`, one for each output.
-        activations: list of `ActivationSite`, in the order of `operations`.
-        exact_shapes: bool, False if a nested model is called on another shape than it was built for, so that
+        calls: The calls, in the order in which they run.
+        blocks: The opened layers.
+        tensors: KerasTensors, by number.
+        masks: The mask of each tensor that may carry one, by the number of the tensor.
+        output_structure: The model's outputs in its own structure, as numbers of tensors.
+        ends: An `OutputEnd` for each output.
+        activations: The sites, in the order of `operations`.
+        exact_shapes: False if a nested model is called on another shape than it was built for, so that
             the shapes of `tensors` inside it may be less exact than what it computes.
     """
 

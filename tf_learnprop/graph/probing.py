@@ -198,23 +198,23 @@ def _descendants(graph: ModelGraph, numbers: Iterable[int], without: int | None 
     A mask, which says where values count, is no such tensor. With `without`, by a path that does not pass
     that tensor.
     """
-    found = set(numbers)
+    descendants = set(numbers)
     for call in graph.calls:
         if isinstance(call.operation, BatchSize):
             continue
         carriers = {k for k in call.outputs if k != without and graph.tensors[k].dtype != "bool"}
-        found.update(k for k in carriers if found & set(call.sources(k)))
-    return found
+        descendants.update(k for k in carriers if descendants & set(call.sources(k)))
+    return descendants
 
 
 def _ancestors(graph: ModelGraph, output: int) -> set[int]:
     """Numbers of the tensors that have a gradient of an output, its own among them."""
     number = keras.tree.flatten(graph.output_structure)[output]
-    found = {number}
+    ancestors = {number}
     for call in reversed(graph.calls):
-        for made in found & set(call.outputs):
-            found |= _floats(graph, call.sources(made))
-    return found
+        for output_number in ancestors & set(call.outputs):
+            ancestors |= _floats(graph, call.sources(output_number))
+    return ancestors
 
 
 def _floats(graph: ModelGraph, numbers: Iterable[int]) -> set[int]:

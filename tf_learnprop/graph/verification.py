@@ -48,9 +48,9 @@ class Probe:
         specs: KerasTensors in the structure of its inputs.
 
     Attributes:
-        inputs: tensors in the structure of the inputs; None if the model runs on none that was tried, or says
+        inputs: Tensors in the structure of the inputs; None if the model runs on none that was tried, or says
             something else each time.
-        outputs: the model's outputs for them, a flat list.
+        outputs: The model's outputs for them, a flat list.
     """
 
     def __init__(self, model: keras.Model, specs: Any):

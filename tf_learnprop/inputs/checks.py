@@ -136,10 +136,10 @@ def _packed(flat: list[Any], value: Any, model: HasInput) -> Any:
     return keras.tree.pack_sequence_as(model.input if len(flat) == 1 else value, flat)
 
 
-def check_count(given: Sequence, specs: Sequence) -> None:
+def check_count(arrays: Sequence, specs: Sequence) -> None:
     """Raises ValueError unless there is one array for each input."""
-    if len(given) != len(specs):
-        raise ValueError(f"The model has {len(specs)} inputs. Received: {len(given)} arrays.")
+    if len(arrays) != len(specs):
+        raise ValueError(f"The model has {len(specs)} inputs. Received: {len(arrays)} arrays.")
 
 
 def check_shape(shape: Sequence[int | None], spec: keras.KerasTensor) -> None:

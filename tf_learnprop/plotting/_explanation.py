@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator
 
-from tf_learnprop import wording
+from tf_learnprop import argument_checks, wording
 from tf_learnprop.plotting import _contours, _figures, _overlay
 from tf_learnprop.plotting._overlay import Region
 from tf_learnprop.plotting._panels import Panels, write
@@ -84,10 +84,9 @@ class Explanation:
             raise ValueError("`maps` must hold at least one `ClassMap`. Received: none")
         for one in self.maps:
             _overlay.map_array("attribution", one.attribution, 2)
-        if style not in STYLES:
-            raise ValueError(f"`style` must be one of {', '.join(STYLES)}. Received: style={style!r}")
-        if columns is not None and columns < 1:
-            raise ValueError(f"`columns` must be at least 1. Received: columns={columns}")
+        argument_checks.one_of("style", style, STYLES)
+        if columns is not None:
+            argument_checks.integer("columns", columns, 1)
         everything = _overlay.region_in(None, self.photo.shape)
         region = _overlay.region_in(region, self.photo.shape)
         self.region = None if np.allclose(region, everything, atol=0.5) else region

@@ -94,8 +94,8 @@ def gallery(
 
     Examples:
         >>> photos = np.zeros((2, 8, 8, 3))
-        >>> shown = gallery(photos, photos[..., 0], class_names=["cat", "dog"], probabilities=[0.9, 0.6])
-        >>> shown[1].maps[0].heading
+        >>> pictures = gallery(photos, photos[..., 0], class_names=["cat", "dog"], probabilities=[0.9, 0.6])
+        >>> pictures[1].maps[0].heading
         '60.0 %'
     """
     count = len(photos)

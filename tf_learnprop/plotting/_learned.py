@@ -11,7 +11,7 @@ import tensorflow as tf
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
-from tf_learnprop import heat, readouts, rules
+from tf_learnprop import argument_checks, heat, readouts, rules
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.runner import rule_layers
 from tf_learnprop.inputs import batches
@@ -63,8 +63,8 @@ def rule_response(wrapped: "PropagationModel", layer: str | None = None, *, ax: 
         TypeError: If `ax` is no axes.
     """
     paths = wrapped.rule_set.paths
-    if layer is not None and layer not in paths:
-        raise ValueError(f"`layer` must be one of {', '.join(map(repr, paths))}. Received: layer={layer!r}")
+    if layer is not None:
+        argument_checks.one_of("layer", layer, paths)
     axis = _figures.axes(ax, 4, 3.4)
     layer = layer or max(paths, key=lambda path: _Probe(wrapped, path).departure())
     for name, style in zip(_beside(wrapped, layer), itertools.cycle(_BESIDE), strict=False):

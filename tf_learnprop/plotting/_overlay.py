@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.image import AxesImage
 
-from tf_learnprop import heat
+from tf_learnprop import argument_checks, heat
 from tf_learnprop.plotting import _figures
 
 #: Colour maps with even steps of lightness; the second is white at zero.
@@ -60,8 +60,8 @@ def overlay(
     """
     grey = _grey(photo_array("image", image))
     attribution = map_array("attribution", attribution, 2)
-    in_range("clip", clip, 100)
-    in_range("alpha", alpha, 1)
+    argument_checks.number("clip", clip, above=0, high=100)
+    argument_checks.number("alpha", alpha, above=0, high=1)
     left, top, right, bottom = region_in(region, grey.shape)
     axis = _figures.axes(ax, 3, 3)
     axis.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=whole(grey.shape))
@@ -188,12 +188,6 @@ def region_in(region: Region | None, shape: tuple[int, ...]) -> Region:
             f"Received: region={region}"
         )
     return left, top, right, bottom
-
-
-def in_range(name: str, value: float, top: float) -> None:
-    """Raises ValueError unless `value` is a number in (0, top]."""
-    if not isinstance(value, (int, float, np.number)) or not 0 < value <= top:
-        raise ValueError(f"`{name}` must be a number in (0, {top}]. Received: {name}={value!r}")
 
 
 def numbers(name: str, value: npt.ArrayLike) -> np.ndarray:

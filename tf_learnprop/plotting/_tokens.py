@@ -10,7 +10,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.textpath import TextPath
 
-from tf_learnprop import heat
+from tf_learnprop import argument_checks, heat
 from tf_learnprop.plotting import _figures
 
 _FONT = FontProperties(family="DejaVu Sans Mono")  # comes with matplotlib
@@ -85,10 +85,8 @@ def _checked(tokens: Sequence[str], values: npt.ArrayLike, columns: int, clip: f
             "`values` must be one finite number for each token, and there must be tokens. "
             f"Received: {len(tokens)} tokens and values of shape {values.shape}"
         )
-    if columns < 1 or not 0 < clip <= 100:
-        raise ValueError(
-            f"`columns` must be at least 1 and `clip` in (0, 100]. Received: columns={columns}, clip={clip}"
-        )
+    argument_checks.integer("columns", columns, 1)
+    argument_checks.number("clip", clip, above=0, high=100)
     return values
 
 

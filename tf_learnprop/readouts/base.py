@@ -1,14 +1,13 @@
 """`Readout`: the base of all readouts, what it needs, and what it is given."""
 
 import dataclasses
-import reprlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tf_learnprop import placing, resampling
+from tf_learnprop import argument_checks, placing, resampling
 from tf_learnprop.registry import Registry
 from tf_learnprop.rules.base import WeightSpecs, make_weights
 
@@ -22,15 +21,6 @@ Position = int | str
 Shape = Sequence[int | None]
 
 _EPSILON = 1e-12
-
-
-def number(name: str, value: Any, largest: float) -> Any:
-    """Raises ValueError unless `value` is a number from 0 to `largest`; returns it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
-        raise ValueError(
-            f"`{name}` must be a number from 0 to {largest:g}. Received: {name}={reprlib.repr(value)}"
-        )
-    return value
 
 
 def inverse_rms(maps: tf.Tensor) -> tf.Tensor:
@@ -113,7 +103,7 @@ class Readout(keras.layers.Layer):
         signed: Whether the sign of a map counts: positive where a place speaks for the class.
 
     Args:
-        blur: float from 0 to 1, standard deviation of the final Gaussian blur, as a fraction of the input's
+        blur: From 0 to 1. Standard deviation of the final Gaussian blur, as a fraction of the input's
             side.
     """
 
@@ -123,14 +113,15 @@ class Readout(keras.layers.Layer):
     def __init__(self, blur: float = 1 / 32, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.supports_masking = True
-        self.blur = number("blur", blur, 1.0)
+        argument_checks.number("blur", blur, low=0, high=1)
+        self.blur = float(blur)
 
     def reads(self, shape: Shape, input_shape: Shape) -> bool:
         """Returns whether the readout reads a tensor: an activation, or the explained input itself.
 
         Args:
-            shape: tuple, shape of the tensor, with None for the batch and for unknown sizes.
-            input_shape: tuple, shape of the explained input.
+            shape: Shape of the tensor, with None for the batch and for unknown sizes.
+            input_shape: Shape of the explained input.
         """
         return False
 
@@ -208,5 +199,5 @@ class Readout(keras.layers.Layer):
 
 
 #: All readouts that have a name.
-REGISTRY: Registry[Readout] = Registry("readout")
+REGISTRY: Registry[Readout] = Registry("readout", Readout, "a name or a `Readout`")
 register = REGISTRY.register

@@ -1,12 +1,13 @@
 """Readouts of the last feature map alone."""
 
 import math
-import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tf_learnprop import argument_checks
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.readouts.base import Needs, Readout, Signals, inverse_rms, register
 from tf_learnprop.rules.base import serializable
 
@@ -29,12 +30,12 @@ class TokenReadout(Readout):
     the rules of `LibraRule`, Σ T and Σ I are their difference, but for the model's biases and the part of ȳ.
 
     Args:
-        blur: float from 0 to 1; see `Readout`. Not used for an input of tokens, `[n, tokens]`.
-        grid: ints (rows, columns), or in general one for each side of the input; or None. Names the grid of
+        blur: From 0 to 1; see `Readout`. Not used for an input of tokens, `[n, tokens]`.
+        grid: (rows, columns), or in general one number for each side of the input; or None. Names the grid of
             the patches for a model in which it can't be found. y is then the first tensor `[n, tokens, c]`
             before attention with as many tokens, or a few more: the grid's tokens come last, row by row,
             behind class and register tokens. None: the grid is found in the model's graph.
-        with_input: bool. Without the input, A = T. That is so for every input of integers.
+        with_input: Whether the input is read as well. Without it, A = T, as for every input of integers.
     """
 
     signed = True
@@ -47,18 +48,14 @@ class TokenReadout(Readout):
         **kwargs: Any,
     ):
         super().__init__(blur, **kwargs)
-        if not isinstance(with_input, bool):
-            raise ValueError(f"`with_input` must be a bool. Received: with_input={reprlib.repr(with_input)}")
+        argument_checks.flag("with_input", with_input)
         if grid is not None and not _is_grid(grid):
-            raise ValueError(
-                "`grid` must be None or a tuple of ints, such as (rows, columns). "
-                f"Received: grid={reprlib.repr(grid)}"
-            )
+            raise ArgumentError("grid", "be None or a tuple of ints, such as (rows, columns)", grid)
         self.needs = Needs(
             input_signal=with_input,
             feature_map=True,
             or_input=True,
-            grid=None if grid is None else tuple(grid),
+            grid=None if grid is None else tuple(map(int, grid)),
             contrast=True,
         )
 
@@ -95,7 +92,7 @@ def _is_grid(grid: Any) -> bool:
     return (
         isinstance(grid, (list, tuple))
         and 0 < len(grid) <= 4
-        and all(type(size) is int and 0 < size <= _MAX_SIDE for size in grid)
+        and all(argument_checks.is_integer(size, 1, _MAX_SIDE) for size in grid)
     )
 
 
@@ -109,7 +106,7 @@ class GradCAMReadout(Readout):
     a, so rules count only behind it. A has the few places of a, and is resized to the image.
 
     Args:
-        blur: float from 0 to 1; see `Readout`. Grad-CAM has none.
+        blur: From 0 to 1; see `Readout`. Grad-CAM has none.
     """
 
     needs = Needs(feature_map=True)

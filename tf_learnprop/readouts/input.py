@@ -33,7 +33,7 @@ class SaliencyReadout(Readout):
     For an input without pixels, `[n, features]`, A = |G|.
 
     Args:
-        blur: float from 0 to 1; see `Readout`. The paper has none.
+        blur: From 0 to 1; see `Readout`. The paper has none.
     """
 
     needs = Needs(input_signal=True)

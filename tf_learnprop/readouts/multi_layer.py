@@ -1,20 +1,19 @@
 """The readout of many layers, in which classes compete."""
 
-import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tf_learnprop import tracing
+from tf_learnprop import argument_checks, tracing
 from tf_learnprop.placing import Places
-from tf_learnprop.readouts.base import Needs, Readout, Shape, Signals, inverse_rms, number, register
+from tf_learnprop.readouts.base import Needs, Readout, Shape, Signals, inverse_rms, register
 from tf_learnprop.readouts.focus import Focus, NoFocus, OwnFocus, SharedFocus
 from tf_learnprop.rules.base import WeightSpecs, serializable
 
 _MAX_RIVALS = 64
-_MAX_FOCUS = 1000.0
-_MAX_REGION = 1000.0
+_MAX_FOCUS = 1000
+_MAX_REGION = 1000
 _MAX_SIDE = 2**24
 #: Share of its initial value above which κ stays: training alone would let maps of classes become alike.
 _FOCUS_FLOOR = 0.5
@@ -31,16 +30,16 @@ class MultiLayerReadout(Readout):
     readouts compute" of the documentation, `docs/readouts.md`, has the formulas.
 
     Args:
-        blur: float from 0 to 1; see `Readout`.
-        max_size: int >= 2 or None, largest side of an activation that is read. None reads all. Early layers
-            are the largest and get the least weight; leaving them out also ends the backward pass sooner.
-        focus: float from 0 to 1000, initial value of κ. With 0 there is no focus, and no weight for it.
-        rivals: int from 0 to 64, number of classes that compete with the one that is asked for. If what
+        blur: From 0 to 1; see `Readout`.
+        max_size: At least 2. Largest side of an activation that is read; None reads all. Early layers are the
+            largest and get the least weight; leaving them out also ends the backward pass sooner.
+        focus: From 0 to 1000. Initial value of κ. With 0 there is no focus, and no weight for it.
+        rivals: From 0 to 64. Number of classes that compete with the one that is asked for. If what
             follows the last feature map is not linear, each costs a backward pass through it, and at most 8
             compete.
-        signed: bool, whether A has this zero. Without it, or without a focus, A is positive nearly
+        signed: Whether A has this zero. Without it, or without a focus, A is positive nearly
             everywhere. The order of the pixels is the same.
-        region: float from 0 to 1000, standard deviation of the blur that makes regions of places, in places
+        region: From 0 to 1000. Standard deviation of the blur that makes regions of places, in places
             of the last feature map. With 0, classes compete for each place alone.
         contrast: "objects": classes whose evidence lies elsewhere compete, and other names of the same object
             don't. "names": all rivals compete alike, so the map shows what tells the class from its rivals,
@@ -66,26 +65,21 @@ class MultiLayerReadout(Readout):
         **kwargs: Any,
     ):
         super().__init__(blur, **kwargs)
-        if isinstance(rivals, bool) or not isinstance(rivals, int) or not 0 <= rivals <= _MAX_RIVALS:
-            raise ValueError(
-                f"`rivals` must be an int from 0 to {_MAX_RIVALS}. Received: rivals={reprlib.repr(rivals)}"
-            )
-        if not isinstance(signed, bool):
-            raise ValueError(f"`signed` must be a bool. Received: signed={reprlib.repr(signed)}")
-        if max_size is not None and not (isinstance(max_size, int) and 2 <= max_size <= _MAX_SIDE):
-            raise ValueError(
-                f"`max_size` must be None or an int from 2 to {_MAX_SIDE}. "
-                f"Received: max_size={reprlib.repr(max_size)}"
-            )
-        if contrast not in ("objects", "names", None):
-            raise ValueError(
-                f"`contrast` must be 'objects', 'names' or None. Received: contrast={reprlib.repr(contrast)}"
-            )
-        self.max_size = max_size
+        if max_size is not None:
+            rule = f"be None or an int in 2..{_MAX_SIDE}"
+            argument_checks.integer("max_size", max_size, 2, _MAX_SIDE, rule=rule)
+        argument_checks.number("focus", focus, low=0, high=_MAX_FOCUS)
+        argument_checks.integer("rivals", rivals, 0, _MAX_RIVALS)
+        argument_checks.flag("signed", signed)
+        argument_checks.number("region", region, low=0, high=_MAX_REGION)
+        if contrast is not None:
+            rule = "be 'objects', 'names' or None"
+            argument_checks.one_of("contrast", contrast, ("objects", "names"), rule=rule)
+        self.max_size = None if max_size is None else int(max_size)
         self.contrast = contrast
-        self.focus = number("focus", focus, _MAX_FOCUS) if contrast else 0.0
-        self.region = number("region", region, _MAX_REGION)
-        self.needs = Needs(rivals=rivals if self.focus else 0)
+        self.focus = float(focus) if contrast else 0.0
+        self.region = float(region)
+        self.needs = Needs(rivals=int(rivals) if self.focus else 0)
         self.signed = signed and bool(self.focus)
 
     def reads(self, shape: Shape, input_shape: Shape) -> bool:
@@ -119,12 +113,12 @@ class MultiLayerReadout(Readout):
         """The terms of the sum without the focus, each at the size of its layer, and h for the focus.
 
         Args:
-            activations: list of float32 `[n, *source, c]`, the tensors that are read, in the order of
+            activations: float32 `[n, *source, c]`, the tensors that are read, in the order of
                 execution.
-            signals: list of float32, the signals that arrive at them, with the same shapes.
+            signals: float32, the signals that arrive at them, with the same shapes.
 
         Returns:
-            list of float32 `[n, *source]` in that order, and h, float32 with the shape of the last term.
+            float32 `[n, *source]` in that order, and h, float32 with the shape of the last term.
         """
         weights, betas = (tf.unstack(row) for row in tf.unstack(self.layer_weights()))
         terms = []

@@ -7,6 +7,7 @@ import reprlib
 from collections.abc import Callable
 from typing import Any
 
+from tf_learnprop.argument_checks import ArgumentError, is_integer
 from tf_learnprop.readouts import FEATURE_MAP, INPUT
 
 #: Version of the configuration that is written.
@@ -131,7 +132,7 @@ def for_model(config: dict, structure: list[list[str]], runs: dict[str, int]) ->
 
 def _require(name: str, value: Any, fits: Callable[[Any], bool], rule: str) -> None:
     if not fits(value):
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={reprlib.repr(value)}")
+        raise ArgumentError(name, f"be {rule}", value)
 
 
 def _check_layer(name: str, row: Any, more_keys: tuple[str, ...] = ()) -> None:
@@ -150,15 +151,11 @@ def _is_list_of_rules(value: Any) -> bool:
     return isinstance(value, list) and len(value) <= _MAX_RULES
 
 
-def _is_whole(value: Any, lowest: int, highest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
-
-
 def _is_shape(value: Any) -> bool:
     return (
         isinstance(value, (list, tuple))
         and 2 <= len(value) <= _MAX_RANK
-        and all(length is None or _is_whole(length, 1, _MAX_LENGTH) for length in value)
+        and all(length is None or is_integer(length, 1, _MAX_LENGTH) for length in value)
     )
 
 
@@ -166,7 +163,7 @@ def _is_read(value: Any) -> bool:
     if not isinstance(value, list):
         return False
     numbers = value[1:] if value[:1] in ([INPUT], [FEATURE_MAP]) else value
-    return all(_is_whole(number, 0, _MAX_POSITION) for number in numbers) and all(
+    return all(is_integer(number, 0, _MAX_POSITION) for number in numbers) and all(
         a < b for a, b in zip(numbers, numbers[1:], strict=False)
     )
 

@@ -58,10 +58,10 @@ def get(identifier: str | PropagationRule, name: str | None = None) -> Propagati
     """Returns a new rule.
 
     Args:
-        identifier: str, one of `names()`: "universal", "learned", "channel_mixing", "gradient", "deconvnet",
+        identifier: One of `names()`: "universal", "learned", "channel_mixing", "gradient", "deconvnet",
             "guided_backprop", "libra" and those of your own; or a `PropagationRule`, whose configuration is
             copied.
-        name: str or None, name of the new layer. None gives a new name, or the one of the rule.
+        name: Name of the new layer. None gives a new name, or the one of the rule.
 
     Returns:
         A `PropagationRule` that is not built.
@@ -70,20 +70,7 @@ def get(identifier: str | PropagationRule, name: str | None = None) -> Propagati
         ValueError: If the name is unknown.
         TypeError: If it is neither a name nor a rule.
     """
-    if isinstance(identifier, PropagationRule):
-        config = identifier.get_config()
-        return type(identifier).from_config({**config, "name": name or config["name"]})
-    if not isinstance(identifier, str):
-        raise TypeError(
-            "`rule` must be the name of a rule, a path of saved rules, a `PropagationRule` or a dict "
-            f"{{layer-name pattern: rule}}. Received: rule={identifier!r}"
-        )
-    if identifier not in names():
-        raise ValueError(
-            f"`rule` must be one of {', '.join(map(repr, names()))}, or a path that ends in "
-            f"'.keras' or '.weights.h5'. Received: rule={identifier!r}"
-        )
-    return REGISTRY.make(identifier, name=name)
+    return REGISTRY.get(identifier, **({"name": name} if name else {}))
 
 
 def name_of(rule: PropagationRule) -> str:
@@ -97,9 +84,9 @@ def at_operation(
     """Returns the new rule that belongs to a rule for activations at another kind of operation.
 
     Args:
-        identifier: as for `get`.
+        identifier: As for `get`.
         kind: "attention", "normalization" or "product".
-        name: as for `get`.
+        name: As for `get`.
 
     Returns:
         A `SplitRule` of the same class for one, a learned one for a learned rule, and None for other rules,

@@ -1,12 +1,12 @@
 """`PropagationRule`: the base of all propagation rules."""
 
-import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
+from tf_learnprop import argument_checks
 from tf_learnprop.registry import Registry
 
 #: Registers a class with Keras under the name of this package.
@@ -59,11 +59,7 @@ class PropagationRule(keras.layers.Layer):
 
     def __init__(self, initial: str = "untrained", **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
-        if initial not in self.starts:
-            raise ValueError(
-                f"`initial` of a {type(self).__name__} must be one of {', '.join(map(repr, self.starts))}. "
-                f"Received: initial={reprlib.repr(initial)}"
-            )
+        argument_checks.one_of("initial", initial, self.starts)
         self.initial = initial
 
     @property
@@ -116,7 +112,7 @@ class PropagationRule(keras.layers.Layer):
             x: float32 `[n, ..., c]`, the input of the activation.
             y: float32 `[n, ..., c]`, its output σ(x).
             dy: float32 `[n, ..., c]`, the signal that arrives at y.
-            vjp: callable, `vjp(signal)` is σ'(x)·signal, with the shape and dtype of `signal`.
+            vjp: `vjp(signal)` is σ'(x)·signal, with the shape and dtype of `signal`.
 
         Returns:
             float32 `[n, ..., c]`, the signal at x.
@@ -129,5 +125,10 @@ class PropagationRule(keras.layers.Layer):
 
 
 #: All rules that have a name.
-REGISTRY: Registry[PropagationRule] = Registry("rule")
+REGISTRY: Registry[PropagationRule] = Registry(
+    "rule",
+    PropagationRule,
+    "the name of a rule, a path of saved rules, a `PropagationRule` or a dict {layer-name pattern: rule}",
+    ", or a path that ends in '.keras' or '.weights.h5'",
+)
 register = REGISTRY.register

@@ -27,7 +27,7 @@ class GatedRule(PropagationRule):
     untrained rule is 1, and the rule is exactly the gradient.
 
     Args:
-        hidden: int from 1 to 1024, width of the network's hidden layer.
+        hidden: From 1 to 1024. Width of the network's hidden layer.
     """
 
     def __init__(self, hidden: int = 8, **kwargs: Any):
@@ -61,8 +61,8 @@ class RelevanceRule(GatedRule):
     7·hidden + 1 weights.
 
     Args:
-        hidden: int from 1 to 1024, width of the network's hidden layer.
-        initial: str, where the weights start: "untrained", as the plain gradient, or "universal", with
+        hidden: From 1 to 1024. Width of the network's hidden layer.
+        initial: Where the weights start: "untrained", as the plain gradient, or "universal", with
             weights that were trained on other models. `wrap_model` then sets them, and those of a
             `MultiLayerReadout` too.
     """

@@ -13,7 +13,7 @@ class GradientRule(PropagationRule):
     """The true gradient, σ'(x)·dy (Simonyan et al. 2013, arXiv 1312.6034).
 
     Args:
-        instead_of: str, name of the rule whose place it takes, as that rule does not suit the site; "" if the
+        instead_of: Name of the rule whose place it takes, as that rule does not suit the site; "" if the
             gradient was asked for.
     """
 

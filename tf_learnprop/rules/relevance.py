@@ -1,11 +1,9 @@
 """The small network of the learned rules: a few numbers for each pixel, from sums over its channels."""
 
-import reprlib
-
 import keras
 import tensorflow as tf
 
-from tf_learnprop import tracing
+from tf_learnprop import argument_checks, tracing
 from tf_learnprop.rules.base import PropagationRule, WeightSpecs
 
 #: Number of features that the network sees of a pixel.
@@ -17,10 +15,7 @@ _MAX_HIDDEN = 1024
 
 def width(hidden: int) -> int:
     """Raises ValueError unless `hidden` can be the width of a hidden layer; returns it."""
-    if not isinstance(hidden, int) or isinstance(hidden, bool) or not 1 <= hidden <= _MAX_HIDDEN:
-        raise ValueError(
-            f"`hidden` must be an int from 1 to {_MAX_HIDDEN}. Received: hidden={reprlib.repr(hidden)}"
-        )
+    argument_checks.integer("hidden", hidden, 1, _MAX_HIDDEN)
     return hidden
 
 

@@ -50,8 +50,8 @@ class SplitRule(PropagationRule):
         Args:
             y: float32 `[n, ..., c]`, the output of the operation; `[n, tokens, heads, c]` for attention.
             dy: float32 `[n, ..., c]`, the signal that arrives at y.
-            kept: callable, the part that LibraGrad keeps, for a signal with the shape of y.
-            rest: callable, the rest of the gradient.
+            kept: The part that LibraGrad keeps, for a signal with the shape of y.
+            rest: The rest of the gradient.
 
         Returns:
             list of float32 tensors or None (for zero), the signals at the inputs of the operation.
@@ -84,7 +84,7 @@ class BlendedRule(SplitRule):
     """Learned blend: kept(dy) + α·rest(dy), with one α in (−1, 1). Untrained, α = 0: `LibraRule`.
 
     Args:
-        initial: str, "untrained" or "universal"; see `RelevanceRule`.
+        initial: "untrained" or "universal"; see `RelevanceRule`.
     """
 
     starts = ("untrained", "universal")
@@ -105,8 +105,8 @@ class LearnedSplitRule(SplitRule):
     weights.
 
     Args:
-        hidden: int from 1 to 1024, width of the network's hidden layer.
-        initial: str, "untrained" or "universal"; see `RelevanceRule`.
+        hidden: From 1 to 1024. Width of the network's hidden layer.
+        initial: "untrained" or "universal"; see `RelevanceRule`.
     """
 
     starts = ("untrained", "universal")

@@ -56,7 +56,7 @@ def read_maps(
         ImportError: If PyArrow is not installed.
     """
     if batch_size is not None:
-        argument_checks.integer("batch_size", batch_size, 1, rule="be at least 1")
+        argument_checks.integer("batch_size", batch_size, 1)
     files = MapFiles(folder)
     if batch_size is not None:
         return _dataset(files, batch_size)

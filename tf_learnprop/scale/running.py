@@ -92,7 +92,7 @@ def explain_dataset(
     extras.require("pyarrow")
     argument_checks.one_of("engine", engine, ENGINES)
     if workers is not None:
-        argument_checks.integer("workers", workers, 1, rule="be at least 1")
+        argument_checks.integer("workers", workers, 1)
     columns = columns or formats.Columns()
     options = shard_maps.Options(batch_size, tuple(class_names) if class_names else None)
     explainer = model if isinstance(model, Explainer) else Explainer(model, shard_maps.SIGNATURE)

@@ -42,7 +42,7 @@ class Options:
     class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        argument_checks.integer("batch_size", self.batch_size, 1, rule="be at least 1")
+        argument_checks.integer("batch_size", self.batch_size, 1)
 
 
 def explain_shard(explainer: Explainer, shard: shards.Shard, options: Options) -> Iterator[pa.Table]:

@@ -82,7 +82,7 @@ def find(
         ValueError: If there are no such files; if there are several kinds; if Parquet files do not have the
             columns; or if `shard_size` is not at least 1.
     """
-    argument_checks.integer("shard_size", shard_size, 1, rule="be at least 1")
+    argument_checks.integer("shard_size", shard_size, 1)
     source = os.fspath(source)
     root, files = _files(source)
     kinds: dict[str, list[str]] = {}

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tf_learnprop import argument_checks
 from tf_learnprop.explanations import Explanations
 from tf_learnprop.serving import contract
 
@@ -93,9 +94,7 @@ class Explainer:
                         f"Received: path='{self.path}'"
                     )
                 self._loaded = tf.saved_model.load(self.path)
-        names = sorted(self._loaded.signatures)
-        if self.signature not in names:
-            raise ValueError(f"`signature` must be one of {names}. Received: signature={self.signature!r}")
+        argument_checks.one_of("signature", self.signature, self._loaded.signatures)
         function = self._loaded.signatures[self.signature]
         if contract.MAPS not in function.structured_outputs:
             outputs = sorted(function.structured_outputs)

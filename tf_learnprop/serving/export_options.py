@@ -61,7 +61,7 @@ class Options:
             raise ValueError(
                 f"`colormap` must be the name of a matplotlib colormap. Received: colormap={self.colormap!r}"
             )
-        argument_checks.number("alpha", self.alpha, low=0, high=1, rule="be in 0..1")
+        argument_checks.number("alpha", self.alpha, low=0, high=1)
         if self.preprocess is not None:
             _check_preprocess(self.preprocess, inputs)
 

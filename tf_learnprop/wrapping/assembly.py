@@ -23,7 +23,7 @@ _NAME_THE_GRID = (
 
 def make_rule_set(
     explained: Explained,
-    chosen: Sequence[tuple[ActivationSite, rules.PropagationRule]],
+    new_rules: Sequence[tuple[ActivationSite, rules.PropagationRule]],
     readout: str | readouts.Readout | None,
 ) -> RuleSet:
     """The `RuleSet` of a model: the rules, built for their layers, and the readout.
@@ -33,15 +33,15 @@ def make_rule_set(
 
     Args:
         explained: The output and the input that are explained.
-        chosen: The sites that get a rule, each with a new one.
+        new_rules: The sites that get a rule, each with its own.
         readout: As in `wrap_model`.
 
     Raises:
         ValueError: If the model can't meet what a readout needs, or a rule does not fit its activation.
     """
-    shapes = explained.activation_shapes([site.path for site, _ in chosen])
-    built = _build({site.path: rule for site, rule in chosen}, _common_shapes(shapes))
-    kind_of = {site.path: site.kind for site, _ in chosen}
+    shapes = explained.activation_shapes([site.path for site, _ in new_rules])
+    built = _build({site.path: rule for site, rule in new_rules}, _common_shapes(shapes))
+    kind_of = {site.path: site.kind for site, _ in new_rules}
     readable: Readable = {readouts.INPUT: explained.input_shape}
     numbers = explained.run_tensors(kind_of)
     readable |= {

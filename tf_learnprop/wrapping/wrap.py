@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tf_learnprop import readouts, rules
+from tf_learnprop import argument_checks, readouts, rules
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
@@ -156,7 +156,7 @@ def _position(names: Sequence[str], which: int | str, argument: str, other_names
         for known in (names, other_names):
             if which in known:
                 return known.index(which)
-    elif isinstance(which, int) and not isinstance(which, bool) and 0 <= which < len(names):
+    elif argument_checks.is_integer(which, 0, len(names) - 1):
         return which
     raise ValueError(
         f"`{argument}` must be a number in 0..{len(names) - 1} or one of {list(names)}. "

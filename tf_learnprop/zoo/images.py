@@ -52,7 +52,7 @@ def load_image(image: str | os.PathLike | bytes | npt.ArrayLike, size: int = 224
         FileNotFoundError: If there is no such file.
         ValueError: If the file can't be decoded, or the array has another shape.
     """
-    argument_checks.integer("size", size, 1, rule="be a positive integer")
+    argument_checks.integer("size", size, 1)
     pixels = photos.read(image) if isinstance(image, str | os.PathLike | bytes) else np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or 0 in pixels.shape:
         raise ValueError(f"`image` must have shape [h, w, 3]. Received: shape={pixels.shape}")
