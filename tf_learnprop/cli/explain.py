@@ -14,7 +14,7 @@ import rich.progress
 import rich.table
 
 from tf_learnprop import argument_checks
-from tf_learnprop.cli import files, map_files, methods, options, picture_files, settings
+from tf_learnprop.cli import files, methods, options, picture_files, picture_plan, settings
 from tf_learnprop.cli.errors import UsageError, naming_options
 
 _MOST_CLASSES = 10
@@ -90,11 +90,11 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
             raise UsageError(
                 f"--top must be at most {spec.class_count}, the number of classes. Received: {arguments.top}"
             )
-        labels = map_files.class_labels(spec)
+        labels = picture_plan.class_labels(spec)
         note = settings.of(arguments, "images", "out", "command") | {"target": targets}
         note |= settings.contents(arguments, "model", "rules", "class_names")
         fixed = None if targets is None else [labels[class_id] for class_id in targets]
-        plan = map_files.plan(photos, manifest, fixed, labels, note, arguments.overwrite)
+        plan = picture_plan.plan(photos, manifest, fixed, labels, note, arguments.overwrite)
         pictures, skipped = dict(plan.done), {}
         try:
             if plan.places:

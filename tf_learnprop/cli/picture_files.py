@@ -69,25 +69,29 @@ class Manifest:
 
     def __init__(self, out: pathlib.Path, overwrite: bool = False):
         self.out, self._path = out, out / MANIFEST
-        self._is_new = not (self._path.is_file() and self._lines()[0] == _FORMAT)
+        self._entries: dict[pathlib.Path, tuple[int, Picture]] = {}  # with the size of the picture
+        text = self._path.read_text(encoding="ascii", errors="replace") if self._path.is_file() else ""
+        first, *lines = text.split("\n")
+        self._is_new = first != _FORMAT
         if self._is_new and self._path.exists() and not (overwrite and self._path.is_file()):
             raise UsageError(
                 f"--out: {self._path} exists; give another folder, or --overwrite to replace a file"
             )
+        for line in [] if self._is_new else lines:
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # where a run was killed
+                entry = json.loads(line)
+                path = out / entry["picture"]
+                self._entries[path] = entry["size"], Picture(path, entry["note"])
+
+    def entries(self) -> list[Picture]:
+        """All pictures, also those that are missing, but not those that another file replaced."""
+        pairs = self._entries.values()
+        return [one for size, one in pairs if not one.path.exists() or _has_size(one.path, size)]
 
     def pictures(self) -> list[Picture]:
         """The pictures that are there as they were written, in the order of their photos' names."""
         present = [picture for picture in self.entries() if picture.path.exists()]
         return sorted(present, key=lambda picture: (picture.note["photo"], picture.path))
-
-    def entries(self) -> list[Picture]:
-        """All pictures, also those that are missing, but not those that another file replaced."""
-        entries = {}
-        for line in [] if self._is_new else self._lines()[1:]:
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # where a run was killed
-                entry = json.loads(line)
-                entries[self.out / entry["picture"]] = entry["size"], entry["note"]
-        return [Picture(path, note) for path, (size, note) in entries.items() if _may_be(path, size)]
 
     def add(self, picture: Picture, size: int) -> None:
         """Notes a picture of `size` bytes."""
@@ -96,14 +100,12 @@ class Manifest:
             # The line break comes first: so a line that a killed run left unfinished spoils no other.
             file.write(f"{_FORMAT if self._is_new else ''}\n{json.dumps(entry)}")
         self._is_new = False
+        self._entries[picture.path] = size, picture
 
     def without_results(self, photos: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         """Photos without the pictures and thumbnails of this folder."""
         results = {path.resolve() for picture in self.entries() for path in picture.files(self.out)}
         return [path for path in photos if path.resolve() not in results]
-
-    def _lines(self) -> list[str]:
-        return self._path.read_text(encoding="ascii", errors="replace").split("\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +168,16 @@ def ending(labels: Sequence[str]) -> str:
     return "+".join([*labels[:_NAMED], *more])
 
 
-def _may_be(path: pathlib.Path, size: int) -> bool:
-    """Whether a file of this size is there, or none."""
-    return not path.exists() or (path.is_file() and path.stat().st_size == size)
+def stem_of(path: pathlib.Path) -> pathlib.Path:
+    """The path of a picture or array without its class and its format."""
+    return path.with_name(path.name.rsplit(".", 2)[0])
+
+
+def ending_of(path: pathlib.Path) -> str:
+    """The classes in the name of a picture or array; empty if its name can be of neither."""
+    parts = path.name.rsplit(".", 2)
+    return parts[1] if len(parts) == 3 else ""
+
+
+def _has_size(path: pathlib.Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size

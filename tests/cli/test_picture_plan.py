@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tf_learnprop.cli import errors, map_files, picture_files
+from tf_learnprop.cli import errors, picture_files, picture_plan
 from tf_learnprop.zoo import ModelSpec
 
 NOTE = {"model": "m.keras", "target": None, "top": None, "rate": 0.1}
@@ -16,7 +16,7 @@ MAPS = np.arange(6.0).reshape(1, 2, 3)
 
 def plan(folder, note=NOTE, photos=("a.jpg",), overwrite=False, labels=None, known=KNOWN):
     manifest = picture_files.Manifest(folder / "maps")
-    return map_files.plan([folder / name for name in photos], manifest, labels, known, note, overwrite)
+    return picture_plan.plan([folder / name for name in photos], manifest, labels, known, note, overwrite)
 
 
 def write(place, labels=("cat",), maps=MAPS, inches=1):
@@ -284,4 +284,4 @@ class TestClassLabels:
     def test_are_parts_of_file_names(self):
         names = ["Egyptian cat", "jack-o'-lantern", "crane", "crane", "?/", "crème brûlée", "x" * 99]
         expected = ["Egyptian_cat", "jack_o_lantern", "2", "3", "4", "crème_brûlée", "x" * 40]
-        assert map_files.class_labels(ModelSpec("m", None, None, names)) == expected
+        assert picture_plan.class_labels(ModelSpec("m", None, None, names)) == expected

@@ -6,7 +6,7 @@ import collections
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import tf_learnprop as tlp
@@ -33,7 +33,7 @@ def plan(
     photos: Sequence[pathlib.Path],
     manifest: picture_files.Manifest,
     labels: Sequence[str] | None,
-    known: Sequence[str],
+    known: Collection[str],
     note: Mapping,
     overwrite: bool,
 ) -> Plan:
@@ -55,25 +55,28 @@ def plan(
     result = Plan({}, {})
     stems = {photo: manifest.out / name for photo, name in _names(photos).items()}
     written = {path: one for one in manifest.entries() for path in (one.path, one.array)}
-    names = _Names({stem.parent for stem in stems.values()}, labels, frozenset(known), written)
+    present = _present({stem.parent for stem in stems.values()})
+    ending, known = labels and picture_files.ending(labels), frozenset(known)
     resolved = {photo.resolve() for photo in photos}
     for photo, stem in stems.items():
         asked = {"photo": os.path.abspath(photo), "photo_state": _state(photo), **note}
-        outdated = {}  # by path: an array may have lost its picture, or stand beside it
-        for path in names.of(stem, asked["photo"]):
+        earlier = {}  # by path: an array may have lost its picture, or stand beside it
+        for path in present[stem]:
+            picture, own_ending = written.get(path), picture_files.ending_of(path)
+            if picture and all(picture.note.get(key) == asked.get(key) for key in ("photo", "target", "top")):
+                earlier[picture.path] = picture
+            elif own_ending != ending if ending else own_ending.split("+")[0] not in known:
+                continue  # no file of this run will have its name
             if path.resolve() in resolved:
                 raise UsageError(f"--out must be another folder: a picture would overwrite the photo {path}")
-            picture = written.get(path)
             conflict = _conflict(path, picture, asked)
             if conflict and not overwrite:
                 raise UsageError(f"--out: {conflict}; give another folder, or --overwrite to replace it")
-            if picture and _answers(picture, asked):
-                outdated[picture.path] = picture
-        done = [one for one in outdated.values() if _is_complete(one, asked)]
-        if done and not overwrite:
-            result.done[photo] = done[0]
+        complete = [one for one in earlier.values() if _is_complete(one, asked)]
+        if complete and not overwrite:
+            result.done[photo] = complete[0]
         else:
-            result.places[photo] = picture_files.Place(manifest, stem, asked, list(outdated.values()))
+            result.places[photo] = picture_files.Place(manifest, stem, asked, list(earlier.values()))
     return result
 
 
@@ -85,40 +88,15 @@ def class_labels(spec: tlp.zoo.ModelSpec) -> list[str]:
     return [name if name and counts[name] == 1 else str(number) for number, name in enumerate(names)]
 
 
-class _Names:
-    """The files in some folders that have the name of a result.
-
-    Args:
-        folders: The folders.
-        labels: The classes in the names; None for any one.
-        known: The labels of all classes.
-        written: The pictures of the manifest, by the paths of their files.
-    """
-
-    def __init__(
-        self,
-        folders: set[pathlib.Path],
-        labels: Sequence[str] | None,
-        known: frozenset[str],
-        written: Mapping[pathlib.Path, picture_files.Picture],
-    ):
-        self._ending, self._known, self._written = labels and picture_files.ending(labels), known, written
-        self._files = {folder: sorted(folder.iterdir()) for folder in folders if folder.is_dir()}
-        for folder in self._files:
-            files.check_writable(folder)
-
-    def of(self, stem: pathlib.Path, photo: str) -> list[pathlib.Path]:
-        """The files that the result of a photo could replace, and its results of classes with other names."""
-        start = f"{stem.name}."
-        present = [path for path in self._files.get(stem.parent, ()) if path.suffix in (".png", ".npy")]
-        named = [path for path in present if path.name.startswith(start)]
-        return [path for path in named if self._is_result(path, path.stem[len(start) :], photo)]
-
-    def _is_result(self, path: pathlib.Path, ending: str, photo: str) -> bool:
-        if self._ending:
-            return ending == self._ending
-        picture = self._written.get(path)
-        return ending.split("+")[0] in self._known or (picture is not None and picture.note["photo"] == photo)
+def _present(folders: Iterable[pathlib.Path]) -> dict[pathlib.Path, list[pathlib.Path]]:
+    """The pictures and arrays in some folders, by the stem of their names."""
+    paths = collections.defaultdict(list)
+    for folder in filter(pathlib.Path.is_dir, folders):
+        files.check_writable(folder)
+        for path in sorted(folder.iterdir()):
+            if path.suffix in (".png", ".npy") and picture_files.ending_of(path):
+                paths[picture_files.stem_of(path)].append(path)
+    return paths
 
 
 def _conflict(path: pathlib.Path, picture: picture_files.Picture | None, asked: Mapping) -> str | None:
@@ -129,11 +107,6 @@ def _conflict(path: pathlib.Path, picture: picture_files.Picture | None, asked: 
         return f"{path} shows another photo ({picture.note['photo']})"
     changed = settings.compare(picture.note, {k: v for k, v in asked.items() if k != "photo_state"})
     return changed and f"{path} was made with another {changed}"
-
-
-def _answers(picture: picture_files.Picture, asked: Mapping) -> bool:
-    """Whether a picture shows what is asked for."""
-    return all(picture.note.get(key) == asked.get(key) for key in ("photo", "target", "top"))
 
 
 def _is_complete(picture: picture_files.Picture, asked: Mapping) -> bool:
