@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests import serving_standin, toys
-from tf_learnprop.cli.serving_commands import serving_commands
+from tf_learnprop.cli.export import serving_commands
 
 
 @pytest.fixture(scope="module")

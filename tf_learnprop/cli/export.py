@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import shlex
+import urllib.parse
 
 import rich.console
 
 from tf_learnprop.cli import files, options
 from tf_learnprop.cli.errors import UsageError, naming_options
-from tf_learnprop.cli.serving_commands import serving_commands
+from tf_learnprop.serving import contract
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,3 +66,29 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     ):
         console.print(line, soft_wrap=True)  # a line break would break the commands
     return {"saved_model": str(out), **commands}
+
+
+def serving_commands(saved_model: pathlib.Path) -> dict[str, str]:
+    """Command lines for an exported model, for a shell.
+
+    Args:
+        saved_model: Folder of the SavedModel, `NAME/VERSION`.
+
+    Returns:
+        `docker` and `binary`, two ways to start TensorFlow Serving; `curl`, a request for the map of
+        `photo.jpg`.
+    """
+    folder = saved_model.absolute().parent
+    name, mount = shlex.quote(folder.name), shlex.quote(f"{folder}:/models/{folder.name}:ro")
+    url = f"http://localhost:8501/v1/models/{urllib.parse.quote(folder.name)}:predict"
+    signature = contract.EXPLAIN_ENCODED.name
+    before = f'{{"signature_name": "{signature}", "instances": [{{"{contract.ENCODED}": {{"b64": "'
+    return {
+        "docker": "docker run --rm -p 8500:8500 -p 8501:8501 "
+        f"-v {mount} -e MODEL_NAME={name} tensorflow/serving",
+        "binary": "tensorflow_model_server --port=8500 --rest_api_port=8501 "
+        f"--model_name={name} --model_base_path={shlex.quote(str(folder))}",
+        # The body goes through a pipe: a shell's arguments are too short for most photos.
+        "curl": f"(printf '{before}'; base64 < photo.jpg | tr -d '\\n'; printf '\"}}}}]}}') | "
+        f"curl -s -d @- {shlex.quote(url)}",
+    }

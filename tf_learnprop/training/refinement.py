@@ -11,6 +11,9 @@ import tensorflow as tf
 from tf_learnprop import argument_checks, objectives, resampling, tracing
 from tf_learnprop.inputs import batches
 
+#: Of Adam, as Keras has them: the decay rates of the two running means, and what is added to the denominator.
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
+
 
 class Refiner:
     """Trains maps a little further on the samples that are explained.
@@ -150,9 +153,6 @@ def adam(
     first: tf.Tensor,
     second: tf.Tensor,
     step: float | tf.Tensor,
-    beta_1: float = 0.9,
-    beta_2: float = 0.999,
-    epsilon: float = 1e-7,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Update direction of Adam (Kingma & Ba, ICLR 2015), as in `keras.optimizers.Adam`.
 
@@ -163,14 +163,11 @@ def adam(
         first: float32, same shape. Running mean of the gradient, zero at the start.
         second: float32, same shape. Running mean of the squared gradient, zero at the start.
         step: Number of this step, from 1.
-        beta_1: Decay rate of `first`.
-        beta_2: Decay rate of `second`.
-        epsilon: Added to the denominator.
 
     Returns:
         The direction, to be multiplied by the learning rate and subtracted, and the two new means.
     """
-    first = beta_1 * first + (1.0 - beta_1) * gradient
-    second = beta_2 * second + (1.0 - beta_2) * tf.square(gradient)
-    correction = tf.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
-    return correction * first / (tf.sqrt(second) + epsilon), first, second
+    first = _BETA_1 * first + (1.0 - _BETA_1) * gradient
+    second = _BETA_2 * second + (1.0 - _BETA_2) * tf.square(gradient)
+    correction = tf.sqrt(1.0 - _BETA_2**step) / (1.0 - _BETA_1**step)
+    return correction * first / (tf.sqrt(second) + _EPSILON), first, second
