@@ -25,11 +25,6 @@ ROWS = (
 )
 
 
-def saliency(signal):
-    """Maximum of the absolute gradient over channels (Simonyan et al. 2013)."""
-    return np.abs(signal).max(-1)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "results" / "demo.png")
@@ -52,7 +47,7 @@ def main():
     ]
     columns = {}
     for name, rule in (("plain gradient", "gradient"), ("guided backprop", "guided_backprop")):
-        columns[name] = saliency(tlp.wrap_model(model, rule=rule).input_signal(images, asked))
+        columns[name] = tlp.wrap_model(model, rule, readout="saliency").explain(images, asked)
         steps.add(1)
     columns["Grad-CAM"] = tlp.wrap_model(model, "gradient", readout="grad_cam").explain(images, asked)
     steps.add(1)

@@ -108,7 +108,7 @@ class TestExplainBatches:
     @pytest.mark.parametrize(
         ("arguments", "match"),
         [
-            ({"on_error": "ignore"}, "`on_error` must be 'raise' or 'skip'"),
+            ({"on_error": "ignore"}, r"`on_error` must be one of \['raise', 'skip'\]"),
             ({"batch_size": 0}, "`batch_size` must be"),
             ({"targets": 4}, "class ids in"),
             ({"targets": [1, 2], "on_error": "skip"}, "of length 10"),

@@ -7,10 +7,14 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop import argument_checks, replicas
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.fills import BY_NAME as FILLS
 from tf_learnprop.graph.output_head import OutputHead
 
 _PACKAGE = "tf_learnprop"
+
+#: From inputs `[k·n, ...]` to their log-probabilities `[k·n, classes]`.
+Classify = Callable[[tf.Tensor], tf.Tensor]
 
 
 def soft_mask(maps: tf.Tensor, area: tf.Tensor, width: float = 0.15) -> tf.Tensor:
@@ -104,7 +108,7 @@ class Objective(keras.layers.Layer):
         image: tf.Tensor,
         maps: tf.Tensor,
         original: tf.Tensor,
-        classify: Callable[[tf.Tensor], tf.Tensor],
+        classify: Classify,
         training: bool = False,
     ) -> dict[str, tf.Tensor]:
         """Computes the losses of a batch.
@@ -233,9 +237,7 @@ class AreaGuidance(Objective):
         argument_checks.number("width", width, above=0, below=1)
         unknown = [name for name in fills if name not in FILLS]
         if unknown or not fills:
-            raise ValueError(
-                f"`fills` must be one or more of {', '.join(map(repr, FILLS))}. Received: fills={fills!r}"
-            )
+            raise ArgumentError("fills", f"be one or more of {sorted(FILLS)}", fills)
         argument_checks.integer("masks", masks, 1)
         argument_checks.number("cutmix", cutmix, low=0, high=1)
         argument_checks.number("runner_up", runner_up, low=0, high=1)
@@ -261,7 +263,7 @@ class AreaGuidance(Objective):
         image: tf.Tensor,
         maps: tf.Tensor,
         original: tf.Tensor,
-        classify: Callable[[tf.Tensor], tf.Tensor],
+        classify: Classify,
         training: bool = False,
     ) -> dict[str, tf.Tensor]:
         # One batch behind the other, each with other masks.
@@ -345,7 +347,7 @@ class MaskedOutputGuidance(Objective):
         image: tf.Tensor,
         maps: tf.Tensor,
         original: tf.Tensor,
-        classify: Callable[[tf.Tensor], tf.Tensor],
+        classify: Classify,
         training: bool = False,
     ) -> dict[str, tf.Tensor]:
         axes = list(range(1, maps.shape.rank))

@@ -106,7 +106,7 @@ def test_examples_replace_the_best_pixels(model, work, images_of):
     images = np.concatenate(list(images_of(work / "photos", wrapped)))[:3]
     photos = np.round((images + 1) * 127.5).astype(np.uint8)
     attribution = wrapped.explain(images[:1], 2)[0]
-    explained = evaluation_examples.Explained(2, "cat", 0.5, attribution)
+    explained = evaluation_examples.LabelledMap(2, "cat", 0.5, attribution)
     examples = evaluation_examples.Examples(wrapped, photos, images, explained, seed=0)
     mean = np.round(photos.mean((0, 1, 2)))
     for shares, keeps_best in ((examples.insertion(), True), (examples.deletion(), False)):

@@ -15,7 +15,7 @@ MAPS = np.arange(6.0).reshape(1, 2, 3)
 
 
 def plan(folder, note=NOTE, photos=("a.jpg",), overwrite=False, labels=None, known=KNOWN):
-    manifest = picture_files.Manifest(folder / "maps")
+    manifest = picture_files.PictureManifest(folder / "maps")
     return picture_plan.plan([folder / name for name in photos], manifest, labels, known, note, overwrite)
 
 
@@ -59,7 +59,7 @@ class TestWrite:
         np.testing.assert_array_equal(np.load(written / "maps" / "a.cat.npy"), MAPS[0])
         files = [str(path.relative_to(written / "maps")) for path in (written / "maps").rglob("*.*")]
         assert sorted(files) == ["a.cat.npy", "a.cat.png", "manifest.jsonl", "thumbnails/a.cat.jpg"]
-        (picture,) = picture_files.Manifest(written / "maps").pictures()
+        (picture,) = picture_files.PictureManifest(written / "maps").pictures()
         assert picture.note["rows"] == [{"class": "cat"}] and picture.note["photo"] == str(written / "a.jpg")
 
     @pytest.mark.parametrize(
@@ -216,13 +216,17 @@ class TestPlan:
 def test_results_of_an_interrupted_run_are_no_photos(photos, renames):
     (place,) = plan(photos).places.values()
     interrupted_write(place, renames)
-    found = picture_files.Manifest(photos / "maps").without_results(sorted(photos.rglob("*.[jp][pn]g")))
+    found = picture_files.PictureManifest(photos / "maps").without_results(
+        sorted(photos.rglob("*.[jp][pn]g"))
+    )
     assert [path.name for path in found] == ["a.jpg", "a.png", "b.jpg", "c.jpg"]
 
 
 def test_results_are_no_photos(written):
     Image.new("RGB", (3, 2)).save(written / "maps" / "photo.png")
-    found = picture_files.Manifest(written / "maps").without_results(sorted(written.rglob("*.[jp][pn]g")))
+    found = picture_files.PictureManifest(written / "maps").without_results(
+        sorted(written.rglob("*.[jp][pn]g"))
+    )
     expected = ["a.jpg", "a.png", "b.jpg", "c.jpg", "maps/photo.png"]
     assert [str(path.relative_to(written)) for path in found] == expected
 
@@ -235,14 +239,14 @@ class TestManifest:
 
     def test_a_folder_may_be_moved(self, written):
         (written / "maps").rename(written / "moved")
-        (picture,) = picture_files.Manifest(written / "moved").pictures()
+        (picture,) = picture_files.PictureManifest(written / "moved").pictures()
         assert picture.path == written / "moved" / "a.cat.png" and picture.array.exists()
 
     def test_a_line_without_its_picture(self, written):
-        (picture,) = picture_files.Manifest(written / "maps").pictures()
+        (picture,) = picture_files.PictureManifest(written / "maps").pictures()
         for file in (picture.path, picture.array, picture.thumbnail(written / "maps")):
             file.unlink()
-        assert not picture_files.Manifest(written / "maps").pictures()
+        assert not picture_files.PictureManifest(written / "maps").pictures()
         (place,) = plan(written).places.values()
         write(place)
         assert plan(written).done
@@ -272,12 +276,12 @@ class TestManifest:
         with pytest.raises(errors.UsageError, match="manifest.jsonl exists"):
             plan(photos)
         assert path.read_bytes() == content
-        manifest = picture_files.Manifest(path.parent, overwrite=True)
+        manifest = picture_files.PictureManifest(path.parent, overwrite=True)
         assert not manifest.pictures()
         picture = picture_files.Picture(path.with_name("b.png"), {"photo": "b.jpg"})
         picture.path.write_bytes(b"1234")
         manifest.add(picture, 4)
-        assert picture_files.Manifest(path.parent).pictures() == [picture]
+        assert picture_files.PictureManifest(path.parent).pictures() == [picture]
 
 
 class TestClassLabels:

@@ -69,7 +69,7 @@ class TestMaps:
         for seed in range(8):
             write(tmp_path / f"{seed}.png", png(seed))
         (shard,) = shards.find(tmp_path)
-        shard_maps.process(explainer, shard, shard_maps.Options(batch_size=2), tmp_path)
+        shard_maps.process(explainer, shard, shard_maps.ShardOptions(batch_size=2), tmp_path)
         file = pq.ParquetFile(tmp_path / "part-00000.parquet")
         sizes = [file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)]
         assert len(sizes) > 1 and sum(sizes) == 8
@@ -245,7 +245,7 @@ class TestBadInput:
 
 
 def test_options_and_results_can_be_sent_to_workers():
-    options = shard_maps.Options(class_names=("a", "b"))
+    options = shard_maps.ShardOptions(class_names=("a", "b"))
     assert pickle.loads(pickle.dumps(options)) == options
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tf_learnprop.app import view
 from tf_learnprop.app.backends import Backend
-from tf_learnprop.app.view import Explained, Photo
+from tf_learnprop.app.view import Photo, PhotoMap
 
 #: A photo and the class to explain.
 Asked = tuple[Photo, int] | None
@@ -52,7 +52,7 @@ class Handlers:
         """Another class of the same photo, and no choice in the other list."""
         return (None if asked is None or class_id is None else (asked[0], class_id)), None
 
-    def explain(self, asked: Asked, method: str) -> tuple[Explained | None, gr.DownloadButton, gr.Gallery]:
+    def explain(self, asked: Asked, method: str) -> tuple[PhotoMap | None, gr.DownloadButton, gr.Gallery]:
         """The map, the button that downloads it, and no comparison any more."""
         nothing = gr.Gallery(value=None, visible=False)
         if asked is None:
@@ -63,7 +63,7 @@ class Handlers:
         return explained, gr.DownloadButton(value=path, interactive=True), nothing
 
     def draw(
-        self, explained: Explained | None, opacity: float
+        self, explained: PhotoMap | None, opacity: float
     ) -> tuple[pathlib.Path | None, gr.DownloadButton]:
         """The map over the photo, for an opacity in percent, and the button that downloads this picture."""
         if explained is None:
@@ -73,7 +73,7 @@ class Handlers:
         return path, gr.DownloadButton(value=path, interactive=True)
 
     def split(
-        self, explained: Explained | None, share: float
+        self, explained: PhotoMap | None, share: float
     ) -> tuple[str, np.ndarray | None, str, np.ndarray | None]:
         """Text and picture of what is kept, and of what is left without it, for a share in percent."""
         if explained is None:
@@ -90,7 +90,7 @@ class Handlers:
             pictures[1],
         )
 
-    def compare(self, explained: Explained | None, share: float) -> gr.Gallery:
+    def compare(self, explained: PhotoMap | None, share: float) -> gr.Gallery:
         """The maps of all methods for the class, each with what the model says to both parts."""
         if explained is None:
             return gr.Gallery(value=None, visible=False)
@@ -106,7 +106,7 @@ class Handlers:
         """Names and ids of all classes."""
         return [(self._backend.class_name(k), k) for k in range(self._backend.class_count)]
 
-    def _file(self, explained: Explained, ending: str) -> pathlib.Path:
+    def _file(self, explained: PhotoMap, ending: str) -> pathlib.Path:
         """A file for the map, which Gradio copies; the next place of a slider overwrites it."""
         place = self._folder / str(id(explained))
         place.mkdir(exist_ok=True)

@@ -45,7 +45,7 @@ class Photo:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Explained:
+class PhotoMap:
     """The map of one class of a photo.
 
     Args:
@@ -83,14 +83,14 @@ def open_photo(path: str | os.PathLike, backend: Backend) -> Photo:
     )
 
 
-def explain(photo: Photo, class_id: int, method: str, backend: Backend) -> Explained:
+def explain(photo: Photo, class_id: int, method: str, backend: Backend) -> PhotoMap:
     """Computes the map of a class."""
     attribution = backend.explain(photo.pixels, class_id, method)
     ranks = ranking.descending_ranks(attribution.reshape(1, -1), seed=0)
-    return Explained(photo, class_id, method, attribution, ranks.reshape(attribution.shape))
+    return PhotoMap(photo, class_id, method, attribution, ranks.reshape(attribution.shape))
 
 
-def overlay(explained: Explained, opacity: float) -> np.ndarray:
+def overlay(explained: PhotoMap, opacity: float) -> np.ndarray:
     """Draws a map over its grey photo, with the colours of exported models.
 
     Args:
@@ -107,7 +107,7 @@ def overlay(explained: Explained, opacity: float) -> np.ndarray:
     return tf.io.decode_png(png).numpy()
 
 
-def parts(explained: Explained, share: float) -> np.ndarray:
+def parts(explained: PhotoMap, share: float) -> np.ndarray:
     """Keeps the pixels that matter most, or removes them; the blurred photo takes the others' place.
 
     Args:
@@ -128,7 +128,7 @@ def part_probabilities(both: np.ndarray, class_id: int, backend: Backend) -> tup
     return kept, removed
 
 
-def file_name(explained: Explained, backend: Backend) -> str:
+def file_name(explained: PhotoMap, backend: Backend) -> str:
     """Name for the files of a map: that of the photo, the class and the method."""
     name, method = (
         re.sub(r"\W+", "_", text).strip("_")

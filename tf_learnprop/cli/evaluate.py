@@ -147,7 +147,7 @@ def _photos(
     photos: dict[pathlib.Path, np.ndarray],
     images: np.ndarray,
     report: tlp.metrics.Report,
-) -> list[evaluation_page.Photo]:
+) -> list[evaluation_page.ScoredPhoto]:
     """The photos with their scores, and their maps for the predicted class and the second choice."""
     head, logits = wrapped.attributor.head, wrapped.logits(images)
     probabilities = head.probabilities(logits).numpy()
@@ -156,7 +156,7 @@ def _photos(
     rows = []
     for row, (path, pixels) in enumerate(photos.items()):
         predicted, second = (
-            evaluation_examples.Explained(
+            evaluation_examples.LabelledMap(
                 int(class_id),
                 spec.class_name(class_id),
                 float(probabilities[row, class_id]),
@@ -165,11 +165,11 @@ def _photos(
             for place, class_id in enumerate(best[row])
         )
         score, centre = (float(report.results[name].scores[row]) for name in ("map", "centre"))
-        rows.append(evaluation_page.Photo(str(path), pixels, predicted, second, score, centre))
+        rows.append(evaluation_page.ScoredPhoto(str(path), pixels, predicted, second, score, centre))
     return rows
 
 
-def _summary(photo: evaluation_page.Photo) -> dict:
+def _summary(photo: evaluation_page.ScoredPhoto) -> dict:
     """A photo in `report.json`."""
     return {
         "image": photo.name,

@@ -16,7 +16,7 @@ SHARES = (0.0, 0.05, 0.2, 0.5, 1.0)
 FILL = "mean"
 
 
-class Explained(NamedTuple):
+class LabelledMap(NamedTuple):
     """A map of a photo.
 
     Attributes:
@@ -32,7 +32,7 @@ class Explained(NamedTuple):
     attribution: np.ndarray
 
 
-class Example(NamedTuple):
+class ChangedPhoto(NamedTuple):
     """A changed photo.
 
     Attributes:
@@ -62,7 +62,7 @@ class Examples:
         wrapped: tlp.PropagationModel,
         photos: np.ndarray,
         images: np.ndarray,
-        explained: Explained,
+        explained: LabelledMap,
         seed: int,
     ):
         self._wrapped, self._class_id, self._seed = wrapped, explained.class_id, seed
@@ -71,7 +71,7 @@ class Examples:
         #: float `[h, w]`: the share of pixels that come before each one.
         self._place = (np.argsort(order) / order.size).reshape(photos.shape[1:3])
 
-    def fills(self) -> list[Example]:
+    def fills(self) -> list[ChangedPhoto]:
         """The photo, and its best pixels replaced by each fill."""
         from tf_learnprop.metrics.imputation import NAMES
 
@@ -81,15 +81,15 @@ class Examples:
             *(self._example(fill, keep, fill) for fill in NAMES),
         ]
 
-    def insertion(self) -> list[Example]:
+    def insertion(self) -> list[ChangedPhoto]:
         """More and more of the best pixels shown."""
         return [self._example(FILL, self._place < share, f"{share:.0%} shown") for share in SHARES]
 
-    def deletion(self) -> list[Example]:
+    def deletion(self) -> list[ChangedPhoto]:
         """More and more of the best pixels hidden."""
         return [self._example(FILL, self._place >= share, f"{share:.0%} hidden") for share in SHARES]
 
-    def _example(self, fill: str, keep: np.ndarray, caption: str) -> Example:
+    def _example(self, fill: str, keep: np.ndarray, caption: str) -> ChangedPhoto:
         from tf_learnprop.metrics.imputation import Imputer
 
         pixels, image = (
@@ -98,4 +98,4 @@ class Examples:
         )
         probabilities = self._wrapped.attributor.head.probabilities(self._wrapped.logits(image))
         picture = np.clip(np.round(pixels[0]), 0, 255).astype(np.uint8)
-        return Example(picture, caption, float(probabilities[0, self._class_id]))
+        return ChangedPhoto(picture, caption, float(probabilities[0, self._class_id]))

@@ -18,7 +18,7 @@ from tf_learnprop import html_page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tf_learnprop.cli.evaluation_examples import Example, Examples, Explained
+    from tf_learnprop.cli.evaluation_examples import ChangedPhoto, Examples, LabelledMap
 
 _STYLE = """\
 body { overflow-wrap: break-word; }
@@ -66,7 +66,7 @@ has $steps steps.</small></p>
 <tbody>$photos</tbody></table></div>""")
 
 
-class Photo(NamedTuple):
+class ScoredPhoto(NamedTuple):
     """A photo of the evaluation.
 
     Attributes:
@@ -80,8 +80,8 @@ class Photo(NamedTuple):
 
     name: str
     pixels: np.ndarray
-    predicted: Explained
-    second: Explained
+    predicted: LabelledMap
+    second: LabelledMap
     score: float
     centre: float
 
@@ -91,8 +91,8 @@ def page(
     rules: str,
     report: tlp.metrics.Report,
     steps: int,
-    photos: Sequence[Photo],
-    example: Photo,
+    photos: Sequence[ScoredPhoto],
+    example: ScoredPhoto,
     examples: Examples,
 ) -> str:
     """Fills in the page.
@@ -140,7 +140,7 @@ def _scores(row: Any) -> list[str]:
     return [f"<td>{cell}</td>" for cell in (escape(row.fill), *middle, f"{row.beats_centre:.0%}")]
 
 
-def _photo(photo: Photo) -> list[str]:
+def _photo(photo: ScoredPhoto) -> list[str]:
     maps = (
         f'<td class="left">{_img(_overlay(photo.pixels, explained.attribution))}'
         f"<small>{escape(explained.name)}, {explained.probability:.0%}</small></td>"
@@ -154,7 +154,7 @@ def _photo(photo: Photo) -> list[str]:
     ]
 
 
-def _strip(examples: Iterable[Example]) -> str:
+def _strip(examples: Iterable[ChangedPhoto]) -> str:
     figures = (
         f"<figure>{_img(example.picture)}<figcaption>{escape(example.caption)}<br>"
         f"<b>{example.probability:.0%}</b></figcaption></figure>"

@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     compared = _check(arguments)
     photos = files.images(arguments.images)
     with files.folder(arguments.out) as out:
-        manifest = picture_files.Manifest(out, arguments.overwrite)
+        manifest = picture_files.PictureManifest(out, arguments.overwrite)
         photos = manifest.without_results(photos)
         if not photos:
             raise UsageError(f"there are no photos but the pictures that are in {out}")

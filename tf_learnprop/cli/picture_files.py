@@ -53,7 +53,7 @@ class Picture(NamedTuple):
         return [self.path, self.array, self.thumbnail(out)]
 
 
-class Manifest:
+class PictureManifest:
     """What the pictures in a folder show.
 
     The entry of a picture is there before its files. So a run that is killed leaves no file that the next one
@@ -119,7 +119,7 @@ class Place:
         outdated: Earlier pictures of the photo that this one takes the place of.
     """
 
-    manifest: Manifest
+    manifest: PictureManifest
     stem: pathlib.Path
     note: Mapping
     outdated: Sequence[Picture] = ()

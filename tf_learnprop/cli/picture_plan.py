@@ -31,7 +31,7 @@ class Plan(NamedTuple):
 
 def plan(
     photos: Sequence[pathlib.Path],
-    manifest: picture_files.Manifest,
+    manifest: picture_files.PictureManifest,
     labels: Sequence[str] | None,
     known: Collection[str],
     note: Mapping,

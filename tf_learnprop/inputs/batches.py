@@ -72,8 +72,7 @@ def stream(
             and a stream batch by batch; the message then names the batch.
     """
     argument_checks.integer("batch_size", batch_size, 1)
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"`on_error` must be 'raise' or 'skip'. Received: on_error={on_error!r}")
+    argument_checks.one_of("on_error", on_error, ("raise", "skip"))
     skip = on_error == "skip"
     if is_stream(images):
         if not isinstance(images, (Iterable, keras.utils.PyDataset)):

@@ -17,7 +17,7 @@ import apache_beam as beam  # noqa: E402
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference  # noqa: E402
 
 
-class Explanation(NamedTuple):
+class ImageMap(NamedTuple):
     """The map of one image: a row of `tlp.Explanations`, as Beam has one result for each element.
 
     Attributes:
@@ -39,7 +39,7 @@ class ExplainerHandler(ModelHandler):
     Beam's own handlers for TensorFlow load Keras models; this one loads what `PropagationModel.export` has
     written. The elements are the contents of image files, bytes, or for the signature "serving_default"
     preprocessed images, arrays `[h, w, c]`. The results are `PredictionResult`s whose `inference` is an
-    `Explanation`. With `KeyedModelHandler`, elements are pairs of a key, such as a path, and an image.
+    `ImageMap`. With `KeyedModelHandler`, elements are pairs of a key, such as a path, and an image.
 
     Args:
         model: Folder of the exported model, or a URL that TensorFlow can read. All workers must see it.
@@ -65,7 +65,7 @@ class ExplainerHandler(ModelHandler):
     ) -> Iterator[PredictionResult]:
         explanations = model(list(batch), **(inference_args or {}))
         for row, example in enumerate(batch):
-            explanation = Explanation(
+            explanation = ImageMap(
                 explanations.maps[row],
                 int(explanations.class_ids[row]),
                 float(explanations.probabilities[row]),
@@ -93,7 +93,7 @@ class ExplainImages(beam.PTransform):
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        self._options = shard_maps.Options(batch_size, tuple(class_names) if class_names else None)
+        self._options = shard_maps.ShardOptions(batch_size, tuple(class_names) if class_names else None)
         self._handler = _TableHandler(model, self._options)
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
@@ -102,7 +102,7 @@ class ExplainImages(beam.PTransform):
 
 
 class _TableHandler(ExplainerHandler):
-    def __init__(self, model: str | os.PathLike[str] | Explainer, options: shard_maps.Options) -> None:
+    def __init__(self, model: str | os.PathLike[str] | Explainer, options: shard_maps.ShardOptions) -> None:
         super().__init__(model, batch_size=options.batch_size)
         self._options = options
 

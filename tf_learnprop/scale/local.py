@@ -40,7 +40,7 @@ def started(address: str | None = None, workers: int | None = None) -> Iterator[
     def run(
         explainer: Explainer,
         todo: Sequence[shards.Shard],
-        options: shard_maps.Options,
+        options: shard_maps.ShardOptions,
         folder: str | os.PathLike[str],
         report: Callable[[int], None],
     ) -> None:

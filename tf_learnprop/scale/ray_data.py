@@ -28,7 +28,7 @@ class Worker:
         folder: See `explaining.process`.
     """
 
-    def __init__(self, explainer: Explainer, options: shard_maps.Options, folder: str):
+    def __init__(self, explainer: Explainer, options: shard_maps.ShardOptions, folder: str):
         self._arguments = options, folder
         self._explainer = explainer
 
@@ -91,7 +91,7 @@ def _run(
     workers: int,
     explainer: Explainer,
     todo: Sequence[shards.Shard],
-    options: shard_maps.Options,
+    options: shard_maps.ShardOptions,
     folder: str | os.PathLike[str],
     report: Callable[[int], None],
 ) -> None:

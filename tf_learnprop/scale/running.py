@@ -94,7 +94,7 @@ def explain_dataset(
     if workers is not None:
         argument_checks.integer("workers", workers, 1)
     columns = columns or formats.Columns()
-    options = shard_maps.Options(batch_size, tuple(class_names) if class_names else None)
+    options = shard_maps.ShardOptions(batch_size, tuple(class_names) if class_names else None)
     explainer = model if isinstance(model, Explainer) else Explainer(model, shard_maps.SIGNATURE)
     exported_model.check(explainer.path, explainer.signature)
     parts = shards.find(images, shard_size, columns)
@@ -138,7 +138,7 @@ def _manifest(
     explainer: Explainer,
     images: str | os.PathLike[str],
     parts: Sequence[shards.Shard],
-    options: shard_maps.Options,
+    options: shard_maps.ShardOptions,
     shard_size: int,
     columns: formats.Columns,
 ) -> Manifest:

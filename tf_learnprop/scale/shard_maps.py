@@ -30,7 +30,7 @@ SIGNATURE = contract.EXPLAIN_ENCODED.name
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class ShardOptions:
     """The options that change the output.
 
     Attributes:
@@ -45,7 +45,7 @@ class Options:
         argument_checks.integer("batch_size", self.batch_size, 1)
 
 
-def explain_shard(explainer: Explainer, shard: shards.Shard, options: Options) -> Iterator[pa.Table]:
+def explain_shard(explainer: Explainer, shard: shards.Shard, options: ShardOptions) -> Iterator[pa.Table]:
     """Explains the images of a shard, a batch at a time.
 
     The result depends on the arguments alone, whatever runs this function and wherever.
@@ -70,7 +70,7 @@ def explain_shard(explainer: Explainer, shard: shards.Shard, options: Options) -
             yield explain_items(explainer, batch, options)
 
 
-def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: Options) -> pa.Table:
+def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: ShardOptions) -> pa.Table:
     """Explains one batch of images; see `explain_shard`."""
     arrow = extras.require("pyarrow")
     contents, errors = _decodable(items)
@@ -129,7 +129,7 @@ def _png(content: bytes) -> bytes:
 def process(
     explainer: Explainer,
     shard: shards.Shard,
-    options: Options,
+    options: ShardOptions,
     folder: str | os.PathLike[str],
     report: Callable[[int], None] = lambda count: None,
 ) -> int:

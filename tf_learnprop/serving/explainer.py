@@ -15,6 +15,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop import argument_checks
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.explanations import Explanations
 from tf_learnprop.serving import contract
 
@@ -138,7 +139,7 @@ def _columns(
     if class_ids is not None:
         ids = np.asarray(class_ids)
         if ids.dtype.kind not in "iu" or ids.ndim > 1:
-            raise ValueError(f"`class_ids` must be an int or ints [n]. Received: class_ids={class_ids!r}")
+            raise ArgumentError("class_ids", "be an int or ints [n]", class_ids)
         columns[contract.CLASS_IDS] = np.broadcast_to(ids, count) if ids.ndim == 0 else ids
     lengths = sorted({len(column) for column in columns.values()})
     if lengths != [count] or not count:

@@ -1,4 +1,4 @@
-"""`Options`: the arguments of `export`, checked against the model."""
+"""`ExportOptions`: the arguments of `export`, checked against the model."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import argument_checks
+from tf_learnprop.argument_checks import ArgumentError
 
 _MAP_DTYPES = ("float32", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class ExportOptions:
     """The options of `export`, which documents them."""
 
     preprocess: Callable[[tf.Tensor], tf.Tensor] | None = None
@@ -57,10 +58,8 @@ class Options:
         if self.map_size is not None:
             _check_map_size(self.map_size, explained)
         argument_checks.one_of("map_dtype", self.map_dtype, _MAP_DTYPES)
-        if self.colormap not in matplotlib.colormaps:
-            raise ValueError(
-                f"`colormap` must be the name of a matplotlib colormap. Received: colormap={self.colormap!r}"
-            )
+        rule = "be the name of a matplotlib colormap"
+        argument_checks.one_of("colormap", self.colormap, matplotlib.colormaps, rule=rule)
         argument_checks.number("alpha", self.alpha, low=0, high=1)
         if self.preprocess is not None:
             _check_preprocess(self.preprocess, inputs)
@@ -73,7 +72,7 @@ def _check_map_size(map_size: int | tuple[int, int], explained: tf.TensorSpec) -
             f"Received: input of shape {explained.shape}"
         )
     if np.shape(map_size) not in ((), (2,)):
-        raise ValueError(f"`map_size` must be an int or (height, width). Received: map_size={map_size!r}")
+        raise ArgumentError("map_size", "be an int or (height, width)", map_size)
     for side in np.ravel(map_size).tolist():
         argument_checks.integer("map_size", side, 1)
 
@@ -87,10 +86,8 @@ def _check_preprocess(preprocess: Any, inputs: Sequence[tf.TensorSpec]) -> None:
             f"Received: inputs of shapes {shapes}, without the batch axis"
         )
     if not callable(preprocess):
-        raise ValueError(
-            "`preprocess` must be a function or a Keras layer that maps photos to the model's input. "
-            f"Received: preprocess={preprocess!r}"
-        )
+        rule = "be a function or a Keras layer that maps photos to the model's input"
+        raise ArgumentError("preprocess", rule, preprocess)
     # This call is eager, so that a layer can create its weights, which it cannot do inside a graph.
     shape = tf.shape(preprocess(tf.zeros([2, *shapes[0]]))).numpy().tolist()
     if shape != [2, *shapes[0]]:

@@ -14,7 +14,7 @@ from tf_learnprop import readouts, rules, writing
 from tf_learnprop.inputs import checks
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.serving import warmup as warmup_file
-from tf_learnprop.serving.export_options import Options
+from tf_learnprop.serving.export_options import ExportOptions
 from tf_learnprop.serving.signatures import Signatures, input_specs
 
 if TYPE_CHECKING:  # `model` imports this module
@@ -87,7 +87,7 @@ def export(
         ImportError: If `warmup` is given and tensorflow-serving-api is not installed.
     """
     version = _new_version(path)
-    options = Options(
+    options = ExportOptions(
         preprocess=preprocess,
         crop_to_aspect_ratio=crop_to_aspect_ratio,
         target=target,

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tf_learnprop import attribution, targets
 from tf_learnprop.serving import contract, photo_codec
-from tf_learnprop.serving.export_options import Options
+from tf_learnprop.serving.export_options import ExportOptions
 
 if TYPE_CHECKING:  # `model` imports this package
     from tf_learnprop.model import PropagationModel
@@ -36,7 +36,7 @@ class Signatures:
         specs: Specifications of the model's inputs, with the names that requests use.
     """
 
-    def __init__(self, model: "PropagationModel", options: Options):
+    def __init__(self, model: "PropagationModel", options: ExportOptions):
         self.options = options
         self.specs = input_specs(model)
         self._preprocess: Any = options.preprocess

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from tf_learnprop import argument_checks
 from tf_learnprop.zoo import torch_pickle
 
 #: Height, width and channels; None for a side of any length.
@@ -114,10 +115,10 @@ def _efficientnet_lite(
 ) -> keras.Model:
     variant = _VARIANTS[number]
     shape = _checked_input_shape(input_shape, variant)
-    if weights not in ("imagenet", None):
-        raise ValueError(f'`weights` must be "imagenet" or None. Received: weights={weights!r}')
-    if pooling not in ("avg", "max", None):
-        raise ValueError(f'`pooling` must be "avg", "max" or None. Received: pooling={pooling!r}')
+    if weights is not None:
+        argument_checks.one_of("weights", weights, ("imagenet",), rule='be "imagenet" or None')
+    if pooling is not None:
+        argument_checks.one_of("pooling", pooling, ("avg", "max"), rule='be "avg", "max" or None')
     if include_top and pooling == "max":
         raise ValueError(
             "The classifier was trained on average pooling: `pooling` must not be "
