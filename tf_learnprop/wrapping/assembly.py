@@ -61,7 +61,7 @@ def make_rule_set(explained, chosen, readout):
     if any(rule.initial == "universal" for rule in rule_set.rules):
         shape_of = {**readable, readouts.FEATURE_MAP: explained.feature_map_shape}
         read_shapes = [shape_of[position] for position in read]
-        universal.initialise(rule_set, read_shapes, explained.head.class_count)
+        universal.initialise(rule_set, read_shapes, explained.head.class_count or 2)
     return rule_set
 
 
