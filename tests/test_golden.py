@@ -38,7 +38,7 @@ class Case(NamedTuple):
     build: Callable[[], tuple[keras.Model, Any]]
     wraps: list[Options]
     block: int = 1
-    tolerance: float = 1e-6
+    tolerance: float = 5e-6
 
 
 # -- the models --------------------------------------------------------------------------------------
