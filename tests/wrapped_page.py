@@ -198,16 +198,16 @@ def _counted(names: Iterable[str]) -> str:
 def _left(coverage: tlp.Coverage) -> str:
     """What has no rule, but for the output's own activation, or is not read; by its reason."""
     names = collections.defaultdict(list)
-    for row in coverage:
-        for reason in row.reason.split("; "):
-            if _says_more(row, reason):
-                names[reason].append(row.activation)
+    for one in coverage:
+        for reason in one.reason.split("; "):
+            if _says_more(one, reason):
+                names[reason].append(one.activation)
     lines = (f"{_counted(found)}: {reason}" for reason, found in names.items())
     return "; ".join(lines).replace("not read: ", "not read, as ")
 
 
-def _says_more(row: Row, reason: str) -> bool:
-    if row.swapped:
+def _says_more(one: Row, reason: str) -> bool:
+    if one.swapped:
         return reason.startswith("not read")
     return reason != SkipReason.OUTPUT.value
 
