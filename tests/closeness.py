@@ -1,11 +1,13 @@
 """Comparisons that share one idea of what is close enough."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 
-def assert_close(ours, theirs, tolerance=1e-5):
+def assert_close(ours: Any, theirs: Any, tolerance: float = 1e-5) -> None:
     """Equal up to a fraction of the largest value, which must not be next to nothing."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.shape == theirs.shape and np.isfinite(ours).all()
@@ -14,7 +16,7 @@ def assert_close(ours, theirs, tolerance=1e-5):
     assert abs(ours - theirs).max() <= tolerance * scale
 
 
-def assert_same_outputs(ours, theirs):
+def assert_same_outputs(ours: Any, theirs: Any) -> None:
     """Outputs of two models: the same structure, dtypes and, up to rounding, values."""
     keras.tree.assert_same_structure(ours, theirs)
     for a, b in zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True):

@@ -12,13 +12,13 @@ import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def seeds():
+def seeds() -> None:
     """Seeds Python, NumPy and TensorFlow, so that no test depends on those before it."""
     keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")
-def data_dir():
+def data_dir() -> pathlib.Path:
     """The folder that TF_LEARNPROP_DATA names; the test is skipped without one."""
     value = os.environ.get("TF_LEARNPROP_DATA")
     if not value:

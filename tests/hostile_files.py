@@ -10,26 +10,31 @@ import pathlib
 import resource
 import sys
 import zipfile
+from collections.abc import Callable
+from typing import Any
 
 import h5py
 import numpy as np
 
 from tf_learnprop.rule_files import container, rule_config
 
-EXAMPLES = {}
+Writer = Callable[[pathlib.Path], None]
+
+#: {name: (ending of the file, what the error says, function that writes it)}
+EXAMPLES: dict[str, tuple[str, str, Writer]] = {}
 
 
-def example(suffix, error):
+def example(suffix: str, error: str) -> Callable[[Writer], Writer]:
     """Registers a function that writes a file of the given ending; loading it gives an error that matches."""
 
-    def register(function):
+    def register(function: Writer) -> Writer:
         EXAMPLES[function.__name__] = (suffix, error, function)
         return function
 
     return register
 
 
-def edit_config(path, change):
+def edit_config(path: pathlib.Path, change: Callable[[dict[str, Any]], Any]) -> None:
     """Rewrites the configuration in a `.weights.h5` file, with the checksum that then belongs to it."""
     blank = rule_config.BLANK_CHECKSUM
     with h5py.File(path, "r+") as file:
@@ -40,19 +45,19 @@ def edit_config(path, change):
         container.seal(path)
 
 
-def replace(file, name, value):
+def replace(file: h5py.File, name: str, value: Any) -> None:
     del file[name]
     file[name] = value
 
 
-def first_kernel(file):
+def first_kernel(file: h5py.File) -> str:
     """Name of the first weight of rank 2."""
-    found = []
+    found: list[str] = []
     file.visititems(lambda name, item: found.append(name) if getattr(item, "ndim", 0) == 2 else None)
     return found[0]
 
 
-def rewrite_zip(path, method=zipfile.ZIP_STORED, **members):
+def rewrite_zip(path: pathlib.Path, method: int = zipfile.ZIP_STORED, **members: bytes) -> None:
     with zipfile.ZipFile(path, "w", method, compresslevel=1) as archive:
         for name, content in members.items():
             archive.writestr(name.replace("__", "."), content)
@@ -62,12 +67,12 @@ def rewrite_zip(path, method=zipfile.ZIP_STORED, **members):
 
 
 @example(".keras", "at most 64 MB")
-def zip_bomb(path):
+def zip_bomb(path: pathlib.Path) -> None:
     rewrite_zip(path, zipfile.ZIP_DEFLATED, model__weights__h5=bytes(300 * 2**20))
 
 
 @example(".keras", "not a whole file")
-def zip_bomb_that_lies_about_its_size(path):
+def zip_bomb_that_lies_about_its_size(path: pathlib.Path) -> None:
     zip_bomb(path)
     content = bytearray(path.read_bytes())
     for position in (content.index(b"PK\3\4") + 22, content.rindex(b"PK\1\2") + 24):
@@ -76,12 +81,12 @@ def zip_bomb_that_lies_about_its_size(path):
 
 
 @example(".keras", "stored or deflated")
-def zip_bomb_of_another_method(path):
+def zip_bomb_of_another_method(path: pathlib.Path) -> None:
     rewrite_zip(path, zipfile.ZIP_BZIP2, model__weights__h5=bytes(50 * 2**20))
 
 
 @example(".keras", "must end in a directory")
-def zip_directory_of_many_members(path):
+def zip_directory_of_many_members(path: pathlib.Path) -> None:
     rewrite_zip(path, empty=b"")
     content = path.read_bytes()
     start, end = content.index(b"PK\1\2"), content.index(b"PK\5\6")
@@ -92,13 +97,13 @@ def zip_directory_of_many_members(path):
 
 
 @example(".keras", "must end in a directory")
-def zip_with_a_comment(path):
+def zip_with_a_comment(path: pathlib.Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = b"x" * 1000
 
 
 @example(".keras", "at most 64 MB")
-def keras_file_that_is_too_large(path):
+def keras_file_that_is_too_large(path: pathlib.Path) -> None:
     with open(path, "r+b") as stream:
         stream.truncate(2**33)
 
@@ -107,13 +112,13 @@ def keras_file_that_is_too_large(path):
 
 
 @example(".weights.h5", "at most 64 MB")
-def hdf5_file_that_is_too_large(path):
+def hdf5_file_that_is_too_large(path: pathlib.Path) -> None:
     with open(path, "r+b") as stream:
         stream.truncate(2**33)
 
 
 @example(".weights.h5", "must be stored in full")
-def dataset_of_a_huge_shape(path):
+def dataset_of_a_huge_shape(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         name = first_kernel(file)
         del file[name]
@@ -121,7 +126,7 @@ def dataset_of_a_huge_shape(path):
 
 
 @example(".weights.h5", "uncompressed")
-def compressed_dataset(path):
+def compressed_dataset(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         name = first_kernel(file)
         del file[name]
@@ -129,7 +134,7 @@ def compressed_dataset(path):
 
 
 @example(".keras", "uncompressed")
-def compressed_dataset_in_a_zip(path):
+def compressed_dataset_in_a_zip(path: pathlib.Path) -> None:
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
         file.create_dataset("vars/config", (2**31,), np.uint8, chunks=(2**20,), compression="gzip")
@@ -137,7 +142,7 @@ def compressed_dataset_in_a_zip(path):
 
 
 @example(".weights.h5", "larger than the file")
-def one_dataset_under_many_names(path):
+def one_dataset_under_many_names(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         dataset = file.create_dataset("layers/large", data=np.zeros(2**20, np.float32))
         for number in range(100):
@@ -145,25 +150,25 @@ def one_dataset_under_many_names(path):
 
 
 @example(".weights.h5", "16 deep")
-def group_inside_itself(path):
+def group_inside_itself(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         file["empty/again"] = file.create_group("empty")
 
 
 @example(".weights.h5", "not be a link")
-def soft_link(path):
+def soft_link(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         replace(file, first_kernel(file), h5py.SoftLink("/vars/config"))
 
 
 @example(".weights.h5", "not be a link")
-def link_to_another_file(path):
+def link_to_another_file(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         replace(file, "layers", h5py.ExternalLink("/etc/passwd", "/"))
 
 
 @example(".weights.h5", "in the file itself")
-def data_of_another_file(path):
+def data_of_another_file(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         name = first_kernel(file)
         shape = file[name].shape
@@ -172,7 +177,7 @@ def data_of_another_file(path):
 
 
 @example(".weights.h5", "in the file itself")
-def virtual_dataset(path):
+def virtual_dataset(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         name = first_kernel(file)
         layout = h5py.VirtualLayout(file[name].shape, np.float32)
@@ -182,19 +187,19 @@ def virtual_dataset(path):
 
 
 @example(".weights.h5", "must hold numbers")
-def strings_for_numbers(path):
+def strings_for_numbers(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         replace(file, first_kernel(file), ["a", "b"])
 
 
 @example(".weights.h5", "no attributes")
-def large_attributes(path):
+def large_attributes(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         file[first_kernel(file)].attrs["dtype"] = "x" * 10**4
 
 
 @example(".weights.h5", "must be those that the configuration implies")
-def weights_of_another_dtype(path):
+def weights_of_another_dtype(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         name = first_kernel(file)
         replace(file, name, file[name][()].astype(np.float64))
@@ -202,7 +207,7 @@ def weights_of_another_dtype(path):
 
 
 @example(".weights.h5", "must be those that the configuration implies")
-def weights_of_another_shape(path):
+def weights_of_another_shape(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         name = first_kernel(file)
         replace(file, name, file[name][()].T)
@@ -210,14 +215,14 @@ def weights_of_another_shape(path):
 
 
 @example(".weights.h5", "checksum does not match")
-def changed_weights(path):
+def changed_weights(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         dataset = file[first_kernel(file)]
         dataset[0, 0] += 1e-3
 
 
 @example(".weights.h5", "checksum does not match")
-def exchanged_weights(path):
+def exchanged_weights(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         file.move("layers/channel_mixing_rule/vars/2", "vars/x")
         file.move("layers/channel_mixing_rule_1/vars/2", "layers/channel_mixing_rule/vars/2")
@@ -225,7 +230,7 @@ def exchanged_weights(path):
 
 
 @example(".weights.h5", "checksum does not match")
-def changed_config(path):
+def changed_config(path: pathlib.Path) -> None:
     with h5py.File(path, "r+") as file:
         text = file["vars/config"][()].tobytes().replace(b'"blur": 0.03125', b'"blur": 0.04125')
         file["vars/config"][...] = np.frombuffer(text, np.uint8)
@@ -234,8 +239,8 @@ def changed_config(path):
 # -- configurations ------------------------------------------------------------------------------------------
 
 
-def json_text(name, error, text):
-    def write(path):
+def json_text(name: str, error: str, text: bytes) -> None:
+    def write(path: pathlib.Path) -> None:
         with h5py.File(path, "r+") as file:
             replace(file, "vars/config", np.frombuffer(text, np.uint8))
 
@@ -243,8 +248,8 @@ def json_text(name, error, text):
     example(".weights.h5", error)(write)
 
 
-def config(name, error, change):
-    def write(path):
+def config(name: str, error: str, change: Callable[[dict[str, Any]], Any]) -> None:
+    def write(path: pathlib.Path) -> None:
         edit_config(path, change)
 
     write.__name__ = name
@@ -257,16 +262,25 @@ json_text("json_of_a_list", "not a whole file", b"[]")
 json_text("json_of_a_huge_number", "not a whole file", b"1" * 10**6)
 
 
-def rule_setting(name, error, /, **settings):
+def rule_setting(name: str, error: str, /, **settings: Any) -> None:
     config(name, error, lambda config: config["rules"][0]["config"].update(settings))
 
 
-def readout_setting(name, error, /, **settings):
+def readout_setting(name: str, error: str, /, **settings: Any) -> None:
     config(name, error, lambda config: config["readout"]["config"].update(settings))
 
 
-def nested(levels):
-    value = 1
+def setting(name: str, error: str, /, **settings: Any) -> None:
+    config(name, error, lambda config: config.update(settings))
+
+
+def entry(name: str, error: str, /, **entries: Any) -> None:
+    """Changes the entry of the first rule, beside its configuration."""
+    config(name, error, lambda config: config["rules"][0].update(entries))
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
     for _ in range(levels):
         value = [value]
     return value
@@ -293,13 +307,9 @@ for name, value in {
     "huge": [10**9],
     "number": 1,
 }.items():
-    config(f"read_{name}", "`read` must be a list of positions", lambda c, value=value: c.update(read=value))
-config("read_beyond_the_model", "positions below 2", lambda config: config.update(read=["input", 0, 77]))
-config(
-    "read_beyond_the_weights",
-    "that the configuration implies",
-    lambda config: config.update(read=["input", 0]),
-)
+    setting(f"read_{name}", "`read` must be a list of positions", read=value)
+setting("read_beyond_the_model", "positions below 2", read=["input", 0, 77])
+setting("read_beyond_the_weights", "that the configuration implies", read=["input", 0])
 
 for name, value in {
     "huge": [None, 2**40, 2**40, 6],
@@ -309,36 +319,32 @@ for name, value in {
     "float": [None, 16.0, 16, 6],
     "text": "abc",
 }.items():
-    config(f"shape_{name}", "`shape` must be", lambda c, value=value: c["rules"][0].update(shape=value))
-config(
-    "channels",
-    "must be those that the configuration implies",
-    lambda config: config["rules"][0].update(shape=[None, 16, 16, 2**24]),
-)
+    entry(f"shape_{name}", "`shape` must be", shape=value)
+entry("channels", "must be those that the configuration implies", shape=[None, 16, 16, 2**24])
 config("many_rules", "at most 2048", lambda config: config.update(rules=config["rules"] * 1500))
 config("repeated_rules", "different for each", lambda config: config["rules"].append(config["rules"][0]))
-config("rules_dict", "`rules` must be a list", lambda config: config.update(rules={"a": 1}))
-config("rules_rows", "`rules` must be made of", lambda config: config.update(rules=[1, 2]))
-config("path", "`path` must be", lambda config: config["rules"][0].update(path=["a"]))
-config("long_path", "`path` must be", lambda config: config["rules"][0].update(path="a" * 10**5))
+setting("rules_dict", "`rules` must be a list", rules={"a": 1})
+setting("rules_rows", "`rules` must be made of", rules=[1, 2])
+entry("path", "`path` must be", path=["a"])
+entry("long_path", "`path` must be", path="a" * 10**5)
 config("rule_of_another_layer", "no activation", lambda c: c["rules"][0].update(path=c["structure"][1][0]))
-config("name", "`name` must be", lambda config: config.update(name=3))
-config("readout", "`readout` must be made of", lambda config: config.update(readout=None))
-config("structure", "`structure` must be", lambda config: config.update(structure=[["a", 1]]))
-config("structure_rows", "`structure` must be", lambda config: config.update(structure={"a": "b"}))
-config("checksum", "checksum does not match", lambda config: config.update(checksum="1" * 64))
-config("checksum_number", "checksum does not match", lambda config: config.update(checksum=[1]))
-config("unknown_key", "known keys alone", lambda config: config.update(surprise=1))
+setting("name", "`name` must be", name=3)
+setting("readout", "`readout` must be made of", readout=None)
+setting("structure", "`structure` must be", structure=[["a", 1]])
+setting("structure_rows", "`structure` must be", structure={"a": "b"})
+setting("checksum", "checksum does not match", checksum="1" * 64)
+setting("checksum_number", "checksum does not match", checksum=[1])
+setting("unknown_key", "known keys alone", surprise=1)
 
 
-def main(folder):
+def main(folder: pathlib.Path) -> None:
     import tf_learnprop as tlp
     from tests import toys
 
-    def peak():
+    def peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-    def load(path):
+    def load(path: pathlib.Path) -> list[str]:
         try:
             tlp.load_rules(path, model)
         except Exception as error:

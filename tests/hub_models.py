@@ -1,5 +1,8 @@
 """The image classifiers of KerasHub, each with a tiny backbone and random weights."""
 
+from typing import Any
+
+import keras
 import keras_hub
 
 SIDE = 32
@@ -26,7 +29,7 @@ MOBILENET_V5_STAGES = {
 }
 
 #: Settings of the backbone by family, and those of the classifier.
-FAMILIES = {
+FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "CSPNet": (
         {
             "stem_filters": 8,
@@ -154,7 +157,7 @@ FAMILIES = {
 }
 
 
-def classifier(family, activation="softmax", **settings):
+def classifier(family: str, activation: str | None = "softmax", **settings: Any) -> keras.Model:
     """A classifier of five classes."""
     backbone, head = FAMILIES[family]
     size = {"input_shape": IMAGE} if family == "EfficientNet" else {"image_shape": IMAGE}
@@ -162,3 +165,8 @@ def classifier(family, activation="softmax", **settings):
     if family not in ("MobileNet", "MobileNetV5"):  # these end in logits
         head = {**head, "activation": activation}
     return getattr(keras_hub.models, f"{family}ImageClassifier")(backbone=backbone, num_classes=5, **head)
+
+
+def title(family: str) -> str:
+    """What the classifier of a family is called in tables."""
+    return f"`{family}ImageClassifier`"

@@ -1,6 +1,9 @@
 """Folders of maps with known values."""
 
 import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +12,13 @@ from pyarrow import parquet
 from tf_learnprop.scale import output
 
 
-def blobs(generator, count, size=16, place=None, spread=0.25):
+def blobs(
+    generator: np.random.Generator,
+    count: int,
+    size: int = 16,
+    place: tuple[float, float] | None = None,
+    spread: float = 0.25,
+) -> np.ndarray:
     """Maps with a blob at a random place near the centre, or at `place` (row and column in 0..1)."""
     grid = (np.arange(size) + 0.5) / size
     centres = 0.5 + spread * generator.uniform(-1, 1, (count, 2))
@@ -19,7 +28,14 @@ def blobs(generator, count, size=16, place=None, spread=0.25):
     return (rows[:, :, None] * columns[:, None, :] + 0.01).astype(np.float32)
 
 
-def write(folder, maps, class_ids, names=None, files=1, **columns):
+def write(
+    folder: pathlib.Path,
+    maps: Sequence[np.ndarray | None] | np.ndarray,
+    class_ids: Sequence[int] | np.ndarray,
+    names: Sequence[str] | None = None,
+    files: int = 1,
+    **columns: Any,
+) -> pathlib.Path:
     """Writes maps, None for an image without one. Further columns are added to those of the schema."""
     folder.mkdir(exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps({"format": 1, "images": {"shards": files}}))

@@ -3,20 +3,22 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 
-def smooth(height=30, width=44, channels=3):
+def smooth(height: int = 30, width: int = 44, channels: int = 3) -> np.ndarray:
     """A photo without fine detail, which JPEG keeps within a few levels; uint8 `[h, w, channels]`."""
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(0.2 * y + 0.11 * x * (k + 1)) * np.cos(0.05 * x * y / (k + 4)) for k in range(channels)]
-    return np.uint8(127 + 110 * np.stack(waves, -1))
+    return (127 + 110 * np.stack(waves, -1)).astype(np.uint8)
 
 
-def encoded(image, kind, **options):
+def encoded(image: Any, kind: str, **options: Any) -> bytes:
     """The bytes of a Pillow image or of pixels in a format."""
     image = image if isinstance(image, Image.Image) else Image.fromarray(np.squeeze(image))
     file = io.BytesIO()
@@ -24,7 +26,7 @@ def encoded(image, kind, **options):
     return file.getvalue()
 
 
-def with_orientation(value):
+def with_orientation(value: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x010F] = "maker"  # another entry before it
     exif[0x0112] = value
@@ -32,7 +34,7 @@ def with_orientation(value):
 
 
 #: How the pixels of a file with each EXIF orientation are turned to be upright.
-TURNS = {
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda x: x,
     2: lambda x: x[:, ::-1],
     3: lambda x: x[::-1, ::-1],
@@ -44,11 +46,11 @@ TURNS = {
 }
 
 
-def _files():
+def _files() -> Iterator[tuple[str, bytes, Any, int]]:
     photo, grey = smooth(), np.repeat(smooth(channels=1), 3, -1)
-    opacity = np.uint8(np.linspace(0, 255, 44) * np.ones((30, 1)))
+    opacity = (np.linspace(0, 255, 44) * np.ones((30, 1))).astype(np.uint8)
     faded = np.rint(photo * (opacity[..., None] / 255.0))
-    best = {"quality": 100, "subsampling": 0}
+    best: dict[str, Any] = {"quality": 100, "subsampling": 0}
     yield "jpeg", encoded(photo, "JPEG", **best), photo, 3
     coarse = encoded(photo, "JPEG", quality=60)
     yield "jpeg subsampled", coarse, tf.io.decode_jpeg(coarse, dct_method="INTEGER_ACCURATE"), 1
@@ -62,7 +64,7 @@ def _files():
         yield f"jpeg exif {value}", content, turn(photo), 3
     yield "png", encoded(photo, "PNG"), photo, 0
     yield "png grey", encoded(grey[..., 0], "PNG"), grey, 0
-    wide = np.uint16(grey[..., 0]) * 256 + np.arange(44, dtype=np.uint16)
+    wide = grey[..., 0].astype(np.uint16) * 256 + np.arange(44, dtype=np.uint16)
     yield "png 16 bit grey", encoded(wide, "PNG"), grey, 0
     yield "png 16 bit", png_16_bit(photo), photo, 0
     quantised = Image.fromarray(photo).quantize(64)
@@ -81,7 +83,7 @@ def _files():
     yield "png grey transparent", encoded(np.dstack([grey[..., 0], opacity]), "PNG"), grey_faded, 0
     yield "gif", encoded(quantised, "GIF"), colours, 0
     yield "gif with a transparent colour", encoded(quantised, "GIF", transparency=index), seen, 0
-    moving = {"save_all": True, "append_images": [Image.fromarray(photo[::-1]).quantize(64)]}
+    moving: dict[str, Any] = {"save_all": True, "append_images": [Image.fromarray(photo[::-1]).quantize(64)]}
     yield "gif animated", encoded(quantised, "GIF", **moving), colours, 0
     yield "bmp", encoded(photo, "BMP"), photo, 0
     yield "webp", encoded(photo, "WEBP", lossless=True), photo, 0
@@ -94,16 +96,16 @@ def _files():
     yield "tiff", encoded(photo, "TIFF", compression="tiff_lzw"), photo, 0
     yield "tiff 16 bit grey", encoded(wide, "TIFF"), grey, 0
     yield "tiff cmyk", encoded(Image.frombytes("CMYK", (44, 30), inks.tobytes()), "TIFF"), paper, 1
-    pages = {"save_all": True, "append_images": [Image.fromarray(photo[::-1])]}
+    pages: dict[str, Any] = {"save_all": True, "append_images": [Image.fromarray(photo[::-1])]}
     yield "tiff pages", encoded(photo, "TIFF", **pages), photo, 0
     turned = encoded(photo, "TIFF", exif=with_orientation(6))
     yield "tiff exif", turned, TURNS[6](photo), 0
 
 
-def png(width, height, bits, kind, rows):
+def png(width: int, height: int, bits: int, kind: int, rows: Iterable[bytes]) -> bytes:
     """A PNG by hand, of rows of bytes, for what Pillow does not write."""
 
-    def chunk(name, data):
+    def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
@@ -111,13 +113,13 @@ def png(width, height, bits, kind, rows):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-def png_16_bit(photo):
+def png_16_bit(photo: np.ndarray) -> bytes:
     """RGB whose high bytes are the photo's values."""
     values = (photo.astype(">u2") << 8) + np.arange(3, dtype=np.uint16) * 77
     return png(photo.shape[1], photo.shape[0], 16, 2, [row.astype(">u2").tobytes() for row in values])
 
 
-def low_bit_png(steps, bits):
+def low_bit_png(steps: np.ndarray, bits: int) -> bytes:
     """Grey `[h, w, 1]` of 1, 2 or 4 bits."""
     unpacked = np.unpackbits(np.uint8(steps), -1)[..., -bits:]
     rows = [np.packbits(row).tobytes() for row in unpacked]
@@ -130,7 +132,7 @@ FILES = {name: (content, np.asarray(pixels), off) for name, content, pixels, off
 IN_GRAPH = [name for name in FILES if not name.startswith(("webp", "tiff"))]
 
 
-def resized(values, length):
+def resized(values: np.ndarray, length: int) -> np.ndarray:
     """Resizes axis 0 with a triangle filter, as wide as the reduction, one output row at a time."""
     ratio = len(values) / length
     radius = max(ratio, 1)
@@ -142,7 +144,9 @@ def resized(values, length):
     return np.array(rows)
 
 
-def fitted(photo, height, width, crop=True, cover=None):
+def fitted(
+    photo: np.ndarray, height: int, width: int, crop: bool = True, cover: int | None = None
+) -> np.ndarray:
     """What `photos.fit` gives, not rounded, float64 `[height, width, c]`."""
     tall, wide = height, width
     if crop:

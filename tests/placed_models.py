@@ -88,15 +88,28 @@ def model(before: Step | None = None, body: Step = backbone) -> keras.Model:
 
 #: What stands in front of the convolutions.
 FRONTS: dict[str, Step | None] = {
-    "plain": None,
-    "cropped": layers.Cropping2D(((40, 16), (0, 0))),
-    "centre-crop": layers.CenterCrop(56, 88),
-    "resized-with-crop": lambda x: layers.Resizing(40, 64, crop_to_aspect_ratio=True)(x[:, 20:]),
-    "padded": layers.ZeroPadding2D(((60, 0), (0, 40))),
-    "sliced": lambda x: x[:, 48:, :],
-    "flipped": lambda x: ops.flip(x, axis=2),
-    "flipped-rows": lambda x: x[:, ::-1],
-    "permuted": layers.Permute((2, 1, 3)),
+    "Convolutions with strides and pooling": None,
+    "An uneven crop, `Cropping2D`": layers.Cropping2D(((40, 16), (0, 0))),
+    "A crop of the centre, `CenterCrop`": layers.CenterCrop(56, 88),
+    "A slice, then `Resizing` with a crop": lambda x: layers.Resizing(40, 64, crop_to_aspect_ratio=True)(
+        x[:, 20:]
+    ),
+    "Uneven padding, `ZeroPadding2D`": layers.ZeroPadding2D(((60, 0), (0, 40))),
+    "A slice, `x[:, 48:]`": lambda x: x[:, 48:, :],
+    "A flip, `keras.ops.flip`": lambda x: ops.flip(x, axis=2),
+    "A flip by a slice, `x[:, ::-1]`": lambda x: x[:, ::-1],
+    "Rows and columns swapped, `Permute`": layers.Permute((2, 1, 3)),
+}
+
+#: Convolutions whose places lie off those of an even division of the image.
+BODIES: dict[str, Step] = {
+    "Convolutions without padding": chain(
+        brightness(5, 1, "valid"), deeper(5, 2, "valid"), deeper(3, 2, "valid")
+    ),
+    "Strides of 3": chain(brightness(3, 3, "valid"), deeper(3, 3, "valid")),
+    "Padding on one side, between convolutions": chain(
+        brightness(), layers.ZeroPadding2D(((0, 7), (0, 7))), deeper(8, 4, "valid")
+    ),
 }
 
 
@@ -105,13 +118,13 @@ def pair() -> list[keras.KerasTensor]:
 
 
 def two_branches() -> keras.Model:
-    """Two images with a backbone each."""
+    """Two images with a backbone each; one is explained."""
     inputs = pair()
     return keras.Model(inputs, head(layers.Concatenate()([*map(backbone, inputs)])))
 
 
 def siamese() -> keras.Model:
-    """Two images with one backbone."""
+    """Two images that go through one backbone; one is explained."""
     image = keras.Input(SHAPE)
     shared = keras.Model(image, backbone(image), name="shared")
     inputs = pair()
@@ -119,7 +132,7 @@ def siamese() -> keras.Model:
 
 
 def joined() -> keras.Model:
-    """Two images with a backbone each, and a convolution of both."""
+    """Two images with a backbone each, and a convolution of the sum of both."""
     inputs = pair()
     both = layers.Add()([*map(backbone, inputs)])
     return keras.Model(inputs, head(deeper(strides=1)(both)))
@@ -132,10 +145,14 @@ def apart() -> keras.Model:
 
 
 def stacked() -> keras.Model:
-    """Two images that are channels of one, so that no layer sees either alone."""
+    """Two images that are joined as channels of one, so that no layer sees either alone."""
     inputs = pair()
     mean = layers.Conv2D(1, 1, use_bias=False, kernel_initializer="ones")
     return keras.Model(inputs, head(backbone(mean(layers.Concatenate()(inputs)))))
+
+
+#: Models of two images whose layers see the images apart, at first.
+PAIRS = (two_branches, siamese, joined)
 
 
 def spots_of_tokens(patches: Step) -> keras.Model:

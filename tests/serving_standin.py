@@ -12,6 +12,8 @@ import http.server
 import json
 import pathlib
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +22,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 
 @contextlib.contextmanager
-def grpc_server(path):
+def grpc_server(path: str | pathlib.Path) -> Iterator[str]:
     """Serves a SavedModel; gives the address "host:port"."""
     import grpc
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -28,7 +30,7 @@ def grpc_server(path):
     model = tf.saved_model.load(path)
 
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
-        def Predict(self, request, context):
+        def Predict(self, request: Any, context: Any) -> predict_pb2.PredictResponse:
             inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
             try:
                 outputs = model.signatures[request.model_spec.signature_name](**inputs)
@@ -50,12 +52,12 @@ def grpc_server(path):
 
 
 @contextlib.contextmanager
-def rest_server(path, name):
+def rest_server(path: str | pathlib.Path, name: str) -> Iterator[str]:
     """Serves a SavedModel under a name; gives the address "http://host:port"."""
     model, metadata = tf.saved_model.load(path), _metadata(path, name)
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             try:
                 if self.path != f"/v1/models/{name}:predict":
@@ -64,20 +66,20 @@ def rest_server(path, name):
             except (ValueError, tf.errors.InvalidArgumentError) as error:
                 self.answer(400, {"error": str(error)})
 
-        def do_GET(self):
+        def do_GET(self) -> None:
             if self.path == f"/v1/models/{name}/metadata":
                 self.answer(200, metadata)
             else:
                 self.answer(404, {"error": f"Servable not found for request: {self.path}"})
 
-        def answer(self, status, answer):
+        def answer(self, status: int, answer: Any) -> None:
             content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
@@ -91,7 +93,7 @@ def rest_server(path, name):
         server.server_close()
 
 
-def _rows(model, body):
+def _rows(model: Any, body: dict[str, Any]) -> list[Any]:
     signature = model.signatures[body["signature_name"]]
     (_, specs) = signature.structured_input_signature
     inputs = {
@@ -106,7 +108,7 @@ def _rows(model, body):
     return rows if len(outputs) > 1 else [value for row in rows for value in row.values()]
 
 
-def _metadata(path, name):
+def _metadata(path: str | pathlib.Path, name: str) -> dict[str, Any]:
     saved = saved_model_pb2.SavedModel.FromString((pathlib.Path(path) / "saved_model.pb").read_bytes())
     signatures = {
         key: json_format.MessageToDict(signature, preserving_proto_field_name=True)
@@ -116,11 +118,11 @@ def _metadata(path, name):
     return {"model_spec": specification, "metadata": {"signature_def": {"signature_def": signatures}}}
 
 
-def _value(value):
+def _value(value: Any) -> Any:
     return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
 
 
-def _json(name, value):
+def _json(name: str, value: Any) -> Any:
     if not isinstance(value, bytes):
         return np.asarray(value).tolist()
     return {"b64": base64.b64encode(value).decode()} if name.endswith("_bytes") else value.decode()

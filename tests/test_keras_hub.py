@@ -11,7 +11,7 @@ import tf_learnprop as tlp
 
 pytest.importorskip("keras_hub", reason="install tf-learnprop[keras-hub] to run this test")
 
-from tests import hub_models  # noqa: E402
+from tests import hub_models, wrapped_page  # noqa: E402
 
 #: Numbers of activations, attentions and normalisations with rules by family.
 EXPECTED = {
@@ -66,6 +66,8 @@ def test_family(family, images):
     assert (kinds.total() - attentions - norms, attentions, norms) == EXPECTED[family]
     assert ("before attention" in coverage.reading()) == bool(attentions)
     assert not any("can't be opened" in row.reason for row in coverage)
+    # If not, `python -m tests.wrapped_page` writes the page anew.
+    assert wrapped_page.row(hub_models.title(family), coverage) in wrapped_page.FILE.read_text("utf-8")
     expected = np.asarray(model(images))
     np.testing.assert_allclose(wrapped(images), expected, atol=1e-6 * abs(expected).max())
     maps = wrapped.explain(images)

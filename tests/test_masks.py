@@ -9,90 +9,17 @@ from keras import layers, ops
 import tf_learnprop as tlp
 from tests import custom_layers as custom
 from tests import token_models
+from tests.masked_models import BODIES, HEADS, MIXED_PRECISION, WIDTH, classifier
 
 RNG = np.random.default_rng(5)
 IDS = np.array([[4, 5, 6, 0, 0], [1, 0, 2, 3, 0], [1, 2, 3, 4, 5]], "int32")
-HEADS, WIDTH = 2, 4
-
-
-class Block(layers.Layer):
-    """Attention after a normalisation, inside a layer that neither takes nor makes masks."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.norm = layers.LayerNormalization()
-        self.attention = layers.MultiHeadAttention(HEADS, WIDTH)
-
-    def build(self, shape):
-        self.norm.build(shape)
-        self.attention.build(shape, shape)
-
-    def call(self, x):
-        h = self.norm(x)
-        return x + self.attention(h, h)
-
-
-class MaskedBlock(Block):
-    """The same, with a mask as an argument."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True
-
-    def call(self, x, mask=None):
-        x = ops.relu(super().call(x))
-        return x if mask is None else x * ops.cast(mask, x.dtype)[..., None]
-
-
-def attend(x, **options):
-    return layers.MultiHeadAttention(HEADS, WIDTH)(x, x, **options)
-
-
-def nested(x):
-    inputs = keras.Input((5, 8))
-    h = layers.LayerNormalization()(inputs)
-    inner = keras.Model(inputs, layers.LayerNormalization()(layers.Add()([inputs, attend(h)])))
-    return inner(layers.Dense(8, "relu")(inner(x)))
-
-
-def crossed(x):
-    """The second attention is to a tensor from which Keras has taken the mask in the first."""
-    value, query = layers.Dense(8)(x), layers.LayerNormalization()(x)
-    for _ in range(2):
-        query = layers.Add()([query, layers.MultiHeadAttention(HEADS, WIDTH)(query, value)])
-    return query
-
-
-#: What follows a masked embedding, up to the pooling.
-BODIES = {
-    "attention": attend,
-    "causal": lambda x: attend(x, use_causal_mask=True),
-    "plain attention": lambda x: layers.Attention()([x, x]),
-    "transformer": lambda x: token_models.block(token_models.block(x)),
-    "skip": lambda x: layers.Add()([x, attend(x)]),
-    "crossed": crossed,
-    "nested": nested,
-    "layer": lambda x: Block()(Block()(x)),
-    "masked layer": lambda x: MaskedBlock()(x),
-    "bare relu": lambda x: ops.relu(layers.Dense(8)(x)),
-    "sequential": lambda x: keras.Sequential([keras.Input((5, 8)), MaskedBlock(), layers.ReLU()])(x),
-}
-
-
-def classifier(body):
-    ids = keras.Input((5,), dtype="int32")
-    x = body(layers.Embedding(20, 8, mask_zero=True)(ids))
-    model = keras.Model(ids, layers.Dense(3)(layers.Dense(4, "relu")(layers.GlobalAveragePooling1D()(x))))
-    for weight in model.trainable_weights:
-        weight.assign(RNG.normal(size=weight.shape))
-    return model
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not support masking:UserWarning")
 @pytest.mark.filterwarnings("ignore:Layer .*passed an input with a mask:UserWarning")
 @pytest.mark.parametrize(
     "name, policy",
-    [*((name, "float32") for name in BODIES), ("transformer", "mixed_float16"), ("nested", "mixed_float16")],
+    [*((name, "float32") for name in BODIES), *((name, "mixed_float16") for name in MIXED_PRECISION)],
 )
 def test_outputs_are_equal_and_nothing_stays_closed(name, policy):
     before = keras.config.dtype_policy()

@@ -40,21 +40,10 @@ def test_behind_layers_that_move_places(name, way):
     assert share_on(maps, models.SPOT) >= 0.8
 
 
-BODIES = {
-    "valid": models.chain(
-        models.brightness(5, 1, "valid"), models.deeper(5, 2, "valid"), models.deeper(3, 2, "valid")
-    ),
-    "odd-strides": models.chain(models.brightness(3, 3, "valid"), models.deeper(3, 3, "valid")),
-    "padded-on-one-side": models.chain(
-        models.brightness(), layers.ZeroPadding2D(((0, 7), (0, 7))), models.deeper(8, 4, "valid")
-    ),
-}
-
-
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.get("readout", "default"))
-@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("name", models.BODIES)
 def test_convolutions_that_shift_places(name, way):
-    maps = explain(models.model(body=BODIES[name]), models.images(), way)
+    maps = explain(models.model(body=models.BODIES[name]), models.images(), way)
     assert share_on(maps, models.SPOT) >= 0.8
 
 
@@ -71,7 +60,7 @@ class TestTwoInputs:
     """The spot is in the CT."""
 
     @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.get("readout", "default"))
-    @pytest.mark.parametrize("build", [models.two_branches, models.siamese, models.joined])
+    @pytest.mark.parametrize("build", models.PAIRS)
     def test_the_map_of_one_holds_nothing_of_the_other(self, build, way):
         if build is models.joined and "readout" not in way:
             way = {"rule": "gradient", "readout": "multi_layer"}  # a learned rule there reads both

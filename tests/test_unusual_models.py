@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import tf_learnprop as tlp
+from tests import custom_layers
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.uniform(size=(2, 8, 8, 3)).astype("float32")
@@ -46,10 +47,7 @@ class TestRecurrent:
 
     @pytest.mark.filterwarnings("ignore:No activation")
     def test_other_activations_have_rules(self):
-        inputs = keras.Input((12, 2))
-        x = layers.Conv1D(4, 3, activation="relu")(inputs)
-        x = layers.Bidirectional(layers.LSTM(5), name="both_ways")(x)
-        wrapped = tlp.wrap_model(keras.Model(inputs, layers.Dense(2)(layers.Dense(4, "relu")(x))))
+        wrapped = tlp.wrap_model(custom_layers.recurrent())
         assert [row.path for row in wrapped.coverage if not row.swapped] == ["both_ways"]
         signals = RNG.normal(size=(2, 12, 2)).astype("float32")
         wrapped.compile()

@@ -298,18 +298,7 @@ class Probe(tlp.rules.PropagationRule):
 
 
 class TestMixedPrecision:
-    @pytest.mark.parametrize(
-        "policy, name",
-        [
-            ("mixed_float16", "nested"),
-            ("mixed_float16", "prelu"),
-            ("mixed_float16", "bare_operations"),
-            ("mixed_float16", "linear_cast"),
-            ("mixed_bfloat16", "nested"),
-            ("mixed_bfloat16", "squeeze_excite"),
-        ],
-        indirect=["policy"],
-    )
+    @pytest.mark.parametrize("policy, name", models.MIXED_PRECISION, indirect=["policy"])
     def test_promises(self, policy, name):
         subject = Wrapped(CASES[name])
         half = policy.removeprefix("mixed_")

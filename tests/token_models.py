@@ -1,23 +1,29 @@
 """Small models of tokens, written as users write them."""
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 import keras
 from keras import layers, ops
+
+Tensor: TypeAlias = keras.KerasTensor
+Shape = tuple[int, int, int]
 
 
 @keras.saving.register_keras_serializable("tests")
 class Patches(layers.Layer):
     """Cuts an image into patches, `[n, rows·columns, side·side·c]`."""
 
-    def __init__(self, side, **kwargs):
+    def __init__(self, side: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.side = side
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         patches = ops.image.extract_patches(images, size=self.side)
         size, (_, rows, columns, values) = ops.shape(images)[0], patches.shape
         return ops.reshape(patches, (size, rows * columns, values))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "side": self.side}
 
 
@@ -25,22 +31,22 @@ class Patches(layers.Layer):
 class PatchEncoder(layers.Layer):
     """Projects patches and adds an embedding of their positions."""
 
-    def __init__(self, count, width, **kwargs):
+    def __init__(self, count: int, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.count, self.width = count, width
         self.projection = layers.Dense(width)
         self.position = layers.Embedding(count, width)
 
-    def build(self, shape):
+    def build(self, shape: tuple[Any, ...]) -> None:
         self.projection.build(shape)
         self.position.build((1, self.count))
         self.built = True
 
-    def call(self, patches):
+    def call(self, patches: Tensor) -> Tensor:
         positions = ops.expand_dims(ops.arange(self.count), 0)
         return self.projection(patches) + self.position(positions)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "count": self.count, "width": self.width}
 
 
@@ -48,15 +54,15 @@ class PatchEncoder(layers.Layer):
 class ClassToken(layers.Layer):
     """Puts a learned token in front of the others."""
 
-    def build(self, shape):
+    def build(self, shape: tuple[Any, ...]) -> None:
         self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer="random_normal", name="token")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         token = ops.broadcast_to(self.token, (ops.shape(x)[0], 1, x.shape[-1]))
         return ops.concatenate([token, x], 1)
 
 
-def block(x, heads=2):
+def block(x: Tensor, heads: int = 2) -> Tensor:
     """A transformer block with the norms before its two branches."""
     width = x.shape[-1]
     h = layers.LayerNormalization(epsilon=1e-6)(x)
@@ -68,12 +74,12 @@ def block(x, heads=2):
     return layers.Add()([h, x])
 
 
-def head(x):
+def head(x: Tensor) -> Tensor:
     return layers.Dense(3, name="logits")(x)
 
 
-def vit(shape=(12, 12, 3), side=4, blocks=2):
-    """As the example of a vision transformer on keras.io, with a flattened head."""
+def vit(shape: Shape = (12, 12, 3), side: int = 4, blocks: int = 2) -> keras.Model:
+    """A vision transformer as in the example of keras.io, with a flattened head."""
     image = keras.Input(shape)
     count = (shape[0] // side) * (shape[1] // side)
     x = PatchEncoder(count, 8)(Patches(side)(image))
@@ -83,7 +89,8 @@ def vit(shape=(12, 12, 3), side=4, blocks=2):
     return keras.Model(image, head(layers.Dropout(0.5)(x)))
 
 
-def vit_with_class_token(shape=(12, 16, 3)):
+def vit_with_class_token(shape: Shape = (12, 16, 3)) -> keras.Model:
+    """A vision transformer with a class token."""
     image = keras.Input(shape)
     x = layers.Conv2D(8, 4, 4, name="patches")(image)
     x = ClassToken()(layers.Reshape((-1, 8))(x))
@@ -91,7 +98,8 @@ def vit_with_class_token(shape=(12, 16, 3)):
     return keras.Model(image, head(x[:, 0]))
 
 
-def mixer(shape=(12, 12, 3)):
+def mixer(shape: Shape = (12, 12, 3)) -> keras.Model:
+    """An MLP mixer: dense layers over patches and over channels."""
     image = keras.Input(shape)
     x = layers.Reshape((9, 8))(layers.Conv2D(8, 4, 4, name="patches")(image))
     for _ in range(2):
@@ -103,8 +111,8 @@ def mixer(shape=(12, 12, 3)):
     return keras.Model(image, head(layers.GlobalAveragePooling1D()(x)))
 
 
-def windows(shape=(16, 16, 3)):
-    """Attention within windows of 2 × 2 patches, which are then shifted, and patches that merge."""
+def windows(shape: Shape = (16, 16, 3)) -> keras.Model:
+    """Attention within windows that shift, and patches that merge, as in Swin."""
     image = keras.Input(shape)
     x = layers.Conv2D(8, 4, 4, name="patches")(image)
     for shift in (0, -1):
@@ -120,7 +128,7 @@ def windows(shape=(16, 16, 3)):
     return keras.Model(image, head(layers.GlobalAveragePooling2D()(x)))
 
 
-def hybrid(shape=(16, 16, 3)):
+def hybrid(shape: Shape = (16, 16, 3)) -> keras.Model:
     """Convolutions, then attention."""
     image = keras.Input(shape)
     x = layers.Conv2D(8, 3, 2, padding="same", activation="relu", name="stem")(image)
@@ -129,14 +137,15 @@ def hybrid(shape=(16, 16, 3)):
     return keras.Model(image, head(layers.GlobalAveragePooling1D()(x)))
 
 
-def signal():
-    """A transformer on a signal of 24 steps with two channels."""
+def signal() -> keras.Model:
+    """A transformer on a signal."""
     inputs = keras.Input((24, 2))
     x = block(layers.Conv1D(8, 3, 3, name="patches")(inputs))
     return keras.Model(inputs, head(layers.GlobalAveragePooling1D()(x)))
 
 
-def text(mask_zero=False, length=None):
+def text(mask_zero: bool = False, length: int | None = None) -> keras.Model:
+    """A transformer on text: ids that are embedded."""
     ids = keras.Input((length,), dtype="int32")
     x = layers.Embedding(20, 8, mask_zero=mask_zero, name="embedding")(ids)
     return keras.Model(ids, head(layers.GlobalAveragePooling1D()(block(x))))
@@ -144,19 +153,19 @@ def text(mask_zero=False, length=None):
 
 @keras.saving.register_keras_serializable("tests")
 class SubclassedText(keras.Model):
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.embedding = layers.Embedding(20, 8)
         self.attention = layers.MultiHeadAttention(2, 4)
         self.head = layers.Dense(3)
 
-    def call(self, ids):
+    def call(self, ids: Tensor) -> Tensor:
         x = self.embedding(ids)
         return self.head(ops.mean(x + self.attention(x, x), 1))
 
 
 #: Each model, and the shape of what its map is read from.
-MODELS = {
+MODELS: dict[str, tuple[Callable[..., keras.Model], tuple[int | None, ...]]] = {
     "vit": (vit, (None, 3, 3, 48)),
     "vit_with_class_token": (vit_with_class_token, (None, 3, 4, 8)),
     "mixer": (mixer, (None, 3, 3, 8)),

@@ -1,26 +1,29 @@
 """Small models and data whose answers are known."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
+import tf_learnprop as tlp
 from tf_learnprop.targets import Classes
 
 SIDE = 16
 
 
-def rng(seed=0):
+def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def normal(*shape, seed=0):
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return rng(seed).normal(size=shape).astype(np.float32)
 
 
-def images(count, shape=(SIDE, SIDE, 3), seed=0):
+def images(count: int, shape: tuple[int, ...] = (SIDE, SIDE, 3), seed: int = 0) -> np.ndarray:
     return normal(count, *shape, seed=seed)
 
 
-def jolt(wrapped, seed=0):
+def jolt(wrapped: tlp.PropagationModel, seed: int = 0) -> tlp.PropagationModel:
     """Moves every weight of the rules and the readout away from its start, as training would."""
     generator = rng(seed)
     for variable in wrapped.rule_set.weights:
@@ -28,12 +31,16 @@ def jolt(wrapped, seed=0):
     return wrapped
 
 
-def traces(function):
+def traces(function: Any) -> int:
     """How often a function of inputs and a target was traced for classes."""
     return function.of_kind(Classes().kind).traced.experimental_get_tracing_count()
 
 
-def small_cnn(classes=4, shape=(SIDE, SIDE, 3), activation="softmax"):
+def small_cnn(
+    classes: int = 4,
+    shape: tuple[int | None, ...] = (SIDE, SIDE, 3),
+    activation: str | None = "softmax",
+) -> keras.Model:
     """A CNN with a fused activation, a batch normalisation and an activation layer."""
     image = keras.Input(shape)
     x = keras.layers.Conv2D(6, 3, padding="same", use_bias=False)(image)
@@ -45,7 +52,7 @@ def small_cnn(classes=4, shape=(SIDE, SIDE, 3), activation="softmax"):
     return keras.Model(image, keras.layers.Dense(classes, activation=activation)(x))
 
 
-def linear(weights):
+def linear(weights: np.ndarray) -> keras.Model:
     """logits = relu(x)·weights, `weights` of shape `[features, classes]`; x >= 0 makes it linear."""
     image = keras.Input((len(weights),))
     x = keras.layers.ReLU()(image)
@@ -55,7 +62,7 @@ def linear(weights):
     return model
 
 
-def stripes(count, seed=0):
+def stripes(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Noisy images with stripes in each quadrant, upright or lying by chance.
 
     Returns:
@@ -71,7 +78,7 @@ def stripes(count, seed=0):
     return x[..., None].astype(np.float32), lying[:, 0, 0, 0, 0]
 
 
-def stripe_classifier():
+def stripe_classifier() -> keras.Model:
     """A CNN that tells the labels of `stripes`, so that only the top left quadrant matters to it."""
     keras.utils.set_random_seed(0)
     image = keras.Input((SIDE, SIDE, 1))
@@ -91,7 +98,7 @@ def stripe_classifier():
     return model
 
 
-def inside(maps):
+def inside(maps: np.ndarray) -> float:
     """Fraction of each map's positive mass that lies in the top left quadrant, mean over the maps."""
     mass = np.maximum(maps, 0)
     half = SIDE // 2

@@ -1,21 +1,29 @@
 import contextlib
 import io
 import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+import tf_learnprop as tlp
 from tests import toys
 from tf_learnprop import cli, data
 
+#: Runs a command; gives its exit status, standard output and standard error.
+Run = Callable[..., tuple[Any, str, str]]
+
 
 @pytest.fixture(scope="session")
-def run():
+def run() -> Run:
     """Runs a command in this process. Returns its exit status, standard output and standard error."""
 
-    def run(*arguments, encoding="utf-8"):
+    def run(*arguments: Any, encoding: str = "utf-8") -> tuple[Any, str, str]:
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2))
         err.reconfigure(errors="backslashreplace")  # as Python's own
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -31,7 +39,7 @@ def run():
 
 
 @pytest.fixture(scope="session")
-def work(tmp_path_factory):
+def work(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder with saved models, class names, and photos in two folders."""
     folder = tmp_path_factory.mktemp("work")
     keras.utils.set_random_seed(5)
@@ -52,38 +60,44 @@ def work(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def photo(work):
+def photo(work: pathlib.Path) -> pathlib.Path:
     return work / "photos" / "a" / "photo.png"
 
 
 @pytest.fixture(scope="session")
-def model(work):
+def model(work: pathlib.Path) -> list[str]:
     """The options that name the model."""
     return ["--model", str(work / "model.keras"), "--preprocess", "tf"]
 
 
 @pytest.fixture(scope="session")
-def images_of():
+def images_of() -> Callable[[pathlib.Path, tlp.PropagationModel], tf.data.Dataset]:
     """Reads photos as the command does with `model`."""
 
-    def images(source, wrapped):
+    def images(source: pathlib.Path, wrapped: tlp.PropagationModel) -> tf.data.Dataset:
         return data.from_folder(source, wrapped, preprocess=lambda x: x / 127.5 - 1).batch(8)
 
     return images
 
 
 @pytest.fixture(scope="session")
-def train_arguments(work, model):
+def train_arguments(work: pathlib.Path, model: list[str]) -> Callable[[pathlib.Path], list[Any]]:
     """The arguments of a short training that writes its rules to a file."""
     images = ["--images", work / "photos", "--batch-size", 4, "--steps", 3, "--epochs", 2]
     return lambda out: ["train", *model, *images, "--out", out]
 
 
 @pytest.fixture
-def fails(run, work, photo, tmp_path, monkeypatch):
+def fails(
+    run: Run,
+    work: pathlib.Path,
+    photo: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., str]:
     """Asserts that a command line is bad usage: status 2, and one line, which is returned."""
 
-    def fails(*arguments):
+    def fails(*arguments: str) -> str:
         monkeypatch.chdir(tmp_path)
         places = {"model": work / "model.keras", "work": work, "names": work / "names.txt", "photo": photo}
         status, out, err = run(*(argument.format(**places) for argument in arguments))
@@ -97,7 +111,9 @@ def fails(run, work, photo, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def explained(run, work, model, tmp_path_factory):
+def explained(
+    run: Run, work: pathlib.Path, model: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[pathlib.Path, list[dict[str, Any]]]:
     """The folder and the rows of the maps of all photos."""
     folder = tmp_path_factory.mktemp("explained")
     status, out, _ = run("explain", *model, work / "photos", "--out", folder, "--json")
@@ -106,7 +122,9 @@ def explained(run, work, model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(run, train_arguments, tmp_path_factory):
+def trained(
+    run: Run, train_arguments: Callable[[pathlib.Path], list[Any]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[pathlib.Path, list[float]]:
     """The folder and the losses of a training with all its logs: `rules.keras`, `preview` and `logs`."""
     folder = tmp_path_factory.mktemp("trained")
     logs = ["--preview", folder / "preview", "--tensorboard", folder / "logs"]

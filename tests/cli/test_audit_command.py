@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import page_browser
+from tests import browser_page
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("sklearn")
@@ -57,7 +57,7 @@ def test_findings_come_first(audited):
 
 
 def test_the_page_in_a_browser(audited, tmp_path):
-    text, widths = page_browser.opened(audited[0], tmp_path)
+    text, widths = browser_page.opened(audited[0], tmp_path)
     assert text.count("<tr>") == 5  # a head, areas, all classes, two classes
     assert min(widths) == 16 and max(widths) == 112
     assert 'alt="image"' in text and text.count('alt="image"') < text.count('alt="map"')

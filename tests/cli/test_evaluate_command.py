@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tf_learnprop as tlp
-from tests import page_browser
+from tests import browser_page
 from tf_learnprop import data
 from tf_learnprop.cli import evaluation_examples
 
@@ -65,7 +65,7 @@ def test_more_steps(run, model, work, tmp_path):
 
 
 def test_the_page_in_a_browser(evaluated, tmp_path):
-    text, widths = page_browser.opened(evaluated[0] / "report.html", tmp_path, width=600)
+    text, widths = browser_page.opened(evaluated[0] / "report.html", tmp_path, width=600)
     # The fills beside the photo, insertion, deletion; the curves; a photo and two maps a row.
     assert len(widths) == 6 + 5 + 5 + 1 + 6 * 3 and min(widths) > 0
     assert text.count("<tr>") == 7 + 7  # two heads, five fills, their mean, six photos

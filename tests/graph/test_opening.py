@@ -9,13 +9,7 @@ from keras import layers, ops
 import tf_learnprop as tlp
 from tests import custom_layers as custom
 from tests import models
-
-
-def around(layer, shape=(8, 8, 3)):
-    """A model with a layer between two others."""
-    inputs = keras.Input(shape)
-    x = layer(layers.Dense(4, "elu", name="before")(inputs))
-    return keras.Model(inputs, layers.Dense(3, name="after")(layers.Flatten()(x)))
+from tests.custom_layers import CLOSED, OPENED, around
 
 
 def scrambled(model):
@@ -38,25 +32,6 @@ def assert_equal_outputs(wrapped, model, x):
     np.testing.assert_allclose(wrapped(x), theirs, atol=1e-6 * abs(theirs).max())
 
 
-OPENED = {
-    "block": (lambda: custom.Block(name="mine"), {"mine/relu": "relu", "mine/relu_1": "relu"}),
-    "patches": (lambda: custom.Patches(name="mine"), {"mine/projection": "gelu"}),
-    "windows": (lambda: custom.Windows(name="mine"), {"mine/relu": "relu"}),
-    "none": (lambda: custom.UsesNone(name="mine"), {"mine/inner/relu": "relu"}),
-    "tied weights": (lambda: custom.Tied(name="mine"), {"mine/inner": "tanh"}),
-    "fused": (lambda: custom.DoublingDense(4, "gelu", name="mine"), {"mine/gelu": "gelu"}),
-    "lambda": (lambda: layers.Lambda(lambda x: ops.selu(x) + 1.0, name="mine"), {"mine/selu": "selu"}),
-    "function": (
-        lambda: layers.Activation(lambda x: ops.gelu(x, approximate=False), name="mine"),
-        {"mine/gelu": "gelu"},
-    ),
-    "in a nested model": (
-        lambda: keras.Sequential([keras.Input((8, 8, 4)), custom.Block(name="block")], name="mine"),
-        {"mine/block/relu": "relu", "mine/block/relu_1": "relu"},
-    ),
-}
-
-
 @pytest.mark.parametrize("build, expected", OPENED.values(), ids=OPENED)
 def test_opens_a_layer(build, expected):
     model = scrambled(around(build()))
@@ -71,13 +46,6 @@ def test_opens_a_layer(build, expected):
     for weight in model.weights:
         weight.assign(weight * 0.5)
     assert_equal_outputs(wrapped, model, x[:3])
-
-
-CLOSED = {
-    "TensorFlow": (custom.InTensorFlow, "it calls TensorFlow, not Keras operations"),
-    "branch": (custom.Branches, "what it computes depends on values"),
-    "counter": (custom.Counts, "it changes its own variables"),
-}
 
 
 @pytest.mark.filterwarnings("ignore:Layer 'mine'")
@@ -180,14 +148,8 @@ class TestSubclassedModel:
     @pytest.fixture(params=["float32", "mixed_float16"])
     def model(self, request):
         keras.config.set_dtype_policy(request.param)
-        yield scrambled(self.built())
+        yield scrambled(custom.subclassed())
         keras.config.set_dtype_policy("float32")
-
-    @staticmethod
-    def built():
-        model = custom.Classifier()
-        model(np.zeros((2, 8, 8, 3), "float32"))
-        return model
 
     def test_is_opened_trained_saved_and_exported(self, model, tmp_path):
         x = np.random.default_rng(0).uniform(size=(4, 8, 8, 3)).astype("float32")

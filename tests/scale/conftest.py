@@ -1,6 +1,7 @@
 """An exported model and small data sets of encoded images, which the tests of whole data sets share."""
 
 import os
+import pathlib
 
 import keras
 import pytest
@@ -16,7 +17,7 @@ os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory):
+def served(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Folder of the export of a small CNN."""
     keras.utils.set_random_seed(1)
     wrapped = toys.jolt(tlp.wrap_model(toys.small_cnn(), "learned"))
@@ -24,12 +25,12 @@ def served(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def explainer(served):
+def explainer(served: pathlib.Path) -> tlp.serving.Explainer:
     return tlp.serving.Explainer(served, "explain_encoded")
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory):
+def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder with 40 photos in two folders, and a file that is no image."""
     folder = tmp_path_factory.mktemp("photos")
     for number in range(40):
@@ -39,7 +40,9 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def once(explainer, photos, tmp_path_factory):
+def once(
+    explainer: tlp.serving.Explainer, photos: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
     """The output of a run of the local engine that nothing has interrupted: content of each file by name."""
     folder = tmp_path_factory.mktemp("once")
     tlp.scale.explain_dataset(explainer, photos, folder, **scale_toys.OPTIONS)

@@ -7,8 +7,11 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 import numpy as np
+
+Requests = list[tuple[str, dict[str, Any]]]
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -31,7 +34,7 @@ pickle.dump(answers, sys.stdout.buffer)
 class _Worker:
     """A process that asks one model after the other through the C API; see `serving_worker`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, HERE / "serving_worker.py"],
@@ -42,11 +45,13 @@ class _Worker:
             cwd=HERE.anchor,
         )
 
-    def ask(self, message):
+    def ask(self, message: tuple[str, Requests, int]) -> list[Any]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin and stdout
         try:
-            pickle.dump(message, self._process.stdin)
-            self._process.stdin.flush()
-            return pickle.load(self._process.stdout)
+            pickle.dump(message, stdin)
+            stdin.flush()
+            return pickle.load(stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             code = self._process.wait()
             self._errors.seek(0)
@@ -58,16 +63,16 @@ class _Worker:
 _worker = functools.cache(_Worker)
 
 
-def ask(path, requests, threads=1):
+def ask(path: str | pathlib.Path, requests: Requests, threads: int = 1) -> list[Any]:
     """Answers of a SavedModel through the C API, in a process of its own.
 
     Args:
-        path: folder of the SavedModel.
-        requests: list of (signature, dict of arrays).
-        threads: int, number of threads that send them.
+        path: Folder of the SavedModel.
+        requests: Pairs of a signature and a dict of arrays.
+        threads: Number of threads that send them.
 
     Returns:
-        list of dicts of arrays; for a request that failed, the message.
+        Dicts of arrays; for a request that failed, the message.
     """
     try:
         return _worker().ask((str(path), requests, threads))
@@ -76,7 +81,7 @@ def ask(path, requests, threads=1):
         raise
 
 
-def ask_tensorflow(path, requests):
+def ask_tensorflow(path: str | pathlib.Path, requests: Requests) -> list[Any]:
     """As `ask`, from a fresh interpreter with TensorFlow and none of this library."""
     done = subprocess.run(
         [sys.executable, "-c", _TENSORFLOW_ALONE],
@@ -89,7 +94,9 @@ def ask_tensorflow(path, requests):
     return pickle.loads(done.stdout)
 
 
-def ask_command_line(path, signature, inputs, folder):
+def ask_command_line(
+    path: str | pathlib.Path, signature: str, inputs: dict[str, Any], folder: pathlib.Path
+) -> dict[str, np.ndarray]:
     """Answer of `saved_model_cli run`, which reads and writes files in an empty folder."""
     answers = folder / "answers"
     arguments = ["--dir", path, "--tag_set", "serve", "--signature_def", signature, "--outdir", answers]
@@ -101,6 +108,6 @@ def ask_command_line(path, signature, inputs, folder):
     return {file.stem: np.load(file) for file in answers.glob("*.npy")}
 
 
-def strings(*contents):
+def strings(*contents: Any) -> np.ndarray:
     """A batch of strings, as `ask` takes it."""
     return np.array(contents, object)

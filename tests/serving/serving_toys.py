@@ -1,5 +1,9 @@
 """Models, photos and comparisons that the tests of exported models share."""
 
+import pathlib
+from typing import Any
+
+import keras
 import matplotlib
 import numpy as np
 import tensorflow as tf
@@ -8,37 +12,45 @@ import tf_learnprop as tlp
 from tests import toys
 
 
-def trained(source, rule="learned", **kwargs):
+def trained(source: keras.Model, rule: str | pathlib.Path = "learned", **kwargs: Any) -> tlp.PropagationModel:
     """A wrapped model whose rules and readout are off their start, as after training."""
     return toys.jolt(tlp.wrap_model(source, rule, **kwargs))
 
 
-def preprocess(photos):
+def preprocess(photos: tf.Tensor) -> tf.Tensor:
     return (photos - 127.0) / 64.0
 
 
-def assert_same_maps(served, wrapped, images, targets=None):
+def assert_same_maps(
+    served: np.ndarray, wrapped: tlp.PropagationModel, images: Any, targets: Any = None
+) -> None:
     expected = wrapped.explain(images, targets)
     assert served.shape == expected.shape
     assert np.abs(served - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-def photo(height, width, seed=0):
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     """A picture with structure in each colour, uint8."""
     y, x = np.mgrid[:height, :width] / max(height, width)
     waves = np.sin(2 * np.pi * (2 + seed) * np.stack([x, y, x + y], -1))
-    return np.uint8(127 + 100 * waves)
+    return (127 + 100 * waves).astype(np.uint8)
 
 
-def png(pixels):
+def png(pixels: np.ndarray) -> bytes:
     return tf.io.encode_png(pixels).numpy()
 
 
-def jpeg(pixels):
+def jpeg(pixels: np.ndarray) -> bytes:
     return tf.io.encode_jpeg(pixels).numpy()
 
 
-def assert_overlay(content, pixels, single_map, colormap="inferno", alpha=0.7):
+def assert_overlay(
+    content: bytes,
+    pixels: np.ndarray,
+    single_map: np.ndarray,
+    colormap: str = "inferno",
+    alpha: float = 0.7,
+) -> None:
     """Compares a PNG with the heat map drawn pixel by pixel."""
     full = np.percentile(np.maximum(single_map, 0), 99)
     drawn = np.zeros((*pixels.shape[:2], 3))

@@ -8,18 +8,19 @@ import concurrent.futures
 import os
 import pickle
 import sys
+from typing import Any
 
 import c_api  # examples/serving/c_api.py, on the path that `serving_client` sets
 
 
-def ask(model, request):
+def ask(model: c_api.SavedModel, request: tuple[str, dict[str, Any]]) -> dict[str, Any] | str:
     try:
         return model.run(*request)
     except c_api.RequestError as error:
         return str(error)
 
 
-def main():
+def main() -> None:
     # What TensorFlow prints must not end up between the answers.
     answers_to = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sys
+from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -25,11 +26,11 @@ STEPS = 20
 SCALES = {"float32": 127, "mixed_float16": 24, "mixed_bfloat16": 127}
 
 
-def images(count):
+def images(count: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, SIDE, SIDE, 3)).astype(np.float32)
 
 
-def model(policy="float32", optimizer=None, **kwargs):
+def model(policy: str = "float32", optimizer: Any = None, **kwargs: Any) -> tlp.PropagationModel:
     keras.utils.set_random_seed(1)
     keras.config.set_dtype_policy(policy)
     image = keras.Input((SIDE, SIDE, 3))
@@ -42,15 +43,15 @@ def model(policy="float32", optimizer=None, **kwargs):
     return wrapped
 
 
-def batches(x, size=8):
+def batches(x: np.ndarray, size: int = 8) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(x).batch(size)
 
 
-def state(wrapped):
+def state(wrapped: tlp.PropagationModel) -> list[keras.Variable]:
     return [*wrapped.rule_set.trainable_variables, *wrapped.optimizer.variables]
 
 
-def cluster(count):
+def cluster(count: int) -> list[dict[str, str]]:
     """The environments that make processes the workers of one cluster on this machine."""
     sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
     workers = [f"localhost:{one.getsockname()[1]}" for one in sockets]
@@ -61,10 +62,10 @@ def cluster(count):
 
 
 class Recorder:
-    def __init__(self):
-        self.arrays = {}
+    def __init__(self) -> None:
+        self.arrays: dict[str, Any] = {}
 
-    def record(self, name, wrapped, history=None):
+    def record(self, name: str, wrapped: tlp.PropagationModel, history: Any = None) -> None:
         for number, variable in enumerate(state(wrapped)):
             copies = getattr(variable.value, "values", [variable.value])  # of the replicas in this process
             for copy in copies:  # all hold the same
@@ -74,7 +75,7 @@ class Recorder:
             self.arrays[f"{name}/loss"] = history.history["loss"]
 
 
-def run(strategy, path):
+def run(strategy: tf.distribute.Strategy, path: str) -> None:
     recorder = Recorder()
     with strategy.scope():
         wrapped = model()
@@ -113,7 +114,7 @@ def run(strategy, path):
     np.savez(path, **recorder.arrays)
 
 
-def scaled(strategy, policy, recorder):
+def scaled(strategy: tf.distribute.Strategy, policy: str, recorder: Recorder) -> None:
     """Trains with a scaled loss and several steps per execution."""
     with strategy.scope():
         inner = keras.optimizers.Adam(5e-3, global_clipnorm=1.0)
@@ -125,7 +126,7 @@ def scaled(strategy, policy, recorder):
     recorder.arrays[f"{policy}/evaluate"] = wrapped.evaluate(batches(images(24)), verbose=0)
 
 
-def main(replicas, path):
+def main(replicas: int, path: str) -> None:
     if "TF_CONFIG" in os.environ:
         return run(tf.distribute.MultiWorkerMirroredStrategy(), path)
     cpu = tf.config.list_physical_devices("CPU")[0]
