@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import toys
+from tests import eagerness, toys
 from tf_learnprop import cli, data
 
 
@@ -110,6 +110,7 @@ def trained(run, train_arguments, tmp_path_factory):
     """The folder and the losses of a training with all its logs: `rules.keras`, `preview` and `logs`."""
     folder = tmp_path_factory.mktemp("trained")
     logs = ["--preview", folder / "preview", "--tensorboard", folder / "logs"]
-    status, out, _ = run(*train_arguments(folder / "rules.keras"), *logs, "--json")
+    with eagerness.running_eagerly():
+        status, out, _ = run(*train_arguments(folder / "rules.keras"), *logs, "--json")
     assert status == 0
     return folder, json.loads(out)["loss"]
