@@ -94,7 +94,7 @@ def classifier(body):
     "name, policy",
     [*((name, "float32") for name in BODIES), ("transformer", "mixed_float16"), ("nested", "mixed_float16")],
 )
-def test_outputs_are_equal_and_nothing_stays_closed(name, policy):
+def test_outputs_are_equal_and_nothing_stays_closed(name, policy, eagerly):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -183,7 +183,7 @@ def test_export_and_training_with_a_mask(tmp_path):
     signals = RNG.normal(size=(4, 6, 3)).astype("float32")
     signals[:, 4:] = 0.0
     wrapped = tlp.wrap_model(model)
-    wrapped.compile()
+    wrapped.compile(run_eagerly=True)
     wrapped.fit(signals, verbose=0)
     np.testing.assert_allclose(wrapped(signals), model(signals), atol=1e-6)
     maps = wrapped.explain(signals)

@@ -189,7 +189,7 @@ class TestSubclassedModel:
         model(np.zeros((2, 8, 8, 3), "float32"))
         return model
 
-    def test_is_opened_trained_saved_and_exported(self, model, tmp_path):
+    def test_is_opened_trained_saved_and_exported(self, model, tmp_path, eagerly):
         x = np.random.default_rng(0).uniform(size=(4, 8, 8, 3)).astype("float32")
         wrapped = tlp.wrap_model(model)
         assert wrapped.coverage.summary().startswith("5 of 6 activations swapped")
