@@ -1,6 +1,7 @@
 # The virtual environment is created when it is needed, and updated when setup.py changes.
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2 -rs
+# Each process gets one half of the tests, so that a fixture which several tests share is built once.
+PYTEST_ARGS ?= -n 2 --dist worksteal -rs
 
 BIN := .venv/bin
 STAMP := .venv/.installed

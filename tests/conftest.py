@@ -3,18 +3,28 @@
 import os
 import pathlib
 
+import pytest
+
 # Before the first import of TensorFlow or Keras, which read them once.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import keras  # noqa: E402
-import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def seeds() -> None:
     """Seeds Python, NumPy and TensorFlow, so that no test depends on those before it."""
+    import keras  # not by the process that only hands tests to others, which would wait for it
+
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def eagerly():
+    """Runs functions eagerly, for large graphs that are run once or twice: a trace would take far longer."""
+    from tests import eagerness
+
+    with eagerness.running_eagerly():
+        yield
 
 
 @pytest.fixture(scope="session")

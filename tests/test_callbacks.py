@@ -16,7 +16,7 @@ IMAGES = toys.images(8)
 def wrapped():
     keras.utils.set_random_seed(0)
     model = tlp.wrap_model(toys.small_cnn(), rule="learned")
-    model.compile(keras.optimizers.Adam(0.05))
+    model.compile(keras.optimizers.Adam(0.05), run_eagerly=True)  # a trace takes longer than a few steps
     return model
 
 

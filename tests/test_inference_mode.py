@@ -107,7 +107,10 @@ class TestInferenceMode:
         np.testing.assert_allclose(wrapped(IMAGES), expected, atol=1e-5)
         np.testing.assert_allclose(wrapped.predict(IMAGES, verbose=0), expected, atol=1e-5)
 
-    def test_no_verb_changes_a_variable_of_the_model(self, name, tmp_path):
+    def test_no_verb_changes_a_variable_of_the_model(self, name, request, tmp_path):
+        is_traced = name in ("counts", "subclassed")  # these show that a trace leaves nothing either
+        if not is_traced:
+            request.getfixturevalue("eagerly")
         model = with_statistics(MODELS[name]())
         before = values(model)
         wrapped = tlp.wrap_model(model)
@@ -120,7 +123,8 @@ class TestInferenceMode:
         wrapped.input_signal(IMAGES)
         wrapped(IMAGES, training=True)
         wrapped.explain(IMAGES, refine_steps=1)
-        wrapped.export(tmp_path / "1")
+        if is_traced:
+            wrapped.export(tmp_path / "1")
         for weight, value in zip(model.variables, before, strict=True):
             np.testing.assert_array_equal(weight, value, err_msg=weight.path)
         fresh = tlp.wrap_model(model)

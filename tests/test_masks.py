@@ -21,7 +21,7 @@ IDS = np.array([[4, 5, 6, 0, 0], [1, 0, 2, 3, 0], [1, 2, 3, 4, 5]], "int32")
     "name, policy",
     [*((name, "float32") for name in BODIES), *((name, "mixed_float16") for name in MIXED_PRECISION)],
 )
-def test_outputs_are_equal_and_nothing_stays_closed(name, policy):
+def test_outputs_are_equal_and_nothing_stays_closed(name, policy, eagerly):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -110,7 +110,7 @@ def test_export_and_training_with_a_mask(tmp_path):
     signals = RNG.normal(size=(4, 6, 3)).astype("float32")
     signals[:, 4:] = 0.0
     wrapped = tlp.wrap_model(model)
-    wrapped.compile()
+    wrapped.compile(run_eagerly=True)
     wrapped.fit(signals, verbose=0)
     np.testing.assert_allclose(wrapped(signals), model(signals), atol=1e-6)
     maps = wrapped.explain(signals)

@@ -35,19 +35,19 @@ def share_on(maps, spot):
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.get("readout", "default"))
 @pytest.mark.parametrize("name", models.FRONTS)
-def test_behind_layers_that_move_places(name, way):
+def test_behind_layers_that_move_places(name, way, eagerly):
     maps = explain(models.model(models.FRONTS[name]), models.images(), way)
     assert share_on(maps, models.SPOT) >= 0.8
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.get("readout", "default"))
 @pytest.mark.parametrize("name", models.BODIES)
-def test_convolutions_that_shift_places(name, way):
+def test_convolutions_that_shift_places(name, way, eagerly):
     maps = explain(models.model(body=models.BODIES[name]), models.images(), way)
     assert share_on(maps, models.SPOT) >= 0.8
 
 
-def test_a_feature_map_with_its_channels_in_front():
+def test_a_feature_map_with_its_channels_in_front(eagerly):
     front = models.chain(
         models.brightness(5, 2), layers.Permute((3, 2, 1)), layers.ReLU(), layers.Permute((3, 2, 1))
     )
@@ -56,6 +56,7 @@ def test_a_feature_map_with_its_channels_in_front():
         assert share_on(maps, models.SPOT) >= 0.8
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestTwoInputs:
     """The spot is in the CT."""
 
@@ -93,6 +94,7 @@ class TestTwoInputs:
             tlp.wrap_model(model, readout="grad_cam", explained_input="mr")
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestTokens:
     def test_patches_cut_by_reshape_are_found(self):
         model = models.spots_of_tokens(models.patches_by_reshape)
@@ -117,7 +119,7 @@ STRETCH = slice(300, 340)
     [None, layers.Cropping1D((230, 0)), lambda x: x[:, ::-1], layers.ZeroPadding1D((333, 0))],
     ids=["plain", "cropped", "backwards", "padded"],
 )
-def test_series(length, before):
+def test_series(length, before, eagerly):
     readout = tlp.readouts.MultiLayerReadout(blur=4 / length, max_size=None)
     model = models.series(length, before)
     maps = tlp.wrap_model(model, "gradient", readout=readout).explain(models.a_series(length, STRETCH), 1)[0]

@@ -24,6 +24,7 @@ E0000 00:00:1795639583.598547   16064 cuda_platform.cc:52] failed call to cuInit
 2026-01-02 03:04:05.678901: I tensorflow/core/platform/cpu_feature_guard.cc:210] This binary is optimized.
 To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow.
 """
+MODULES = ["fills", "layers", "objectives", "readouts", "rules", "universal"]
 OTHERS = "W is a letter\nF0000 00:00:1795639583.598547   16064 a.cc:1] Check failed\nUserWarning: beware\n"
 
 
@@ -59,28 +60,35 @@ print(json.dumps([seconds, sorted(new & {"tensorflow", "keras", "numpy", "matplo
         seconds, loaded = printed(code)
         assert loaded == [] and seconds < 0.3
 
-    def test_every_name_is_there(self):
-        code = """
+    @pytest.fixture(scope="class")
+    def loaded(self):
+        """What a program finds that loads first one name, then all modules, then all names."""
+        code = f"""
+import importlib, os
+before = os.fstat(2)
 import tf_learnprop
-listed = set(tf_learnprop.__all__) <= set(dir(tf_learnprop))
-missing = [name for name in tf_learnprop.__all__ if not hasattr(tf_learnprop, name)]
-print(json.dumps([listed, missing, hasattr(tf_learnprop, "no_such_name")]))
+tf_learnprop.wrap_model
+found = {{"standard error stays": os.path.samestat(before, os.fstat(2))}}
+found["loads the command"] = "tf_learnprop.cli" in sys.modules
+names = {MODULES}
+modules = [importlib.import_module("tf_learnprop." + name) for name in names]
+found["same modules"] = [getattr(tf_learnprop, name) is module for name, module in zip(names, modules)]
+found["filled"] = [len(module.__all__) > 0 for module in modules if hasattr(module, "__all__")]
+found["listed"] = set(tf_learnprop.__all__) <= set(dir(tf_learnprop))
+found["missing"] = [name for name in tf_learnprop.__all__ if not hasattr(tf_learnprop, name)]
+found["another"] = hasattr(tf_learnprop, "no_such_name")
+print(json.dumps(found))
 """
-        assert printed(code) == [True, [], False]
+        return printed(code)
+
+    def test_every_name_is_there(self, loaded):
+        assert loaded["listed"] and loaded["missing"] == [] and not loaded["another"]
         for package in (tlp, tlp.serving, tlp.scale):
             public = set(package.__all__)
             assert public <= set(dir(package)) and all(hasattr(package, name) for name in public)
 
-    def test_modules_under_their_public_names(self):
-        names = ["fills", "layers", "objectives", "readouts", "rules", "universal"]
-        code = f"""
-import importlib, tf_learnprop
-modules = [importlib.import_module("tf_learnprop." + name) for name in {names}]
-same = [getattr(tf_learnprop, name) is module for name, module in zip({names}, modules)]
-print(json.dumps([same, [len(module.__all__) > 0 for module in modules if hasattr(module, "__all__")]]))
-"""
-        same, filled = printed(code)
-        assert same == [True] * 6 and all(filled)
+    def test_modules_under_their_public_names(self, loaded):
+        assert loaded["same modules"] == [True] * len(MODULES) and all(loaded["filled"])
         import tf_learnprop.rules
 
         assert tf_learnprop.rules.GatedRule is tlp.rules.GatedRule
@@ -98,15 +106,8 @@ print(json.dumps([same, [len(module.__all__) > 0 for module in modules if hasatt
         assert error.startswith("ImportError: tf_learnprop needs Keras' TensorFlow backend")
         assert error.endswith("Received: backend 'torch'.")
 
-    def test_does_not_touch_standard_error(self):
-        code = """
-import os
-before = os.fstat(2)
-import tf_learnprop
-tf_learnprop.wrap_model
-print(json.dumps([os.path.samestat(before, os.fstat(2)), "tf_learnprop.cli" in sys.modules]))
-"""
-        assert printed(code) == [True, False]
+    def test_does_not_touch_standard_error(self, loaded):
+        assert loaded["standard error stays"] and not loaded["loads the command"]
 
 
 class TestHelp:

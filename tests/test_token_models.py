@@ -43,7 +43,7 @@ class TestEveryModel:
         assert np.isfinite(maps).all() and (maps.std(tuple(range(1, maps.ndim))) > 0).all()
         assert model.get_config() == before
 
-    def test_relevance_at_the_input_is_added(self, name):
+    def test_relevance_at_the_input_is_added(self, name, eagerly):
         """Each part divided by its root mean square; integers have no gradient."""
         model = made(name)
         x = samples(model, 2)
@@ -72,7 +72,7 @@ class TestEveryModel:
         found = [row for row in coverage if row.swapped and row.activation == "attention"]
         assert len(found) == (2 if name == "windows" else expected)
 
-    def test_map_is_that_of_the_feature_map(self, name):
+    def test_map_is_that_of_the_feature_map(self, name, eagerly):
         """Against the relevance of the tensor itself, by a model that starts there, under plain gradients."""
         model = made(name)
         x = samples(model, 2)
@@ -118,7 +118,7 @@ def test_training_changes_the_rules_and_the_file_keeps_them(name, tmp_path):
     x = samples(model, 8)
     wrapped = tlp.wrap_model(model)
     before = wrapped.explain(x, verbose=0)
-    wrapped.compile()
+    wrapped.compile(run_eagerly=name != "vit")  # a trace takes longer than two steps
     wrapped.fit(x, batch_size=4, epochs=1, verbose=0)
     after = wrapped.explain(x, verbose=0)
     assert not np.allclose(before, after, rtol=1e-4)
@@ -136,6 +136,7 @@ def test_export_of_a_transformer_gives_the_same_maps(tmp_path):
     np.testing.assert_allclose(served["maps"], wrapped.explain(x, verbose=0), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestText:
     def test_a_value_a_token_that_moves_with_it(self):
         """Without positions, tokens in another order have their values in that order."""
@@ -287,6 +288,7 @@ def relevance_of_grid(behind, tokens, grid):
     return ((y - y.mean(1, keepdims=True)) * dy).sum(-1).reshape(-1, *grid)
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestNamedGrid:
     """`TokenReadout(grid=...)`."""
 

@@ -94,6 +94,17 @@ class TestForAnyLength:
             np.testing.assert_array_equal(function(tf.ones((2, side))), np.full((2, side), 2.0))
         assert function.traced.experimental_get_tracing_count() == 2
 
+    def test_runs_eagerly_where_tensorflow_is_told_to(self, eagerly):
+        graphs = []
+
+        def double(x):
+            graphs.append(not tf.executing_eagerly())
+            return 2 * x
+
+        for function in (tracing.for_any_length(double), tracing.for_length(double, 2)):
+            np.testing.assert_array_equal(function(tf.ones((3, 2))), np.full((3, 2), 2.0))
+        assert graphs == [False] * 3
+
 
 class TestReleaseCustomGradients:
     def test_forgets_those_of_the_graph_alone(self):

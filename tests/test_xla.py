@@ -27,8 +27,7 @@ def usual_precision():
     keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize("rule", ["gradient", "learned", "universal"])
-@pytest.mark.parametrize("targets", [None, 3])
+@pytest.mark.parametrize(("rule", "targets"), [("gradient", None), ("learned", 3), ("universal", None)])
 def test_maps(rule, targets):
     wrapped = tlp.wrap_model(model(), rule=rule)
     maps = tf.function(lambda x: wrapped.attribute(x, targets).maps, jit_compile=True)(IMAGES)
@@ -55,11 +54,12 @@ def test_half_precision(policy, tolerance):
     np.testing.assert_allclose(maps, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
-def test_training():
+@pytest.mark.parametrize("readout", ["input", pytest.param("multi_layer", marks=pytest.mark.slow)])
+def test_training(readout):
     weights = []
     for jit_compile in (True, False):
         # XLA's second derivative of max pooling takes another one of several equal largest values.
-        wrapped = tlp.wrap_model(model(pooling=keras.layers.AveragePooling2D))
+        wrapped = tlp.wrap_model(model(pooling=keras.layers.AveragePooling2D), readout=readout)
         before = [variable.numpy() for variable in wrapped.trainable_variables]
         # Nothing random: XLA may draw other numbers. Adam would make rounding of small gradients large.
         objective = tlp.objectives.AreaGuidance(0.3, 0.3, fills=("blur",), cutmix=0.0, runner_up=0.0)

@@ -47,6 +47,8 @@ def _traced(function: Callable, length: int | None) -> Callable:
         return tf.TensorSpec([length, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
 
     def call(*arguments: Any) -> Any:
+        if tf.config.functions_run_eagerly():
+            return function(*arguments)
         traced: Any = call.traced  # type: ignore[attr-defined]
         count = traced.experimental_get_tracing_count()
         concrete = traced.get_concrete_function(*keras.tree.map_structure(spec, arguments))

@@ -4,6 +4,7 @@ What is asked for with other settings, or after a change of the code that decide
 """
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import inspect
@@ -189,6 +190,7 @@ def _files(path):
     return sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 
 
+@functools.cache  # the same files count for many results, and to parse them all takes a second
 def _normalised(source):
     """Python source as its syntax tree without docstrings, as bytes."""
     tree = ast.parse(source)

@@ -10,6 +10,8 @@ from tests import toys
 CLASSES = 4
 TARGETS = np.array([2, 0, 3])
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture(scope="module")
 def model():

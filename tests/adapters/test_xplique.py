@@ -11,6 +11,8 @@ from tests import toys
 
 CLASSES = 4
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -13,8 +13,6 @@ from tf_learnprop import data
 from tf_learnprop.app import view
 from tf_learnprop.app.served import ServedBackend
 
-pytest.importorskip("gradio")
-sync_api = pytest.importorskip("playwright.sync_api")
 SIDE = toys.SIDE
 
 #: Addresses that this process has connected to, while it is a set.
@@ -26,11 +24,20 @@ def _note(event, arguments):
         _connected.add(arguments[1][0])
 
 
+def expect(what):
+    """Playwright's `expect`; only the process that opens pages loads it, as that takes seconds."""
+    from playwright import sync_api
+
+    return sync_api.expect(what)
+
+
 @pytest.fixture(scope="module")
 def browser():
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if not program:
         pytest.skip("needs Chromium on the path")
+    pytest.importorskip("gradio")
+    sync_api = pytest.importorskip("playwright.sync_api")
     sync_api.expect.set_options(timeout=60_000)
     with sync_api.sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
@@ -69,6 +76,8 @@ def drop(page, path, kind="image/png", shown="#top label"):
 
     A drop is lost while the page is still getting ready, at its start or after another file.
     """
+    from playwright.sync_api import TimeoutError
+
     content = base64.b64encode(path.read_bytes()).decode()
     for tries_left in reversed(range(4)):
         transfer = page.evaluate_handle(
@@ -84,7 +93,7 @@ def drop(page, path, kind="image/png", shown="#top label"):
         try:
             page.locator(shown).first.wait_for(timeout=20_000)
             return
-        except sync_api.TimeoutError:
+        except TimeoutError:
             if not tries_left:
                 raise
 
@@ -104,8 +113,8 @@ def assert_numbers(page, backend, wrapped, path, class_id, share, attribution=No
     name, whole = backend.class_name(class_id), wrapped.source(images).numpy()[0, class_id]
     for part, chance, word in zip(("kept", "removed"), chances, ("with", "without"), strict=True):
         expected = f"{chance:.1%} {word} the top {share}%"
-        sync_api.expect(page.locator(f"#{part}")).to_contain_text(expected)
-        sync_api.expect(page.locator(f"#{part}")).to_contain_text(f"{name}: {whole:.1%} on the whole photo")
+        expect(page.locator(f"#{part}")).to_contain_text(expected)
+        expect(page.locator(f"#{part}")).to_contain_text(f"{name}: {whole:.1%} on the whole photo")
 
 
 def move(page, slider, steps):
@@ -142,7 +151,7 @@ def test_drop_click_slide_and_download(open_page, in_process, wrapped, photo_fil
     explained = view.explain(photo, best[2], "gradient", in_process)
     source = page.locator("#map img").get_attribute("src")
     page.locator("#opacity input[type=number]").fill("40")
-    sync_api.expect(page.locator("#map img")).not_to_have_attribute("src", source)
+    expect(page.locator("#map img")).not_to_have_attribute("src", source)
     with page.expect_download() as download:
         page.locator("#png").click()
     assert download.value.suggested_filename.endswith("gradient.png")
@@ -152,10 +161,10 @@ def test_drop_click_slide_and_download(open_page, in_process, wrapped, photo_fil
 
     page.locator("#compare").click()
     captions = page.locator("#compared .caption-label")
-    sync_api.expect(captions).to_have_count(len(in_process.methods))
+    expect(captions).to_have_count(len(in_process.methods))
     both = view.parts(explained, 0.27)
     kept, removed = view.part_probabilities(both, best[2], in_process)
-    sync_api.expect(captions.nth(1)).to_have_text(f"gradient: kept {kept:.1%}, removed {removed:.1%}")
+    expect(captions.nth(1)).to_have_text(f"gradient: kept {kept:.1%}, removed {removed:.1%}")
 
 
 def test_paste_and_another_class(open_page, in_process, wrapped, photo_file):
@@ -170,7 +179,7 @@ def test_paste_and_another_class(open_page, in_process, wrapped, photo_file):
         base64.b64encode(photo_file.read_bytes()).decode(),
     )
     page.get_by_label("Paste from clipboard").click()
-    sync_api.expect(page.locator("#top label")).to_have_count(4)
+    expect(page.locator("#top label")).to_have_count(4)
     page.get_by_label("Another class").fill("bird")
     page.get_by_role("option", name="<b>bird</b>").click()
     assert_numbers(page, in_process, wrapped, photo_file, 2, 20)
@@ -194,7 +203,7 @@ def test_a_served_model(open_page, saved_model, wrapped, photo_file):
         page = open_page(served)
         check_served(page, served, wrapped, photo_file)
     page.locator("#top label").nth(0).click()
-    sync_api.expect(page.get_by_text(f"no server answers at {address}")).to_be_visible()
+    expect(page.get_by_text(f"no server answers at {address}")).to_be_visible()
 
 
 def check_served(page, served, wrapped, photo_file):

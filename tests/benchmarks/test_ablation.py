@@ -42,7 +42,7 @@ def wrap_of(row):
     return lambda model: tlp.wrap_model(model, rule=row.rule, readout=row.readout)
 
 
-def test_rows_of_the_ablation(subject):
+def test_rows_of_the_ablation(subject, eagerly):
     context = measures.Context(subject, 6, 4, 0, 0, 0)
     rows = ablation.rows(seed=0)
     assert len(rows) == 17

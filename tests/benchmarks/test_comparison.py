@@ -19,7 +19,7 @@ def subject():
 
 
 @pytest.fixture
-def run(subject, monkeypatch, tmp_path):
+def run(subject, monkeypatch, tmp_path, eagerly):
     """Function that measures the named methods; returns their results, and names of those that it ran."""
     monkeypatch.setattr(methods, "methods", lambda model, seed, **settings: methods.baselines(seed))
     monkeypatch.setattr(learned_rules, "schedule", lambda name, quick: (1, 4))

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 import tf_learnprop as tlp
-from tests import toys
+from tests import eagerness, toys
 from tf_learnprop import cli, data
 
 #: Runs a command; gives its exit status, standard output and standard error.
@@ -128,6 +128,7 @@ def trained(
     """The folder and the losses of a training with all its logs: `rules.keras`, `preview` and `logs`."""
     folder = tmp_path_factory.mktemp("trained")
     logs = ["--preview", folder / "preview", "--tensorboard", folder / "logs"]
-    status, out, _ = run(*train_arguments(folder / "rules.keras"), *logs, "--json")
+    with eagerness.running_eagerly():
+        status, out, _ = run(*train_arguments(folder / "rules.keras"), *logs, "--json")
     assert status == 0
     return folder, json.loads(out)["loss"]

@@ -18,7 +18,7 @@ def good():
 
 
 @pytest.fixture
-def explain(run, model, tmp_path):
+def explain(run, model, tmp_path, eagerly):
     """Explains photos; returns exit status, rows, skipped files, and the lines about these."""
 
     def explain(*files, expected=0):

@@ -12,6 +12,8 @@ from tests import browser_page
 from tf_learnprop import data
 from tf_learnprop.cli import evaluation_examples
 
+pytestmark = pytest.mark.usefixtures("eagerly")  # but for `evaluated`, which is made before
+
 
 @pytest.fixture(scope="module")
 def evaluated(run, work, model, tmp_path_factory):

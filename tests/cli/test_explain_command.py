@@ -31,7 +31,7 @@ class TestMaps:
             assert row["probability"] == pytest.approx(shares.max(), abs=1e-5)
             assert pathlib.Path(row["overlay"]).read_bytes().startswith(b"\x89PNG")
 
-    def test_a_model_for_images_of_any_size(self, run, work, photo, tmp_path):
+    def test_a_model_for_images_of_any_size(self, run, work, photo, tmp_path, eagerly):
         model = ["--model", work / "any_size.keras", "--preprocess", "tf", "--size", 24]
         rules = tmp_path / "rules.keras"
         images = ["--images", work / "photos", "--epochs", 1, "--steps", 1, "--batch-size", 2]
@@ -68,6 +68,7 @@ def labels(photo, tmp_path_factory):
     return ["--model", path, "--preprocess", "tf"]
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestProbability:
     def test_of_a_label_is_its_own_sigmoid(self, run, labels, photo, tmp_path):
         status, out, err = run("explain", *labels, photo, "--out", tmp_path, "--json")
@@ -83,6 +84,7 @@ class TestProbability:
         assert "31.0%" in out and str(photo) in out
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestFileNames:
     def test_carry_the_class_that_is_asked_for(self, run, work, model, photo, tmp_path):
         arguments = ["explain", *model, "--class-names", work / "names.txt", photo, "--out", tmp_path]
@@ -127,6 +129,7 @@ def one(explained, photo):
     return row
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestEarlierResults:
     def test_are_taken_up_by_a_second_run(self, run, explained, work, model):
         folder, rows = explained
@@ -218,6 +221,7 @@ class TestEarlierResults:
             assert [row["image"] for row in json.loads(out)["images"]] == [str(tmp_path / "photo.png")]
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestSeveralMaps:
     def test_classes_side_by_side(self, run, work, model, photo, images_of, tmp_path):
         names = ["--class-names", work / "names.txt"]
@@ -261,6 +265,7 @@ class TestSeveralMaps:
         np.testing.assert_allclose(found[3], expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestPicture:
     def test_has_all_pixels_of_the_photo(self, run, model, photo, tmp_path):
         pixels = np.random.default_rng(0).integers(0, 256, (700, 900, 3), dtype=np.uint8)
@@ -292,6 +297,7 @@ class TestPicture:
             assert found == [signed, signed]
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestGallery:
     def test_shows_all_pictures(self, explained, tmp_path):
         folder, rows = explained

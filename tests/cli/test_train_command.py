@@ -78,7 +78,7 @@ class TestPlacesToWrite:
 
 
 class TestInterruption:
-    def test_goes_on_where_it_was(self, run, trained, train_arguments, work, tmp_path, monkeypatch):
+    def test_goes_on_where_it_was(self, run, trained, train_arguments, work, tmp_path, monkeypatch, eagerly):
         out = tmp_path / "rules.keras"
         end_of_epoch = keras.callbacks.BackupAndRestore.on_epoch_end
 

@@ -2,6 +2,7 @@ import pathlib
 
 import nbclient
 import nbformat
+import pytest
 
 NOTEBOOK = pathlib.Path(__file__).parents[2] / "examples" / "tour.ipynb"
 
@@ -10,9 +11,13 @@ def outputs(cell):
     return {kind for output in cell.get("outputs", []) for kind in output.get("data", {})}
 
 
-def test_the_notebook_runs_and_draws():
+@pytest.mark.parametrize("eagerly", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_notebook_runs_and_draws(eagerly):
+    """Eagerly, as each of its functions is called once or twice, and a trace of them takes far longer."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if eagerly:
+        code[0].source += "\nimport tensorflow as tf\ntf.config.run_functions_eagerly(True)"
     kept = [bool(cell.outputs) for cell in code]
     nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     pictures = [index for index, cell in enumerate(code) if "image/png" in outputs(cell)]

@@ -151,7 +151,7 @@ class TestSubclassedModel:
         yield scrambled(custom.subclassed())
         keras.config.set_dtype_policy("float32")
 
-    def test_is_opened_trained_saved_and_exported(self, model, tmp_path):
+    def test_is_opened_trained_saved_and_exported(self, model, tmp_path, eagerly):
         x = np.random.default_rng(0).uniform(size=(4, 8, 8, 3)).astype("float32")
         wrapped = tlp.wrap_model(model)
         assert wrapped.coverage.summary().startswith("5 of 6 activations swapped")

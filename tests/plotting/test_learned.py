@@ -12,6 +12,8 @@ from tests import toys
 from tests.plotting.looks import assert_looks_as
 from tf_learnprop import plotting
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def lines(axis):
     return {line.get_label(): line.get_xydata().T for line in axis.lines}

@@ -10,6 +10,8 @@ from tests import toys
 
 SIDE = toys.SIDE
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def body(image):
     x = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(image)

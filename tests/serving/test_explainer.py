@@ -1,6 +1,7 @@
 """`Explainer`: an exported model in other processes, with errors of single items."""
 
 import concurrent.futures
+import functools
 import json
 import os
 import pathlib
@@ -22,6 +23,7 @@ SIDE = toys.SIDE
 IMAGES = toys.images(7)
 
 
+@functools.cache  # an explainer loads the model once
 def explainer(folder, signature="serving_default"):
     return serving.Explainer(folder, signature)
 
@@ -172,7 +174,7 @@ class TestErrors:
 
 class TestPickle:
     def test_holds_strings_alone(self, small):
-        explain = explainer(small, "explain_class")
+        explain = serving.Explainer(small, "explain_class")
         before = pickle.dumps(explain)
         explain(IMAGES, 1)
         assert pickle.dumps(explain) == before and len(before) < 500
@@ -182,7 +184,7 @@ class TestPickle:
 
     def test_a_relative_path_is_that_of_this_process(self, small, monkeypatch, tmp_path):
         monkeypatch.chdir(small.parent)
-        explain = explainer("1")
+        explain = serving.Explainer("1")
         monkeypatch.chdir(tmp_path)
         assert explain(IMAGES).errors == {}
         assert serving.Explainer("gs://bucket/1").path == "gs://bucket/1"

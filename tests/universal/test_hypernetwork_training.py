@@ -70,7 +70,7 @@ def test_training_lowers_the_loss_changes_all_weights_and_can_be_saved(models, t
     np.testing.assert_array_equal(*maps)
 
 
-def test_the_seed_decides_the_result(models):
+def test_the_seed_decides_the_result(models, eagerly):
     (first, again, other) = (train(models[1:], steps=2, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first[1], again[1])
     for a, b in zip(first[0].get_weights(), again[0].get_weights(), strict=True):
@@ -78,7 +78,7 @@ def test_the_seed_decides_the_result(models):
     assert np.abs(first[1] - other[1]).max() > 1e-4
 
 
-def test_training_goes_on_from_a_given_hypernetwork_with_a_short_dataset(models):
+def test_training_goes_on_from_a_given_hypernetwork_with_a_short_dataset(models, eagerly):
     start = universal.HyperNetwork(seed=5)
     kernel = start.feature_kernel.numpy()
     model, images = models[1]
@@ -90,7 +90,7 @@ def test_training_goes_on_from_a_given_hypernetwork_with_a_short_dataset(models)
     assert np.abs(trained.feature_kernel - kernel).max() < 0.02
 
 
-def test_a_single_input_may_stand_in_a_dict(models):
+def test_a_single_input_may_stand_in_a_dict(models, eagerly):
     model, images = models[1]
     image = keras.Input((12, 12, 3), name="photo")
     in_dict = keras.Model({"photo": image}, model(image))
@@ -123,7 +123,7 @@ class TestErrors:
         with pytest.raises(ValueError, match="at least one model"):
             tlp.train_universal_rule([])
 
-    def test_a_loss_that_is_not_finite_keeps_the_step_before(self, models):
+    def test_a_loss_that_is_not_finite_keeps_the_step_before(self, models, eagerly):
         model, images = models[1]
         broken = tf.data.Dataset.from_tensor_slices(images[:8] * np.float32(np.nan)).batch(8)
         start = universal.HyperNetwork(seed=0)

@@ -9,6 +9,8 @@ from tf_learnprop import readouts, rules, universal
 
 IMAGES = toys.images(3)
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture(scope="module")
 def hypernetwork():
@@ -153,7 +155,7 @@ class TestByName:
     def test_can_be_trained_on_saved_and_loaded(self, tmp_path):
         model = toys.small_cnn()
         wrapped = tlp.wrap_model(model, "universal")
-        wrapped.compile()
+        wrapped.compile(run_eagerly=True)
         before = wrapped.explain(IMAGES)
         wrapped.fit(toys.images(8, seed=2), batch_size=4, verbose=0)
         maps = wrapped.explain(IMAGES)

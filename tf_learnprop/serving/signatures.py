@@ -94,12 +94,6 @@ class Signatures:
         probabilities = self._attributor.head.probabilities(logits)
         return {contract.PROBABILITIES: tf.cast(probabilities, tf.float32)}
 
-    def _decoded(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Photos as they are drawn over, and as the model takes them."""
-        shape = tuple(self.specs[0].shape[1:])
-        photos = photo_codec.decode(encoded, shape, self.options.crop_to_aspect_ratio)
-        return photos, tf.cast(self._preprocess(photos), tf.float32)
-
     def _in_range(self, class_ids: tf.Tensor) -> tf.Tensor:
         rule = f"`class_ids` must be in 0..{self._class_count - 1}"
         return per_sample.ids_in_range(class_ids, self._class_count, rule)
@@ -117,7 +111,18 @@ class Signatures:
         maps, _, probabilities = self._explain_classes(tf.reshape(class_ids, [-1]), *inputs)
         return maps, class_ids, tf.reshape(probabilities, [-1, k])
 
-    # Each of these two is traced and stored once, even if several signatures call it.
+    # Each of these three is traced and stored once, even if several signatures call it.
+
+    @functools.cached_property
+    def _decoded(self) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """Function from files to photos as they are drawn over, and as the model takes them."""
+        shape = tuple(self.specs[0].shape[1:])
+
+        def decoded(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            photos = photo_codec.decode(encoded, shape, self.options.crop_to_aspect_ratio)
+            return photos, tf.cast(self._preprocess(photos), tf.float32)
+
+        return tf.function(decoded, [_ENCODED], autograph=False).get_concrete_function()
 
     @functools.cached_property
     def _explain_predicted(self) -> Callable[..., _Maps]:

@@ -1,0 +1,15 @@
+"""Functions that run eagerly for a while, where a trace would take far longer than what is tested."""
+
+import contextlib
+
+import tensorflow as tf
+
+
+@contextlib.contextmanager
+def running_eagerly():
+    """Within this context, no `tf.function` is traced when it is called."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
