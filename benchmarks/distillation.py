@@ -38,9 +38,9 @@ def distil(wrapped, images, teachers, weight, steps, batch_size, seed):
     attributor = wrapped.attributor
 
     def losses(batch, wanted):
-        maps, logits = attributor.maps_and_logits(batch)
+        maps, answer = attributor.maps_to_compare(batch)
         likeness = correlation(maps, wanted)
-        found = attributor.loss_of_maps(batch, maps, logits, objective, training=True)
+        found = attributor.loss_of_maps(batch, maps, answer, objective, training=True)
         return {"loss": found["loss"] + weight * (1.0 - likeness), "likeness": likeness}
 
     @tf.function

@@ -129,7 +129,7 @@ class TestExplainBatches:
             list(fresh.explain_batches(bad, batch_size=length, on_error="skip"))
             list(fresh.explain_batches(tf.data.Dataset.from_tensor_slices(IMAGES).batch(length)))
         fresh.explain(IMAGES)
-        assert fresh._maps.traced.experimental_get_tracing_count() == 1
+        assert toys.traces(fresh._maps) == 1
 
 
 class TestErrors:

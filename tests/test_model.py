@@ -782,13 +782,13 @@ class TestExplain:
         for length in (7, 1, 10, 3):
             wrapped.explain(IMAGES[:length])
             wrapped.explain(tf.constant(IMAGES), batch_size=length)
-        assert wrapped._maps.traced.experimental_get_tracing_count() == 1
+        assert toys.traces(wrapped._maps) == 1
         for targets in (1, [0, 1, 2, 3], np.eye(4)):
             wrapped.explain(IMAGES[:4], targets)
             wrapped.input_signal(IMAGES[:3], 1)
             wrapped.logits(IMAGES[:3])
-        assert wrapped._maps.traced.experimental_get_tracing_count() == 2
-        assert wrapped._signal.traced.experimental_get_tracing_count() == 1
+        assert toys.traces(wrapped._maps) == 2
+        assert toys.traces(wrapped._signal) == 1
         assert wrapped._logits.traced.experimental_get_tracing_count() == 1
 
     def test_threads_get_the_same_maps_as_one(self, learned):

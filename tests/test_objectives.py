@@ -9,6 +9,7 @@ from scipy import special
 import tf_learnprop as tlp
 from tests import toys
 from tf_learnprop import fills, objectives
+from tf_learnprop.graph.output_head import promote_class
 
 slow_enough = hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -376,8 +377,8 @@ class TestQuestions:
 
     def test_a_single_unit(self):
         """No and yes: with z = 0.5, 2·½·σ(−0.5) of the samples ask for no."""
-        asked = objectives.AreaGuidance().select_target(tf.fill([2000, 1], 0.5))
-        assert abs(float(np.mean(asked < 0)) - 1 / (1 + np.exp(0.5))) < 0.035
+        asked = objectives.AreaGuidance().select_target(tf.tile([[-0.25, 0.25]], [2000, 1]))
+        assert abs(float(np.mean(asked[:, 0] > 0)) - 1 / (1 + np.exp(0.5))) < 0.035
 
     @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
     def test_bad_share(self, share):
@@ -398,7 +399,7 @@ class TestQuestions:
         classes = np.argmax(objective.select_target(tf.constant(logits)), 1)  # the same draws as above
         assert np.any(classes != np.argmax(logits, 1)) == bool(share)
         maps = tf.constant(wrapped.explain(images, classes))
-        expected = attributor.loss_of_maps(
-            images, maps, attributor.head.promote_class(logits, classes), objective, training=True
-        )
+        asked = tf.nn.log_softmax(promote_class(logits, classes))
+        answer = attributor.maps_to_compare(images)[1]._replace(class_ids=classes, log_probabilities=asked)
+        expected = attributor.loss_of_maps(images, maps, answer, objective, training=True)
         np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-3)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         rules,
         scale,
         serving,
+        targets,
         universal,
         zoo,
     )
@@ -57,6 +58,7 @@ __all__ = [
     "save_rules",
     "scale",
     "serving",
+    "targets",
     "train_universal_rule",
     "universal",
     "wrap_model",
@@ -86,6 +88,7 @@ _HOMES = {
     "save_rules": "rule_files.saving:save_rules",
     "scale": "scale",
     "serving": "serving",
+    "targets": "targets",
     "train_universal_rule": "universal.hypernetwork_training:train_universal_rule",
     "universal": "universal",
     "wrap_model": "wrapping:wrap_model",

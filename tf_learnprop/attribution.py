@@ -6,24 +6,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.backward.attributor import Attributor
+from tf_learnprop.backward.attributor import PREDICTED, Attributor
 from tf_learnprop.explanations import Attribution, Explanations
 from tf_learnprop.inputs import batches
+from tf_learnprop.targets.base import Target
 
 
-def attribute(attributor: Attributor, inputs: Any, class_weights: tf.Tensor | None) -> Attribution:
+def attribute(attributor: Attributor, inputs: Any, target: Target = PREDICTED) -> Attribution:
     """Computes maps, classes and probabilities with one forward and one backward pass.
 
     Args:
         attributor: `Attributor`.
         inputs: Tensors in the structure of the model's inputs.
-        class_weights: float32 `[n, classes]`, or None for the predicted class.
+        target: What is explained; its data are tensors `[n, ...]`.
     """
-    maps, logits = attributor.maps_and_logits(inputs, class_weights)
-    head = attributor.head
-    class_ids = head.predicted(logits) if class_weights is None else tf.argmax(class_weights, -1)
-    probabilities = tf.gather(head.probabilities(logits), class_ids, batch_dims=1)
-    return Attribution(maps, class_ids, tf.cast(probabilities, tf.float32))
+    maps, asked = attributor.maps_and_asked(inputs, target)
+    return Attribution(maps, asked.class_ids(), tf.cast(asked.probabilities(), tf.float32))
 
 
 def warn_if_constant(maps: np.ndarray) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop import argument_checks, attribution, readouts, tracing
-from tf_learnprop.backward.attributor import Attributor
+from tf_learnprop.backward.attributor import PREDICTED, Attributor
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.explanations import Attribution, Explanations
 from tf_learnprop.graph.explained import Explained
@@ -20,7 +19,9 @@ from tf_learnprop.graph.model_graph import ModelGraph, input_from_config
 from tf_learnprop.inputs import batches, checks
 from tf_learnprop.rule_files import rule_config, saving
 from tf_learnprop.rule_files.rule_set import RuleSet
-from tf_learnprop.targets import class_weight_tensors
+from tf_learnprop.targets import choosing
+from tf_learnprop.targets.base import Target
+from tf_learnprop.targets.by_kind import TracedByKind
 from tf_learnprop.training import refinement
 from tf_learnprop.training.trainer import RuleTrainer
 
@@ -71,8 +72,9 @@ class PropagationModel(RuleTrainer):
         traced = tracing.for_any_length
         if length := self.graph.inputs[0].shape[0]:  # as for a stateful recurrent model
             traced = functools.partial(tracing.for_length, length=length)
-        self._maps = traced(functools.partial(attribution.attribute, self.attributor))
-        self._signal = traced(self.attributor.input_signal)
+        self._maps = TracedByKind(functools.partial(attribution.attribute, self.attributor), traced)
+        self._signal = TracedByKind(self.attributor.input_signal, traced)
+        self._scores = TracedByKind(self.attributor.scores, traced)
         self._logits = traced(self.attributor.logits)
         self._refiner: refinement.Refiner | None = None
         self.train_function = self.test_function = self.predict_function = None
@@ -158,7 +160,7 @@ class PropagationModel(RuleTrainer):
     def explain(
         self,
         images: Any,
-        targets: npt.ArrayLike | None = None,
+        targets: Any = None,
         *,
         batch_size: int = 32,
         verbose: int = 0,
@@ -172,7 +174,9 @@ class PropagationModel(RuleTrainer):
                 or dict for a model with several inputs), a `tf.data.Dataset` or other iterable of batches,
                 or a `keras.utils.PyDataset`. Preprocessed as the model expects; cast to its input dtype.
             targets: What to explain: None for the predicted class of each image, an int class id, ids `[n]`,
-                or weights `[n, classes]` of the class logits, one-hot or other.
+                weights `[n, classes]` of the class logits, one-hot or other, one of `tf_learnprop.targets`,
+                or a function that makes scores `[n]` of the model's outputs. An output that is not
+                `[n, classes]` needs one of the last two.
             batch_size: Number of samples per batch, if `images` are arrays. In refinement, at most
                 `batch_size` masked images run at once: 16 per sample, and always at least one sample.
             verbose: 0 is silent, 1 shows Keras' progress bar.
@@ -186,8 +190,9 @@ class PropagationModel(RuleTrainer):
             are more important; the scale is arbitrary.
 
         Raises:
-            ValueError: If the images have the wrong shape, are empty or are not finite; targets are out of
-                range or of the wrong length; or `refine_steps` is given for an input without pixels.
+            ValueError: If the images have the wrong shape, are empty or are not finite; targets don't fit the
+                output, are out of range or of the wrong length; or `refine_steps` is given for an input
+                without pixels.
             TypeError: If the images are not numbers, or targets have another form.
         """
         count, results = self._explained(images, targets, batch_size, "raise", refine_steps, refine_rate)
@@ -196,7 +201,7 @@ class PropagationModel(RuleTrainer):
     def explain_batches(
         self,
         data: Any,
-        targets: npt.ArrayLike | None = None,
+        targets: Any = None,
         *,
         batch_size: int = 32,
         on_error: str = "raise",
@@ -235,14 +240,13 @@ class PropagationModel(RuleTrainer):
         Args:
             inputs: Tensors in the structure of the model's inputs, `[n, h, w, c]` (in general
                 `[n, *spatial, c]` or `[n, features]`).
-            targets: None for the predicted classes, an int class id, ints `[n]`, or weights `[n, classes]` of
-                the class logits. Tensors or arrays.
+            targets: As for `explain`, with tensors or arrays.
 
         Returns:
             `tlp.Attribution`, a named tuple of tensors (maps, class_ids, probabilities).
 
         Raises:
-            ValueError: If the inputs have the wrong shape.
+            ValueError: If the inputs have the wrong shape, or targets don't fit the output.
             TypeError: If targets have another form.
             tf.errors.InvalidArgumentError: If a target is out of range or not finite, or their number is
                 wrong.
@@ -252,13 +256,13 @@ class PropagationModel(RuleTrainer):
         inputs = checks.tensors(inputs, self.graph)
         inputs = keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), inputs, self.graph.input)
         count = tf.shape(keras.tree.flatten(inputs)[0])[0]
-        weights = class_weight_tensors(targets, count, self.class_count)
-        return attribution.attribute(self.attributor, inputs, weights)
+        target = choosing.tensors(targets, self.explained, count)
+        return attribution.attribute(self.attributor, inputs, target)
 
     def _explained(
         self,
         data: Any,
-        targets: npt.ArrayLike | None,
+        targets: Any,
         batch_size: int,
         on_error: str,
         refine_steps: int,
@@ -267,14 +271,13 @@ class PropagationModel(RuleTrainer):
         """Number of batches, None if unknown, and an iterator over `Explanations`."""
         argument_checks.integer("refine_steps", refine_steps, 0)
         self._follow_source()
+        target = choosing.arrays(targets, self.explained)
         refine = None
         if refine_steps:
             if self._refiner is None or self._refiner.compiled is not self.objective:
                 self._refiner = refinement.Refiner(self)
             refine = self._refiner.begin(refine_steps, refine_rate, batch_size)
-        count, stream = batches.stream(
-            data, targets, self.graph, self.class_count, batch_size, on_error, self.explained.input
-        )
+        count, stream = batches.stream(data, target, self.graph, batch_size, on_error, self.explained.input)
         return count, self._explain_stream(stream, refine)
 
     def _explain_stream(
@@ -284,7 +287,7 @@ class PropagationModel(RuleTrainer):
         for batch in stream:
             result = None
             if len(batch.good):
-                arguments = batch.inputs, batch.class_weights
+                arguments = batch.inputs, batch.target
                 result = Attribution(*map(np.asarray, self._maps(*arguments)))
                 attribution.warn_if_constant(result.maps)
                 if refine is not None:
@@ -292,10 +295,8 @@ class PropagationModel(RuleTrainer):
                 shape = result.maps.shape[1:]
             yield attribution.with_errors(result, batch, shape)
 
-    def input_signal(
-        self, images: Any, targets: npt.ArrayLike | None = None, *, batch_size: int = 32
-    ) -> np.ndarray:
-        """Computes ∂s/∂x under the rules, where s is the explained logit and x the explained input.
+    def input_signal(self, images: Any, targets: Any = None, *, batch_size: int = 32) -> np.ndarray:
+        """Computes ∂s/∂x under the rules, where s is the explained score and x the explained input.
 
         The arguments and errors are those of `explain`.
 
@@ -303,7 +304,20 @@ class PropagationModel(RuleTrainer):
             float32 NumPy array, in the shape of the explained input.
         """
         self._follow_source()
-        return self._over_batches(self._signal, images, targets, batch_size)
+        target = choosing.arrays(targets, self.explained)
+        return self._over_batches(self._signal, images, target, batch_size)
+
+    def scores(self, images: Any, targets: Any = None, *, batch_size: int = 32) -> np.ndarray:
+        """Computes the explained score of each image, such as the logit of its class, without a map.
+
+        The arguments and errors are those of `explain`.
+
+        Returns:
+            float32 NumPy array `[n]`.
+        """
+        self._follow_source()
+        target = choosing.arrays(targets, self.explained)
+        return self._over_batches(self._scores, images, target, batch_size)
 
     def logits(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
         """Computes the explained output before its final softmax or sigmoid.
@@ -311,17 +325,13 @@ class PropagationModel(RuleTrainer):
         The arguments and errors are those of `explain`.
 
         Returns:
-            float32 NumPy array `[n, units]`.
+            float32 NumPy array in the shape of the output, such as `[n, units]`.
         """
         self._follow_source()
-        return self._over_batches(lambda inputs, _: self._logits(inputs), images, None, batch_size)
+        return self._over_batches(lambda inputs, _: self._logits(inputs), images, PREDICTED, batch_size)
 
-    def _over_batches(
-        self, function: Callable, images: Any, targets: npt.ArrayLike | None, batch_size: int
-    ) -> np.ndarray:
-        count, stream = batches.split(
-            images, targets, self.graph, self.class_count, batch_size, self.explained.input
-        )
+    def _over_batches(self, function: Callable, images: Any, target: Target, batch_size: int) -> np.ndarray:
+        count, stream = batches.split(images, target, self.graph, batch_size, self.explained.input)
         return _joined((np.asarray(function(*batch)) for batch in stream), count)
 
     def save_rules(self, path: str | os.PathLike) -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_learnprop import argument_checks, replicas
 from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.fills import BY_NAME as FILLS
-from tf_learnprop.graph.output_head import OutputHead
+from tf_learnprop.graph.output_head import promote_runner_up
 
 _PACKAGE = "tf_learnprop"
 
@@ -96,7 +96,7 @@ class Objective(keras.layers.Layer):
         """Chooses the class that a training step explains. By default it is the predicted one.
 
         Args:
-            logits: float32 `[n, units]`, logits of the model.
+            logits: float32 `[n, classes]`, logits of the classes; of a single unit two, for no and yes.
 
         Returns:
             float32, same shape: logits whose argmax is the class to explain.
@@ -253,10 +253,9 @@ class AreaGuidance(Objective):
 
     def select_target(self, logits: tf.Tensor) -> tf.Tensor:
         draws = replicas.uniform(1, tf.shape(logits)[0], self.seed_generator)[0, :, None]
-        head = OutputHead(logits.shape[-1])
-        best = tf.math.top_k(tf.nn.softmax(head.class_logits(logits)), 2).values
+        best = tf.math.top_k(tf.nn.softmax(logits), 2).values
         share = best[:, 1:] / tf.reduce_sum(best, -1, keepdims=True)
-        return tf.where(draws < 2.0 * self.runner_up * share, head.promote_runner_up(logits), logits)
+        return tf.where(draws < 2.0 * self.runner_up * share, promote_runner_up(logits), logits)
 
     def call(
         self,

@@ -12,7 +12,9 @@ from tf_learnprop import objectives, readouts, rules
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.graph.output_head import promote_runner_up
 from tf_learnprop.rule_files.rule_set import RuleSet
+from tf_learnprop.targets import Classes
 
 
 class Curved(rules.PropagationRule):
@@ -95,17 +97,18 @@ class TestTwoLayersByHand:
         model = two_layers(units, activation)
         attributor, x = attributor_of(model, [readouts.INPUT, 0, 1]), models.sample(model)
         class_weights = np.random.default_rng(3).normal(size=(3, max(units, 2))).astype("float32")
-        maps, logits = attributor.maps_and_logits(x, class_weights)
+        target = Classes(class_weights)
+        maps, asked = attributor.maps_and_asked(x, target)
         values, signals, expected = by_hand(model, x, class_weights)
         image, image_signal, found, found_signals, *_ = attributor.rule_set.readout.given
         for ours, theirs in zip([image, *found], [x, *values], strict=True):
             assert_close(ours, theirs)
         for ours, theirs in zip([image_signal, *found_signals], [signals[0], *signals], strict=True):
             assert_close(ours, theirs)
-        assert_close(logits, expected)
+        assert_close(asked.class_logits, attributor.head.class_logits(expected))
         assert_close(maps, np.sum(x * signals[0], -1))
-        assert_close(attributor.maps(x, class_weights), maps)
-        assert_close(attributor.input_signal(x, class_weights), signals[0])
+        assert_close(attributor.maps(x, target), maps)
+        assert_close(attributor.input_signal(x, target), signals[0])
 
     def test_the_pass_ends_where_the_readout_reads(self):
         model = two_layers()
@@ -130,13 +133,15 @@ class TestTwoLayersByHand:
     def test_select_target(self):
         model = two_layers()
         attributor, x = attributor_of(model), models.sample(model)
-        maps, logits = attributor.maps_and_logits(x, select_target=attributor.head.promote_runner_up)
+        maps, answer = attributor.maps_to_compare(x, select_target=promote_runner_up)
         *_, own = by_hand(model, x, 0.0)
         second = np.argsort(own, -1)[:, -2]
         _, signals, _ = by_hand(model, x, np.eye(3, dtype="float32")[second])
         assert_close(maps, np.sum(x * signals[0], -1))
-        np.testing.assert_array_equal(np.argmax(logits, -1), second)
-        np.testing.assert_allclose(np.sort(logits, -1), np.sort(own, -1), rtol=1e-5)
+        np.testing.assert_array_equal(answer.class_ids, second)
+        np.testing.assert_array_equal(np.argmax(answer.log_probabilities, -1), second)
+        sizes = np.sort(answer.log_probabilities, -1)
+        np.testing.assert_allclose(sizes, tf.nn.log_softmax(np.sort(own, -1)), rtol=1e-5)
 
     def test_outputs_and_logits(self):
         model = two_layers()
@@ -149,15 +154,11 @@ class TestTwoLayersByHand:
 class Spy(objectives.Objective):
     """Halves the images in training, explains the runner-up, and returns all that it is given."""
 
-    def __init__(self, head):
-        super().__init__()
-        self.head = head
-
     def augment(self, image):
         return image / 2
 
     def select_target(self, logits):
-        return self.head.promote_runner_up(logits)
+        return promote_runner_up(logits)
 
     def call(self, image, maps, original, classify, training=False):
         masked = classify(tf.concat([image * 0.5, image * -1.0], 0))
@@ -179,7 +180,7 @@ class TestGuidance:
     def test_by_hand(self, units, activation, training):
         model = two_layers(units, activation)
         attributor, x = attributor_of(model), models.sample(model)
-        found = attributor.guidance(x, Spy(attributor.head), training)
+        found = attributor.guidance(x, Spy(), training)
         x = x / 2 if training else x
         *_, z = by_hand(model, x, 0.0)
         *_, masked = by_hand(model, np.concatenate([x * 0.5, -x]), 0.0)
@@ -202,11 +203,11 @@ class TestGuidance:
         model = two_layers()
         attributor, x = attributor_of(model), models.sample(model)
         given = x / 2 if training else x
-        objective = Spy(attributor.head)
-        maps, logits = attributor.maps_and_logits(
+        objective = Spy()
+        maps, answer = attributor.maps_to_compare(
             given, select_target=objective.select_target if training else None
         )
-        expected = attributor.loss_of_maps(given, maps, logits, objective, training)
+        expected = attributor.loss_of_maps(given, maps, answer, objective, training)
         found = attributor.guidance(x, objective, training)
         assert found.keys() == expected.keys()
         for name, values in expected.items():
@@ -221,20 +222,20 @@ class TestGuidance:
         rule_set = RuleSet([("relu", rules.GradientRule(), (None, 4, 4, 1))], Recorded(), [], [])
         attributor = Attributor(Explained(graph), rule_set)
         x = models.sample(model)
-        found = attributor.guidance(x, Spy(attributor.head), training=True)
+        found = attributor.guidance(x, Spy(), training=True)
         np.testing.assert_array_equal(found["image"], x["image"])
         copies = np.concatenate([x["image"] * 0.5, -x["image"]])
         z = model({"image": copies, "scale": np.concatenate([x["scale"]] * 2)})
         assert_close(found["masked"], tf.nn.log_softmax(z))
 
-    def test_logits_are_taken_as_they_are(self):
-        """No gradient goes through them: the objective sees them as given."""
+    def test_the_answer_is_taken_as_it_is(self):
+        """No gradient goes through it: the objective sees it as given."""
         model = two_layers()
         attributor, x = attributor_of(model), models.sample(model)
-        maps, logits = attributor.maps_and_logits(x)
-        with tf.GradientTape() as tape:
-            tape.watch([maps, logits])
-            losses = attributor.loss_of_maps(x, maps, logits, Spy(attributor.head), training=True)
-        of_maps, of_logits = tape.gradient([losses["maps"], losses["original"]], [maps, logits])
-        np.testing.assert_array_equal(of_maps, np.ones(maps.shape))
-        assert of_logits is None
+        x = tf.constant(x)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            maps, answer = attributor.maps_to_compare(x)
+            losses = attributor.loss_of_maps(x, maps, answer, Spy(), training=True)
+        np.testing.assert_array_equal(tape.gradient(losses["maps"], maps), np.ones(maps.shape))
+        assert tape.gradient(losses["original"], x) is None

@@ -4,7 +4,7 @@ import tensorflow as tf
 from scipy import special
 
 from tests import toys
-from tf_learnprop.graph.output_head import OutputHead
+from tf_learnprop.graph.output_head import OutputHead, promote_class, promote_runner_up
 
 
 class TestProbabilities:
@@ -31,14 +31,6 @@ class TestProbabilities:
         np.testing.assert_array_equal(head.predicted(z), (z > 0)[:, 0])
         np.testing.assert_array_equal(head.class_logits(z), np.concatenate([-z / 2, z / 2], 1))
 
-    def test_log_probabilities(self):
-        logits, labels = toys.normal(4, 3), np.array([0, 2, 1, 1])
-        found = OutputHead(3).log_probabilities(logits, labels)
-        np.testing.assert_allclose(np.exp(found), OutputHead(3).probabilities(logits), rtol=1e-5)
-        of_labels = OutputHead(3, "sigmoid").log_probabilities(logits, labels)
-        yes = special.expit(logits[np.arange(4), labels])
-        np.testing.assert_allclose(np.exp(of_labels), np.stack([1 - yes, yes], 1), rtol=1e-5)
-
 
 class TestPromotion:
     def test_promote_class_exchanges_two_values(self):
@@ -48,18 +40,12 @@ class TestPromotion:
         for row, asked in zip(expected, classes, strict=True):
             first = row.argmax()
             row[[first, asked]] = row[[asked, first]]
-        found = OutputHead(5).promote_class(logits, classes)
+        found = promote_class(logits, classes)
         np.testing.assert_allclose(found, expected, atol=1e-6)
         np.testing.assert_array_equal(np.argmax(found, 1), classes)
 
-    def test_a_single_unit_is_no_or_yes(self):
-        logits = np.float32([[2.0], [-3.0], [2.0], [-3.0]])
-        found = OutputHead(1).promote_class(logits, np.array([0, 0, 1, 1]))
-        np.testing.assert_array_equal(found, [[-2.0], [-3.0], [2.0], [3.0]])
-        np.testing.assert_array_equal(OutputHead(1).promote_runner_up(logits), -logits)
-
     def test_runner_up_is_the_second(self):
         logits = toys.normal(40, 7, seed=1)
-        found = np.asarray(OutputHead(7).promote_runner_up(tf.constant(logits)))
+        found = np.asarray(promote_runner_up(tf.constant(logits)))
         np.testing.assert_array_equal(found.argmax(1), np.argsort(logits, 1)[:, -2])
         np.testing.assert_allclose(np.sort(found, 1), np.sort(logits, 1), atol=1e-6)

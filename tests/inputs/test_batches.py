@@ -4,7 +4,10 @@ import pytest
 import tensorflow as tf
 
 from tests import toys
+from tf_learnprop.graph.explained import Explained
+from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import batches
+from tf_learnprop.targets import choosing
 
 IMAGES = toys.images(7)
 CLASSES = 4
@@ -44,10 +47,15 @@ def dataset(*parts):
     return tf.data.Dataset.from_tensor_slices(parts if len(parts) > 1 else parts[0]).batch(3)
 
 
+def split(images, targets, model, batch_size):
+    target = choosing.arrays(targets, Explained(ModelGraph(model)))
+    return batches.split(images, target, model, batch_size)
+
+
 def read(images, targets, model, batch_size=3):
-    count, stream = batches.split(images, targets, model, CLASSES, batch_size)
-    inputs, weights = zip(*stream, strict=True)
-    return count, list(inputs), list(weights)
+    count, stream = split(images, targets, model, batch_size)
+    inputs, cut = zip(*stream, strict=True)
+    return count, list(inputs), [target.weights for target in cut]
 
 
 STREAMS = {
@@ -101,26 +109,26 @@ def test_several_inputs_are_cut_alike():
 @pytest.mark.parametrize("batch_size", [0, -2, 2.5, True])
 def test_bad_batch_size(batch_size, model):
     with pytest.raises(ValueError, match="`batch_size` must be an int >= 1"):
-        batches.split(IMAGES, None, model, CLASSES, batch_size)
+        split(IMAGES, None, model, batch_size)
 
 
 @pytest.mark.parametrize("images", [None, 3, 2.5])
 def test_not_images(images, model):
     with pytest.raises(TypeError, match=r"`images` must be arrays.*Received: "):
-        batches.split(images, None, model, CLASSES, 3)
+        split(images, None, model, 3)
 
 
 def test_arrays_are_checked_at_once(model):
     with pytest.raises(ValueError, match="must have shape"):
-        batches.split(IMAGES[:, :5], None, model, CLASSES, 3)
+        split(IMAGES[:, :5], None, model, 3)
     with pytest.raises(ValueError, match="of length 7"):
-        batches.split(IMAGES, [1, 2], model, CLASSES, 3)
+        split(IMAGES, [1, 2], model, 3)
 
 
 def test_endless_data(model):
     for images in (Endless(), dataset(IMAGES).repeat()):
         with pytest.raises(ValueError, match="must come to an end"):
-            batches.split(images, None, model, CLASSES, 3)
+            split(images, None, model, 3)
 
 
 @pytest.mark.parametrize("targets", [[0] * 6, [0] * 8, [0]])
@@ -134,7 +142,7 @@ def test_a_bad_batch_in_a_stream(model):
         yield IMAGES
         yield np.full_like(IMAGES, np.nan)
 
-    _, batch = batches.split(stream(), None, model, CLASSES, 3)
+    _, batch = split(stream(), None, model, 3)
     assert len(next(batch)[0]) == 7
     with pytest.raises(ValueError, match="^Batch 2: .* must be finite"):
         next(batch)
@@ -142,7 +150,7 @@ def test_a_bad_batch_in_a_stream(model):
 
 @pytest.mark.parametrize(("bad", "error"), [(IMAGES[:, :5], ValueError), (IMAGES.astype(str), TypeError)])
 def test_an_error_in_a_stream_names_the_batch(bad, error, model):
-    _, stream = batches.split(iter([*threes(), bad]), None, model, CLASSES, 3)
+    _, stream = split(iter([*threes(), bad]), None, model, 3)
     assert len([next(stream) for _ in range(3)]) == 3
     with pytest.raises(error, match="^Batch 4: input "):
         next(stream)
@@ -153,7 +161,7 @@ def test_errors_of_the_stream_itself_are_left_as_they_are(model):
         yield IMAGES
         raise ValueError("the disk is full")
 
-    _, batch = batches.split(stream(), None, model, CLASSES, 3)
+    _, batch = split(stream(), None, model, 3)
     next(batch)
     with pytest.raises(ValueError, match="^the disk is full"):
         next(batch)

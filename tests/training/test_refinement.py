@@ -36,8 +36,9 @@ def unchanged(wrapped):
 def loss_of(wrapped, image, maps):
     """The mean loss of 64 masks of one map, by areas and fills that the refinement does not draw."""
     count = 64
-    logits = wrapped.attributor.logits(tf.constant(image[None]))
-    repeated = (tf.repeat(tensor, count, 0) for tensor in (tf.constant(image[None]), maps[None], logits))
+    _, answer = wrapped.attributor.maps_to_compare(tf.constant(image[None]))
+    repeated = [tf.repeat(tensor, count, 0) for tensor in (image[None], maps[None], *answer.tensors)]
+    repeated[2:] = [answer.with_tensors(repeated[2:])]
     objective = objectives.AreaGuidance(fills=("blur", "noise"))
     return float(
         tf.reduce_mean(wrapped.attributor.loss_of_maps(*repeated, objective, training=False)["loss"])
@@ -61,7 +62,7 @@ def test_the_loss_falls_on_the_sample(wrapped, unchanged):
 def test_is_adam_on_a_field_that_is_added_to_the_map(wrapped, unchanged):
     """Two steps, by hand, with a rate of their own."""
     image = tf.constant(IMAGES[:1])
-    maps, logits = wrapped.attributor.maps_and_logits(image)
+    maps, answer = wrapped.attributor.maps_to_compare(image)
     # Linear interpolation from 8 to 16 values, then a Gaussian of one pixel, both by their definitions.
     centres = np.clip((np.arange(16) + 0.5) / 2 - 0.5, 0, 7)
     enlarge = np.maximum(1 - np.abs(centres[:, None] - np.arange(8)), 0)
@@ -77,7 +78,8 @@ def test_is_adam_on_a_field_that_is_added_to_the_map(wrapped, unchanged):
 
     for _ in range(2):
         with tf.GradientTape() as tape:
-            repeated = [tf.repeat(tensor, 8, 0) for tensor in (image, refined(), logits)]
+            repeated = [tf.repeat(tensor, 8, 0) for tensor in (image, refined(), *answer.tensors)]
+            repeated[2:] = [answer.with_tensors(repeated[2:])]
             loss = tf.reduce_mean(
                 wrapped.attributor.loss_of_maps(*repeated, objective, training=True)["loss"]
             )

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tf_learnprop.adapters import _shared
 from tf_learnprop.model import PropagationModel
-from tf_learnprop.targets import weights_of_one_unit
+from tf_learnprop.targets.classes import weights_of_one_unit
 
 
 class Explainer:

@@ -4,24 +4,53 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tf_learnprop import readouts, targets
-from tf_learnprop.backward.runner import GraphRunner, rule_layers
+from tf_learnprop import readouts
+from tf_learnprop.backward.runner import GraphRunner, Trace, rule_layers
 from tf_learnprop.graph import geometry
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.objectives import Objective
 from tf_learnprop.rule_files.rule_set import RuleSet
+from tf_learnprop.targets.base import Asked, Outputs, Target
+from tf_learnprop.targets.classes import Classes
 
-#: From logits to others, the largest of which is that of the class to explain.
+#: From logits of classes to others, the largest of which is that of the class to explain.
 SelectTarget = Callable[[tf.Tensor], tf.Tensor]
+
+#: The class that the model predicts.
+PREDICTED = Classes()
 
 #: Largest number of rivals whose evidence takes a backward pass each.
 _MOST_PASSES = 8
+
+
+class Answer(NamedTuple):
+    """What a model says of a target, for an objective to compare with what it says of masked inputs.
+
+    Attributes:
+        target: The target, settled.
+        class_ids: int64 `[n]`, the class that is explained.
+        log_probabilities: float32 `[n, classes]`, or `[n, 2]`, as of `Asked`.
+    """
+
+    target: Target
+    class_ids: tf.Tensor
+    log_probabilities: tf.Tensor
+
+    @property
+    def tensors(self) -> list[tf.Tensor]:
+        """All tensors, each `[n, ...]`."""
+        return [*self.target.leaves, *self[1:]]
+
+    def with_tensors(self, tensors: Sequence[tf.Tensor]) -> "Answer":
+        """The same with other `tensors`."""
+        *leaves, class_ids, log_probabilities = tensors
+        return Answer(self.target.with_leaves(leaves), class_ids, log_probabilities)
 
 
 class Attributor:
@@ -40,23 +69,19 @@ class Attributor:
         self.explained = explained
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
         self.head = explained.head
-        rivals = min(rule_set.readout.needs.rivals, self.head.class_count - 1)
-        needs_map = rivals or readouts.FEATURE_MAP in rule_set.read
+        needs = rule_set.readout.needs
+        needs_map = needs.rivals or readouts.FEATURE_MAP in rule_set.read
         feature_map = explained.feature_map if needs_map else None
         # A gradient in float16 is zero below 6e-8, as means over many pixels are, and infinite above 65,504.
         self._scale = 32.0 if explained.graph.computes_in("float16") else 1.0
         if feature_map is None or not explained.has_channels_last(feature_map):
-            rivals = 0  # there is no place where classes could compete
-        exclusive = self.head.units > 1 and not self.head.multi_label
-        self._linear_head = explained.linear_head if rivals and exclusive else None
-        if not self._linear_head:
-            rivals = min(rivals, _MOST_PASSES)
+            needs = dataclasses.replace(needs, rivals=0)  # there is no place where classes could compete
         runs = explained.run_tensors(rule_set.paths)
         self._tensors: dict[readouts.Position, int | None] = {
             readouts.FEATURE_MAP: feature_map,
             **dict(enumerate(runs)),
         }
-        self.needs = dataclasses.replace(rule_set.readout.needs, rivals=rivals)
+        self.needs = needs
         self.runner = GraphRunner(explained, rule_layers(explained.graph, rules), feature_map)
 
     def outputs(self, inputs: Any) -> Any:
@@ -64,74 +89,93 @@ class Attributor:
         return self.runner(inputs).outputs
 
     def logits(self, inputs: Any) -> tf.Tensor:
-        """The explained output before its final softmax or sigmoid, float32 `[n, units]`."""
+        """The explained output before its final softmax or sigmoid, float32 `[n, ..., units]`."""
         return self.runner(inputs, with_rules=False).logits
 
-    def maps(self, inputs: Any, class_weights: tf.Tensor | None = None) -> tf.Tensor:
+    def maps(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
         """Attribution maps.
 
         Args:
             inputs: tensors in the structure of the model's inputs.
-            class_weights: float32 `[n, classes]`, or None for the predicted class.
+            target: What is explained; its data are tensors `[n, ...]`.
 
         Returns:
             float32 `[n, *spatial]`.
         """
-        return self.maps_and_logits(inputs, class_weights)[0]
+        return self.maps_and_asked(inputs, target)[0]
 
-    def maps_and_logits(
-        self, inputs: Any, class_weights: tf.Tensor | None = None, select_target: SelectTarget | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `maps`, with the logits of the same forward pass, float32 `[n, units]`.
+    def maps_and_asked(self, inputs: Any, target: Target = PREDICTED) -> tuple[tf.Tensor, Asked]:
+        """As `maps`, with what the target asks of the same forward pass."""
+        signals, asked, _ = self._backward(inputs, target, self.needs, frozenset(self.rule_set.read))
+        return self.rule_set.readout(signals), asked
 
-        `select_target`, if given, maps these logits to others, whose largest entry is the class that is
-        explained; then those are returned.
+    def maps_to_compare(
+        self, inputs: Any, target: Target = PREDICTED, select_target: SelectTarget | None = None
+    ) -> tuple[tf.Tensor, Answer]:
+        """As `maps`, with the answer of the same forward pass, for `loss_of_maps`.
+
+        Args:
+            inputs: As for `maps`.
+            target: As for `maps`.
+            select_target: Maps the logits of the classes to others, whose largest entry is the class that is
+                explained. A score without classes has no choice.
         """
         read = frozenset(self.rule_set.read)
-        signals, logits = self._backward(inputs, class_weights, self.needs, read, select_target)
-        return self.rule_set.readout(signals), logits
+        signals, asked, target = self._backward(inputs, target, self.needs, read, select_target)
+        if not select_target and asked.has_classes:
+            asked = asked.promoted()
+        class_ids = tf.argmax(asked.answer_logits, -1)
+        answer = Answer(target, class_ids, tf.stop_gradient(asked.log_probabilities(class_ids)))
+        return self.rule_set.readout(signals), answer
 
-    def input_signal(self, inputs: Any, class_weights: tf.Tensor | None = None) -> tf.Tensor:
-        """∂s/∂x under the rules, s the explained logit; float32, the shape of the explained input."""
+    def scores(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
+        """The explained score of each sample, float32 `[n]`."""
+        outputs = self._outputs(self.runner(inputs, with_rules=False))
+        return target.settled(outputs).ask(outputs).scores()
+
+    def input_signal(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
+        """∂s/∂x under the rules, s the explained score; float32, the shape of the explained input."""
         needs = readouts.Needs(input_signal=True)
-        return self._backward(inputs, class_weights, needs, frozenset())[0].input_signal
+        return self._backward(inputs, target, needs, frozenset())[0].input_signal
 
-    def guidance(self, inputs: Any, objective: Objective, training: bool) -> dict[str, tf.Tensor]:
+    def guidance(
+        self, inputs: Any, objective: Objective, training: bool, target: Target = PREDICTED
+    ) -> dict[str, tf.Tensor]:
         """The objective's losses for a batch, dict of float32 `[n]`."""
         image, with_image = self._explained(inputs)
         # Another image beside inputs that belong to this one would be no sample of the data.
         if training and len(keras.tree.flatten(inputs)) == 1:
             inputs = with_image(objective.augment(image))
-        maps, logits = self.maps_and_logits(
-            inputs, select_target=objective.select_target if training else None
-        )
-        return self.loss_of_maps(inputs, maps, logits, objective, training)
+        select_target = objective.select_target if training else None
+        maps, answer = self.maps_to_compare(inputs, target, select_target)
+        return self.loss_of_maps(inputs, maps, answer, objective, training)
 
     def loss_of_maps(
-        self, inputs: Any, maps: tf.Tensor, logits: tf.Tensor, objective: Objective, training: bool
+        self, inputs: Any, maps: tf.Tensor, answer: Answer, objective: Objective, training: bool
     ) -> dict[str, tf.Tensor]:
-        """The objective's losses for given maps of a batch; the class explained has the largest logit."""
-        logits = tf.stop_gradient(logits)
+        """The objective's losses for given maps of a batch, and the answer that they explain."""
         image, with_image = self._explained(inputs)
-        labels = tf.argmax(logits, -1)
 
         def classify(images: tf.Tensor) -> tf.Tensor:
             repeats = tf.shape(images)[0] // tf.shape(image)[0]
-            masked = self.logits(with_image(images, repeats))
-            return self.head.log_probabilities(masked, tf.tile(labels, [repeats]))
+            outputs = self._outputs(self.runner(with_image(images, repeats), with_rules=False))
+            asked = answer.target.map(lambda tensor: _tile(tensor, repeats)).ask(outputs)
+            return asked.log_probabilities(tf.tile(answer.class_ids, [repeats]))
 
-        original = self.head.log_probabilities(logits, labels)
-        return objective(image, maps, original, classify=classify, training=training)
+        return objective(image, maps, answer.log_probabilities, classify=classify, training=training)
+
+    def _outputs(self, trace: Trace) -> Outputs:
+        return Outputs(trace.logits, trace.outputs, self.explained.output, self.head)
 
     def _backward(
         self,
         inputs: Any,
-        class_weights: tf.Tensor | None,
+        target: Target,
         needs: readouts.Needs,
         read: Collection[readouts.Position],
         select_target: SelectTarget | None = None,
-    ) -> tuple[readouts.Signals, tf.Tensor]:
-        """The `Signals` that `needs` and `read` ask for, and the logits."""
+    ) -> tuple[readouts.Signals, Asked, Target]:
+        """The `Signals` that `needs` and `read` ask for, what is asked, and the settled target."""
         image, with_image = self._explained(inputs)
         positions: list[readouts.Position] = [readouts.INPUT] if readouts.INPUT in read else []
         activations = [image] if positions else []
@@ -151,18 +195,40 @@ class Attributor:
                     head_tape.watch(tensor)
                     feature_map.append(tensor)
 
-            own_logits = self.runner(with_image(image), watch=watch).logits
-            logits = select_target(own_logits) if select_target else own_logits
-            asked = targets.ask(self.head, own_logits, class_weights, chooser=logits)
+            outputs = self._outputs(self.runner(with_image(image), watch=watch))
+            target = target.settled(outputs)
+            asked = target.ask(outputs)
+            if select_target and asked.has_classes:
+                asked = asked.choosing(select_target(asked.answer_logits))
             score = asked.score(needs.contrast) * self._scale
         sources = [image] * needs.input_signal + activations
-        signals = tape.gradient(score, sources, unconnected_gradients="zero")
+        signals = self._gradients(tape, score, sources)
         signals = [tf.cast(signal, tf.float32) / self._scale for signal in signals]
-        evidence = self._evidence(head_tape, feature_map[0], asked) if needs.rivals else None
+        evidence = None
+        if needs.rivals:
+            of_output = asked.class_logits is outputs.logits and not asked.independent
+            evidence = self._evidence(head_tape, feature_map[0], asked, of_output)
         input_signal = signals.pop(0) if needs.input_signal else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
         signals = readouts.Signals(image, input_signal, activations, signals, evidence)
-        return self._placed(signals, positions), logits
+        return self._placed(signals, positions), asked, target
+
+    def _gradients(
+        self, tape: tf.GradientTape, score: tf.Tensor, sources: list[tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """Gradients of the score, zero where it does not depend on a source.
+
+        Raises:
+            ValueError: If the output depends on the input, and the score depends on nothing.
+        """
+        signals = tape.gradient(score, sources)
+        if self.explained.has_gradient and all(signal is None for signal in signals):
+            raise ValueError(
+                "The target's score must depend on what the map is read from. Received: a score without a "
+                "gradient there"
+            )
+        pairs = zip(signals, sources, strict=True)
+        return [tf.zeros_like(source) if signal is None else signal for signal, source in pairs]
 
     def _placed(self, signals: readouts.Signals, positions: list[readouts.Position]) -> readouts.Signals:
         """Signals with maps in the order of the input's sides, and where their places lie."""
@@ -188,12 +254,18 @@ class Attributor:
         return None if number is None else self.explained.map_placement(number, shape)
 
     def _evidence(
-        self, head_tape: tf.GradientTape, feature_map: tf.Tensor, asked: targets.Asked
+        self, head_tape: tf.GradientTape, feature_map: tf.Tensor, asked: Asked, of_output: bool
     ) -> tf.Tensor:
         """How much each place of the feature map a speaks for the asked class and for its rivals.
 
         R_k = Σ_c a_c·∂s_k/∂a_c, s_k the logit of class k. The rivals are the classes with the largest logits
-        that are not asked for. An independent label has one rival, its own absence.
+        that are not asked for. An independent label, or a score, has one rival, its own absence.
+
+        Args:
+            head_tape: Has recorded what follows the feature map.
+            feature_map: a, float32 `[n, *places, c]`.
+            asked: The asked class.
+            of_output: Whether the classes exclude each other, and their logits are those of the output.
 
         Returns:
             float32 `[n, *places, 1 + rivals]`, the asked class first.
@@ -206,13 +278,15 @@ class Attributor:
             )
             return tf.reduce_sum(features * tf.cast(signal, tf.float32), -1) / self._scale
 
-        if self._linear_head:
-            rivals = asked.rivals(self.needs.rivals)
-            return self._linear_head.evidence(features, asked.weights, rivals)
+        count = min(self.needs.rivals, asked.class_logits.shape[-1] - 1)
+        linear_head = self.explained.linear_head if of_output else None
+        if linear_head:
+            return linear_head.evidence(features, asked.weights, asked.rivals(count))
         own = evidence_for(asked.weights)
         if asked.independent:
             return tf.stack([own / 2.0, -own / 2.0], -1)
-        rivals = tf.unstack(tf.one_hot(asked.rivals(self.needs.rivals), self.head.class_count), axis=1)
+        ids = asked.rivals(min(count, _MOST_PASSES))
+        rivals = tf.unstack(tf.one_hot(ids, asked.class_logits.shape[-1]), axis=1)
         return tf.stack([own, *map(evidence_for, rivals)], -1)
 
     def _explained(self, inputs: Any) -> tuple[tf.Tensor, Callable[..., Any]]:

@@ -143,7 +143,8 @@ class ModelGraph:
 
     def head(self, output: int) -> OutputHead:
         """How output number `output` is read as classes."""
-        return OutputHead(self.outputs[output].shape[-1], self.ends[output].head_activation)
+        units = self.outputs[output].shape[1:][-1:] or (1,)
+        return OutputHead(units[0], self.ends[output].head_activation)
 
     @property
     def output_keys(self) -> list[str]:

@@ -162,8 +162,8 @@ def _may_give_probabilities(operation: Any) -> bool:
 
 def _reads_back(index: CallIndex, tensors: Tensors, number: int, tail: Tail, head: Head) -> bool:
     """Whether an output is what a head makes of the logits before it, as numbers show."""
-    if not tail.after or len(tensors[number].shape) != 2:
-        return True  # only outputs [n, classes] are read as classes
+    if not tail.after or not tensors[number].shape[1:]:
+        return True
     spec = tensors[tail.tensor]
     logits = heads.sample(spec)
     try:
@@ -194,7 +194,7 @@ def _mixed(index: CallIndex, tensors: Tensors, number: int) -> tuple[str, tuple[
         they come from.
     """
     mixing = _Mixing(index, number)
-    if not mixing.sources or len(tensors[number].shape) != 2:
+    if not mixing.sources or not tensors[number].shape[1:]:
         return None
     try:
         with keras.StatelessScope():

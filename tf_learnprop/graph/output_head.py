@@ -1,4 +1,4 @@
-"""`OutputHead`: how the units of the explained output are read as classes."""
+"""`OutputHead`: how the units of the explained output are read as classes, and which class leads."""
 
 import dataclasses
 
@@ -35,10 +35,10 @@ class OutputHead:
         """Logits of the classes.
 
         Args:
-            logits: float `[n, units]`.
+            logits: float `[n, ..., units]`.
 
         Returns:
-            The same dtype, `[n, classes]`.
+            The same dtype, `[n, ..., classes]`.
         """
         return logits if self.units > 1 else tf.concat([-logits, logits], -1) / 2
 
@@ -51,39 +51,23 @@ class OutputHead:
         """The class with the largest logit, int64 `[n]`, for logits `[n, units]`."""
         return tf.argmax(self.class_logits(logits), -1)
 
-    def log_probabilities(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Log-probabilities of classes that exclude each other, for an objective to compare.
 
-        Args:
-            logits: float `[n, units]`.
-            labels: int `[n]`. Of independent labels, only this one is looked at: as no and yes.
+def promote_class(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+    """Logits in which a class of each sample has changed places with the largest, so that it leads.
 
-        Returns:
-            The same dtype, `[n, classes]`, or `[n, 2]` for independent labels.
-        """
-        if self.multi_label:
-            return OutputHead(1).log_probabilities(tf.gather(logits, labels[:, None], batch_dims=1), labels)
-        return tf.nn.log_softmax(self.class_logits(logits))
+    Args:
+        logits: float `[n, classes]`.
+        classes: int `[n]`.
 
-    def promote_class(self, logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        """Logits in which a class of each sample has changed places with the largest, so that it leads.
+    Returns:
+        The same dtype and shape.
+    """
+    count = tf.shape(logits)[-1]
+    first, asked = tf.one_hot(tf.argmax(logits, -1), count), tf.one_hot(classes, count)
+    gap = tf.reduce_sum((first - asked) * logits, -1, keepdims=True)
+    return logits + gap * (asked - first)
 
-        Args:
-            logits: float `[n, units]`.
-            classes: int `[n]`.
 
-        Returns:
-            The same dtype and shape.
-        """
-        if self.units == 1:
-            return tf.where(classes[:, None] == 1, tf.abs(logits), -tf.abs(logits))
-        count = tf.shape(logits)[-1]
-        first, asked = tf.one_hot(tf.argmax(logits, -1), count), tf.one_hot(classes, count)
-        gap = tf.reduce_sum((first - asked) * logits, -1, keepdims=True)
-        return logits + gap * (asked - first)
-
-    def promote_runner_up(self, logits: tf.Tensor) -> tf.Tensor:
-        """Logits in which the two largest have changed places, the same dtype and shape; −z for one unit."""
-        if self.units == 1:
-            return -logits
-        return self.promote_class(logits, tf.math.top_k(logits, 2).indices[:, 1])
+def promote_runner_up(logits: tf.Tensor) -> tf.Tensor:
+    """Logits `[n, classes]` in which the two largest have changed places, the same dtype and shape."""
+    return promote_class(logits, tf.math.top_k(logits, 2).indices[:, 1])

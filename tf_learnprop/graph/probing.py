@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_learnprop.graph.activations import is_transparent
+from tf_learnprop.graph.activations import is_fused, is_transparent
 from tf_learnprop.graph.layer_kinds import JOINING, is_one_of
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
@@ -171,14 +171,24 @@ def _apart(
 ) -> Iterator[int]:
     """Yields the tensors `[n, *places, c]` of a rank before attention that all paths to an output pass."""
     target = keras.tree.flatten(graph.output_structure)[output]
-    mixed = _descendants(graph, graph.attention_outputs)
+    left_out = _descendants(graph, graph.attention_outputs) | _logits_and_after(graph, output)
     for call in reversed(graph.calls) if last_first else graph.calls:
-        for number in set(call.outputs) - mixed:
+        for number in set(call.outputs) - left_out:
             places = graph.tensors[number].shape[1:-1]
             is_float = keras.backend.is_float_dtype(graph.tensors[number].dtype)
             if len(places) + 2 == rank > 2 and 1 not in places and is_float and not call.enters:
                 if target not in _descendants(graph, {explained_input}, without=number):
                     yield number
+
+
+def _logits_and_after(graph: ModelGraph, output: int) -> set[int]:
+    """Numbers of the tensors that hold an output, before its softmax or sigmoid and after: no features."""
+    end, found = graph.ends[output], {keras.tree.flatten(graph.output_structure)[output]}
+    for call in (graph.calls[k] for k in (end.call, *end.after) if k is not None):
+        found |= set(call.outputs)
+        if end.activation and not is_fused(call.operation):
+            found |= set(call.inputs)
+    return found
 
 
 def _joined(graph: ModelGraph) -> set[int]:

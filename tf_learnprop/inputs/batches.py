@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop import argument_checks
 from tf_learnprop.inputs import checks, samples
-from tf_learnprop.targets import class_weights
+from tf_learnprop.targets.base import Target
 
 
 class Batch(NamedTuple):
@@ -19,22 +18,22 @@ class Batch(NamedTuple):
     Attributes:
         inputs: The samples that fit the model, NumPy arrays in the structure of its inputs; None if no sample
             does.
-        class_weights: float32 `[len(good), classes]`, or None for the predicted classes.
+        target: What is explained of them, with arrays `[len(good), ...]`.
         extras: What the data yields beside the inputs, such as labels; tensors become NumPy arrays.
         good: Positions in the batch of the samples in `inputs`.
         errors: What is wrong with each of the other samples, by its position in the batch.
     """
 
     inputs: Any
-    class_weights: np.ndarray | None
+    target: Target
     extras: tuple
     good: np.ndarray
     errors: dict[int, str]
 
     @classmethod
-    def of_good(cls, inputs: Any, class_weights: np.ndarray | None = None) -> "Batch":
+    def of_good(cls, inputs: Any, target: Target) -> "Batch":
         """Makes a batch of samples that all fit the model."""
-        return cls(inputs, class_weights, (), np.arange(len(keras.tree.flatten(inputs)[0])), {})
+        return cls(inputs, target, (), np.arange(len(keras.tree.flatten(inputs)[0])), {})
 
     @property
     def length(self) -> int:
@@ -44,22 +43,20 @@ class Batch(NamedTuple):
 
 def stream(
     images: Any,
-    targets: npt.ArrayLike | None,
+    target: Target,
     model: checks.HasInput,
-    classes: int,
     batch_size: int,
     on_error: str = "raise",
     explained: int | None = None,
 ) -> tuple[int | None, Iterator[Batch]]:
-    """Cuts images and targets into checked batches.
+    """Cuts images and what is explained of them into checked batches.
 
     Args:
         images: Arrays in the structure of the model's inputs, a `tf.data.Dataset`, a
             `keras.utils.PyDataset`, or another iterable of batches. If it yields tuples (images, labels),
             the first entry is used, and the others become `extras`.
-        targets: As for `targets.class_weights`.
+        target: What is explained, checked.
         model: `ModelGraph`, or a Functional `keras.Model`.
-        classes: Number of classes.
         batch_size: Length of the batches that are cut from arrays.
         on_error: What to do about a sample that does not fit the model: "raise" an error, or "skip" it.
         explained: As for `checks.inputs`.
@@ -68,8 +65,8 @@ def stream(
         Number of batches (None if unknown), and an iterator over `Batch`.
 
     Raises:
-        TypeError, ValueError: As `checks.inputs` and `targets.class_weights`. Arrays are checked at once,
-            and a stream batch by batch; the message then names the batch.
+        TypeError, ValueError: As `checks.inputs`, or if the target is for another number of samples. Arrays
+            are checked at once, and a stream batch by batch; the message then names the batch.
     """
     argument_checks.integer("batch_size", batch_size, 1)
     argument_checks.one_of("on_error", on_error, ("raise", "skip"))
@@ -80,32 +77,29 @@ def stream(
                 "`images` must be arrays, a dataset or an iterable of batches. "
                 f"Received: {type(images).__name__}"
             )
-        scalar = targets is None or np.ndim(targets) == 0
-        weights = class_weights(targets, 1 if scalar else None, classes)
-        return length(images), _from_stream(images, weights, scalar, model, skip, explained)
+        return length(images), _from_stream(images, target, model, skip, explained)
     if skip:
         total, cut = samples.cut(images, model, batch_size)
-        weights = class_weights(targets, total, classes)
+        target.for_samples(total)  # raises an error at once if it is for another number
         return -(-total // batch_size), _from_stream(
-            ((part,) for part in cut), weights, False, model, skip, explained
+            ((part,) for part in cut), target, model, skip, explained
         )
     inputs = checks.inputs(images, model, explained)
     total = len(keras.tree.flatten(inputs)[0])
-    weights = class_weights(targets, total, classes)
-    return -(-total // batch_size), (Batch.of_good(*part) for part in parts(inputs, weights, batch_size))
+    target = target.for_samples(total)
+    return -(-total // batch_size), (Batch.of_good(*part) for part in parts(inputs, target, batch_size))
 
 
 def split(
     images: Any,
-    targets: npt.ArrayLike | None,
+    target: Target,
     model: checks.HasInput,
-    classes: int,
     batch_size: int,
     explained: int | None = None,
-) -> tuple[int | None, Iterator[tuple[Any, np.ndarray | None]]]:
-    """As `stream`, with an iterator over (inputs, class weights or None) of batches without errors."""
-    count, checked = stream(images, targets, model, classes, batch_size, explained=explained)
-    return count, ((batch.inputs, batch.class_weights) for batch in checked)
+) -> tuple[int | None, Iterator[tuple[Any, Target]]]:
+    """As `stream`, with an iterator over (inputs, target) of batches without errors."""
+    count, checked = stream(images, target, model, batch_size, explained=explained)
+    return count, ((batch.inputs, batch.target) for batch in checked)
 
 
 def is_stream(images: Any) -> bool:
@@ -138,50 +132,47 @@ def length(stream: Any, name: str = "images") -> int | None:
     return count
 
 
-def parts(inputs: Any, weights: np.ndarray | None, size: int) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """Iterates over parts (inputs, class weights or None) of at most `size` samples, in order."""
+def parts(inputs: Any, target: Target, size: int) -> Iterator[tuple[Any, Target]]:
+    """Iterates over parts (inputs, target) of at most `size` samples, in order."""
     for start in range(0, len(keras.tree.flatten(inputs)[0]), size):
         part = slice(start, start + size)
         batch = keras.tree.map_structure(lambda array, part=part: array[part], inputs)
-        yield batch, None if weights is None else weights[part]
+        yield batch, target.cut(part)
 
 
 def _from_stream(
-    stream: Any,
-    weights: np.ndarray | None,
-    scalar: bool,
-    model: checks.HasInput,
-    skip: bool,
-    explained: int | None,
+    stream: Any, target: Target, model: checks.HasInput, skip: bool, explained: int | None
 ) -> Iterator[Batch]:
     if isinstance(stream, keras.utils.PyDataset):
         stream = map(stream.__getitem__, range(stream.num_batches))
-    start = 0
+    wanted, start = target.length, 0
+    whole_target = target if wanted is None else target.for_samples(wanted)
     for number, whole in enumerate(stream, 1):
         images, *extras = _with_extras(whole, model)
         try:
             if skip:
                 inputs, good, errors = samples.sort_out(images, model, explained)
             else:
-                inputs, _, _, good, errors = Batch.of_good(checks.inputs(images, model, explained))
+                inputs = checks.inputs(images, model, explained)
+                good, errors = np.arange(len(keras.tree.flatten(inputs)[0])), {}
         except (TypeError, ValueError) as error:
             raise type(error)(f"Batch {number}: {error}") from error
-        batch = Batch(inputs, None, tuple(_arrays(extras)), good, errors)
-        if weights is not None and scalar:
-            batch = batch._replace(class_weights=np.repeat(weights, len(good), 0))
-        elif weights is not None:
-            if start + batch.length > len(weights):
-                raise ValueError(
-                    f"`targets` must be as long as the data. Received: {len(weights)} targets for more images"
-                )
-            batch = batch._replace(class_weights=weights[start : start + batch.length][good])
-        yield batch
-        start += batch.length
+        end = start + len(good) + len(errors)
+        if wanted is None:
+            part = target.for_samples(len(good))
+        elif end > wanted:
+            raise ValueError(
+                f"`targets` must be as long as the data. Received: {wanted} targets for more images"
+            )
+        else:
+            part = whole_target.cut(slice(start, end)).cut(good)
+        yield Batch(inputs, part, tuple(_arrays(extras)), good, errors)
+        start = end
     if not start:
         raise ValueError("The data must hold at least one batch. Received: an empty stream")
-    if weights is not None and not scalar and start != len(weights):
+    if wanted is not None and start != wanted:
         raise ValueError(
-            f"`targets` must be as long as the data. Received: {len(weights)} targets for {start} images"
+            f"`targets` must be as long as the data. Received: {wanted} targets for {start} images"
         )
 
 

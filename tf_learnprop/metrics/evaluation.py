@@ -15,7 +15,7 @@ from tf_learnprop.metrics import _inputs, _outputs
 from tf_learnprop.metrics._batches import in_batches
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics.imputation import NAMES, Fill, Fills, Imputer, by_name
-from tf_learnprop.targets import class_ids
+from tf_learnprop.targets.classes import class_ids
 
 
 class Evaluation:

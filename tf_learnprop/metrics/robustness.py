@@ -11,7 +11,7 @@ from tf_learnprop import argument_checks
 from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._batches import in_batches
 from tf_learnprop.metrics._inputs import Arrays
-from tf_learnprop.targets import class_ids
+from tf_learnprop.targets.classes import class_ids
 
 
 def max_sensitivity(

@@ -18,6 +18,8 @@ from tf_learnprop.inputs import batches
 from tf_learnprop.layers import RuleActivation
 from tf_learnprop.plotting import _figures, _overlay
 from tf_learnprop.rule_files.rule_set import RuleSet
+from tf_learnprop.targets import choosing
+from tf_learnprop.targets.base import Target
 
 if TYPE_CHECKING:  # the model's own exports draw heat maps
     from tf_learnprop.model import PropagationModel
@@ -176,11 +178,12 @@ def layer_contributions(
     if len(wrapped.graph.inputs) != 1 or len(wrapped.graph.inputs[0].shape) != 4:
         shapes = [tuple(tensor.shape) for tensor in wrapped.graph.inputs]
         raise ValueError(f"`wrapped` must have one input, of images [n, h, w, c]. Received: {shapes}")
-    _, stream = batches.split(np.asarray(image)[None], target, wrapped.graph, wrapped.class_count, 1)
-    inputs, class_weights = next(stream)
-    maps = _terms(wrapped, inputs, class_weights)
+    asked = choosing.arrays(target, wrapped.explained)
+    _, stream = batches.split(np.asarray(image)[None], asked, wrapped.graph, 1)
+    inputs, asked = next(stream)
+    maps = _terms(wrapped, inputs, asked)
     names = _names_read(wrapped, inputs)
-    zero = (maps.sum(0) - wrapped.attributor.maps(inputs, class_weights)[0].numpy()).mean()
+    zero = (maps.sum(0) - wrapped.attributor.maps(inputs, asked)[0].numpy()).mean()
     rows = math.ceil(math.sqrt(len(maps)))
     columns = math.ceil(len(maps) / rows)
     fig = _figures.figure(fig, 4.5 + 1.1 * columns, max(3, 1.25 * rows))
@@ -224,13 +227,13 @@ class _Terms(readouts.Readout):
         )
 
 
-def _terms(wrapped: "PropagationModel", inputs: Any, class_weights: tf.Tensor) -> np.ndarray:
+def _terms(wrapped: "PropagationModel", inputs: Any, target: Target) -> np.ndarray:
     """The maps that the readout sums for a batch of one, array `[layers, h, w]`."""
     own = wrapped.rule_set
     entries = zip(own.paths, own.rules, own.shapes, strict=True)
     rule_set = RuleSet(list(entries), _Terms(own.readout), own.read, own.structure)
     attributor = Attributor(wrapped.explained, rule_set)
-    return attributor.maps(inputs, class_weights)[0].numpy()
+    return attributor.maps(inputs, target)[0].numpy()
 
 
 def _names_read(wrapped: "PropagationModel", inputs: Any) -> list[str]:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 import tensorflow as tf
 
-from tf_learnprop import attribution, targets
+from tf_learnprop import attribution
 from tf_learnprop.serving import contract, photo_codec
 from tf_learnprop.serving.export_options import ExportOptions
+from tf_learnprop.targets import per_sample
+from tf_learnprop.targets.classes import Classes
 
 if TYPE_CHECKING:  # `model` imports this package
     from tf_learnprop.model import PropagationModel
@@ -99,7 +101,8 @@ class Signatures:
         return photos, tf.cast(self._preprocess(photos), tf.float32)
 
     def _in_range(self, class_ids: tf.Tensor) -> tf.Tensor:
-        return targets.ids_in_range(class_ids, self._class_count, "`class_ids` must be")
+        rule = f"`class_ids` must be in 0..{self._class_count - 1}"
+        return per_sample.ids_in_range(class_ids, self._class_count, rule)
 
     def _explain_default(self, inputs: Sequence[tf.Tensor]) -> _Maps:
         """Maps `[n·k, h, w]`, class ids and probabilities `[n]` or `[n, k]`, of the default classes."""
@@ -134,7 +137,7 @@ class Signatures:
     def _explain(self, inputs: Sequence[tf.Tensor], class_ids: tf.Tensor | None = None) -> _Maps:
         """Maps, class ids and probabilities of the given classes `[n]`, or of the predicted ones for None."""
         weights = None if class_ids is None else tf.one_hot(class_ids, self._class_count)
-        return attribution.attribute(self._attributor, self._packed(inputs), weights)
+        return attribution.attribute(self._attributor, self._packed(inputs), Classes(weights))
 
     def _packed(self, inputs: Sequence[tf.Tensor]) -> Any:
         """The tensors in the structure and dtypes of the model's inputs."""

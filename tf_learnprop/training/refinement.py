@@ -1,6 +1,5 @@
 """Refinement: a coarse field that is added to each sample's map and trained by the objective."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import argument_checks, objectives, resampling, tracing
+from tf_learnprop.backward.attributor import Answer
 from tf_learnprop.inputs import batches
+from tf_learnprop.targets.base import Target
+from tf_learnprop.targets.by_kind import TracedByKind
 
 #: Of Adam, as Keras has them: the decay rates of the two running means, and what is added to the denominator.
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
@@ -52,11 +54,9 @@ class Refiner:
                 "`refine_steps` needs an input with pixels, since it masks some of them. "
                 f"Received: an input of shape {shape}"
             )
-        self._run = tracing.for_any_length(self._refined)
+        self._run = TracedByKind(self._refined, tracing.for_any_length)
 
-    def begin(
-        self, steps: int, rate: float, batch_size: int
-    ) -> Callable[[Any, np.ndarray | None], np.ndarray]:
+    def begin(self, steps: int, rate: float, batch_size: int) -> Callable[[Any, Target], np.ndarray]:
         """Makes a function that maps a batch to its refined maps.
 
         Args:
@@ -65,7 +65,7 @@ class Refiner:
             batch_size: At most this many masked images run at once, but at least those of one sample.
 
         Returns:
-            Function that takes (inputs, class weights or None) and returns float32 maps `[n, *spatial]`.
+            Function that takes (inputs, target) and returns float32 maps `[n, *spatial]`.
 
         Raises:
             ValueError: If `rate` is not a finite number above zero.
@@ -74,29 +74,22 @@ class Refiner:
         together = max(1, batch_size // (2 * self.MASKS))
         schedule = tf.constant(steps), tf.constant(rate, tf.float32)
 
-        def maps(inputs: Any, class_weights: np.ndarray | None) -> np.ndarray:
-            parts = batches.parts(inputs, class_weights, together)
+        def maps(inputs: Any, target: Target) -> np.ndarray:
+            parts = batches.parts(inputs, target, together)
             return np.concatenate([self._run(*part, *schedule).numpy() for part in parts])
 
         return maps
 
-    def _refined(
-        self, inputs: Any, class_weights: tf.Tensor | None, steps: tf.Tensor, rate: tf.Tensor
-    ) -> tf.Tensor:
-        select_target = None
-        if class_weights is not None:
-            select_target = functools.partial(
-                self.attributor.head.promote_class, classes=tf.argmax(class_weights, -1)
-            )
-        maps, logits = self.attributor.maps_and_logits(inputs, class_weights, select_target)
+    def _refined(self, inputs: Any, target: Target, steps: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+        maps, answer = self.attributor.maps_to_compare(inputs, target)
         field = tf.zeros([tf.shape(maps)[0]] + [self.CELLS] * (maps.shape.rank - 1))
 
         def descend(
             step: tf.Tensor, seeds: list[tf.Tensor], field: tf.Tensor, first: tf.Tensor, second: tf.Tensor
         ) -> tuple:
-            samples = inputs, maps, logits, field
+            samples = inputs, maps, answer.tensors, field
             losses, gradients, seeds = tf.vectorized_map(
-                lambda sample: self._loss_and_gradient(sample, seeds), samples
+                lambda sample: self._loss_and_gradient(answer, sample, seeds), samples
             )
             move, *moments = adam(gradients, first, second, tf.cast(step + 1, tf.float32))
             axes = list(range(1, gradients.shape.rank))
@@ -117,10 +110,10 @@ class Refiner:
         return self._with_field(maps, field)
 
     def _loss_and_gradient(
-        self, sample: tuple, seeds: list[tf.Tensor]
+        self, answer: Answer, sample: tuple, seeds: list[tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Loss of one sample, its gradient with respect to the sample's field, and the seeds after it."""
-        inputs, maps, logits, field = keras.tree.map_structure(lambda tensor: tensor[None], sample)
+        inputs, maps, tensors, field = keras.tree.map_structure(lambda tensor: tensor[None], sample)
 
         def repeat(tensor: tf.Tensor) -> tf.Tensor:
             return tf.repeat(tensor, self.MASKS, 0)
@@ -133,7 +126,7 @@ class Refiner:
             losses = self.attributor.loss_of_maps(
                 keras.tree.map_structure(repeat, inputs),
                 repeat(self._with_field(maps, field)),
-                repeat(logits),
+                answer.with_tensors([*map(repeat, tensors)]),
                 self.objective,
                 training=True,
             )

@@ -75,7 +75,7 @@ def make_rule_set(
         if explained.feature_map_shape is not None:
             readable[readouts.FEATURE_MAP] = explained.feature_map_shape
         read_shapes = [readable[position] for position in read]
-        universal.initialise(rule_set, read_shapes, explained.head.class_count)
+        universal.initialise(rule_set, read_shapes, explained.head.class_count or 2)
     return rule_set
 
 

@@ -33,9 +33,10 @@ def wrap_model(
     The model is left as it was, and its weights are shared, not copied.
 
     Args:
-        model: Channels last: Functional, Sequential or subclassed. One of its outputs is
-            `[n, classes]`, logits or behind a softmax or sigmoid, or a single unit. Layers and models that
-            define their own `call` are opened, see `docs/guides/your_model.md`.
+        model: Channels last: Functional, Sequential or subclassed. An output `[n, classes]`, logits or behind
+            a softmax or sigmoid, or a single unit, is explained as classes; any other with a target, see
+            `docs/guides/targets.md`. Layers and models that define their own `call` are opened, see
+            `docs/guides/your_model.md`.
         rule: Name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
             (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
             "deconvnet", "guided_backprop", "libra" (for transformers) or one of your own, see
@@ -130,10 +131,10 @@ def _read(model: Any, inputs: Any) -> ModelGraph:
 
 def _check_ends(explained: Explained) -> None:
     image, output, is_embedded = explained.input_tensor, explained.output_tensor, explained.is_embedded
-    if len(output.shape) != 2 or output.shape[-1] is None:
+    if not output.shape:
         raise ValueError(
-            "The explained output must have shape [n, classes]. "
-            f"Received: output '{output.name}' of shape {tuple(output.shape)}"
+            "The explained output must have an axis of samples. "
+            f"Received: output '{output.name}' without axes"
         )
     if len(image.shape) < 2 or image.shape[-1] is None and not is_embedded:
         raise ValueError(

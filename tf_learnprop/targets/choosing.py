@@ -1,0 +1,48 @@
+"""What stands where targets are asked for becomes a `Target`: None, ids, weights, functions, targets."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_learnprop.graph.explained import Explained
+from tf_learnprop.targets.base import Target
+from tf_learnprop.targets.classes import Classes
+from tf_learnprop.targets.values import Score
+
+
+def as_target(value: Any) -> Target:
+    """The target that a value stands for: itself, `Score` of a function, or `Classes` of anything else."""
+    if isinstance(value, Target):
+        return value
+    return Score(value) if callable(value) else Classes(value)
+
+
+def arrays(value: Any, explained: Explained) -> Target:
+    """A checked target of arrays.
+
+    Args:
+        value: What `as_target` takes.
+        explained: What is explained.
+
+    Raises:
+        TypeError, ValueError: If it does not fit the output, or its arrays are not of one length.
+    """
+    target = as_target(value).map(np.asarray).checked(explained)
+    if target.length is not None:
+        target.for_samples(target.length)
+    return target
+
+
+def tensors(value: Any, explained: Explained, count: tf.Tensor) -> Target:
+    """A target of tensors for `count` samples, with operations that check their values when they run.
+
+    Args:
+        value: What `as_target` takes, with tensors or arrays.
+        explained: What is explained.
+        count: int scalar.
+
+    Raises:
+        TypeError, ValueError: If it does not fit the output.
+    """
+    return as_target(value).map(tf.convert_to_tensor).checked(explained).for_samples(count)

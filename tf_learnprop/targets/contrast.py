@@ -1,0 +1,30 @@
+"""`Contrast`: one score less another."""
+
+from typing import Any
+
+from tf_learnprop.graph.explained import Explained
+from tf_learnprop.targets.base import Asked, Outputs, Target
+from tf_learnprop.targets.choosing import as_target
+
+
+class Contrast(Target):
+    """The score of one target less that of another: what speaks for the first rather than the second.
+
+    Args:
+        a: The first: a target, a class id, ids, weights or a function.
+        b: The second.
+    """
+
+    per_sample = ("a", "b")
+
+    def __init__(self, a: Any, b: Any):
+        self.a, self.b = as_target(a), as_target(b)
+
+    def checked(self, explained: Explained) -> "Contrast":
+        return Contrast(self.a.checked(explained), self.b.checked(explained))
+
+    def settled(self, outputs: Outputs) -> "Contrast":
+        return Contrast(self.a.settled(outputs), self.b.settled(outputs))
+
+    def ask(self, outputs: Outputs) -> Asked:
+        return Asked.of_score(self.a.ask(outputs).scores() - self.b.ask(outputs).scores())
