@@ -19,7 +19,7 @@ PAGES = [
     "docs/index.md",
     "docs/evaluation.md",
     "docs/migrating.md",
-    *(f"docs/reference/{name}.md" for name in ("adapters", "data", "metrics", "model", "rules", "serving")),
+    *(f"docs/reference/{name}.md" for name in ("adapters", "data", "metrics", "model", "rules", "serving", "targets")),
     *(
         f"docs/guides/{name}.md"
         for name in (
@@ -30,6 +30,7 @@ PAGES = [
             "own_rule",
             "pictures",
             "scale",
+            "targets",
             "training",
             "transformers",
             "your_model",

@@ -22,9 +22,10 @@ class Explanations(NamedTuple):
             exported, and `[n, k, h, w]` if it was exported with `top_k`; from files float16. NaN for an item
             with an error.
         class_ids: The explained classes, int64 `[n]`, or `[n, k]` with `top_k`. For targets that are weights,
-            the class with the largest. −1 for an item with an error.
-        probabilities: The probabilities of these classes, float32 `[n]`, or `[n, k]` with `top_k`. NaN for an
-            item with an error.
+            the class with the largest; for a token, its id. −1 for an item with an error, and for a score
+            without classes, such as a value.
+        probabilities: The probabilities of these classes, float32 `[n]`, or `[n, k]` with `top_k`; for a
+            region or a box, the mean over it. NaN where the class is −1.
         extras: What came with the items: what the data of `explain_batches` yield beside the images of the
             batch, such as labels or file names, with tensors as NumPy arrays; `scale.MapExtras` from files;
             nothing from an exported model.
@@ -43,8 +44,8 @@ class Attribution(NamedTuple):
 
     Attributes:
         maps: float32 `[n, *spatial]` or `[n, features]`.
-        class_ids: int64 `[n]`. The explained class; for targets that are weights, the one with the largest.
-        probabilities: float32 `[n]`. Probability of that class.
+        class_ids: int64 `[n]`. The explained class, as in `Explanations`.
+        probabilities: float32 `[n]`. Probability of that class, as in `Explanations`.
     """
 
     maps: tf.Tensor

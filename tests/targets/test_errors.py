@@ -30,8 +30,8 @@ def classifier():
 @pytest.mark.parametrize("targets", [None, 1, [0, 1], np.eye(3)[:2]])
 def test_a_class_of_a_segmenter(targets, segmenter):
     text = (
-        r"^A class needs an output \[n, classes\]. Received: output 'pixels' of shape \(None, 12, 12, 3\). Use "
-        r"`targets=tlp.targets.Region\(...\)` or `targets=tlp.targets.Pixel\(...\)` there, or a function"
+        r"^A class needs an output \[n, classes\]. Received: output 'pixels' of shape \(None, 12, 12, 3\). "
+        r"Use `targets=tlp.targets.Region\(...\)` or `targets=tlp.targets.Pixel\(...\)` there, or a function"
     )
     with pytest.raises(ValueError, match=text):
         segmenter.explain(IMAGES, targets)

@@ -4,6 +4,7 @@ They stand wherever `targets` are asked for, as in `wrapped.explain(images, targ
 """
 
 from tf_learnprop.targets.base import Asked, Outputs, Target
+from tf_learnprop.targets.boxes import Anchors, Box, Detection, retina_net
 from tf_learnprop.targets.classes import Classes
 from tf_learnprop.targets.contrast import Contrast
 from tf_learnprop.targets.per_sample import PerSample
@@ -12,9 +13,12 @@ from tf_learnprop.targets.tokens import Token
 from tf_learnprop.targets.values import Score, Similarity, Value
 
 __all__ = [
+    "Anchors",
     "Asked",
+    "Box",
     "Classes",
     "Contrast",
+    "Detection",
     "Outputs",
     "PerSample",
     "Pixel",
@@ -24,4 +28,5 @@ __all__ = [
     "Target",
     "Token",
     "Value",
+    "retina_net",
 ]

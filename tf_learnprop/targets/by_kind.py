@@ -4,7 +4,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+
 from tf_learnprop.targets.base import Kind, Target
+from tf_learnprop.targets.per_sample import broken_rule
 
 #: Largest number of kinds whose traces are kept.
 _MOST_KINDS = 8
@@ -26,4 +29,10 @@ class TracedByKind:
         self.of_kind = functools.lru_cache(_MOST_KINDS)(of_kind)
 
     def __call__(self, inputs: Any, target: Target, *others: Any) -> Any:
-        return self.of_kind(target.kind)(inputs, target.data, *others)
+        try:
+            return self.of_kind(target.kind)(inputs, target.data, *others)
+        except tf.errors.InvalidArgumentError as error:
+            rule = broken_rule(error)
+            if rule is None:
+                raise
+            raise ValueError(rule) from None

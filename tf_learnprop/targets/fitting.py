@@ -6,7 +6,7 @@ from tf_learnprop.graph.explained import Explained
 _OF_RANK = {
     1: ("Value()",),
     2: ("Value()", "Similarity(...)"),
-    3: ("Region(...)", "Token(...)", "Box(...)"),
+    3: ("Region(...)", "Token(...)", "Box(...)", "Detection(...)"),
 }
 _OF_PLACES = ("Region(...)", "Pixel(...)")
 

@@ -4,6 +4,7 @@ Each check takes an array or a tensor. What is wrong with the values of a tensor
 """
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -164,6 +165,12 @@ def masks(name: str, value: Any, places: int) -> PerSample:
     axes = tuple(range(-places, 0))
     area = tf.reduce_sum(array, axes) if tf.is_tensor(array) else array.sum(axes)
     return PerSample(name, required(array, area > 0, f"`{name}` must not be empty"), found.shared)
+
+
+def broken_rule(error: tf.errors.InvalidArgumentError) -> str | None:
+    """The rule of `required` that an error is about, None if it is about another."""
+    match = re.search(r"assertion failed: \[(`[^\]]*)\]", error.message)
+    return match[1] if match else None
 
 
 def kind_of(values: Any) -> str:
