@@ -19,7 +19,10 @@ PAGES = [
     "docs/index.md",
     "docs/evaluation.md",
     "docs/migrating.md",
-    *(f"docs/reference/{name}.md" for name in ("adapters", "data", "metrics", "model", "rules", "serving", "targets")),
+    *(
+        f"docs/reference/{name}.md"
+        for name in ("adapters", "data", "metrics", "model", "rules", "serving", "targets")
+    ),
     *(
         f"docs/guides/{name}.md"
         for name in (

@@ -124,6 +124,11 @@ class Attributor:
         signals, asked, target = self._backward(inputs, target, self.needs, read, select_target)
         if not select_target and asked.has_classes:
             asked = asked.promoted()
+        elif not asked.has_classes and asked.answer is None:
+            raise ValueError(
+                "Refinement and training ask how probable the answer still is, so the target must be one of "
+                "classes. Received: a score without classes"
+            )
         class_ids = tf.argmax(asked.answer_logits, -1)
         answer = Answer(target, class_ids, tf.stop_gradient(asked.log_probabilities(class_ids)))
         return self.rule_set.readout(signals), answer

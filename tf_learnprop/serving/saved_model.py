@@ -16,7 +16,7 @@ from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.serving import warmup as warmup_file
 from tf_learnprop.serving.export_options import ExportOptions
 from tf_learnprop.serving.signatures import Signatures, input_specs
-from tf_learnprop.targets.classes import Classes
+from tf_learnprop.targets.fitting import check_classes
 
 if TYPE_CHECKING:  # `model` imports this module
     from tf_learnprop.model import PropagationModel
@@ -98,7 +98,7 @@ def export(
         colormap=colormap,
         alpha=alpha,
     )
-    Classes().checked(model.explained)
+    check_classes(model.explained, "`export`")
     specs = input_specs(model)
     options.check(specs, specs[model.explained.input], model.class_count)
     endpoints = Signatures(model, options).endpoints()

@@ -109,8 +109,8 @@ class Anchors:
         names = explained.graph.output_keys
         if isinstance(self.boxes, str) and self.boxes not in names:
             raise ValueError(
-                f"`boxes` must be the name of an output in a dict of outputs. Received: boxes={self.boxes!r}, "
-                f"and outputs {names}"
+                "`boxes` must be the name of an output in a dict of outputs. "
+                f"Received: boxes={self.boxes!r}, and outputs {names}"
             )
         if shape[-1] <= self.first_class:
             raise ValueError(
@@ -162,7 +162,7 @@ class Box(Target):
     def _at_anchors(self, outputs: Outputs, corners: tf.Tensor, class_id: tf.Tensor | None) -> "AnchorRegion":
         found = overlaps(self.anchors.corners(outputs), corners)
         largest = tf.reduce_max(found, -1, keepdims=True)
-        found = required(found, largest > 0.0, "`box` must overlap one of the model's boxes")
+        found = required(found, largest > 0.0, "`box` must overlap a box that the model gives")
         mask = tf.where(found >= tf.minimum(largest, self.overlap), found, 0.0)
         if class_id is None:
             class_id = tf.argmax(mean_over(mask, self.anchors.class_logits(outputs)), -1)
@@ -245,7 +245,7 @@ class Detection(Box):
             score_threshold=0.0,
             clip_boxes=False,
         )
-        rule = "`number` must be that of one of the model's detections"
+        rule = "`number` must be that of a detection that the model makes"
         number = required(self.number, self.number < tf.cast(counts, tf.int64), rule)
         box, class_id = (tf.gather(found, number, batch_dims=1) for found in (boxes, class_ids))
         class_id = tf.cast(class_id, tf.int64) if self.class_id is None else self.class_id

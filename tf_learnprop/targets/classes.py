@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.targets import per_sample
 from tf_learnprop.targets.base import Asked, Outputs, Target
-from tf_learnprop.targets.fitting import check_output
+from tf_learnprop.targets.fitting import check_output, has_classes
 from tf_learnprop.targets.per_sample import PerSample
 
 
@@ -29,8 +29,7 @@ class Classes(Target):
         self.weights = weights
 
     def checked(self, explained: Explained) -> "Classes":
-        shape = explained.output_tensor.shape
-        check_output(explained, "A class", "[n, classes]", len(shape) == 2 and shape[-1] is not None)
+        check_output(explained, "A class", "[n, classes]", has_classes(explained))
         return self.map(lambda value: _weights(value, explained.head.class_count))  # type: ignore[return-value]
 
     def settled(self, outputs: Outputs) -> "Classes":

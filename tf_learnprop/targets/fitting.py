@@ -30,7 +30,19 @@ def check_output(explained: Explained, target: str, form: str, fits: bool) -> No
     )
 
 
+def has_classes(explained: Explained) -> bool:
+    """Whether the explained output is `[n, classes]`."""
+    shape = explained.output_tensor.shape
+    return len(shape) == 2 and shape[-1] is not None
+
+
+def check_classes(explained: Explained, what: str) -> None:
+    """Raises ValueError unless the output is `[n, classes]`, for what explains classes alone so far."""
+    if not has_classes(explained):
+        raise ValueError(f"{what} needs an output [n, classes]. Received: {name_of_output(explained)}")
+
+
 def name_of_output(explained: Explained) -> str:
     """The explained output in words."""
-    shape = tuple(explained.output_tensor.shape)
-    return f"output '{explained.graph.output_names[explained.output]}' of shape {shape}"
+    names = explained.graph.output_keys or explained.graph.output_names
+    return f"output '{names[explained.output]}' of shape {tuple(explained.output_tensor.shape)}"

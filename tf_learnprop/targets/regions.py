@@ -128,30 +128,31 @@ def mean_over(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(flat * tf.reshape(values, [count, -1, values.shape[-1]]), 1)
 
 
-def _margins(logits: tf.Tensor, head: OutputHead) -> tf.Tensor:
-    """How far each class is from being predicted at each place: not below zero where it is."""
-    if head.multi_label:
-        return logits
-    best, second = tf.unstack(tf.math.top_k(logits, 2).values, axis=-1)
-    others = tf.where(logits == best[..., None], second[..., None], best[..., None])
-    return logits - others
+def _predictions(logits: tf.Tensor, head: OutputHead) -> tf.Tensor:
+    """Which classes are predicted at each place, bool `[n, *places, classes]`."""
+    return logits > 0.0 if head.multi_label else tf.one_hot(tf.argmax(logits, -1), logits.shape[-1]) > 0.0
 
 
 def _predicted(logits: tf.Tensor, head: OutputHead, class_id: tf.Tensor) -> tf.Tensor:
-    """Where a class is predicted, float32 `[n, *places]`; at least where it comes nearest to that."""
-    margins = tf.gather(_margins(logits, head), class_id, axis=-1, batch_dims=1)
-    nearest = tf.reduce_max(margins, list(range(1, margins.shape.rank)), keepdims=True)
-    return tf.cast(margins >= tf.minimum(nearest, 0.0), tf.float32)
+    """Where a class is predicted, float32 `[n, *places]`; if nowhere, where it comes nearest to that."""
+    own, is_predicted = (
+        tf.gather(values, class_id, axis=-1, batch_dims=1) for values in (logits, _predictions(logits, head))
+    )
+    margin = own if head.multi_label else own - tf.reduce_max(logits, -1)
+    places = list(range(1, own.shape.rank))
+    nearest = margin == tf.reduce_max(margin, places, keepdims=True)
+    return tf.cast(
+        tf.where(tf.reduce_any(is_predicted, places, keepdims=True), is_predicted, nearest), tf.float32
+    )
 
 
 def _most(logits: tf.Tensor, head: OutputHead, background: int | None) -> tf.Tensor:
     """At how many places each class is predicted, float32 `[n, classes]`; the background counts below one."""
     places = list(range(1, logits.shape.rank - 1))
-    counts = tf.reduce_sum(tf.cast(_margins(logits, head) >= 0.0, tf.float32), places)
+    counts = tf.reduce_sum(tf.cast(_predictions(logits, head), tf.float32), places)
     if background is None:
         return counts
-    is_background = tf.one_hot(background, logits.shape[-1])
-    return tf.where(is_background > 0, tf.minimum(counts, 0.5), counts)
+    return tf.where(tf.one_hot(background, logits.shape[-1]) > 0.0, tf.minimum(counts, 0.5), counts)
 
 
 def _at_places(mask: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

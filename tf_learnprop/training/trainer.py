@@ -13,6 +13,7 @@ from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.inputs import checks
 from tf_learnprop.rule_files.rule_set import RuleSet
+from tf_learnprop.targets.fitting import check_classes
 from tf_learnprop.training import devices, guards, step
 
 
@@ -88,7 +89,8 @@ class RuleTrainer(keras.Model):
         Raises:
             TypeError: If `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
                 meaning for the training of rules.
-            ValueError: If the explained input is of integers, which can't be masked.
+            ValueError: If the explained input is of integers, which can't be masked, or the explained output
+                is not `[n, classes]`.
         """
         unknown = kwargs.keys() - {
             "run_eagerly",
@@ -106,6 +108,7 @@ class RuleTrainer(keras.Model):
                 "Training masks the explained input, so it must hold numbers, not ids. Received: ids of an "
                 "embedding"
             )
+        check_classes(self.explained, "Training")
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):
             raise TypeError(
