@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -19,7 +20,7 @@ def seeds() -> None:
 
 
 @pytest.fixture
-def eagerly():
+def eagerly() -> Iterator[None]:
     """Runs functions eagerly, for large graphs that are run once or twice: a trace would take far longer."""
     from tests import eagerness
 

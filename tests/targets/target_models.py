@@ -4,11 +4,11 @@ import keras
 from keras import layers
 
 
-def conv(filters, activation="relu"):
+def conv(filters: int, activation: str | None = "relu") -> keras.layers.Layer:
     return layers.Conv2D(filters, 3, padding="same", activation=activation)
 
 
-def unet(classes=3, activation="softmax", side=12):
+def unet(classes: int = 3, activation: str | None = "softmax", side: int = 12) -> keras.Model:
     """Images to classes of pixels, with a skip connection at each of two levels."""
     keras.utils.set_random_seed(0)
     image = keras.Input((side, side, 2))
@@ -20,14 +20,14 @@ def unet(classes=3, activation="softmax", side=12):
     return keras.Model(image, layers.Conv2D(classes, 1, activation=activation, name="pixels")(fine))
 
 
-def coarse_segmenter(classes=3):
+def coarse_segmenter(classes: int = 3) -> keras.Model:
     """Images `[n, 12, 12, 2]` to logits `[n, 6, 6, classes]`."""
     keras.utils.set_random_seed(0)
     image = keras.Input((12, 12, 2))
     return keras.Model(image, layers.Conv2D(classes, 1)(layers.MaxPooling2D()(conv(6)(image))))
 
 
-def volume_segmenter():
+def volume_segmenter() -> keras.Model:
     """Volumes to classes of voxels."""
     keras.utils.set_random_seed(0)
     volume = keras.Input((6, 6, 4, 1))
@@ -35,7 +35,7 @@ def volume_segmenter():
     return keras.Model(volume, layers.Conv3D(3, 1, activation="softmax")(x))
 
 
-def series_segmenter():
+def series_segmenter() -> keras.Model:
     """Series to classes of steps."""
     keras.utils.set_random_seed(0)
     series = keras.Input((20, 2))
@@ -43,7 +43,7 @@ def series_segmenter():
     return keras.Model(series, layers.Dense(3)(x))
 
 
-def regressor(values=1, activation=None):
+def regressor(values: int = 1, activation: str | None = None) -> keras.Model:
     """Images to values."""
     keras.utils.set_random_seed(0)
     image = keras.Input((12, 12, 2))
@@ -51,19 +51,19 @@ def regressor(values=1, activation=None):
     return keras.Model(image, layers.Dense(values, activation=activation)(x))
 
 
-def flat_regressor():
+def flat_regressor() -> keras.Model:
     """Images to one value without an axis, `[n]`."""
     model = regressor()
     return keras.Model(model.input, layers.Reshape(())(model.output))
 
 
-def embedding():
+def embedding() -> keras.Model:
     """Images to vectors of length one, by a branch that a siamese model uses twice."""
     model = regressor(8)
     return keras.Model(model.input, layers.UnitNormalization()(model.output))
 
 
-def language_model(vocabulary=11, length=7):
+def language_model(vocabulary: int = 11, length: int = 7) -> keras.Model:
     """Ids to the logits of the following token: causal attention over embeddings of tokens and positions."""
     keras.utils.set_random_seed(0)
     ids = keras.Input((length,), dtype="int32")
@@ -74,7 +74,7 @@ def language_model(vocabulary=11, length=7):
     return keras.Model(ids, layers.Dense(vocabulary, activation="softmax")(x))
 
 
-def detector(anchors=9, classes=3):
+def detector(anchors: int = 9, classes: int = 3) -> keras.Model:
     """Images to boxes `[n, anchors, 4]` and class probabilities `[n, anchors, classes]`, in a dict."""
     keras.utils.set_random_seed(0)
     image = keras.Input((12, 12, 2))
