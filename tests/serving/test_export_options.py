@@ -64,9 +64,9 @@ class TestChecks:
         ("options", "message"),
         [
             ({"target": 4}, r"`target` must be an int in 0\.\.3\. Received: target=4"),
-            ({"target": -1}, "`target` must be an int >= 0"),
-            ({"target": 1.0}, "`target` must be an int >= 0"),
-            ({"top_k": 0}, "`top_k` must be an int >= 1"),
+            ({"target": -1}, "`target` must be an int in 0..3"),
+            ({"target": 1.0}, "`target` must be an int in 0..3"),
+            ({"top_k": 0}, "`top_k` must be an int in 1..4"),
             ({"top_k": 5}, r"`top_k` must be an int in 1\.\.4"),
             ({"top_k": 2, "target": 1}, "`target` and `top_k` cannot be used together"),
             ({"map_size": 0}, "`map_size` must be an int >= 1"),

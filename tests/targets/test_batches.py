@@ -101,8 +101,11 @@ def test_data_of_another_length(wrapped):
 
 def test_tensors_of_another_length(wrapped):
     explain = tf.function(lambda masks: wrapped.attribute(IMAGES, Region(masks)))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="`mask` must be as long as the inputs"):
+    with pytest.raises(ValueError, match="`mask` must be as long as the inputs. Received: 6 for 7 inputs"):
         explain(tf.constant(MASKS[:6]))
+    any_length = tf.function(explain.python_function, [tf.TensorSpec([None, 12, 12], tf.bool)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`mask` must be as long as the inputs"):
+        any_length(tf.constant(MASKS[:6]))
 
 
 def test_a_target_can_be_cut(wrapped):

@@ -46,7 +46,7 @@ class PerSample:
 
         Raises:
             ValueError: If these are values for another number of samples; for tensors InvalidArgumentError
-                when they run.
+                when they run, if their number is not known before.
         """
         values = self.values
         if not tf.is_tensor(values):
@@ -55,7 +55,9 @@ class PerSample:
             return np.broadcast_to(values, (count, *values.shape)) if self.shared else values
         if self.shared:
             return tf.broadcast_to(values, tf.concat([[count], tf.shape(values)], 0))
-        as_long = f"`{self.name}` must be as long as the inputs"
+        as_long, known = f"`{self.name}` must be as long as the inputs", tf.get_static_value(count)
+        if not tf.executing_eagerly() and known is not None and values.shape[0] not in (known, None):
+            raise ValueError(f"{as_long}. Received: {values.shape[0]} for {known} inputs")
         with tf.control_dependencies(_ops(tf.debugging.assert_equal(tf.shape(values)[0], count, as_long))):
             return tf.identity(values)
 
