@@ -834,7 +834,7 @@ class TestExplain:
             ({"targets": -1}, ValueError, r"class ids in 0\.\.3"),
             ({"targets": [0, 1]}, ValueError, "of length 10"),
             ({"targets": np.zeros(10)}, TypeError, "`targets` must be None, an int"),
-            ({"targets": np.zeros((10, 5))}, ValueError, r"finite weights \[n, 4\]"),
+            ({"targets": np.zeros((10, 5))}, ValueError, r"weights \[n, 4\]"),
             ({"batch_size": 0}, ValueError, "`batch_size` must be an int >= 1"),
             ({"refine_steps": -1}, ValueError, "`refine_steps` must be an int >= 0"),
         ],

@@ -255,7 +255,8 @@ class PropagationModel(RuleTrainer):
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         inputs = checks.tensors(inputs, self.graph)
         inputs = keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), inputs, self.graph.input)
-        count = tf.shape(keras.tree.flatten(inputs)[0])[0]
+        first = keras.tree.flatten(inputs)[0]
+        count = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
         target = choosing.tensors(targets, self.explained, count)
         return attribution.attribute(self.attributor, inputs, target)
 

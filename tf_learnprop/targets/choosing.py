@@ -34,13 +34,13 @@ def arrays(value: Any, explained: Explained) -> Target:
     return target
 
 
-def tensors(value: Any, explained: Explained, count: tf.Tensor) -> Target:
+def tensors(value: Any, explained: Explained, count: int | tf.Tensor) -> Target:
     """A target of tensors for `count` samples, with operations that check their values when they run.
 
     Args:
         value: What `as_target` takes, with tensors or arrays.
         explained: What is explained.
-        count: int scalar.
+        count: int, or an int scalar tensor.
 
     Raises:
         TypeError, ValueError: If it does not fit the output.

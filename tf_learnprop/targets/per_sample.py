@@ -42,7 +42,7 @@ class PerSample:
         """Values for `count` samples.
 
         Args:
-            count: int; for tensors an int scalar tensor.
+            count: int, or for tensors an int scalar tensor.
 
         Raises:
             ValueError: If these are values for another number of samples; for tensors InvalidArgumentError
@@ -55,7 +55,10 @@ class PerSample:
             return np.broadcast_to(values, (count, *values.shape)) if self.shared else values
         if self.shared:
             return tf.broadcast_to(values, tf.concat([[count], tf.shape(values)], 0))
-        as_long, known = f"`{self.name}` must be as long as the inputs", tf.get_static_value(count)
+        as_long, known = (
+            f"`{self.name}` must be as long as the inputs",
+            count if isinstance(count, int) else None,
+        )
         if not tf.executing_eagerly() and known is not None and values.shape[0] not in (known, None):
             raise ValueError(f"{as_long}. Received: {values.shape[0]} for {known} inputs")
         with tf.control_dependencies(_ops(tf.debugging.assert_equal(tf.shape(values)[0], count, as_long))):
