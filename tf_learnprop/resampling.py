@@ -122,7 +122,7 @@ def blur(images: tf.Tensor, sigmas: Sequence[float | tf.Tensor]) -> tf.Tensor:
     lengths = sides(images, len(sigmas))
     if is_long_series(lengths, lengths):
         return tf.transpose(blur_series(tf.transpose(images, [0, 2, 1]), sigmas[0]), [0, 2, 1])
-    return apply_along(images, [_gaussian(*axis) for axis in zip(lengths, sigmas, strict=True)])
+    return apply_along(images, [gaussian_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)])
 
 
 def is_long_series(lengths: Sequence[Length], size: Sequence[Length]) -> bool:
@@ -169,19 +169,6 @@ def blur_series(maps: tf.Tensor, sigma: float | tf.Tensor) -> tf.Tensor:
         return tf.signal.irfft(product, [padded])[..., :length]
 
     return tf.ensure_shape(convolved(maps) / convolved(tf.ones([length])), maps.shape)
-
-
-def _gaussian(size: Length, sigma: float | tf.Tensor) -> tf.Tensor:
-    """`gaussian_matrix`, a constant where all is known."""
-    if tf.is_tensor(size) or tf.is_tensor(sigma):
-        return gaussian_matrix(size, sigma)
-    return tf.constant(_known_gaussian(size, sigma))
-
-
-@functools.lru_cache(maxsize=256)
-def _known_gaussian(size: int, sigma: float) -> np.ndarray:
-    with tf.init_scope():  # outside the graph that is being traced
-        return gaussian_matrix(size, sigma).numpy()
 
 
 def _matrix(target: Length, source: Length, sigma: float | tf.Tensor | None = None) -> tf.Tensor:
