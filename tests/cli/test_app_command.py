@@ -1,5 +1,6 @@
 """`tf-learnprop app`: bad usage, and the start and end of its server. `tests/app` tests the page."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -11,7 +12,7 @@ import urllib.request
 
 import pytest
 
-pytest.importorskip("gradio")
+pytestmark = pytest.mark.skipif(not importlib.util.find_spec("gradio"), reason="needs Gradio")
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODEL = ["--model", "{model}", "--preprocess", "tf"]
