@@ -374,6 +374,7 @@ def test_a_class_token_of_a_signal_is_no_step_of_it():
     assert tlp.wrap_model(model).read_shapes == [(None, 8, 8)]
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestMixedPrecision:
     """A vision transformer in float16, and the same weights in float32."""
 
