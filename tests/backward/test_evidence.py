@@ -11,6 +11,7 @@ from tests import models, toys
 from tf_learnprop import readouts
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.targets import Classes
 
 
 def name_of_feature_map(model, **ends):
@@ -98,7 +99,7 @@ def pooled(units, activation=None):
 def evidence_of(model, rivals, images, targets=None):
     wrapped = tlp.wrap_model(model, "gradient", readout=Keeps(rivals))
     weights = None if targets is None else tf.constant(targets, tf.float32)
-    wrapped.attributor.maps(tf.constant(images), weights)
+    wrapped.attributor.maps(tf.constant(images), Classes(weights))
     return wrapped.rule_set.readout.evidence
 
 
