@@ -207,7 +207,17 @@ class Attributor:
                 asked = asked.choosing(select_target(asked.answer_logits))
             score = asked.score(needs.contrast) * self._scale
         sources = [image] * needs.input_signal + activations
-        signals = self._gradients(tape, score, sources)
+        signals = tape.gradient(score, sources)
+        if (
+            not isinstance(target, Classes)
+            and self.explained.has_gradient
+            and all(dx is None for dx in signals)
+        ):
+            raise ValueError(
+                "The target's score must depend on what the map is read from. Received: a score without a "
+                "gradient there"
+            )
+        signals = [tf.zeros_like(x) if dx is None else dx for x, dx in zip(sources, signals, strict=True)]
         signals = [tf.cast(signal, tf.float32) / self._scale for signal in signals]
         evidence = None
         if needs.rivals:
@@ -217,23 +227,6 @@ class Attributor:
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
         signals = readouts.Signals(image, input_signal, activations, signals, evidence)
         return self._placed(signals, positions), asked, target
-
-    def _gradients(
-        self, tape: tf.GradientTape, score: tf.Tensor, sources: list[tf.Tensor]
-    ) -> list[tf.Tensor]:
-        """Gradients of the score, zero where it does not depend on a source.
-
-        Raises:
-            ValueError: If the output depends on the input, and the score depends on nothing.
-        """
-        signals = tape.gradient(score, sources)
-        if self.explained.has_gradient and all(signal is None for signal in signals):
-            raise ValueError(
-                "The target's score must depend on what the map is read from. Received: a score without a "
-                "gradient there"
-            )
-        pairs = zip(signals, sources, strict=True)
-        return [tf.zeros_like(source) if signal is None else signal for signal, source in pairs]
 
     def _placed(self, signals: readouts.Signals, positions: list[readouts.Position]) -> readouts.Signals:
         """Signals with maps in the order of the input's sides, and where their places lie."""
