@@ -67,7 +67,8 @@ class PropagationModel(RuleTrainer):
                 f"The source model must keep the activations that have rules. Received: no activation at "
                 f"{', '.join(sorted(missing))}. Wrap the model again with `wrap_model`."
             )
-        self.explained = explained.with_grid(self.rule_set.readout.needs.grid)
+        needs = self.rule_set.readout.needs
+        self.explained = explained.with_grid(needs.grid).with_layer(needs.layer)
         self.attributor = Attributor(self.explained, self.rule_set)
         traced = tracing.for_any_length
         if length := self.graph.inputs[0].shape[0]:  # as for a stateful recurrent model
