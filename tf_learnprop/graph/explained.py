@@ -236,10 +236,11 @@ class Explained:
             )
         number = candidates[-1]
         if not self.is_map(number) or not probing.has_gradient(self.graph, self.output, number):
+            shape = tuple(self.graph.tensors[number].shape)
             why = "" if self.is_map(number) else f": {self.why_no_map(number)}"
             raise ValueError(
                 "`layer` must be one whose output has places in the explained input and leads to the "
-                f"explained output. Received: layer={layer!r}, of shape {tuple(self.graph.tensors[number].shape)}{why}"
+                f"explained output. Received: layer={layer!r}, of shape {shape}{why}"
             )
         return number
 
