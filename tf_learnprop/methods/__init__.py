@@ -43,15 +43,21 @@ from tf_learnprop.methods.occlusion import Occlusion
 from tf_learnprop.methods.passes import Samples
 from tf_learnprop.methods.rise import RISE
 from tf_learnprop.methods.score_cam import ScoreCAM
+
+# isort: split
+from tf_learnprop.methods.attention import AttentionMethod, AttentionRollout, GradientTimesAttention
 from tf_learnprop.model import PropagationModel
 
 __all__ = [
+    "AttentionMethod",
+    "AttentionRollout",
     "AveragedGradients",
     "ClassActivationMethod",
     "DeconvNet",
     "Explainer",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradientTimesAttention",
     "GradientTimesInput",
     "GuidedBackprop",
     "HiResCAM",

@@ -141,5 +141,5 @@ def explained_of(model: keras.Model, **ends: Any) -> Explained:
 
 
 #: All methods that have a name.
-REGISTRY: Registry[Method] = Registry("method", Method, "a name or a `Method`")
+REGISTRY: Registry[Method] = Registry("method", Method, "a name or a `Method`")  # type: ignore[type-abstract]
 register = REGISTRY.register
