@@ -1,7 +1,7 @@
 """`Registry`: the names by which users ask for rules, readouts and methods."""
 
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from tf_learnprop.argument_checks import ArgumentError
 
@@ -13,7 +13,7 @@ class Configured(Protocol):
         """Its settings by name."""
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> Any:
         """An object with these settings."""
 
 

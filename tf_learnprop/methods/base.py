@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import enum
 from collections.abc import Iterator
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 import keras
 import numpy as np
@@ -81,7 +81,7 @@ class Method(abc.ABC):
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "Method":
         """A method of this class with these options."""
         return cls(**config)
 
