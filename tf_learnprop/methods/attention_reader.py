@@ -8,13 +8,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_learnprop import readouts, targets
+from tf_learnprop import readouts
 from tf_learnprop.backward.runner import GraphRunner
 from tf_learnprop.graph import geometry
 from tf_learnprop.graph.activations import activation_name
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.layer_kinds import ATTENTION_LAYERS
 from tf_learnprop.methods.passes import tracing_of
+from tf_learnprop.targets.base import Outputs, Target
+from tf_learnprop.targets.by_kind import TracedByKind
 
 #: Most tokens besides those of the input, such as a class token.
 _MOST_OTHERS = 8
@@ -39,9 +41,9 @@ class AttentionReader:
             raise ValueError(
                 f"All layers of attention must be open, to be read. Received: {closed[0]}, which is closed"
             )
-        self._traced = tracing_of(explained)(self._run)
+        self._traced = TracedByKind(self._run, tracing_of(explained))
 
-    def __call__(self, inputs: Any, target: Any) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    def __call__(self, inputs: Any, target: Target) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Weights and gradients of each layer in order, float32 `[n, heads, tokens, tokens]`.
 
         Raises:
@@ -49,7 +51,7 @@ class AttentionReader:
         """
         return self._traced(inputs, target)
 
-    def _run(self, inputs: Any, target: Any) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    def _run(self, inputs: Any, target: Target) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         found: list[tf.Tensor] = []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
 
@@ -60,8 +62,9 @@ class AttentionReader:
                 return finish(weights)
 
             layers = {key: (path, recorded) for key, path in self._paths.items()}
-            logits = GraphRunner(self._explained, layers)(inputs).logits
-            score = targets.ask(self._explained.head, logits, target).score()
+            trace = GraphRunner(self._explained, layers)(inputs)
+            explained = self._explained
+            score = target.ask(Outputs(trace.logits, trace.outputs, explained.output, explained.head)).score()
         sizes = [tuple(weights.shape[-2:]) for weights in found]
         if len({size for pair in sizes for size in pair}) > 1:
             raise ValueError(

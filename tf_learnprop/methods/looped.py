@@ -14,7 +14,7 @@ from tf_learnprop.graph.explained import Explained
 from tf_learnprop.inputs import batches
 from tf_learnprop.methods.base import Method
 from tf_learnprop.methods.passes import Passes, Samples
-from tf_learnprop.model import _joined
+from tf_learnprop.targets import choosing
 
 
 class LoopedMethod(Method):
@@ -64,7 +64,7 @@ class LoopedExplainer:
         """
         progress = keras.utils.Progbar(self._expected(images), verbose=verbose, unit_name="pass")
         results = self._over(images, targets, batch_size, "raise", progress.add)
-        return _joined((result.maps for result in results), None)
+        return attribution.joined(result.maps for result in results)
 
     def explain_batches(
         self, data: Any, targets: Any = None, *, batch_size: int = 32, on_error: str = "raise"
@@ -85,9 +85,8 @@ class LoopedExplainer:
         if not self.explained.graph.is_current():
             self._bind(self.explained.of(self.explained.graph.model))
         explained = self.explained
-        _, stream = batches.stream(
-            data, targets, explained.graph, explained.head.class_count, batch_size, on_error, explained.input
-        )
+        target = choosing.arrays(targets, explained)
+        _, stream = batches.stream(data, target, explained.graph, batch_size, on_error, explained.input)
         return self._over_stream(stream, batch_size, report)
 
     def _over_stream(
@@ -97,7 +96,7 @@ class LoopedExplainer:
         for batch in stream:
             result = None
             if len(batch.good):
-                target, *about = self._passes.settle(batch.inputs, batch.class_weights)
+                target, *about = self._passes.settle(batch.inputs, batch.target)
                 report(len(batch.good))
                 samples = Samples(self._passes, batch.inputs, target, size, report)
                 result = Attribution(*map(np.asarray, (self._maps(samples), *about)))

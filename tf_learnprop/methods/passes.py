@@ -7,10 +7,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_learnprop import readouts, targets, tracing
+from tf_learnprop import readouts, tracing
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.rule_files.rule_set import RuleSet
+from tf_learnprop.targets.base import Outputs, Target
+from tf_learnprop.targets.by_kind import TracedByKind
 
 
 class Passes:
@@ -18,32 +20,46 @@ class Passes:
 
     Args:
         explained: What is explained.
+
+    Attributes:
+        score: Function of inputs and a settled target: the explained score, float32 `[n]`.
+        probability: The same for the probability of what is asked, or the score of what has none.
+        gradient: The same for the gradient of the score at the explained input.
     """
 
     def __init__(self, explained: Explained):
         self.explained = explained
         rule_set = RuleSet([], readouts.SaliencyReadout(), [], explained.graph.structure)
-        self._attributor = Attributor(explained, rule_set)
-        self._head = explained.head
+        attributor = Attributor(explained, rule_set)
+        self._runner = attributor.runner
         traced = tracing_of(explained)
-        self.settle, self.score = traced(self._settle), traced(self._score)
-        self.probability = traced(self._probability)
-        self.gradient = traced(self._attributor.input_signal)
+        self._outputs = traced(lambda inputs: self._run(inputs)[:2])
+        self.score = TracedByKind(self._score, traced)
+        self.probability = TracedByKind(self._probability, traced)
+        self.gradient = TracedByKind(attributor.input_signal, traced)
 
-    def _settle(self, inputs: Any, weights: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """What is asked of inputs and stays so for changed ones, with the classes and their probabilities."""
-        logits = self._attributor.logits(inputs)
-        weights = targets.ask(self._head, logits, weights).weights
-        class_ids = tf.argmax(weights, -1)
-        return weights, class_ids, tf.gather(self._head.probabilities(logits), class_ids, batch_dims=1)
+    def settle(self, inputs: Any, target: Target) -> tuple[Target, tf.Tensor, tf.Tensor]:
+        """The target as the model settles it for inputs, with the classes and their probabilities."""
+        logits, everything = self._outputs(inputs)
+        outputs = Outputs(logits, everything, self.explained.output, self.explained.head)
+        settled = target.map(tf.convert_to_tensor).settled(outputs)
+        asked = settled.ask(outputs)
+        return settled, asked.class_ids(), tf.cast(asked.probabilities(), tf.float32)
 
-    def _score(self, inputs: Any, weights: tf.Tensor) -> tf.Tensor:
-        """The explained score, float32 `[n]`."""
-        return tf.reduce_sum(weights * self._head.class_logits(self._attributor.logits(inputs)), -1)
+    def _run(self, inputs: Any) -> Outputs:
+        trace = self._runner(inputs, with_rules=False)
+        return Outputs(trace.logits, trace.outputs, self.explained.output, self.explained.head)
 
-    def _probability(self, inputs: Any, weights: tf.Tensor) -> tf.Tensor:
-        """The probability of the class, float32 `[n]`."""
-        return tf.reduce_sum(weights * self._head.probabilities(self._attributor.logits(inputs)), -1)
+    def _score(self, inputs: Any, target: Target) -> tf.Tensor:
+        return target.ask(self._run(inputs)).scores()
+
+    def _probability(self, inputs: Any, target: Target) -> tf.Tensor:
+        asked = target.ask(self._run(inputs))
+        if not asked.has_classes and asked.answer is None:
+            return asked.scores()
+        logits = asked.answer_logits
+        of_all = tf.sigmoid(logits) if asked.independent else tf.nn.softmax(logits)
+        return tf.reduce_sum(asked.weights * of_all, -1)
 
 
 def tracing_of(explained: Explained) -> Callable[[Callable], Callable]:
@@ -67,7 +83,7 @@ class Samples:
         copies: Number of copies of the batch that run at once.
     """
 
-    def __init__(self, passes: Passes, inputs: Any, target: Any, size: int, report: Callable[[int], None]):
+    def __init__(self, passes: Passes, inputs: Any, target: Target, size: int, report: Callable[[int], None]):
         self.inputs, self.target, self.report = inputs, target, report
         self._passes, explained = passes, passes.explained
         image = tf.convert_to_tensor(keras.tree.flatten(inputs)[explained.input])
@@ -80,7 +96,10 @@ class Samples:
             yield slice(start, min(start + self.copies, count))
 
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        """The probability of the class of changed images, float32 `[k, n]` for `[k, n, *spatial, c]`."""
+        """The probability of what is asked of changed images, float32 `[k, n]` for `[k, n, *spatial, c]`.
+
+        Of what has no probability, such as a value, it is the score.
+        """
         return self._run(self._passes.probability, images, passes=1)
 
     def scores(self, images: tf.Tensor) -> tf.Tensor:
@@ -98,7 +117,7 @@ class Samples:
             changed if number == self._passes.explained.input else _repeated(tensor, count)
             for number, tensor in enumerate(keras.tree.flatten(self.inputs))
         ]
-        target = keras.tree.map_structure(lambda tensor: _repeated(tensor, count), self.target)
+        target = self.target.map(lambda tensor: _repeated(tensor, count))
         result = function(keras.tree.pack_sequence_as(self.inputs, flat), target)
         self.report(passes * count * length)
         return tf.reshape(result, [count, length, *result.shape[1:]])
