@@ -1,6 +1,8 @@
 """A method as users write them."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -17,8 +19,8 @@ class Brightness(methods.LoopedMethod):
     source = "a test"
     cost = "1"
 
-    def passes(self, explained):
+    def passes(self, explained: Any) -> int:
         return 1
 
-    def maps_of(self, explained):
+    def maps_of(self, explained: Any) -> Callable[[methods.Samples], tf.Tensor]:
         return lambda samples: tf.reduce_sum(samples.image, -1) ** self.power

@@ -1,21 +1,24 @@
 """Methods as loops over single images, with a tape on the user's own model: no code of the package."""
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 
-def logits(model, images):
+def logits(model: keras.Model, images: Any) -> tf.Tensor:
     return model(images, training=False)
 
 
-def probabilities(model, images, class_id):
+def probabilities(model: keras.Model, images: np.ndarray, class_id: int) -> np.ndarray:
     """Probability of a class for each of some images, float `[n]`; the model gives logits."""
     return tf.nn.softmax(logits(model, images)).numpy()[:, class_id].astype(float)
 
 
-def gradient(model, image, class_id):
+def gradient(model: keras.Model, image: np.ndarray, class_id: int) -> np.ndarray:
     """∂s/∂x of one image, s the logit of the class."""
     image = tf.constant(image[None], tf.float32)
     with tf.GradientTape() as tape:
@@ -24,22 +27,26 @@ def gradient(model, image, class_id):
     return tape.gradient(score, image).numpy()[0].astype(float)
 
 
-def saliency(model, image, class_id):
+def saliency(model: keras.Model, image: np.ndarray, class_id: int) -> np.ndarray:
     return np.abs(gradient(model, image, class_id)).max(-1)
 
 
-def gradient_x_input(model, image, class_id):
+def gradient_x_input(model: keras.Model, image: np.ndarray, class_id: int) -> np.ndarray:
     return (gradient(model, image, class_id) * image).sum(-1)
 
 
-def integrated_gradients(model, image, class_id, places, shares, baseline=0.0):
+def integrated_gradients(
+    model: keras.Model, image: np.ndarray, class_id: int, places: Any, shares: Any, baseline: Any = 0.0
+) -> np.ndarray:
     total = np.zeros(image.shape)
     for place, share in zip(places, shares, strict=True):
         total += share * gradient(model, baseline + place * (image - baseline), class_id)
     return (total * (image - baseline)).sum(-1)
 
 
-def noisy_gradients(model, image, class_id, samples, noise, seed):
+def noisy_gradients(
+    model: keras.Model, image: np.ndarray, class_id: int, samples: int, noise: float, seed: int
+) -> np.ndarray:
     """Gradients `[samples, ...]` at an image with noise."""
     found = []
     for number in range(samples):
@@ -48,7 +55,14 @@ def noisy_gradients(model, image, class_id, samples, noise, seed):
     return np.array(found)
 
 
-def occlusion(model, image, class_id, patch, stride, baseline=0.0):
+def occlusion(
+    model: keras.Model,
+    image: np.ndarray,
+    class_id: int,
+    patch: Sequence[int],
+    stride: Sequence[int],
+    baseline: Any = 0.0,
+) -> np.ndarray:
     """The mean fall of the probability over all patches that hide a pixel."""
     before = probabilities(model, image[None], class_id)[0]
     falls, times = np.zeros(image.shape[:-1]), np.zeros(image.shape[:-1])
@@ -65,14 +79,14 @@ def occlusion(model, image, class_id, patch, stride, baseline=0.0):
     return falls / times
 
 
-def enlarged(grid, size, shift):
+def enlarged(grid: np.ndarray, size: tuple[int, int], shift: np.ndarray) -> np.ndarray:
     """A grid resized by TensorFlow to one cell more than the image, and cut out at a shift."""
     cells = [-(-side // count) for side, count in zip(size, grid.shape, strict=True)]
     larger = tf.image.resize(grid[..., None].astype(np.float32), np.add(size, cells)).numpy()[..., 0]
     return larger[shift[0] : shift[0] + size[0], shift[1] : shift[1] + size[1]]
 
 
-def rise(model, image, class_id, masks):
+def rise(model: keras.Model, image: np.ndarray, class_id: int, masks: np.ndarray) -> np.ndarray:
     """Masks `[k, h, w]`."""
     scores = np.array([probabilities(model, (mask[..., None] * image)[None], class_id)[0] for mask in masks])
     maps = np.zeros(image.shape[:2])
@@ -82,7 +96,7 @@ def rise(model, image, class_id, masks):
     return maps - scores.mean()
 
 
-def score_cam(model, features, image, class_id):
+def score_cam(model: keras.Model, features: np.ndarray, image: np.ndarray, class_id: int) -> np.ndarray:
     """Features `[h, w, c]` of the image, in the model's last feature map."""
     scores, size = [], image.shape[:2]
     for channel in np.moveaxis(features, -1, 0):
