@@ -6,7 +6,7 @@ PYTEST_ARGS ?= -n 2 --dist worksteal -rs
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# An environment of its own: xplique, for the methods that ours are compared with, needs TensorFlow <= 2.20.
+# An environment of its own: xplique, for the proofs against peers, needs TensorFlow <= 2.20.
 BENCH_STAMP := .venv-bench/.installed
 
 OLDEST_STAMP := .venv-oldest/.installed
@@ -28,11 +28,11 @@ test-all: $(STAMP)
 test-scale: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or not slow" tests/scale
 
-bench-quick: $(BENCH_STAMP)
-	.venv-bench/bin/python -m benchmarks quality --quick
+bench-quick: $(STAMP)
+	$(BIN)/python -m benchmarks quality --quick
 
-bench: $(BENCH_STAMP)
-	.venv-bench/bin/python -m benchmarks quality
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks quality
 
 # With the tests that need xplique and Quantus, which 'make test' skips.
 test-bench: $(BENCH_STAMP)

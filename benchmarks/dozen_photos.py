@@ -15,7 +15,7 @@ from tf_learnprop import zoo
 
 RULES = results.ROOT / "saved_rules" / "efficientnet_lite0.keras"
 NAMES = "chelsea coffee rocket astronaut camera coins clock hubble_deep_field stereo_motorcycle".split()
-PEERS = ("Guided Backprop", "Grad-CAM", "Grad-CAM++", "RISE")
+PEERS = ("guided_backprop", "grad_cam", "grad_cam_pp", "rise")
 
 
 def photos():
@@ -44,12 +44,10 @@ def run(arguments):
     images = zoo.preprocess(shown)
     classes = subjects.logits(subjects.forward(model), images).argmax(1)
     maps = {}
-    for method in methods.peers(model, float(np.ptp(images)), arguments.masks, 4, 0):
-        if method.name in PEERS:
-            *_, variant = method.variants
-            found = variant.form(method.explain(images, classes), images)
-            maps[method.name] = found - found.min((1, 2), keepdims=True)  # RISE's have no zero of their own
-            print(method.name, flush=True)
+    for method in methods.peers(model, arguments.masks, names=PEERS):
+        *_, variant = method.variants
+        maps[method.name] = variant.form(method.explain(images, classes), images)
+        print(method.name, flush=True)
     hypernetwork = universal_rule.held_out("imagenet_lite0", arguments.results / "cache", 0)
     unseen = universal_rule.wrapped(model, hypernetwork)
     trained = tlp.wrap_model(model, RULES)

@@ -3,11 +3,10 @@
 Each image shows a box that decides its class (`evaluation/known_images.py`). A map is judged by the share of
 its highest pixels in that box, as many as the box has, and by the share of its positive values there. The
 last row of a table is the best map that is constant on patches of four pixels: more is hard for a token
-model. Results are kept in RESULTS/known_answer.jsonl. Grad-CAM needs xplique.
+model. Results are kept in RESULTS/known_answer.jsonl.
 """
 
 import functools
-import importlib.util
 from typing import NamedTuple
 
 import keras
@@ -24,7 +23,6 @@ from benchmarks.evaluation import (
     results,
     subjects,
     tables,
-    token_methods,
 )
 
 #: Points of an insertion or deletion curve, without the first.
@@ -61,10 +59,7 @@ ROWS = {
 def peers(model):
     """Other methods for a model, a list of `Method`."""
     found = [method for method in methods.baselines(0) if method.name != "Sobel edges"]
-    flat = subjects.flat(model)
-    if importlib.util.find_spec("xplique") and methods.feature_maps(flat):
-        found.append(methods.grad_cam(flat))
-    return found + token_methods.methods(model)
+    return found + methods.peers(model, names=("grad_cam", "attention_rollout", "gradient_x_attention"))
 
 
 def patch_oracle(masks, patch=4):

@@ -69,7 +69,7 @@ def run(arguments):
         for method in compared.methods():
             if arguments.methods and method.name not in (comparison.OURS, *arguments.methods.split(",")):
                 continue
-            found[method.name] = {**compared.result(method), "note": method.note}
+            found[method.name] = compared.result(method)
             fidelity = np.mean(found[method.name]["measures"]["fidelity"])
             seconds = time.perf_counter() - started
             print(f"{seconds:6.0f} s  {name}  {method.name}  {fidelity:.3f}", flush=True)

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import skimage.data
 from PIL import Image
@@ -29,6 +30,7 @@ def main():
     images = zoo.preprocess(photos)
     idea(wrapped, photos, images)
     plots(wrapped, photos, images)
+    methods(wrapped, photos[0], images[:1])
 
 
 def idea(wrapped, photos, images):
@@ -91,6 +93,22 @@ def plots(wrapped, photos, images):
     save(tlp.metrics.report(wrapped, images, steps=7).figure(), PLOTS / "curves.jpg")
     save(tlp.plotting.rule_response(wrapped).figure, PLOTS / "rule_response.jpg")
     save(tlp.plotting.layer_contributions(wrapped, images[0]), PLOTS / "layer_contributions.jpg")
+
+
+def methods(wrapped, photo, images):
+    """All methods that a CNN can have, on one photo."""
+    every = {name: tlp.methods.get(name) for name in tlp.methods.names()}
+    possible = {name: method for name, method in every.items() if method.is_possible(wrapped.explained)}
+    columns = 6
+    rows = -(-len(possible) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2 * columns, 2.2 * rows), layout="constrained")
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, (name, method) in zip(axes.flat, possible.items(), strict=False):
+        (shown,) = tlp.explain(wrapped, images, method=name)
+        tlp.plotting.overlay(photo, shown, signed=method.signed, title=name, ax=ax)
+        ax.set_title(name, fontsize=9)
+    save(figure, PLOTS / "methods.jpg")
 
 
 def screenshot(page, path):

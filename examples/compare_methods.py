@@ -1,4 +1,4 @@
-"""Compares rules on four photos, by eye and by insertion − deletion.
+"""Compares methods on four photos, by eye and by insertion − deletion.
 
 python examples/compare_methods.py writes results/compare_methods.png. With --model, a model of
 keras.applications is downloaded with its ImageNet weights. Trained rules exist only for zoo models.
@@ -14,11 +14,15 @@ import tf_learnprop as tlp
 from tf_learnprop import metrics
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+METHODS = "saliency,guided_backprop,grad_cam,layer_cam,integrated_gradients,universal"
+#: Fewer passes than by default, for four photos.
+OPTIONS = {"integrated_gradients": {"steps": 10}, "rise": {"masks": 500}}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--methods", default=METHODS, help=f"of {', '.join(tlp.methods.names())}")
     parser.add_argument("--step", type=int, default=5000, help="pixels between two points of a curve")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/compare_methods.png"))
     arguments = parser.parse_args()
@@ -28,24 +32,19 @@ def main():
     photos = np.stack([tlp.zoo.load_image(getattr(skimage.data, name)(), side) for name in names])
     images = spec.preprocess(photos.astype(np.float32))
 
-    def saliency(rule):
-        return tlp.wrap_model(model, rule, readout="saliency").explain(images)
-
-    best = universal = tlp.wrap_model(model, "universal")
-    maps = {
-        "gradient": saliency("gradient"),
-        "guided backprop": saliency("guided_backprop"),
-        "universal rule": universal.explain(images),
-    }
     rules = ROOT / "saved_rules" / f"{arguments.model}.keras"
-    if rules.exists():
-        best = tlp.wrap_model(model, rule=rules)
-        maps["trained rules"] = best.explain(images)
-    maps["refined"] = best.explain(images, refine_steps=5)
+    best = tlp.wrap_model(model, rule=rules if rules.exists() else "universal")
     classes = best.logits(images).argmax(1)
+    maps = {
+        name: tlp.explain(best, images, classes, method=name, **OPTIONS.get(name, {}))
+        for name in arguments.methods.split(",")
+    }
+    if rules.exists():
+        maps["trained rules"] = best.explain(images, classes)
+    maps["refined"] = best.explain(images, classes, refine_steps=5)
     for name, found in maps.items():
         result = metrics.insertion_deletion(best, images, found, classes, step=arguments.step)
-        print(f"{name:16} {result.scores.mean():.3f}")
+        print(f"{name:20} {result.scores.mean():.3f}")
     titles = [spec.class_names[k] for k in classes]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     tlp.plotting.compare(photos, maps, titles=titles).savefig(arguments.out)

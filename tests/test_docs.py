@@ -21,7 +21,7 @@ PAGES = [
     "docs/migrating.md",
     *(
         f"docs/reference/{name}.md"
-        for name in ("adapters", "data", "metrics", "model", "rules", "serving", "targets")
+        for name in ("adapters", "data", "methods", "metrics", "model", "rules", "serving", "targets")
     ),
     *(
         f"docs/guides/{name}.md"
@@ -29,6 +29,7 @@ PAGES = [
             "audit",
             "choosing",
             "devices",
+            "methods",
             "overview",
             "own_rule",
             "pictures",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         data,
         fills,
         layers,
+        methods,
         metrics,
         objectives,
         plotting,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tf_learnprop.coverage import Coverage
     from tf_learnprop.explanations import Attribution, Explanations
     from tf_learnprop.graph.declared import register_activation
+    from tf_learnprop.methods import explain
     from tf_learnprop.model import PropagationModel
     from tf_learnprop.rule_files.rule_set import RuleSet
     from tf_learnprop.rule_files.saving import load_rules, save_rules
@@ -45,9 +47,11 @@ __all__ = [
     "__version__",
     "callbacks",
     "data",
+    "explain",
     "fills",
     "layers",
     "load_rules",
+    "methods",
     "metrics",
     "objectives",
     "plotting",
@@ -75,9 +79,11 @@ _HOMES = {
     "RuleSet": "rule_files.rule_set:RuleSet",
     "callbacks": "callbacks",
     "data": "data",
+    "explain": "methods:explain",
     "fills": "fills",
     "layers": "layers",
     "load_rules": "rule_files.saving:load_rules",
+    "methods": "methods",
     "metrics": "metrics",
     "objectives": "objectives",
     "plotting": "plotting",

@@ -1,8 +1,10 @@
 """How maps are computed with the classes that they explain, and put in the rows of a batch."""
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -60,3 +62,19 @@ def with_errors(attribution: Attribution | None, batch: batches.Batch, shape: tu
         class_ids[batch.good] = attribution.class_ids
         probabilities[batch.good] = attribution.probabilities
     return Explanations(maps, class_ids, probabilities, batch.extras, batch.errors)
+
+
+def joined(results: Iterable[np.ndarray], count: int | None = None, verbose: int = 0) -> np.ndarray:
+    """One array from those of the batches, with a progress bar for `count` of them."""
+    progress = keras.utils.Progbar(count, verbose=verbose)
+    arrays: list[np.ndarray] = []
+    for result in results:
+        if arrays and result.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(
+                "All images must have the same size, as the results are returned in one array. Received: "
+                f"batch {len(arrays) + 1} gives {result.shape[1:]}, and the ones before it "
+                f"{arrays[0].shape[1:]}"
+            )
+        arrays.append(result)
+        progress.update(len(arrays))
+    return np.concatenate(arrays)

@@ -57,7 +57,7 @@ class Coverage(abc.Sequence):
         self._attends = bool(graph.attention_outputs)
         self.reads_input = rule_set.readout.needs.input_signal or readouts.INPUT in rule_set.read
         rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
-        self._grid = explained.grid
+        self._grid, self._layer = explained.grid, explained.layer
         number = explained.feature_map if self.reads_feature_map else None
         self._feature_map_places = "" if number is None else explained.describe_places(number)
         reached = explained.reached_paths(
@@ -121,14 +121,19 @@ class Coverage(abc.Sequence):
         """One line: what the map is made from."""
         sources = ["the input"] * self.reads_input
         if self.reads_feature_map:
-            grid = " × ".join(map(str, self._grid or ()))
-            read = f"the tokens of the grid {grid}" if grid else "the last feature map"
-            sources.append(read + " before attention" * self._attends)
+            sources.append(self._feature_map_read())
         if self.read:
             sources.append(f"{len(self.read)} activations" if len(self.read) > 1 else "1 activation")
         return f"The map is read from {' and '.join(sources)}" + (
             " alone" if sources == ["the input"] else ""
         )
+
+    def _feature_map_read(self) -> str:
+        if self._layer:
+            return f"the output of layer '{self._layer}'"
+        grid = " × ".join(map(str, self._grid or ()))
+        read = f"the tokens of the grid {grid}" if grid else "the last feature map"
+        return read + " before attention" * self._attends
 
     def __str__(self) -> str:
         head = ("layer", "class", "activation", "swapped", "places", "rule / reason")

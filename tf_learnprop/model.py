@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -67,7 +67,8 @@ class PropagationModel(RuleTrainer):
                 f"The source model must keep the activations that have rules. Received: no activation at "
                 f"{', '.join(sorted(missing))}. Wrap the model again with `wrap_model`."
             )
-        self.explained = explained.with_grid(self.rule_set.readout.needs.grid)
+        needs = self.rule_set.readout.needs
+        self.explained = explained.with_grid(needs.grid).with_layer(needs.layer)
         self.attributor = Attributor(self.explained, self.rule_set)
         traced = tracing.for_any_length
         if length := self.graph.inputs[0].shape[0]:  # as for a stateful recurrent model
@@ -196,7 +197,7 @@ class PropagationModel(RuleTrainer):
             TypeError: If the images are not numbers, or targets have another form.
         """
         count, results = self._explained(images, targets, batch_size, "raise", refine_steps, refine_rate)
-        return _joined((result.maps for result in results), count, verbose)
+        return attribution.joined((result.maps for result in results), count, verbose)
 
     def explain_batches(
         self,
@@ -333,7 +334,7 @@ class PropagationModel(RuleTrainer):
 
     def _over_batches(self, function: Callable, images: Any, target: Target, batch_size: int) -> np.ndarray:
         count, stream = batches.split(images, target, self.graph, batch_size, self.explained.input)
-        return _joined((np.asarray(function(*batch)) for batch in stream), count)
+        return attribution.joined((np.asarray(function(*batch)) for batch in stream), count)
 
     def save_rules(self, path: str | os.PathLike) -> None:
         """Saves the rules and the readout, see `tf_learnprop.save_rules`."""
@@ -398,19 +399,3 @@ class PropagationModel(RuleTrainer):
         if verbose:
             print(f"Wrote the SavedModel '{path}'.")
         return path
-
-
-def _joined(results: Iterable[np.ndarray], count: int | None, verbose: int = 0) -> np.ndarray:
-    """One array from those of the batches, with a progress bar for `count` of them."""
-    progress = keras.utils.Progbar(count, verbose=verbose)
-    arrays: list[np.ndarray] = []
-    for result in results:
-        if arrays and result.shape[1:] != arrays[0].shape[1:]:
-            raise ValueError(
-                "All images must have the same size, as the results are returned in one array. Received: "
-                f"batch {len(arrays) + 1} gives {result.shape[1:]}, and the ones before it "
-                f"{arrays[0].shape[1:]}"
-            )
-        arrays.append(result)
-        progress.update(len(arrays))
-    return np.concatenate(arrays)

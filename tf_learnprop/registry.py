@@ -1,13 +1,23 @@
-"""`Registry`: the names by which users ask for rules and readouts."""
+"""`Registry`: the names by which users ask for rules, readouts and methods."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
-
-import keras
+from typing import Any, Generic, Protocol, TypeVar
 
 from tf_learnprop.argument_checks import ArgumentError
 
-Item = TypeVar("Item", bound=keras.layers.Layer)
+
+class Configured(Protocol):
+    """What a registry makes, such as a Keras layer."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Its settings by name."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """An object with these settings."""
+
+
+Item = TypeVar("Item", bound=Configured)
 Class = TypeVar("Class", bound=type)
 
 
@@ -15,7 +25,7 @@ class Registry(Generic[Item]):
     """Classes by name, each with the settings that the name stands for.
 
     Args:
-        kind: What is registered, for messages: "rule" or "readout".
+        kind: What is registered, for messages: "rule", "readout" or "method".
         base: The base of all classes that are registered.
         forms: What the argument of this name may be, for messages: "a name or a `Readout`".
         paths: What it may name besides, for messages.

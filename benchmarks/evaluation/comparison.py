@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib.metadata
 import time
 
 import keras
@@ -50,10 +49,7 @@ class Comparison:
             seed=seed,
         )
         self.rules = learned_rules.path(subject, cache, quick, seed)
-        self._peers = {
-            "rise_masks": 200 if quick else (2000 if subject.name.startswith("imagenet") else 1000),
-            "sobol_designs": 4 if quick else 32,
-        }
+        self._rise_masks = 200 if quick else (2000 if subject.name.startswith("imagenet") else 1000)
         self._least_likely = subjects.logits(subject.forward, self.context.images).argmin(1)
         self._mosaics = self._make_mosaics()
         self._enlarged_methods = {}
@@ -74,8 +70,7 @@ class Comparison:
                 refined = functools.partial(trained.explain, refine_steps=steps)
                 name = f"{OURS} ({steps} refinement steps)"
                 ours.append(own(name, 2 + PASSES_OF_A_STEP * steps, refined))
-        spread = float(np.ptp(self.subject.train))
-        return ours + methods.methods(subjects.flat(model), spread=spread, seed=self.seed, **self._peers)
+        return ours + methods.methods(model, rise_masks=self._rise_masks, seed=self.seed)
 
     def result(self, method):
         """Dict with `passes`, `seconds` for an image, `variant`, and `measures`, one value for each image."""
@@ -93,12 +88,12 @@ class Comparison:
             Comparison._best_variant,
             Comparison._of_mosaics,
         )
-        if method.source == "tf_learnprop":
+        if method.source.startswith("tf_learnprop"):
             code += results.RULES
         if method.name.startswith(OURS):
             settings["rules"] = results.file_digest(self.rules)
-        if method.source == "xplique":
-            settings |= {**self._peers, "xplique": importlib.metadata.version("xplique")}
+        if method.source == "tf_learnprop.methods":
+            settings["rise_masks"] = self._rise_masks
         return self._store.get_or_compute(settings, code, lambda: self._measured(method))
 
     def _measured(self, method):

@@ -25,7 +25,6 @@ class Method(NamedTuple):
         passes: int, runs of the model for an image, a forward one and a backward one counted once each.
         explain: function from (images float32 `[n, h, w, c]`, targets int `[n]`) to raw attributions.
         variants: `Variant`s; the best one is used.
-        note: str, what a reader must know.
         source: str, the package that the method comes from; "" for one of the baselines here.
     """
 
@@ -33,5 +32,4 @@ class Method(NamedTuple):
     passes: int
     explain: Any
     variants: tuple = (Variant("", lambda raw, images: np.asarray(raw)),)
-    note: str = ""
     source: str = ""

@@ -65,7 +65,7 @@ MEASURES = (
 PEERS = (
     "benchmarks/evaluation/method.py",
     "benchmarks/evaluation/methods.py",
-    "benchmarks/evaluation/token_methods.py",
+    "tf_learnprop/methods",
 )
 _PACKAGES = ("tensorflow", "keras", "numpy")
 

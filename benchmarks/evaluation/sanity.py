@@ -1,7 +1,7 @@
 """Sanity checks of our maps: does a random model change them, does the signal depend on the later layers?"""
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import learned_rules, methods, subjects
+from benchmarks.evaluation import learned_rules
 from tf_learnprop import metrics
 
 #: Images whose maps are compared.
@@ -35,9 +35,7 @@ def randomisation(subject, rules, layers, schedule, seed):
         return trained.explain(images, labels)
 
     def grad_cam(model, images):
-        method = methods.grad_cam(subjects.flat(model))
-        (variant,) = method.variants
-        return variant.form(method.explain(images, labels), images)
+        return tlp.explain(model, images, labels, method="grad_cam")
 
     tests = {
         "cascading, rules kept": (kept, "cascading"),
@@ -47,7 +45,7 @@ def randomisation(subject, rules, layers, schedule, seed):
     }
     if schedule is None:
         del tests["cascading, rules retrained"]
-    if not methods.feature_maps(subjects.flat(subject.model)):
+    if not tlp.methods.get("grad_cam").is_possible(tlp.wrap_model(subject.model, "gradient").explained):
         del tests["cascading, Grad-CAM"]
     results = {}
     for name, (explain, mode) in tests.items():

@@ -91,24 +91,6 @@ def logits(function, images, batch_size=100):
     return np.concatenate([function(images[k : k + batch_size]) for k in range(0, len(images), batch_size)])
 
 
-def flat(model):
-    """The same model without nesting, for methods that do not look into a nested backbone."""
-    backbones = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    if not backbones:
-        return model
-    (backbone,) = backbones
-    x = backbone.output
-    operations = model.operations  # layers, and bare operations between them
-    for operation in operations[operations.index(backbone) + 1 :]:
-        if not isinstance(operation, keras.layers.Layer):
-            x = operation(x)
-            continue
-        copy = type(operation).from_config(operation.get_config())  # a layer used twice has no `.output`
-        x = copy(x)
-        copy.set_weights(operation.get_weights())
-    return keras.Model(backbone.input, x)
-
-
 # -- models --------------------------------------------------------------------------------------------------
 
 

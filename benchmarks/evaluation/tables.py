@@ -44,8 +44,8 @@ def markdown(name, heading, results, ours, sanity):
     Args:
         name: str.
         heading: str, one line about the subject.
-        results: dict from method names to dicts with `passes`, `seconds` (for an image), `variant`, `note`
-            and `measures`, a dict from names to lists with one value for each image.
+        results: dict from method names to dicts with `passes`, `seconds` (for an image), `variant` and
+            `measures`, a dict from names to lists with one value for each image.
         ours: str, the method that the others are compared with.
         sanity: dict with `randomisation` and `convergence`, see `evaluation/sanity.py`.
 
@@ -64,7 +64,6 @@ def markdown(name, heading, results, ours, sanity):
             table(["method", *_titles(PAIRED)], _differences(results, order, ours)),
             "Insertion − deletion, fill by fill.",
             table(["method", *_fills(results)], _by_fill(results, order)),
-            *_notes(results, order),
             f"Sanity of {ours}: likeness of maps to those before layers were randomised, from the output on.",
             table(["test", "layer", "rank correlation", "SSIM"], _randomised(sanity["randomisation"])),
             "Cosine of the signals at the input that start from random directions at the output.",
@@ -156,11 +155,6 @@ def _randomised(tests):
     for name, rows in tests.items():
         for layer, correlation, ssim in rows:
             yield [name, layer, _short(correlation), _short(ssim)]
-
-
-def _notes(results, order):
-    notes = [f"- {method}: {results[method]['note']}" for method in order if results[method]["note"]]
-    return ["\n".join(notes)] if notes else []
 
 
 def _short(value):

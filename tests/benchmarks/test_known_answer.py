@@ -14,9 +14,7 @@ from benchmarks.evaluation import (
     known_images,
     known_models,
     measures,
-    methods,
     subjects,
-    token_methods,
     token_models,
 )
 
@@ -134,69 +132,22 @@ class TestModels:
         with pytest.raises(images.MissingData, match=r"can't be imported.*tf-learnprop\[keras-hub\]"):
             subjects.load("known_swin", tmp_path)
 
-    def test_swin_classifier_is_flat_with_the_operation_between(self):
-        pytest.importorskip("keras_hub", reason="install tf-learnprop[keras-hub] to run this test")
-        model = token_models.swin((32, 32, 3), 4, width=8, depths=(1, 1), heads=(1, 2))
-        x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
-        np.testing.assert_allclose(subjects.flat(model)(x), model(x), atol=1e-5)
 
-
-class TestTokenMethods:
-    def slow_rollout(self, scores, gradients=None):
-        """One image, one pair of tokens at a time."""
-        tokens = scores[0].shape[-1]
-        joined = np.eye(tokens)
-        for number, layer in enumerate(scores):
-            step = np.zeros((tokens, tokens))
-            for to in range(tokens):
-                for source in range(tokens):
-                    if gradients is None:
-                        own = np.mean([head[to, source] for head in layer[0]])
-                        step[to, source] = 0.5 * own + 0.5 * (to == source)
-                    else:
-                        pairs = zip(layer[0], gradients[number][0], strict=True)
-                        step[to, source] = np.mean([max(a[to, source] * g[to, source], 0) for a, g in pairs])
-            moved = np.array(
-                [
-                    [sum(step[a, k] * joined[k, b] for k in range(tokens)) for b in range(tokens)]
-                    for a in range(tokens)
-                ]
-            )
-            joined = moved if gradients is None else joined + moved
-        return joined
-
-    def test_equal_slow_loops(self):
-        generator = np.random.default_rng(0)
-        scores = [generator.random((1, 2, 4, 4)) for _ in range(3)]
-        gradients = [generator.normal(size=(1, 2, 4, 4)) for _ in range(3)]
-        np.testing.assert_allclose(token_methods.rollout(scores)[0], self.slow_rollout(scores))
-        np.testing.assert_allclose(
-            token_methods.gradient_times_attention(scores, gradients)[0],
-            self.slow_rollout(scores, gradients),
-        )
-
+class TestPeers:
     @pytest.mark.parametrize("head", ["gap", "cls"])
-    def test_of_a_model_and_leave_it_as_it_was(self, head):
+    def test_of_a_model_of_tokens(self, head):
         keras.utils.set_random_seed(0)
         model = token_models.vit(SHAPE, 5, head, width=16, blocks=2, heads=2)
         x = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype("float32")
-        before = np.asarray(model(x))
-        found = {
-            method.name: method.explain(x, np.array([0, 4, 2])) for method in token_methods.methods(model)
-        }
-        assert list(found) == ["attention rollout", "gradient × attention"]
-        for maps in found.values():
+        found = {method.name: method.explain(x, np.array([0, 4, 2])) for method in known_answer.peers(model)}
+        assert list(found)[2:] == ["grad_cam", "attention_rollout", "gradient_x_attention"]
+        for name in ("attention_rollout", "gradient_x_attention"):
+            maps = found[name]
             assert maps.shape == (3, 16, 16) and np.isfinite(maps).all() and maps.std() > 0
-        np.testing.assert_array_equal(model(x), before)
-        assert "_compute_attention" not in vars(model.get_layer("attention_0"))
-
-    def test_grad_cam_needs_feature_maps(self):
-        assert methods.feature_maps(token_models.mixer(SHAPE, 5, width=16, blocks=1)) == []
-        model = known_models.conv_net(SHAPE, 5)
-        assert model.get_layer(methods.feature_maps(model)[-1]) is model.layers[-3]
 
     def test_a_model_without_attention_has_none(self):
-        assert token_methods.methods(token_models.mixer(SHAPE, 5, width=16, blocks=1)) == []
+        model = token_models.mixer(SHAPE, 5, width=16, blocks=1)
+        assert not any("attention" in method.name for method in known_answer.peers(model))
 
 
 class TestMeasures:

@@ -2,8 +2,8 @@ import argparse
 
 import pytest
 
+import tf_learnprop as tlp
 from tests import toys
-from tf_learnprop import rules
 from tf_learnprop.cli import methods, options
 from tf_learnprop.zoo import ModelSpec
 
@@ -39,9 +39,8 @@ BAD = {
         "--class must match one class name. Received: fox, which matches red fox (0), arctic fox (1)",
     ),
     "unknown method": (
-        [*MODEL, "--compare", "gradient,lime", "{photo}"],
-        "--compare must name methods among gradient, deconvnet, guided_backprop, "
-        "libra, grad_cam. Received: lime",
+        [*MODEL, "--compare", "saliency,lime", "{photo}"],
+        "score_cam, attention_rollout, gradient_x_attention. Received: lime",
     ),
     "unknown style": ([*MODEL, "--style", "dots", "{photo}"], "--style"),
     "tiny pictures": ([*MODEL, "--max-side", "1", "{photo}"], "--max-side must be an int >= 16. Received: 1"),
@@ -55,8 +54,10 @@ def test_bad_usage(fails, case):
     assert expected in fails("explain", *arguments)
 
 
-def test_methods_to_compare_with_are_all_hand_made_rules_and_grad_cam():
-    assert list(methods.NAMES) == [*rules.handmade(), "grad_cam"]
+def test_methods_to_compare_with_are_all_but_the_rules_themselves():
+    every = map(tlp.methods.get, tlp.methods.names())
+    own = [method for method in every if type(method).__module__.startswith("tf_learnprop.")]
+    assert methods.NAMES == {method.name: method.label for method in own if method.name != "learned"}
 
 
 def test_a_missing_model_comes_before_missing_options(fails):

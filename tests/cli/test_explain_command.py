@@ -245,11 +245,11 @@ class TestSeveralMaps:
         assert json.loads(run(*arguments)[1])["resumed"] == 1
 
     def test_beside_other_methods(self, run, work, model, photo, images_of, tmp_path):
-        options = ["--class", 1, "--compare", "gradient,guided_backprop,grad_cam", "--style", "contour"]
+        options = ["--class", 1, "--compare", "saliency,guided_backprop,grad_cam,rise", "--style", "contour"]
         status, out, err = run("explain", *model, *options, photo, "--out", tmp_path, "--json")
         assert status == 0, err
         rows = json.loads(out)["images"]
-        methods = ["learned rules", "gradient", "guided backprop", "Grad-CAM"]
+        methods = ["learned rules", "saliency", "guided backprop", "Grad-CAM", "RISE"]
         assert [row["method"] for row in rows] == methods
         found = np.load(rows[0]["map"])
         source = keras.models.load_model(work / "model.keras")
@@ -263,6 +263,8 @@ class TestSeveralMaps:
         np.testing.assert_allclose(found[2], signal("guided_backprop"), rtol=1e-3, atol=1e-5)
         expected = grad_cam.explain(images_of([photo], grad_cam), 1)[0]
         np.testing.assert_allclose(found[3], expected, rtol=1e-3, atol=1e-5)
+        expected = tlp.explain(source, images_of([photo], grad_cam), 1, method="rise")[0]
+        np.testing.assert_allclose(found[4], expected, rtol=1e-2, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -1,19 +1,21 @@
 """`Backend`: what the page asks a model; and `WrappedBackend`, a wrapped model in this process."""
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
-import keras
 import numpy as np
 
-from tf_learnprop import rules
+from tf_learnprop import methods
 from tf_learnprop.model import PropagationModel
-from tf_learnprop.wrapping import wrap_model
 from tf_learnprop.zoo.model_spec import ModelSpec
 
 #: The method that shows the rules of the model itself.
 RULES = "learned rules"
+
+#: Methods of more passes are not among those that are compared at once.
+_FEW_PASSES = 3
 
 
 class Backend(Protocol):
@@ -23,11 +25,13 @@ class Backend(Protocol):
         shape: (height, width, channels) of these photos.
         class_count: Number of classes.
         methods: Names of the methods that can explain, the main one first.
+        compared: Those that are compared at once, as they take few passes.
     """
 
     shape: tuple[int, int, int]
     class_count: int
     methods: tuple[str, ...]
+    compared: tuple[str, ...]
 
     def class_name(self, class_id: int) -> str:
         """Name of a class, or its id as text if the names are unknown."""
@@ -56,7 +60,11 @@ class WrappedBackend:
             names = [tensor.name for tensor in wrapped.graph.inputs]
             raise ValueError(f"The model must have a photo as its only input. Received: inputs {names}")
         self.shape, self.class_count = shape, wrapped.class_count
-        self.methods = (RULES, *rules.handmade(), "grad_cam")
+        others = {name: methods.get(name) for name in methods.names() if name != "learned"}
+        possible = [name for name, method in others.items() if method.is_possible(wrapped.explained)]
+        self.methods = (RULES, *possible)
+        passes = {name: others[name].passes(wrapped.explained) for name in possible}
+        self.compared = (RULES, *(name for name in possible if (passes[name] or math.inf) <= _FEW_PASSES))
         self.class_name = spec.class_name
         self._preprocess, self._wrapped = spec.preprocess, wrapped
         self._explainers: dict[str, Callable] = {RULES: wrapped.explain}
@@ -72,15 +80,8 @@ class WrappedBackend:
         """See `Backend`."""
         with self._lock:
             if method not in self._explainers:
-                self._explainers[method] = _explainer(self._wrapped.source, method)
+                self._explainers[method] = methods.make(self._wrapped, method).explain
             return self._explainers[method](self._inputs(photo[None]), class_id)[0]
 
     def _inputs(self, photos: np.ndarray) -> np.ndarray:
         return np.asarray(self._preprocess(photos.astype(np.float32)))
-
-
-def _explainer(model: keras.Model, method: str) -> Callable:
-    """Function from images and a class to maps."""
-    if method == "grad_cam":
-        return wrap_model(model, "gradient", readout="grad_cam").explain
-    return wrap_model(model, method, readout="saliency").explain

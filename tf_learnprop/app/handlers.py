@@ -91,11 +91,11 @@ class Handlers:
         )
 
     def compare(self, explained: PhotoMap | None, share: float) -> gr.Gallery:
-        """The maps of all methods for the class, each with what the model says to both parts."""
+        """The maps of the quick methods for the class, each with what the model says to both parts."""
         if explained is None:
             return gr.Gallery(value=None, visible=False)
         pictures = []
-        for method in self._backend.methods:
+        for method in self._backend.compared:
             one = view.explain(explained.photo, explained.class_id, method, self._backend)
             both = view.parts(one, share / 100)
             kept, removed = view.part_probabilities(both, one.class_id, self._backend)

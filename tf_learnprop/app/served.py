@@ -42,6 +42,7 @@ class ServedBackend:
     """
 
     methods: tuple[str, ...] = ("served rules",)
+    compared = methods
     shape: tuple[int, int, int]
 
     def __init__(self, url: str, class_names: Sequence[str] | None = None):

@@ -8,20 +8,35 @@ from typing import TYPE_CHECKING
 from tf_learnprop.cli.errors import UsageError
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
+
+    from tf_learnprop.model import PropagationModel
 
     #: From images `[n, h, w, c]` and class ids `[n]` to maps `[n, h, w]`.
     Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-#: Their names on the command line and on pictures: Grad-CAM, and all `rules.handmade()`, which is not called
-#: here as it loads TensorFlow.
+#: Their names on the command line and on pictures: all of `tlp.methods` but "learned", which are the rules
+#: themselves. They are not asked for here, as that loads TensorFlow.
 NAMES = {
-    "gradient": "gradient",
-    "deconvnet": "deconvnet",
+    "universal": "universal rule",
+    "saliency": "saliency",
+    "gradient_x_input": "gradient × input",
     "guided_backprop": "guided backprop",
-    "libra": "LibraGrad",
+    "deconvnet": "DeconvNet",
+    "libra": "LibraGrad × input",
     "grad_cam": "Grad-CAM",
+    "grad_cam_pp": "Grad-CAM++",
+    "layer_cam": "LayerCAM",
+    "hires_cam": "HiResCAM",
+    "integrated_gradients": "Integrated Gradients",
+    "smoothgrad": "SmoothGrad",
+    "smoothgrad_squared": "SmoothGrad²",
+    "vargrad": "VarGrad",
+    "occlusion": "Occlusion",
+    "rise": "RISE",
+    "score_cam": "Score-CAM",
+    "attention_rollout": "attention rollout",
+    "gradient_x_attention": "gradient × attention",
 }
 
 
@@ -40,8 +55,8 @@ def chosen(text: str | None) -> list[str]:
     return names
 
 
-def make(model: keras.Model, names: Sequence[str]) -> dict[str, Explain]:
-    """The methods with these names, as functions that make maps of a model.
+def make(wrapped: PropagationModel, names: Sequence[str]) -> dict[str, Explain]:
+    """The methods with these names, as functions that make maps of the source of a wrapped model.
 
     Raises:
         UsageError: If the model has nothing that a method could read.
@@ -49,11 +64,6 @@ def make(model: keras.Model, names: Sequence[str]) -> dict[str, Explain]:
     import tf_learnprop as tlp
 
     try:
-        return {
-            name: tlp.wrap_model(model, "gradient", readout=name).explain
-            if name == "grad_cam"
-            else tlp.wrap_model(model, name, readout="saliency").explain
-            for name in names
-        }
+        return {name: tlp.methods.make(wrapped, name).explain for name in names}
     except ValueError as error:
         raise UsageError(f"--compare: {error}") from error

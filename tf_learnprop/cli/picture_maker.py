@@ -41,7 +41,7 @@ class PictureMaker:
         self.wrapped = options.wrap(arguments, spec)
         self.shape = options.image_shape(arguments, spec)
         self.signed = self.wrapped.rule_set.readout.signed
-        self.methods = {"rules": self._own, **methods.make(spec.model, compared)}
+        self.methods = {"rules": self._own, **methods.make(self.wrapped, compared)}
 
     def over(
         self, places: Mapping[pathlib.Path, picture_files.Place]

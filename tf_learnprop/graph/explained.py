@@ -26,12 +26,14 @@ class Explained:
         output: Number of the output.
         input: Number of the input.
         grid: Sides of the grid that the model's tokens are, if a readout names them.
+        layer: Name or path of the layer whose output is the feature map, if a readout names one.
     """
 
     graph: ModelGraph
     output: int = 0
     input: int = 0
     grid: tuple[int, ...] | None = None
+    layer: str | None = None
 
     def of(self, model: keras.Model) -> "Explained":
         """The same output and input of another model of the same structure."""
@@ -40,6 +42,10 @@ class Explained:
     def with_grid(self, grid: tuple[int, ...] | None) -> "Explained":
         """The same with another grid."""
         return self if grid == self.grid else dataclasses.replace(self, grid=grid)
+
+    def with_layer(self, layer: str | None) -> "Explained":
+        """The same with another layer whose output is the feature map; None for the last one."""
+        return self if layer == self.layer else dataclasses.replace(self, layer=layer)
 
     @property
     def input_tensor(self) -> keras.KerasTensor:
@@ -104,13 +110,15 @@ class Explained:
 
     @functools.cached_property
     def feature_map(self) -> int | None:
-        """Number of the feature map that a readout reads: the last one, or the tokens of the grid.
+        """Number of the feature map that a readout reads: the last one, a layer's, or the tokens of the grid.
 
         With a grid, it is `[n, *grid, c]` or `[n, tokens, c]`, where the tokens of the grid come last.
 
         Raises:
-            ValueError: If no tensor has the grid.
+            ValueError: If no tensor has the grid, or the layer has no feature map.
         """
+        if self.layer is not None:
+            return self._feature_map_of(self.layer)
         last = self._last_feature_map
         if self.grid is None:
             return last
@@ -217,6 +225,24 @@ class Explained:
         if tokens is None or last is not None and self._distance(tokens) <= self._distance(last):
             return last
         return tokens
+
+    def _feature_map_of(self, layer: str) -> int:
+        """Number of the output of a layer, which must be a map that the explained output is computed from."""
+        candidates = probing.outputs_of_layer(self.graph, layer)
+        if not candidates:
+            raise ValueError(
+                f"`layer` must be the name or the path of a layer of model '{self.graph.model.name}'. "
+                f"Received: layer={layer!r:.200}"
+            )
+        number = candidates[-1]
+        if not self.is_map(number) or not probing.has_gradient(self.graph, self.output, number):
+            shape = tuple(self.graph.tensors[number].shape)
+            why = "" if self.is_map(number) else f": {self.why_no_map(number)}"
+            raise ValueError(
+                "`layer` must be one whose output has places in the explained input and leads to the "
+                f"explained output. Received: layer={layer!r}, of shape {shape}{why}"
+            )
+        return number
 
     def _distance(self, number: int) -> float:
         """Largest distance between places of a map, in pixels."""

@@ -50,7 +50,7 @@ FUSED_LAYERS = _existing(
     "SeparableConv1D SeparableConv2D DepthwiseConv1D DepthwiseConv2D"
 )
 #: Layers that open up into the operations of attention.
-ATTENTION_LAYERS = _existing("MultiHeadAttention GroupedQueryAttention Attention AdditiveAttention")
+ATTENTION_LAYERS = _existing("MultiHeadAttention GroupQueryAttention Attention AdditiveAttention")
 #: Layers that run another for each place.
 WRAPPERS = _existing("TimeDistributed")
 NORMALIZATIONS = _existing("LayerNormalization RMSNormalization GroupNormalization UnitNormalization")

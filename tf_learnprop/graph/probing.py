@@ -124,9 +124,20 @@ def reaches_only_embeddings(graph: ModelGraph, explained_input: int) -> bool:
     return embeds
 
 
-def has_gradient(graph: ModelGraph, output: int, explained_input: int) -> bool:
-    """Whether an output has a gradient at an input, as far as the dtypes between them tell."""
-    return explained_input in _ancestors(graph, output)
+def has_gradient(graph: ModelGraph, output: int, number: int) -> bool:
+    """Whether an output has a gradient at a tensor, as far as the dtypes between them tell."""
+    return number in _ancestors(graph, output)
+
+
+def outputs_of_layer(graph: ModelGraph, layer: str) -> list[int]:
+    """Numbers of the tensors that a layer gives, in the order in which they are made.
+
+    Args:
+        graph: The graph.
+        layer: Name of the layer, its path, or the path of a layer around others.
+    """
+    calls = (call for call in graph.calls if not call.enters and f"/{layer}/" in f"/{call.path}/")
+    return [call.outputs[0] for call in calls]
 
 
 def last_feature_map(

@@ -14,15 +14,26 @@ from tf_learnprop.readouts.base import (
     Signals,
     register,
 )
-from tf_learnprop.readouts.feature_map import GradCAMReadout, TokenReadout
+from tf_learnprop.readouts.class_activation import (
+    ClassActivationReadout,
+    GradCAMPlusPlusReadout,
+    GradCAMReadout,
+    HiResCAMReadout,
+    LayerCAMReadout,
+)
+from tf_learnprop.readouts.feature_map import TokenReadout
 from tf_learnprop.readouts.input import InputReadout, SaliencyReadout
 from tf_learnprop.readouts.multi_layer import MultiLayerReadout
 
 __all__ = [
     "FEATURE_MAP",
     "INPUT",
+    "ClassActivationReadout",
+    "GradCAMPlusPlusReadout",
     "GradCAMReadout",
+    "HiResCAMReadout",
     "InputReadout",
+    "LayerCAMReadout",
     "MultiLayerReadout",
     "Needs",
     "Position",
@@ -46,8 +57,9 @@ def get(identifier: str | Readout) -> Readout:
     """Returns a new readout.
 
     Args:
-        identifier: One of `names()`: "grad_cam", "input", "multi_layer", "saliency", "tokens" and those
-            of your own; or a `Readout`, whose configuration is copied.
+        identifier: One of `names()`: "grad_cam", "grad_cam_pp", "hires_cam", "input", "layer_cam",
+            "multi_layer", "saliency", "tokens" and those of your own; or a `Readout`, whose configuration is
+            copied.
 
     Returns:
         A `Readout` that is not built.

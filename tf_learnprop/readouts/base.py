@@ -41,6 +41,7 @@ class Needs:
         or_input: Whether the input itself is read in a model that has no feature map.
         grid: Sides of the grid of tokens that is read as the feature map, for a model in which none can be
             found.
+        layer: Name or path of the layer whose output is read as the feature map, in place of the last one.
         rivals: Number of rival classes whose evidence is computed, if the model has a feature map.
         contrast: Whether the backward pass starts at the logit of the class that is asked for less the mean
             of the other logits, weighted by their softmax.
@@ -50,6 +51,7 @@ class Needs:
     feature_map: bool = False
     or_input: bool = False
     grid: tuple[int, ...] | None = None
+    layer: str | None = None
     rivals: int = 0
     contrast: bool = False
 

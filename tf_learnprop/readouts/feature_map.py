@@ -1,4 +1,4 @@
-"""Readouts of the last feature map alone."""
+"""`TokenReadout`: reads the last feature map before attention, and the input."""
 
 import math
 from collections.abc import Sequence
@@ -94,29 +94,3 @@ def _is_grid(grid: Any) -> bool:
         and 0 < len(grid) <= 4
         and all(argument_checks.is_integer(size, 1, _MAX_SIDE) for size in grid)
     )
-
-
-@register("grad_cam")
-@serializable
-class GradCAMReadout(Readout):
-    """A = relu(Σ_c g_c·a_c), g_c the mean over all places of ∂s/∂a_c (Selvaraju et al. 2017, ICCV).
-
-    a is the last feature map: the last tensor before attention in which places of the image are still apart,
-    and which all paths to the output pass. s is the logit of the explained class. The backward pass ends at
-    a, so rules count only behind it. A has the few places of a, and is resized to the image.
-
-    Args:
-        blur: From 0 to 1; see `Readout`. Grad-CAM has none.
-    """
-
-    needs = Needs(feature_map=True)
-
-    def __init__(self, blur: float = 0.0, **kwargs: Any):
-        super().__init__(blur, **kwargs)
-
-    def call(self, signals: Signals) -> tf.Tensor:
-        (feature_map,), (signal,), (where,) = signals.activations, signals.signals, signals.places_read
-        places = list(range(1, feature_map.shape.rank - 1))
-        importance = tf.reduce_mean(signal, places, keepdims=True)
-        maps = tf.nn.relu(tf.reduce_sum(importance * feature_map, -1))
-        return self.to_input(maps, signals.inputs, where)

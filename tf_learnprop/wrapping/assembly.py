@@ -53,7 +53,7 @@ def make_rule_set(
         readout, falls_back = readouts.get("tokens" if readout is None else readout).for_integers(), False
     else:
         readout, falls_back = _choose_readout(built, readout, readable, explained.is_of_tokens)
-    explained = explained.with_grid(readout.needs.grid)
+    explained = explained.with_grid(readout.needs.grid).with_layer(readout.needs.layer)
     read = _what_is_read(explained, readout, readable)
     if falls_back or len(explained.input_shape) > 2 and read == [readouts.INPUT]:
         warnings.warn(
