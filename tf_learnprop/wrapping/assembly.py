@@ -21,6 +21,11 @@ _NAME_THE_GRID = (
 )
 
 
+_WITH_OTHERS = (
+    " Where other inputs meet this one before an activation or in a product, it also follows what is in them."
+)
+
+
 def make_rule_set(
     explained: Explained,
     new_rules: Sequence[tuple[ActivationSite, rules.PropagationRule]],
@@ -52,7 +57,11 @@ def make_rule_set(
     if explained.is_embedded:
         readout, falls_back = readouts.get("tokens" if readout is None else readout).for_integers(), False
     else:
-        readout, falls_back = _choose_readout(built, readout, readable, explained.is_of_tokens)
+        reads_layers = any(
+            rule.reads_layers or _is_instead_of_learned(rule, path, explained)
+            for path, (rule, _) in built.items()
+        )
+        readout, falls_back = _choose_readout(reads_layers, readout, readable, explained.is_of_tokens)
     explained = explained.with_grid(readout.needs.grid)
     read = _what_is_read(explained, readout, readable)
     if falls_back or len(explained.input_shape) > 2 and read == [readouts.INPUT]:
@@ -60,8 +69,8 @@ def make_rule_set(
             f"No activation of model '{explained.graph.model.name}' can be read as a map: none has places in "
             f"the input {explained.input_shape} alone and a size that the multi-layer readout reads. The map "
             "is read from the input alone, as gradient times input, which is often noisy."
-            + _NAME_THE_GRID
-            * (explained.is_of_tokens and len(explained.input_shape) > 3),
+            + _WITH_OTHERS * (len(explained.graph.inputs) > 1)
+            + _NAME_THE_GRID * (explained.is_of_tokens and len(explained.input_shape) > 3),
             stacklevel=3,  # where `wrap_model` is called
         )
     reads_input = readout.needs.input_signal or readouts.INPUT in read
@@ -96,14 +105,19 @@ def _build(rule_of: dict[str, rules.PropagationRule], shape_of: dict[str, Shape]
     return built
 
 
+def _is_instead_of_learned(rule: rules.PropagationRule, path: str, explained: Explained) -> bool:
+    """Whether a rule is the gradient where a learned one would bring in what is in another input."""
+    return isinstance(rule, rules.GradientRule) and bool(rule.instead_of) and explained.holds_others(path)
+
+
 def _choose_readout(
-    built: BuiltRules, readout: str | readouts.Readout | None, readable: Readable, of_tokens: bool
+    reads_layers: bool, readout: str | readouts.Readout | None, readable: Readable, of_tokens: bool
 ) -> tuple[readouts.Readout, bool]:
     """A new readout, and whether it is the input's because nothing else can be read."""
     if readout is not None:
         return readouts.get(readout), False
     input_shape = readable[readouts.INPUT]
-    if len(input_shape) == 2 or not any(rule.reads_layers for rule, _ in built.values()):
+    if len(input_shape) == 2 or not reads_layers:
         return readouts.InputReadout(), False
     if of_tokens:
         return readouts.TokenReadout(), False
