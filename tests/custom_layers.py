@@ -235,3 +235,42 @@ def recurrent() -> keras.Model:
     x = layers.Conv1D(4, 3, activation="relu")(inputs)
     x = layers.Bidirectional(layers.LSTM(5), name="both_ways")(x)
     return keras.Model(inputs, layers.Dense(2)(layers.Dense(4, "relu")(x)))
+
+
+class Causal(layers.Layer):
+    """Weighs what came before, with a mask of the batch's size and positions that it computes."""
+
+    def call(self, x):
+        size, length, _ = ops.shape(x)
+        index = ops.arange(length, dtype="float32")
+        mask = ops.broadcast_to(ops.expand_dims(index, 1) >= index, (size, length, length))
+        weights = ops.cast(mask, "float32") / (1.0 + ops.expand_dims(index, 1))
+        return ops.relu(ops.matmul(weights, x) - 0.1 * ops.expand_dims(index, 1))
+
+
+class Padded(layers.Layer):
+    """Puts a token in front and cuts the last one off: sizes with an offset."""
+
+    def call(self, x):
+        size, length, filters = ops.shape(x)
+        x = ops.concatenate([ops.ones((size, 1, filters)), ops.elu(x)], 1)
+        return ops.slice(x, (0, 0, 0), (size, length - 1, filters))
+
+
+class Grid(layers.Layer):
+    """Makes tokens of a grid: a product of sizes."""
+
+    def call(self, x):
+        size, height, width, filters = ops.shape(x)
+        return ops.reshape(ops.relu(x), (size, height * width, filters))
+
+
+class Attends(layers.Layer):
+    """Two sequences of their own lengths, and one mask of each."""
+
+    def call(self, x, other, mask):
+        lengths = ops.cast(ops.shape(other)[1], "float32")
+        weights = ops.tanh(ops.einsum("bqc,bkc->bqk", x, other))
+        weights = weights * ops.expand_dims(ops.cast(mask, "float32"), 1)
+        positions = ops.reshape(ops.arange(ops.shape(x)[1], dtype="float32"), (1, -1, 1))
+        return ops.matmul(weights, other) + positions + 0.0 * lengths

@@ -151,6 +151,13 @@ def stacked() -> keras.Model:
     return keras.Model(inputs, head(backbone(mean(layers.Concatenate()(inputs)))))
 
 
+def added_early() -> keras.Model:
+    """Two images that meet behind one convolution each, with activations behind that."""
+    inputs = pair()
+    both = layers.Add()([brightness()(x) for x in inputs])
+    return keras.Model(inputs, head(deeper()(layers.MaxPooling2D(2)(both))))
+
+
 #: Models of two images whose layers see the images apart, at first.
 PAIRS = (two_branches, siamese, joined)
 

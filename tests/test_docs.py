@@ -1,6 +1,8 @@
 """The Python of the docs runs: the README's as printed, the docs' on a small model, and the docstrings'."""
 
+import contextlib
 import doctest
+import io
 import pathlib
 import re
 
@@ -84,6 +86,21 @@ def test_blocks_run_in_order(page, tmp_path, monkeypatch):
     for name in ("wrapped", "again"):
         if name in names:
             assert np.isfinite(names[name].explain(toys.images(2))).all()
+
+
+def test_tables_are_those_that_are_printed():
+    """Each block of `coverage.md` prints the text behind it."""
+    text = (ROOT / "docs/guides/coverage.md").read_text()
+    pairs = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(pairs) == 5
+    names = {"keras": keras, "tf": tf, "tlp": tlp, "__name__": "docs"}
+    for block, expected in pairs:
+        keras.backend.clear_session()  # Keras counts up names
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(block, "coverage.md", "exec"), names)
+        lines = [line.rstrip() for line in printed.getvalue().splitlines()]
+        assert lines == expected.splitlines()
 
 
 def test_docstring_examples():

@@ -63,8 +63,6 @@ class TestTwoInputs:
     @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.get("readout", "default"))
     @pytest.mark.parametrize("build", models.PAIRS)
     def test_the_map_of_one_holds_nothing_of_the_other(self, build, way):
-        if build is models.joined and "readout" not in way:
-            way = {"rule": "gradient", "readout": "multi_layer"}  # a learned rule there reads both
         model, x = build(), [models.images(), models.without_spot()]
         assert share_on(explain(model, x, way, explained_input="ct"), models.SPOT) >= 0.8
         assert share_on(explain(model, x, way, explained_input="mr"), models.SPOT) <= 0.1
@@ -85,6 +83,29 @@ class TestTwoInputs:
             coverage.read,
         )
         assert (len(first), len(second), len(third)) == (1, 1, 1)
+
+    @pytest.mark.parametrize("rule", ["universal", "learned", "channel_mixing"])
+    def test_a_learned_rule_keeps_the_gradient_where_inputs_meet(self, rule):
+        wrapped = tlp.wrap_model(models.joined(), rule, explained_input="mr")
+        other, own, joined = wrapped.coverage
+        assert (own.rule, own.reason) == (rule, "")
+        assert joined.rule == "gradient" and "what is in another input" in joined.reason
+        assert share_on(wrapped.explain([models.images(), models.without_spot()], 1)[0], models.SPOT) <= 0.1
+
+    def test_include_puts_one_there(self):
+        path = tlp.wrap_model(models.joined(), explained_input="mr").coverage[-1].path
+        (row,) = tlp.wrap_model(models.joined(), explained_input="mr", include=path).coverage[-1:]
+        assert row.rule == "universal"
+
+    @pytest.mark.parametrize("build", [models.stacked, models.added_early])
+    def test_inputs_that_meet_early_are_read_at_the_input(self, build):
+        """Evidence at the right input is found; where the map may follow the other one, a warning says so."""
+        model, x = build(), [models.images(), models.without_spot()]
+        for name, spot in [("ct", x), ("mr", x[::-1])]:
+            with pytest.warns(UserWarning, match="read from the input alone.*also follows what is in them"):
+                wrapped = tlp.wrap_model(model, explained_input=name)
+            assert wrapped.coverage.reading() == "The map is read from the input alone"
+            assert share_on(wrapped.explain(spot, 1)[0], models.SPOT) >= 0.8
 
     def test_nothing_to_read_falls_back_to_the_input_or_is_refused(self):
         model = models.stacked()

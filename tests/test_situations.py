@@ -243,3 +243,27 @@ def test_the_policy_is_a_table():
     assert universal == ["universal", "universal", "LearnedSplitRule", "BlendedRule", "BlendedRule"]
     (gradient,) = [line for line in text.splitlines() if line.startswith("gradient")]
     assert gradient.count("the gradient") == 3
+
+
+def test_a_model_of_keras_2_is_named():
+    class Sequential:
+        """As in `tf_keras`, which is not installed beside Keras 3 in the tests."""
+
+    Sequential.__module__ = "tf_keras.src.engine.sequential"
+    with pytest.raises(
+        TypeError, match="of Keras 3. Received: a model of Keras 2, .* Sequential in `tf_keras`"
+    ):
+        tlp.wrap_model(Sequential())
+
+
+def test_metrics_of_a_model_of_two_inputs_say_what_to_measure():
+    inputs = {"ct": keras.Input((10, 10, 3), name="ct"), "mr": keras.Input((10, 10, 3), name="mr")}
+    x = layers.Conv2D(4, 3, activation="relu")(layers.Concatenate()(list(inputs.values())))
+    model = classifier(inputs, layers.GlobalAveragePooling2D()(x))
+    wrapped = tlp.wrap_model(model, explained_input="ct")
+    with pytest.raises(TypeError, match=r"the inputs \['ct', 'mr'\].*others are fixed"):
+        tlp.metrics.report(wrapped, {"ct": IMAGES, "mr": IMAGES})
+    image, other = inputs["ct"], ops.convert_to_tensor(IMAGES[:1])
+    fixed = keras.Model(image, model({"ct": image, "mr": other + 0.0 * image}))  # one MR for all
+    report = tlp.metrics.report(tlp.wrap_model(fixed), IMAGES, fills=("blur",), steps=2)
+    assert report.images == 3

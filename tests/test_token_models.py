@@ -417,3 +417,27 @@ class TestMixedPrecision:
         np.testing.assert_allclose(loaded.explain(x), maps, atol=1e-3 * abs(maps).max())
         served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
         np.testing.assert_allclose(served(tf.constant(x))["maps"], maps, atol=1e-3 * abs(maps).max())
+
+
+@pytest.mark.parametrize("are_an_output", [False, True], ids=["unused", "output"])
+def test_attention_that_returns_its_scores(are_an_output):
+    """The rules are those of the layer without its scores."""
+    series = keras.Input((6, 8))
+    dense, attention = layers.Dense(8, "gelu"), layers.MultiHeadAttention(2, 4, name="attention")
+    head = layers.Dense(3)
+
+    def logits(x):
+        return head(layers.GlobalAveragePooling1D()(x))
+
+    x = dense(series)
+    attended, scores = attention(x, x, return_attention_scores=True)
+    outputs = [logits(x + attended), *[scores] * are_an_output]
+    plain = keras.Model(series, logits(x + attention(x, x)))
+    values = RNG.normal(size=(2, 6, 8)).astype("float32")
+    wrapped = tlp.wrap_model(keras.Model(series, outputs), "libra")
+    assert [row.rule for row in wrapped.coverage if row.activation == "attention"] == ["libra"]
+    expected = tlp.wrap_model(plain, "libra")
+    np.testing.assert_allclose(wrapped.input_signal(values), expected.input_signal(values), atol=1e-6)
+    np.testing.assert_allclose(wrapped.explain(values), expected.explain(values), atol=1e-5)
+    gradient = tlp.wrap_model(plain, "gradient").input_signal(values)
+    assert abs(gradient - expected.input_signal(values)).max() > 1e-2 * abs(gradient).max()

@@ -11,6 +11,8 @@ from tf_learnprop.rule_files.rule_set import RuleSet
 
 #: Reason of a swapped activation that keeps its gradient as a rule there would have no effect.
 _NOT_REACHED = "keeps its gradient: the backward pass ends after it"
+#: Why learned rules stand only where the explained input is alone.
+_OTHERS = "a learned rule would bring in what is in another input"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Coverage(abc.Sequence):
                 idle = bool(rule_set.weights) and site.path not in reached
                 if isinstance(rule, rules.GradientRule) and rule.instead_of:
                     unsuited = f"{rule.instead_of!r} does not suit {site.activation}"
-                    fate["reason"] = f"keeps its gradient: {unsuited}"
+                    why = _OTHERS if explained.holds_others(site.path) else unsuited
+                    fate["reason"] = f"keeps its gradient: {why}"
                 elif idle and isinstance(rule, rules.GradientRule):
                     fate["reason"] = _NOT_REACHED
             fate["read"] = site.path in read

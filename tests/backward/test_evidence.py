@@ -167,6 +167,58 @@ class TestEvidence:
         assert evidence_of(model, 8, toys.normal(2, 6)) is None
 
 
+def normalised(*steps):
+    """A head of some layers behind a convolution of many channels."""
+    image = keras.Input((6, 6, 2))
+    x = layers.Conv2D(64, 3, activation="gelu", name="last")(image)
+    for step in steps:
+        x = step(x)
+    model = keras.Model(image, layers.Dense(5)(x))
+    models.randomise(model)
+    return model
+
+
+def by_tape(model, images, class_id):
+    """Σ_c a_c·∂s/∂a_c at the layer `last`, by Keras and a tape."""
+    features = keras.Model(model.input, model.get_layer("last").output)(images)
+    behind = keras.Model(model.get_layer("last").output, model.output)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        score = tf.reduce_sum(behind(features)[:, class_id])
+    return tf.reduce_sum(features * tape.gradient(score, features), -1).numpy()
+
+
+class TestNormalisationBehindTheFeatureMap:
+    images = toys.normal(5, 6, 6, 2)
+
+    @pytest.mark.parametrize("norm", [layers.LayerNormalization, layers.RMSNormalization])
+    def test_of_each_place_leaves_no_evidence_and_no_rounding(self, norm):
+        """What it gives does not change if a place is scaled, so that Σ_c a_c·∂s/∂a_c is 0."""
+        model = normalised(
+            layers.Reshape((16, 64)), norm(epsilon=1e-9), layers.ReLU(), layers.GlobalAveragePooling1D()
+        )
+        assert name_of_feature_map(model) == "last"
+        exact = by_tape(model, self.images, 2)
+        assert 0 < abs(exact).max() < 1e-5
+        assert not np.any(evidence_of(model, 4, self.images))
+        wrapped = tlp.wrap_model(model, "gradient", readout="multi_layer")
+        together = wrapped.explain(self.images, 2)
+        alone = np.concatenate([wrapped.explain(image[None], 2) for image in self.images])
+        np.testing.assert_allclose(alone, together, atol=1e-4 * abs(together).max())
+
+    def test_of_the_mean_over_places_leaves_it(self):
+        model = normalised(layers.GlobalAveragePooling2D(), layers.LayerNormalization())
+        evidence = evidence_of(model, 4, self.images, np.eye(5)[[2] * 5])
+        exact = by_tape(model, self.images, 2)
+        assert abs(exact).max() > 1e-3
+        np.testing.assert_allclose(evidence[..., 0], exact, atol=1e-5 * abs(exact).max())
+
+    def test_in_front_of_the_mean_is_itself_the_feature_map(self):
+        model = normalised(layers.LayerNormalization(name="norm"), layers.GlobalAveragePooling2D())
+        assert name_of_feature_map(model) == "norm"
+        assert np.any(evidence_of(model, 4, self.images))
+
+
 def test_two_patches_of_two_classes_come_apart():
     """A model that counts red for one class and green for the other: each map lies on its own patch."""
     image = keras.Input((16, 16, 2))

@@ -25,6 +25,8 @@ SelectTarget = Callable[[tf.Tensor], tf.Tensor]
 #: The class that the model predicts.
 PREDICTED = Classes()
 
+#: Evidence below this share of the terms of which it is the sum is rounding.
+_LEAST_EVIDENCE = 1e-3
 #: Largest number of rivals whose evidence takes a backward pass each.
 _MOST_PASSES = 8
 
@@ -257,7 +259,8 @@ class Attributor:
         """How much each place of the feature map a speaks for the asked class and for its rivals.
 
         R_k = Σ_c a_c·∂s_k/∂a_c, s_k the logit of class k. The rivals are the classes with the largest logits
-        that are not asked for. An independent label, or a score, has one rival, its own absence.
+        that are not asked for. An independent label, or a score, has one rival, its own absence. R is 0 for a
+        sample in which it is nothing but rounding, as before a normalisation of each place.
 
         Args:
             head_tape: Has recorded what follows the feature map.
@@ -270,22 +273,22 @@ class Attributor:
         """
         features = tf.cast(feature_map, tf.float32)
 
-        def evidence_for(weights: tf.Tensor) -> tf.Tensor:
+        def terms_for(weights: tf.Tensor) -> tf.Tensor:
             signal = head_tape.gradient(
                 asked.class_logits, feature_map, weights * self._scale, unconnected_gradients="zero"
             )
-            return tf.reduce_sum(features * tf.cast(signal, tf.float32), -1) / self._scale
+            return features * tf.cast(signal, tf.float32) / self._scale
 
         count = min(self.needs.rivals, asked.class_logits.shape[-1] - 1)
         linear_head = self.explained.linear_head if of_output else None
         if linear_head:
             return linear_head.evidence(features, asked.weights, asked.rivals(count))
-        own = evidence_for(asked.weights)
-        if asked.independent:
-            return tf.stack([own / 2.0, -own / 2.0], -1)
-        ids = asked.rivals(min(count, _MOST_PASSES))
-        rivals = tf.unstack(tf.one_hot(ids, asked.class_logits.shape[-1]), axis=1)
-        return tf.stack([own, *map(evidence_for, rivals)], -1)
+        terms = [terms_for(asked.weights)]
+        if not asked.independent:
+            ids = asked.rivals(min(count, _MOST_PASSES))
+            terms += map(terms_for, tf.unstack(tf.one_hot(ids, asked.class_logits.shape[-1]), axis=1))
+        evidence = _summed(terms)
+        return tf.concat([evidence / 2.0, -evidence / 2.0], -1) if asked.independent else evidence
 
     def _explained(self, inputs: Any) -> tuple[tf.Tensor, Callable[..., Any]]:
         """The explained input, and a function that gives all inputs with another in its place.
@@ -304,6 +307,20 @@ class Attributor:
 
         image = flat[self.explained.input]
         return image if self.explained.holds_ids else tf.cast(image, tf.float32), with_image
+
+
+def _summed(terms: list[tf.Tensor]) -> tf.Tensor:
+    """Terms `[n, *places, c]` of each class summed over the channels, float32 `[n, *places, classes]`.
+
+    A sample whose sums cancel to next to nothing, at all places of all classes, gets zeros: the rest is
+    rounding.
+    """
+    sums = tf.stack([tf.reduce_sum(of_class, -1) for of_class in terms], -1)
+    sizes = tf.stack([tf.reduce_sum(tf.abs(of_class), -1) for of_class in terms], -1)
+    axes = list(range(1, sums.shape.rank))
+    largest = tf.reduce_max(tf.abs(sums), axes, keepdims=True)
+    counts = largest > _LEAST_EVIDENCE * tf.reduce_max(sizes, axes, keepdims=True)
+    return tf.where(counts, sums, tf.zeros_like(sums))
 
 
 def _on_sides(placement: geometry.Placement | None, tensor: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ import os
 import sys
 
 import tf_learnprop as tlp
+from tf_learnprop.cli import user_modules
 from tf_learnprop.cli.errors import UsageError, naming_options
 
 #: Arguments of `zoo.load_model` and `ModelSpec.find_class` that are not called as their options.
@@ -14,7 +15,7 @@ _OPTIONS = {"name": "--model", "text": "--class"}
 
 
 def add_model(parser: argparse.ArgumentParser, rules: bool = True, required: bool = True) -> None:
-    """Adds --model, --preprocess, --class-names and, unless `rules` is False, --rules."""
+    """Adds --model, --preprocess, --class-names, --import and, unless `rules` is False, --rules."""
     parser.add_argument(
         "--model",
         required=required,
@@ -30,6 +31,14 @@ def add_model(parser: argparse.ArgumentParser, rules: bool = True, required: boo
         "--class-names",
         metavar="FILE",
         help="text file with one name per line; or .json: a list, or {id: name}",
+    )
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="Python module, or .py file, that registers the model's own layers; may be given again",
     )
     if rules:
         add_rules(parser)
@@ -69,7 +78,8 @@ def add_size(parser: argparse.ArgumentParser) -> None:
 
 
 def load_model(arguments: argparse.Namespace) -> tlp.zoo.ModelSpec:
-    """The model that --model names, with --preprocess and --class-names."""
+    """The model that --model names, with --preprocess and --class-names, after --import."""
+    user_modules.load(arguments.modules)
     with naming_options(_OPTIONS):
         return tlp.zoo.load_model(arguments.model, arguments.preprocess, arguments.class_names)
 

@@ -166,6 +166,17 @@ class Explained:
             return self.is_map(number)
         return self.placements[number].state is not geometry.State.OTHER_INPUT
 
+    def holds_others(self, path: str) -> bool:
+        """Whether another input has values of its own in the places of an activation, in any of its runs."""
+        return any(map(self._holds_others, self.run_tensors([path])))
+
+    def _holds_others(self, number: int) -> bool:
+        placement = self.placements[number]
+        if placement.state is geometry.State.UNKNOWN:  # a mask of integers is no such input
+            dtypes = (self.graph.inputs[k].dtype for k in placement.inputs - {self.input})
+            return any(map(keras.backend.is_float_dtype, dtypes))
+        return placement.state is geometry.State.BOTH
+
     def why_no_map(self, number: int) -> str:
         """Why a tensor is no map of the input."""
         placement = self.placement_of_map(number)

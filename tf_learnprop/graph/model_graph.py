@@ -45,13 +45,11 @@ class ModelGraph:
             opened layer runs comes after it.
         calls: The calls, in the order in which they run.
         blocks: The opened layers.
-        tensors: KerasTensors, by number.
+        tensors: KerasTensors, by number, with the shapes at which the model calls its parts.
         masks: The mask of each tensor that may carry one, by the number of the tensor.
         output_structure: The model's outputs in its own structure, as numbers of tensors.
         ends: An `OutputEnd` for each output.
         activations: The sites, in the order of `operations`.
-        exact_shapes: False if a nested model is called on another shape than it was built for, so that
-            the shapes of `tensors` inside it may be less exact than what it computes.
     """
 
     def __init__(self, model: keras.Model, inputs: Any = None):
@@ -104,7 +102,7 @@ class ModelGraph:
             output_numbers = reader.read_opened(model, opened, [*map(reader.number, self.inputs)])
             self.output_structure = keras.tree.pack_sequence_as(opened.structure, output_numbers)
             operations = list(reader.operations_inside(model))
-        self.calls, self.tensors, self.exact_shapes = reader.calls, reader.tensors, reader.exact_shapes
+        self.calls, self.tensors = reader.calls, reader.tensors
         self.blocks, self.masks = reader.blocks, reader.masks
         self.operations = [(path, operation) for path, operation, _ in operations]
         self._inner = [inner for _, _, inner in operations]

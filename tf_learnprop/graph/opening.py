@@ -6,12 +6,13 @@ values of the weights count.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tf_learnprop.graph import any_batch, keras_internals
+from tf_learnprop.graph import any_size, keras_internals
 from tf_learnprop.graph.steps import CannotOpen, Opened
 from tf_learnprop.graph.symbolic_run import SymbolicRun
 
@@ -49,18 +50,21 @@ def open_call(
     """
     if keras_internals.is_quantized(layer):
         raise CannotOpen("it is quantized")
+
+    def run(sizes: Mapping[tuple[int, int], int] | None = None) -> SymbolicRun:
+        return SymbolicRun(layer, args, kwargs, masks, mask_ranks, sizes)
+
+    leaves = keras.tree.flatten((args, kwargs))
+    shapes = [leaf.shape for leaf in leaves if isinstance(leaf, keras.KerasTensor)]
+    errors = []
     with tf.init_scope(), keras_internals.untouched(layer):
-        try:
-            return _checked(SymbolicRun(layer, args, kwargs, masks, mask_ranks).opened())
-        except Exception as error:
-            first = error
-        try:
-            runs = [
-                SymbolicRun(layer, args, kwargs, masks, mask_ranks, size) for size in any_batch.BATCH_SIZES
-            ]
-            return _checked(any_batch.for_any_batch(*runs))
-        except Exception as error:
-            raise CannotOpen(reason(error if isinstance(error, CannotOpen) else first)) from error
+        for opened in (lambda: run().opened(), *any_size.for_any_size(run, shapes)):
+            try:
+                return _checked(opened())
+            except Exception as error:
+                errors.append(error)
+    known = [error for error in errors if isinstance(error, CannotOpen)]
+    raise CannotOpen(reason([*known, *errors][0])) from errors[0]
 
 
 def _checked(opened: Opened) -> Opened:

@@ -5,16 +5,14 @@ Others ask `Explained`, which knows the output and the input, and keeps the answ
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tf_learnprop.graph.activations import is_fused, is_transparent
 from tf_learnprop.graph.layer_kinds import JOINING, is_one_of
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
-from tf_learnprop.graph.steps import BatchSize
+from tf_learnprop.graph.steps import Size
 
 Shape = tuple[int | None, ...]
 
@@ -38,12 +36,8 @@ def _path_of_operation(graph: ModelGraph, paths: Iterable[str]) -> dict[int, str
 
 def activation_shapes(graph: ModelGraph, paths: Iterable[str]) -> list[tuple[str, Shape]]:
     """Paths and shapes `(None, ..., c)` of activations, one pair for each call, in the order of the run."""
-    if graph.exact_shapes:
-        calls = activation_calls(graph, paths)
-        shapes = [(path, graph.tensors[call.outputs[0]].shape) for path, call in calls]
-    else:
-        shapes = _traced_shapes(graph, paths)
-    return [(path, (None, *shape[1:])) for path, shape in shapes]
+    calls = activation_calls(graph, paths)
+    return [(path, (None, *graph.tensors[call.outputs[0]].shape[1:])) for path, call in calls]
 
 
 def reached_paths(
@@ -221,7 +215,7 @@ def _descendants(graph: ModelGraph, numbers: Iterable[int], without: int | None 
     """
     descendants = set(numbers)
     for call in graph.calls:
-        if isinstance(call.operation, BatchSize):
+        if isinstance(call.operation, Size):
             continue
         carriers = {k for k in call.outputs if k != without and graph.tensors[k].dtype != "bool"}
         descendants.update(k for k in carriers if descendants & set(call.sources(k)))
@@ -241,18 +235,3 @@ def _ancestors(graph: ModelGraph, output: int) -> set[int]:
 def _floats(graph: ModelGraph, numbers: Iterable[int]) -> set[int]:
     """Those of some tensors, given by number, that can carry a gradient."""
     return {k for k in numbers if keras.backend.is_float_dtype(graph.tensors[k].dtype)}
-
-
-def _traced_shapes(graph: ModelGraph, paths: Iterable[str]) -> list[tuple[str, tf.TensorShape]]:
-    """As `activation_shapes`, by tracing the model; no values are computed."""
-    path_of = _path_of_operation(graph, paths)
-    shapes = []
-
-    def run(inputs: Any) -> None:
-        for call, results in graph.run(inputs):
-            if id(call.operation) in path_of:
-                shapes.append((path_of[id(call.operation)], results[0].shape))
-
-    specs = keras.tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), graph.input)
-    tf.function(run, autograph=False).get_concrete_function(specs)
-    return shapes

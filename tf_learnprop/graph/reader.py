@@ -92,7 +92,6 @@ class Reader:
         calls: The calls, in the order in which they run.
         blocks: The opened layers, each after those inside it.
         tensors: The tensors, by number.
-        exact_shapes: See `ModelGraph`.
         closed: Why layers with their own `call` could not be opened, by their ids.
         masks: The masks of tensors that carry one when they are computed, or may, by number.
         takes_sparse: Whether an input of the model is sparse.
@@ -102,7 +101,6 @@ class Reader:
         self.calls: list[Call] = []
         self.blocks: list[Block] = []
         self.tensors: list[keras.KerasTensor] = []
-        self.exact_shapes = True
         self.takes_sparse = False
         self.closed = dict(closed or {})
         self.masks: dict[int, keras.KerasTensor] = {}
@@ -155,28 +153,56 @@ class Reader:
     ) -> None:
         inputs = tuple(known[id(tensor)] for tensor in keras_internals.node_inputs(node))
         results = masked_tensors = keras_internals.node_outputs(node)
+        args, kwargs = keras_internals.fill_in(node, self._specs(node, inputs))
         outputs: Sequence[int]
         nested = keras_internals.functional_of(operation)
         masks = [self.masks[k] for k in inputs if k in self.masks]
         # Within a nested model, Keras' nodes don't know that its input carries a mask.
         if nested is not None and not masks:
-            entered = tuple(self.number(tensor) for tensor in nested.inputs)
-            built_for = [tuple(tensor.shape) for tensor in nested.inputs]
-            self.exact_shapes &= built_for == [tuple(self.tensors[k].shape) for k in inputs]
+            entered = tuple(
+                self.number(_with_shape_of(tensor, self.tensors[k]))
+                for tensor, k in zip(nested.inputs, inputs, strict=True)
+            )
             self.calls.append(Call(path, nested, node, inputs, entered, enters=True))
             outputs = self.read_functional(nested, entered, path + "/")
-        elif opened := self._open(operation, node, inputs, training, len(results)):
+        elif opened := self._open(operation, args, kwargs, inputs, training, len(results)):
             start = len(self.calls)
             outputs = self.read_opened(operation, opened, inputs, path + "/")
             call = Call(path, operation, node, inputs, tuple(outputs), training=training)
             self.blocks.append(Block(call, start, len(self.calls)))
             masked_tensors = opened.outputs
         else:
-            outputs = tuple(self.number(tensor) for tensor in results)
+            outputs = tuple(map(self.number, self._results(node, operation, inputs, args, kwargs)))
             self.calls.append(Call(path, operation, node, inputs, outputs, training=training))
         known.update(zip(map(id, results), outputs, strict=True))
         for number, tensor in zip(outputs, masked_tensors, strict=True):
             self._note_mask(number, tensor, operation, masks)
+
+    def _specs(self, node: Any, inputs: Sequence[int]) -> dict[int, keras.KerasTensor]:
+        """The tensors that a node takes here, by the ids of those that it took when it was made."""
+        tensors = keras_internals.node_inputs(node)
+        return {id(tensor): self.tensors[k] for tensor, k in zip(tensors, inputs, strict=True)}
+
+    def _results(
+        self,
+        node: Any,
+        operation: keras.Operation,
+        inputs: Sequence[int],
+        args: tuple,
+        kwargs: dict[str, Any],
+    ) -> list[keras.KerasTensor]:
+        """What a call gives for the shapes here, which in a nested model may not be those it was made for."""
+        results = keras_internals.node_outputs(node)
+        pairs = zip(keras_internals.node_inputs(node), inputs, strict=True)
+        if all(tensor.shape == self.tensors[k].shape for tensor, k in pairs):
+            return results
+        try:
+            specs = keras.tree.flatten(keras_internals.output_spec(operation, args, kwargs))
+        except (
+            Exception
+        ):  # whatever a layer raises for what it can't take; the model's own call may still work
+            return results
+        return [*map(_with_shape_of, results, specs)] if len(specs) == len(results) else results
 
     def _note_mask(
         self,
@@ -197,7 +223,13 @@ class Reader:
             self.masks[number] = mask
 
     def _open(
-        self, layer: keras.Operation, node: Any, inputs: Sequence[int], training: bool, count: int
+        self,
+        layer: keras.Operation,
+        args: tuple,
+        kwargs: dict[str, Any],
+        inputs: Sequence[int],
+        training: bool,
+        count: int,
     ) -> Opened | None:
         """The `Opened` of a call, or None. A layer that can't be opened in one call stays closed in all."""
         may_open = (
@@ -208,14 +240,12 @@ class Reader:
         )
         if id(layer) in self.closed or not may_open:
             return None
-        args, kwargs = keras_internals.node_arguments(node)
         kwargs = {**kwargs, "training": training}
         try:
             # Keras marks a product with a number as sparse, though it is not if no input of the model is.
             if self.takes_sparse and any(self.tensors[k].sparse for k in inputs):
                 raise CannotOpen("it takes sparse tensors")
-            numbers = zip(keras_internals.node_inputs(node), inputs, strict=True)
-            masks = {id(tensor): self.masks[k] for tensor, k in numbers if k in self.masks}
+            masks = {id(self.tensors[k]): self.masks[k] for k in inputs if k in self.masks}
             opened = opening.open_call(layer, args, kwargs, masks, self._mask_ranks)
             if len(opened.outputs) != count:
                 raise CannotOpen("the number of its outputs is not always the same")
@@ -256,6 +286,14 @@ class Reader:
     def is_open(self, operation: keras.Operation) -> bool:
         """Whether an operation is a layer that was opened."""
         return id(operation) in self._inside
+
+
+def _with_shape_of(tensor: keras.KerasTensor, other: keras.KerasTensor) -> keras.KerasTensor:
+    """A tensor with the shape of another one of its rank, with its mask."""
+    if tensor.shape == other.shape or len(tensor.shape) != len(other.shape):
+        return tensor
+    result = keras.KerasTensor(other.shape, tensor.dtype, tensor.sparse, name=tensor.name)
+    return keras_internals.set_mask(result, keras_internals.mask_of(tensor))
 
 
 def _name(operation: keras.Operation, used: dict[str, keras.Operation]) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import fractions
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -56,26 +56,33 @@ class Constants(keras.Operation):
     """The values that an opened layer computes without its inputs: weights, and what is made of them.
 
     Args:
-        function: TensorFlow function that computes them.
+        function: TensorFlow function that computes them from the sizes that they depend on.
     """
 
-    def __init__(self, function: Callable[[], list[tf.Tensor]]):
+    def __init__(self, function: Callable[..., list[tf.Tensor]]):
         super().__init__()
         self.function = function
 
-    def call(self) -> list[tf.Tensor]:
-        return self.function()
+    def call(self, *sizes: tf.Tensor) -> list[tf.Tensor]:
+        return self.function(*sizes)
 
 
-class BatchSize(keras.Operation):
-    """The number of samples in a batch times a fraction, int32 scalar."""
+class Size(keras.Operation):
+    """A number that follows from sizes, int32 scalar: their product times a fraction, plus an offset.
 
-    def __init__(self, factor: fractions.Fraction):
+    Args:
+        axes: The axis of each tensor, the size of which counts.
+        factor: The fraction.
+        offset: The offset.
+    """
+
+    def __init__(self, axes: Sequence[int], factor: fractions.Fraction, offset: int = 0):
         super().__init__()
-        self.factor = factor
+        self.axes, self.factor, self.offset = axes, factor, offset
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.shape(x)[0] * self.factor.numerator // self.factor.denominator
+    def call(self, *tensors: tf.Tensor) -> tf.Tensor:
+        sizes = [tf.shape(tensor)[axis] for tensor, axis in zip(tensors, self.axes, strict=True)]
+        return tf.reduce_prod(sizes) * self.factor.numerator // self.factor.denominator + self.offset
 
 
 class MaskOf(keras.Operation):
@@ -91,7 +98,7 @@ class MaskOf(keras.Operation):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         mask = keras_internals.mask_of(x)
-        return tf.ones(tf.shape(x)[: self.rank], "bool") if mask is None else mask
+        return tf.ones(tf.shape(x)[: self.rank], "bool") if mask is None else tf.cast(mask, "bool")
 
 
 class SetMask(keras.Operation):
@@ -112,11 +119,11 @@ class WithMask(keras.Operation):
 
 
 #: Operations that only opened layers have, and that are none of the model's own.
-HELPERS = (Constants, BatchSize, MaskOf, SetMask, WithMask)
+HELPERS = (Constants, Size, MaskOf, SetMask, WithMask)
 
 
 class WithAttributes(keras.Operation):
-    """An operation, some attributes of which are tensors: `Reshape` to the size of the batch, for example."""
+    """An operation with attributes that are tensors: `Reshape` to the length of a sequence, for example."""
 
     def __init__(self, operation: keras.Operation):
         super().__init__()

@@ -1,7 +1,7 @@
 """`SymbolicRun`: runs the `call` of a layer on KerasTensors and records what it does."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -34,7 +34,7 @@ class SymbolicRun:
         kwargs: The arguments by keyword.
         masks: The masks of KerasTensors among them that may carry one, by the ids of these tensors.
         mask_ranks: As for `Reader`.
-        batch_size: Size of the batch in the run, where it is free. None leaves it free.
+        sizes: Sizes of free axes in the run, by the number of the input and of the axis.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SymbolicRun:
         kwargs: dict[str, Any],
         masks: dict[int, keras.KerasTensor] | None = None,
         mask_ranks: dict[int, int] | None = None,
-        batch_size: int | None = None,
+        sizes: Mapping[tuple[int, int], int] | None = None,
     ):
         self.inputs: list[keras.KerasTensor] = []
         self.nodes: list[Any] = []
@@ -65,9 +65,8 @@ class SymbolicRun:
         def stand_in(leaf: Any) -> Any:
             if not isinstance(leaf, keras.KerasTensor):
                 return leaf
-            shape = leaf.shape
-            if batch_size and shape and shape[0] is None:
-                shape = (batch_size, *shape[1:])
+            number = len(self.inputs)
+            shape = [(sizes or {}).get((number, axis), size) for axis, size in enumerate(leaf.shape)]
             self.inputs.append(keras.KerasTensor(shape, leaf.dtype, name=leaf.name))
             return self._carry_mask(self.inputs[-1], (masks or {}).get(id(leaf)))
 
@@ -132,9 +131,10 @@ class SymbolicRun:
 
     @contextlib.contextmanager
     def _results_as_tensors(self, layer: keras.layers.Layer, mask_ranks: dict[int, int]) -> Iterator[None]:
-        """Has layers inside `layer` return KerasTensors for what they return besides plain tensors.
+        """Has layers inside `layer` return KerasTensors for all that their own `call` returns.
 
-        That is None beside tensors, which a Keras node can't hold, and a mask attached in their own `call`.
+        That may be other tensors than those that the class below promises, None beside tensors, which a Keras
+        node can't hold, and a mask that is attached in the `call`.
         """
         inside = keras_internals.sublayers(layer)[1:]
         parts = [part for part in inside if is_opaque(part) or id(part) in mask_ranks]
@@ -146,7 +146,8 @@ class SymbolicRun:
 
         def with_mask(tensor: keras.KerasTensor, rank: int) -> keras.KerasTensor:
             if keras_internals.mask_of(tensor) is None:
-                self._attached.append((tensor, keras.KerasTensor(tensor.shape[:rank], "bool")))
+                # It may have one entry for all along an axis.
+                self._attached.append((tensor, keras.KerasTensor((None,) * rank, "bool")))
                 keras_internals.set_mask(*self._attached[-1])
             return tensor
 
@@ -157,11 +158,16 @@ class SymbolicRun:
 
             return call
 
+        stale = [part for part in inside if keras_internals.spec_is_stale(part)]
+        for part in stale:
+            vars(part)["compute_output_spec"] = keras_internals.spec_by_running(part)
         for part in parts:
             vars(part)["symbolic_call"] = with_stand_ins(part.symbolic_call, mask_ranks.get(id(part)))
         try:
             yield
         finally:
+            for part in stale:
+                del vars(part)["compute_output_spec"]
             for part in parts:
                 del vars(part)["symbolic_call"]
 
@@ -224,15 +230,17 @@ class SymbolicRun:
     def opened(
         self,
         replace: Replace = lambda tensor: tensor,
-        batch_attributes: dict[int, dict[str, Any]] | None = None,
-        more_steps: Sequence[Step] = (),
+        size_attributes: Mapping[int, dict[str, Any]] | None = None,
+        size_arguments: Mapping[int, tuple[tuple, dict[str, Any]]] | None = None,
+        size_steps: Sequence[Step] = (),
     ) -> Opened:
         """The `Opened`.
 
         Args:
             replace: Gives the KerasTensor that takes the place of one of this run.
-            batch_attributes: Attributes that depend on the batch, by the number of the step.
-            more_steps: Steps that these attributes need.
+            size_attributes: Attributes that depend on sizes, by the number of the step.
+            size_arguments: (args, kwargs) that depend on sizes, by the number of the step.
+            size_steps: Steps that come first: they compute the sizes, and constants that depend on them.
         """
 
         def fill(structure: Any) -> Any:
@@ -246,13 +254,14 @@ class SymbolicRun:
         ]
         dropped = [x for x in self._carriers if keras_internals.mask_of(x) is None]
         steps += [make_step(SetMask(), (replace(x),), {}, []) for x in dropped]
-        if self.constants:
+        if self.constants and not size_steps:
             steps.append(make_step(Constants(self.function), (), {}, self.constants))
-        steps += more_steps
+        steps += size_steps
         for k, (node, args, kwargs, attributes) in enumerate(self.steps):
             operation, outputs = node.operation, [replace(tensor) for tensor in node.outputs]
+            args, kwargs = (size_arguments or {}).get(k, (args, kwargs))
             args, kwargs, attributes = fill((args, kwargs, attributes))
-            attributes = {**attributes, **(batch_attributes or {}).get(k, {})}
+            attributes = {**attributes, **(size_attributes or {}).get(k, {})}
             if attributes:
                 operation, args = WithAttributes(operation), (attributes, *args)
             steps.append(make_step(operation, args, kwargs, outputs))

@@ -5,7 +5,7 @@ Each check has one error that states the rule and what was received.
 
 from __future__ import annotations  # aliases stay short in `help`
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import keras
@@ -88,7 +88,17 @@ def array_of(name: str, value: Arrays) -> np.ndarray:
 
 
 def images_of(images: Arrays) -> np.ndarray:
-    """Checked images `[n, *spatial, c]` or `[n, features]`, float32; errors as `array_of`."""
+    """Checked images `[n, *spatial, c]` or `[n, features]`, float32.
+
+    Raises:
+        TypeError, ValueError: As `array_of`; or if `images` are the inputs of a model of several.
+    """
+    if isinstance(images, Mapping):
+        raise TypeError(
+            "`images` must be one array [n, *spatial, c]: metrics mask one input. Received: a dict with the "
+            f"inputs {list(images)}. Measure a model in which the others are fixed, such as "
+            "`keras.Model(image, model({'ct': image, 'mr': other}))`."
+        )
     with np.errstate(over="ignore"):
         images = array_of("images", images).astype(np.float32, copy=False)
     if not np.isfinite(images).all():

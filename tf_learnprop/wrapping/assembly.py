@@ -21,6 +21,11 @@ _NAME_THE_GRID = (
 )
 
 
+_WITH_OTHERS = (
+    " Where other inputs meet this one before an activation or in a product, it also follows what is in them."
+)
+
+
 def make_rule_set(
     explained: Explained,
     new_rules: Sequence[tuple[ActivationSite, rules.PropagationRule]],
@@ -52,7 +57,11 @@ def make_rule_set(
     if explained.is_embedded:
         readout, falls_back = readouts.get("tokens" if readout is None else readout).for_integers(), False
     else:
-        readout, falls_back = _choose_readout(built, readout, readable, explained.is_of_tokens)
+        reads_layers = any(
+            rule.reads_layers or _is_instead_of_learned(rule, path, explained)
+            for path, (rule, _) in built.items()
+        )
+        readout, falls_back = _choose_readout(explained, reads_layers, readout, readable)
     explained = explained.with_grid(readout.needs.grid).with_layer(readout.needs.layer)
     read = _what_is_read(explained, readout, readable)
     if falls_back or len(explained.input_shape) > 2 and read == [readouts.INPUT]:
@@ -60,16 +69,13 @@ def make_rule_set(
             f"No activation of model '{explained.graph.model.name}' can be read as a map: none has places in "
             f"the input {explained.input_shape} alone and a size that the multi-layer readout reads. The map "
             "is read from the input alone, as gradient times input, which is often noisy."
-            + _NAME_THE_GRID
-            * (explained.is_of_tokens and len(explained.input_shape) > 3),
+            + _WITH_OTHERS * (len(explained.graph.inputs) > 1)
+            + _NAME_THE_GRID * (explained.is_of_tokens and len(explained.input_shape) > 3),
             stacklevel=3,  # where `wrap_model` is called
         )
     reads_input = readout.needs.input_signal or readouts.INPUT in read
     reached = explained.reached_paths(built, read, reads_input, readouts.FEATURE_MAP in read)
-    entries = [
-        (path, rules.GradientRule() if rule.learned and path not in reached else rule, shape)
-        for path, (rule, shape) in built.items()
-    ]
+    entries = [(path, _at(explained, rule, path in reached), shape) for path, (rule, shape) in built.items()]
     rule_set = RuleSet(entries, readout, read, explained.graph.structure)
     if any(rule.initial == "universal" for rule in rule_set.rules):
         if explained.feature_map_shape is not None:
@@ -96,18 +102,33 @@ def _build(rule_of: dict[str, rules.PropagationRule], shape_of: dict[str, Shape]
     return built
 
 
+def _is_instead_of_learned(rule: rules.PropagationRule, path: str, explained: Explained) -> bool:
+    """Whether a rule is the gradient where a learned one would bring in what is in another input."""
+    return isinstance(rule, rules.GradientRule) and bool(rule.instead_of) and explained.holds_others(path)
+
+
+def _at(explained: Explained, rule: rules.PropagationRule, is_reached: bool) -> rules.PropagationRule:
+    """The rule that stands at a site for which one was chosen."""
+    if rule.learned and not is_reached:
+        return rules.GradientRule()
+    if explained.is_series and rule.initial == "universal":
+        # It was learned on images. On series the gradient is better, the more so the deeper the model.
+        return rules.GradientRule(instead_of="universal")
+    return rule
+
+
 def _choose_readout(
-    built: BuiltRules, readout: str | readouts.Readout | None, readable: Readable, of_tokens: bool
+    explained: Explained, reads_layers: bool, readout: str | readouts.Readout | None, readable: Readable
 ) -> tuple[readouts.Readout, bool]:
     """A new readout, and whether it is the input's because nothing else can be read."""
     if readout is not None:
         return readouts.get(readout), False
     input_shape = readable[readouts.INPUT]
-    if len(input_shape) == 2 or not any(rule.reads_layers for rule, _ in built.values()):
+    if len(input_shape) == 2 or not reads_layers:
         return readouts.InputReadout(), False
-    if of_tokens:
+    if explained.is_of_tokens:
         return readouts.TokenReadout(), False
-    multi_layer = readouts.MultiLayerReadout()
+    multi_layer = readouts.SeriesReadout() if explained.is_series else readouts.MultiLayerReadout()
     activations = (shape for position, shape in readable.items() if position != readouts.INPUT)
     if any(multi_layer.reads(shape, input_shape) for shape in activations):
         return multi_layer, False

@@ -49,7 +49,8 @@ def choose_rules(explained: Explained, rule: Any, include: Any = None, exclude: 
     by_pattern = included is not None or isinstance(rule, dict)
     if not choice and sites and (by_pattern or excluded):
         raise ValueError(f"There is no activation to swap. Found: {_list(sites)}.")
-    return _suited(choice, by_pattern)
+    choice = _suited(choice, by_pattern)
+    return choice if by_pattern else [(site, _of_one_input(rule, site, explained)) for site, rule in choice]
 
 
 def no_site(sites: Sequence[ActivationSite]) -> str:
@@ -103,6 +104,19 @@ def _suited(choice: Choice, by_pattern: bool) -> Choice:
         (site, rule if rule.suits(site) else rules.GradientRule(rules.name_of(rule), name=rule.name))
         for site, rule in choice
     ]
+
+
+def _of_one_input(
+    rule: rules.PropagationRule, site: ActivationSite, explained: Explained
+) -> rules.PropagationRule:
+    """The gradient in place of a learned rule at an activation that holds other inputs as well.
+
+    What such a rule passes on depends on what it sees at each place, and so the map of one input would show
+    what is in another.
+    """
+    if rule.learned and site.kind == "activation" and explained.holds_others(site.path):
+        return rules.GradientRule(rules.name_of(rule), name=rule.name)
+    return rule
 
 
 def _maker(

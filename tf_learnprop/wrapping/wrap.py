@@ -108,6 +108,12 @@ def wrap_model(
 def _read(model: Any, inputs: Any) -> ModelGraph:
     """The `ModelGraph` of a model that has one."""
     if not isinstance(model, keras.Model):
+        if any(cls.__module__.split(".")[0] == "tf_keras" for cls in type(model).__mro__):
+            raise TypeError(
+                "`model` must be a model of Keras 3. Received: a model of Keras 2, of class "
+                f"{type(model).__name__} in `tf_keras`. Build the same layers with `keras`, and copy the "
+                "weights: `new.set_weights(old.get_weights())`."
+            )
         raise TypeError(f"`model` must be a `keras.Model`. Received: {type(model).__name__}")
     if isinstance(model, PropagationModel):
         raise TypeError("`model` is wrapped already; give its `source` to wrap it anew.")

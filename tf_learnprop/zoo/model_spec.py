@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ _APPLICATIONS = {
     for name in dir(keras.applications)
     if name[0].isupper() and callable(getattr(keras.applications, name))
 }
+#: What Keras says of a class or function that it does not find.
+_UNKNOWN_NAME = re.compile(r"(?:Could not locate (?:class|function)|Unknown [\w ]+:) '([^']+)'")
 #: Names that Keras gives to the ways its models were trained; see `load_model`.
 _KERAS_MODES = ("tf", "torch", "caffe")
 _PREPROCESS_NAMES = ("none", "0..1", *_KERAS_MODES, "zoo")
@@ -203,8 +206,19 @@ def _from_file(path: pathlib.Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises errors of many types for a file that is no model
-        reason = f"can't be loaded ({_first_line(error)})"
+        reason = f"can't be loaded ({_why_not_loaded(error)})"
         raise FileError("name", "be a file that can be loaded", path, reason) from error
+
+
+def _why_not_loaded(error: Exception) -> str:
+    """One line on why Keras can't load a file."""
+    unknown = _UNKNOWN_NAME.search(str(error))
+    if unknown is None:
+        return _first_line(error)
+    return (
+        f"{unknown[1]} is not known: decorate it with @keras.saving.register_keras_serializable() and import "
+        "its module first; the command has the option --import for that"
+    )
 
 
 def _from_applications(name: str) -> keras.Model:

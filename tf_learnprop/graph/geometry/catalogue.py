@@ -136,7 +136,7 @@ OF_SEVERAL = (
     cutting.take,
 )
 #: Operations whose result does not depend on the values that they take.
-VALUELESS = ("BatchSize", "Constants", "EmptyLike", "OnesLike", "ZerosLike")
+VALUELESS = ("Constants", "EmptyLike", "OnesLike", "Size", "ZerosLike")
 
 
 def _by_name(table: dict[Rule, str]) -> dict[str, Rule]:
