@@ -74,7 +74,8 @@ class Coverage(abc.Sequence):
                 # Without anything to train, the gradient is what was asked for.
                 idle = bool(rule_set.weights) and site.path not in reached
                 if isinstance(rule, rules.GradientRule) and rule.instead_of:
-                    unsuited = f"{rule.instead_of!r} does not suit {site.activation}"
+                    where = "series" if rule.instead_of == "universal" else site.activation
+                    unsuited = f"{rule.instead_of!r} does not suit {where}"
                     fate["reason"] = f"keeps its gradient: {unsuited}"
                 elif idle and isinstance(rule, rules.GradientRule):
                     fate["reason"] = _NOT_REACHED

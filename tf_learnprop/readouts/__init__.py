@@ -17,6 +17,7 @@ from tf_learnprop.readouts.base import (
 from tf_learnprop.readouts.feature_map import GradCAMReadout, TokenReadout
 from tf_learnprop.readouts.input import InputReadout, SaliencyReadout
 from tf_learnprop.readouts.multi_layer import MultiLayerReadout
+from tf_learnprop.readouts.series import SeriesReadout
 
 __all__ = [
     "FEATURE_MAP",
@@ -28,6 +29,7 @@ __all__ = [
     "Position",
     "Readout",
     "SaliencyReadout",
+    "SeriesReadout",
     "Shape",
     "Signals",
     "TokenReadout",
@@ -46,8 +48,8 @@ def get(identifier: str | Readout) -> Readout:
     """Returns a new readout.
 
     Args:
-        identifier: One of `names()`: "grad_cam", "input", "multi_layer", "saliency", "tokens" and those
-            of your own; or a `Readout`, whose configuration is copied.
+        identifier: One of `names()`: "grad_cam", "input", "multi_layer", "saliency", "series", "tokens"
+            and those of your own; or a `Readout`, whose configuration is copied.
 
     Returns:
         A `Readout` that is not built.

@@ -42,7 +42,7 @@ class TokenReadout(Readout):
 
     def __init__(
         self,
-        blur: float = 1 / 32,
+        blur: float | None = None,
         grid: Sequence[int] | None = None,
         with_input: bool = True,
         **kwargs: Any,
@@ -111,7 +111,7 @@ class GradCAMReadout(Readout):
 
     needs = Needs(feature_map=True)
 
-    def __init__(self, blur: float = 0.0, **kwargs: Any):
+    def __init__(self, blur: float | None = 0.0, **kwargs: Any):
         super().__init__(blur, **kwargs)
 
     def call(self, signals: Signals) -> tf.Tensor:

@@ -52,7 +52,7 @@ def make_rule_set(
     if explained.is_embedded:
         readout, falls_back = readouts.get("tokens" if readout is None else readout).for_integers(), False
     else:
-        readout, falls_back = _choose_readout(built, readout, readable, explained.is_of_tokens)
+        readout, falls_back = _choose_readout(explained, built, readout, readable)
     explained = explained.with_grid(readout.needs.grid)
     read = _what_is_read(explained, readout, readable)
     if falls_back or len(explained.input_shape) > 2 and read == [readouts.INPUT]:
@@ -66,10 +66,7 @@ def make_rule_set(
         )
     reads_input = readout.needs.input_signal or readouts.INPUT in read
     reached = explained.reached_paths(built, read, reads_input, readouts.FEATURE_MAP in read)
-    entries = [
-        (path, rules.GradientRule() if rule.learned and path not in reached else rule, shape)
-        for path, (rule, shape) in built.items()
-    ]
+    entries = [(path, _at(explained, rule, path in reached), shape) for path, (rule, shape) in built.items()]
     rule_set = RuleSet(entries, readout, read, explained.graph.structure)
     if any(rule.initial == "universal" for rule in rule_set.rules):
         if explained.feature_map_shape is not None:
@@ -96,8 +93,18 @@ def _build(rule_of: dict[str, rules.PropagationRule], shape_of: dict[str, Shape]
     return built
 
 
+def _at(explained: Explained, rule: rules.PropagationRule, is_reached: bool) -> rules.PropagationRule:
+    """The rule that stands at a site for which one was chosen."""
+    if rule.learned and not is_reached:
+        return rules.GradientRule()
+    if explained.is_series and rule.initial == "universal":
+        # It was learned on images. On series the gradient is better, the more so the deeper the model.
+        return rules.GradientRule(instead_of="universal")
+    return rule
+
+
 def _choose_readout(
-    built: BuiltRules, readout: str | readouts.Readout | None, readable: Readable, of_tokens: bool
+    explained: Explained, built: BuiltRules, readout: str | readouts.Readout | None, readable: Readable
 ) -> tuple[readouts.Readout, bool]:
     """A new readout, and whether it is the input's because nothing else can be read."""
     if readout is not None:
@@ -105,9 +112,9 @@ def _choose_readout(
     input_shape = readable[readouts.INPUT]
     if len(input_shape) == 2 or not any(rule.reads_layers for rule, _ in built.values()):
         return readouts.InputReadout(), False
-    if of_tokens:
+    if explained.is_of_tokens:
         return readouts.TokenReadout(), False
-    multi_layer = readouts.MultiLayerReadout()
+    multi_layer = readouts.SeriesReadout() if explained.is_series else readouts.MultiLayerReadout()
     activations = (shape for position, shape in readable.items() if position != readouts.INPUT)
     if any(multi_layer.reads(shape, input_shape) for shape in activations):
         return multi_layer, False
