@@ -3,7 +3,12 @@
 Each image shows a box that decides its class (`evaluation/known_images.py`). A map is judged by the share of
 its highest pixels in that box, as many as the box has, and by the share of its positive values there. The
 last row of a table is the best map that is constant on patches of four pixels: more is hard for a token
-model. Results are kept in RESULTS/known_answer.jsonl. Grad-CAM needs xplique.
+model.
+
+Series show patterns: motifs in DNA, bursts in noise (`evaluation/known_series.py`). A map is also judged by
+its correlation with mutagenesis, or with what windows of zeros do.
+
+Results are kept in RESULTS/known_answer.jsonl. Grad-CAM needs xplique.
 """
 
 import functools
@@ -17,6 +22,8 @@ import tf_learnprop as tlp
 from benchmarks.evaluation import images as data
 from benchmarks.evaluation import (
     known_images,
+    known_series_models,
+    known_series_table,
     learned_rules,
     measures,
     methods,
@@ -95,7 +102,9 @@ def explained(context, row, steps):
 
 
 def add_options(parser):
-    options.add_subjects(parser, subjects.KNOWN, subjects.KNOWN)
+    names = (*subjects.KNOWN, *known_series_models.NAMES)
+    options.add_subjects(parser, names, names)
+    parser.add_argument("--series", type=options.at_least(1), default=8, help="test series at most")
     parser.add_argument("--images", type=options.at_least(1), default=96, help="test images at most")
     parser.add_argument("--steps", type=options.at_least(1), default=300, help="of training")
     parser.add_argument("--untrained", action="store_true", help="train nothing, which takes minutes a row")
@@ -106,6 +115,11 @@ def run(arguments):
     store = results.ResultStore(arguments.results / "known_answer.jsonl")
     chapters = []
     for name in arguments.subjects:
+        if name in known_series_models.NAMES:
+            chapters.append(known_series_table.chapter(name, store, arguments))
+            print(chapters[-1], flush=True)
+            keras.backend.clear_session()
+            continue
         try:
             subject = subjects.load(name, arguments.results / "cache")
         except data.MissingData as reason:
