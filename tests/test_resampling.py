@@ -128,7 +128,16 @@ class TestLongSeries:
         expected = maps @ resampling.linear_matrix(target, source).numpy().T
         np.testing.assert_allclose(resampling.resize(maps, [target]), expected, atol=1e-5)
 
-    @pytest.mark.parametrize("sigma", [0.0, 1.0, 40.0, 900.0])
+    @pytest.mark.parametrize("source, factor", [(500, 3), (22, 50), (1, 1100), (641, 2), (20, 64), (12, 100)])
+    def test_multiples_of_the_length(self, source, factor):
+        maps = RNG.normal(size=(2, source)).astype("float32")
+        centre = (np.arange(source * factor) + 0.5) / factor - 0.5
+        expected = [np.interp(centre, np.arange(source), row) for row in maps]
+        resized = resampling.resize(maps, [source * factor])
+        assert resized.shape == (2, source * factor)
+        np.testing.assert_allclose(resized, expected, atol=1e-5)
+
+    @pytest.mark.parametrize("sigma", [0.0, 1.0, 8.0, 40.0, 900.0])
     def test_blur(self, sigma):
         maps = RNG.normal(size=(2, 1500)).astype("float32")
         matrix = resampling.gaussian_matrix(1500, sigma).numpy()
@@ -136,6 +145,13 @@ class TestLongSeries:
         np.testing.assert_allclose(blurred, maps @ matrix.T, atol=1e-5)
         channels = tf.stack([maps, -maps], -1)
         np.testing.assert_allclose(resampling.blur(channels, [sigma])[..., 1], -(maps @ matrix.T), atol=1e-5)
+
+    @pytest.mark.parametrize("length", [1, 5, 64, 65, 130])
+    @pytest.mark.parametrize("sigma", [0.5, 3.0])
+    def test_blur_by_blocks_of_any_length(self, length, sigma):
+        maps = RNG.normal(size=(2, length)).astype("float32")
+        matrix = resampling.gaussian_matrix(length, sigma).numpy()
+        np.testing.assert_allclose(resampling.blur_series(maps, sigma), maps @ matrix.T, atol=1e-5)
 
     def test_an_unknown_length(self):
         maps = RNG.normal(size=(2, 50)).astype("float32")

@@ -76,7 +76,8 @@ class Coverage(abc.Sequence):
                 # Without anything to train, the gradient is what was asked for.
                 idle = bool(rule_set.weights) and site.path not in reached
                 if isinstance(rule, rules.GradientRule) and rule.instead_of:
-                    unsuited = f"{rule.instead_of!r} does not suit {site.activation}"
+                    where = "series" if rule.instead_of == "universal" else site.activation
+                    unsuited = f"{rule.instead_of!r} does not suit {where}"
                     why = _OTHERS if explained.holds_others(site.path) else unsuited
                     fate["reason"] = f"keeps its gradient: {why}"
                 elif idle and isinstance(rule, rules.GradientRule):

@@ -1,11 +1,14 @@
 """Resizing and Gaussian blur along spatial axes, as products with small matrices.
 
 Both are linear and separable. One `[target, source]` matrix for each axis does either or both, in any
-number of dimensions, and is differentiable. Series may be too long for that: they are resized by looking up
-the two neighbours of each place, and blurred by a Fourier transform, in O(n log n).
+number of dimensions, and is differentiable. Series may be too long for that. Where the matrix is
+a narrow band that repeats itself, as for a narrow blur or a whole multiple of the length, they are multiplied
+block by block; else they are resized by looking up the two neighbours of each place, and blurred by a Fourier
+transform, in O(n log n).
 """
 
 import functools
+import math
 import string
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -17,6 +20,12 @@ Length: TypeAlias = int | tf.Tensor
 
 #: Series of a known length up to this are resized and blurred by matrices, as images are.
 _LONGEST_FOR_MATRICES = 1024
+#: Long series are blurred block by block up to this standard deviation.
+_WIDEST_FOR_BLOCKS = 8.0
+#: In standard deviations; what is beyond is below 1e-5.
+_REACH = 5.0
+#: Values of a block. A convolution that gives one value at a time takes eight times as long.
+_BLOCK = 64
 
 
 def gaussian_matrix(size: Length, sigma: float | tf.Tensor) -> tf.Tensor:
@@ -83,8 +92,10 @@ def scaled(fraction: float, lengths: Sequence[Length]) -> list[float | tf.Tensor
 def resize(maps: tf.Tensor, size: Sequence[Length]) -> tf.Tensor:
     """Resizes maps, float32 `[n, *spatial]`, to a spatial size, list of ints or scalar tensors."""
     lengths = sides(maps, len(size))
+    if _are_same(lengths, size):
+        return maps
     if is_long_series(lengths, size):
-        return _interpolated(maps, size[0])
+        return _resized_series(maps, size[0])
     return apply_along(maps, [_matrix(target, length) for target, length in zip(size, lengths, strict=True)])
 
 
@@ -104,7 +115,7 @@ def resize_and_blur(
     """
     lengths = sides(maps, len(size))
     if is_long_series(lengths, size):
-        return blur_series(_interpolated(maps, size[0]), sigmas[0])
+        return blur_series(resize(maps, size), sigmas[0])
     axes = zip(size, lengths, sigmas, strict=True)
     return apply_along(maps, [_matrix(target, length, sigma) for target, length, sigma in axes])
 
@@ -121,7 +132,10 @@ def blur(images: tf.Tensor, sigmas: Sequence[float | tf.Tensor]) -> tf.Tensor:
     """
     lengths = sides(images, len(sigmas))
     if is_long_series(lengths, lengths):
-        return tf.transpose(blur_series(tf.transpose(images, [0, 2, 1]), sigmas[0]), [0, 2, 1])
+        channels = tf.transpose(images, [0, 2, 1])
+        flat = tf.reshape(channels, [-1, tf.shape(images)[1]])
+        blurred = tf.reshape(blur_series(flat, sigmas[0]), tf.shape(channels))
+        return tf.ensure_shape(tf.transpose(blurred, [0, 2, 1]), images.shape)
     return apply_along(images, [gaussian_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)])
 
 
@@ -130,6 +144,44 @@ def is_long_series(lengths: Sequence[Length], size: Sequence[Length]) -> bool:
     if len(size) != 1:
         return False
     return any(tf.is_tensor(length) or length > _LONGEST_FOR_MATRICES for length in (*lengths, *size))
+
+
+def _are_same(lengths: Sequence[Length], size: Sequence[Length]) -> bool:
+    """Whether lengths are known to be those of a size."""
+    return not any(map(tf.is_tensor, (*lengths, *size))) and list(lengths) == list(size)
+
+
+def _resized_series(maps: tf.Tensor, target: Length) -> tf.Tensor:
+    """`_interpolated`, by blocks if the target is known to be a multiple of the length."""
+    source = maps.shape[-1]
+    if source is None or tf.is_tensor(target) or target % source:
+        return _interpolated(maps, target)
+    return _enlarged(maps, source, target // source)
+
+
+def _enlarged(maps: tf.Tensor, source: int, factor: int) -> tf.Tensor:
+    """`_interpolated` to a multiple of the length; a block needs the place before it and the one behind."""
+    step = max(_BLOCK // factor, 1)
+    centre = (np.arange(step * factor) + 0.5) / factor - 0.5
+    matrix = np.maximum(1.0 - np.abs(centre[None, :] - np.arange(-1, step + 1)[:, None]), 0.0)
+    after = tf.repeat(maps[:, -1:], 1 + -source % step, 1)
+    padded = tf.concat([maps[:, :1], maps, after], 1)
+    return tf.ensure_shape(_by_blocks(padded, matrix, step)[:, : source * factor], [None, source * factor])
+
+
+def _by_blocks(values: tf.Tensor, matrix: np.ndarray, step: int) -> tf.Tensor:
+    """Products of stretches of values, `[n, length]`, with one matrix, one behind the other.
+
+    Args:
+        values: float32 `[n, length]`.
+        matrix: `[stretch, block]`.
+        step: Values from one stretch to the next.
+
+    Returns:
+        float32 `[n, blocks * block]`.
+    """
+    blocks = tf.nn.conv1d(values[..., None], tf.constant(matrix[:, None, :], tf.float32), step, "VALID")
+    return tf.reshape(blocks, [-1, tf.shape(blocks)[1] * matrix.shape[1]])
 
 
 def _interpolated(maps: tf.Tensor, target: Length) -> tf.Tensor:
@@ -155,6 +207,28 @@ def interpolate_at(maps: tf.Tensor, centre: tf.Tensor) -> tf.Tensor:
 
 def blur_series(maps: tf.Tensor, sigma: float | tf.Tensor) -> tf.Tensor:
     """As the product of maps `[n, length]` with `gaussian_matrix`, for any length."""
+    if not tf.is_tensor(sigma) and sigma <= _WIDEST_FOR_BLOCKS:
+        return _blurred_by_blocks(maps, sigma) if sigma else maps
+    return _blurred_by_transform(maps, sigma)
+
+
+def _blurred_by_blocks(maps: tf.Tensor, sigma: float) -> tf.Tensor:
+    """`blur_series` for a narrow blur, in O(n)."""
+    length = tf.shape(maps)[-1]
+    reach = math.ceil(_REACH * sigma)
+    distance = np.arange(_BLOCK)[None, :] + reach - np.arange(_BLOCK + 2 * reach)[:, None]
+    weights = np.exp(-0.5 * np.square(distance / sigma)) * (np.abs(distance) <= reach)
+    padded = tf.pad(maps, [[0, 0], [reach, reach + -length % _BLOCK]])
+    sums = _by_blocks(padded, weights, _BLOCK)[:, :length]
+    # How much of the kernel lies inside the series: from its centre to one side and to the other.
+    part = tf.constant(np.cumsum(np.exp(-0.5 * np.square(np.arange(reach + 1) / sigma))), tf.float32)
+    place = tf.range(length)
+    sides_inside = [tf.gather(part, tf.minimum(distance, reach)) for distance in (place, length - 1 - place)]
+    return tf.ensure_shape(sums / (tf.add_n(sides_inside) - 1.0), maps.shape)
+
+
+def _blurred_by_transform(maps: tf.Tensor, sigma: float | tf.Tensor) -> tf.Tensor:
+    """`blur_series` by a Fourier transform."""
     length = tf.shape(maps)[-1]
     # Twice the length, so that the ends don't meet; a power of two is fastest.
     doubled = tf.cast(length, tf.float32) * 2.0

@@ -51,6 +51,7 @@ KNOWN_MODELS = (
     "benchmarks/evaluation/known_models.py",
     "benchmarks/evaluation/token_models.py",
 )
+KNOWN_SERIES = ("benchmarks/evaluation/known_series.py", "benchmarks/evaluation/known_series_models.py")
 CIFAR_MODELS = ("benchmarks/evaluation/cifar_models.py", "benchmarks/evaluation/token_models.py")
 #: Code that decides what is measured of given maps.
 MEASURES = (

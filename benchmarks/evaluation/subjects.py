@@ -136,7 +136,7 @@ def _of_known_evidence(name, data, cache):
     path = results.kept_file(
         cache, name, ".keras", {"data": results.arrays_digest([photos])}, results.KNOWN_MODELS
     )
-    return _kept(path, lambda: known_models.trained(name, photos)), None
+    return kept(path, lambda: known_models.trained(name, photos)), None
 
 
 def _cifar_classifier(name, data, cache):
@@ -144,12 +144,12 @@ def _cifar_classifier(name, data, cache):
     path = results.kept_file(cache, name, ".keras", settings, results.CIFAR_MODELS)
 
     checkpoint = path.with_suffix(".checkpoint")
-    return _kept(
+    return kept(
         path, lambda: cifar_models.trained(name, data["train"], data["train_labels"], checkpoint)
     ), None
 
 
-def _kept(path, train):
+def kept(path, train):
     """The model in a file; if there is none, it is trained and kept there."""
     if not path.exists():
         train().save(path)

@@ -372,7 +372,7 @@ class TestMultiLayerReadout:
             readouts.MultiLayerReadout(max_size=max_size)
 
 
-@pytest.mark.parametrize("blur", [-0.1, 1.01, 1e9, float("nan"), float("inf"), "wide", True, None])
+@pytest.mark.parametrize("blur", [-0.1, 1.01, 1e9, float("nan"), float("inf"), "wide", True])
 @pytest.mark.parametrize("readout", [readouts.InputReadout, readouts.MultiLayerReadout])
 def test_bad_blur(readout, blur):
     with pytest.raises(ValueError, match="`blur` must be a number in \\[0, 1\\]. Received: blur="):
@@ -380,12 +380,62 @@ def test_bad_blur(readout, blur):
 
 
 @pytest.mark.parametrize(
-    "readout", [readouts.InputReadout(0.2), readouts.MultiLayerReadout(0.1, max_size=None)]
+    "readout",
+    [
+        readouts.InputReadout(0.2),
+        readouts.MultiLayerReadout(0.1, max_size=None),
+        readouts.SeriesReadout(3.0, input_weight=0.1, max_size=99, rivals=4),
+    ],
 )
 def test_config_round_trip(readout):
     twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(readout))
     assert type(twin) is type(readout)
     assert twin.get_config() == readout.get_config()
+
+
+class TestSeriesReadout:
+    @pytest.mark.parametrize("smoothing", [0.0, 1.5])
+    @pytest.mark.parametrize("signed", [True, False])
+    def test_is_the_slow_loop(self, smoothing, signed):
+        """Each layer is blurred at its own places, then resized; the input's relevance is added."""
+        series, gradient = toys.normal(2, 24, 3), toys.normal(2, 24, 3, seed=1)
+        activations = [toys.normal(2, places, 4, seed=places) for places in (24, 12, 6)]
+        signals = [toys.normal(*y.shape, seed=9) for y in activations]
+        readout = readouts.SeriesReadout(smoothing, input_weight=0.3, signed=signed)
+        readout.build(3)
+        received = Signals(tf.constant(series), tf.constant(gradient), tensors(activations), tensors(signals))
+        maps = readout(received)
+        assert maps.shape == (2, 24)
+        for index, one in enumerate(maps):
+            head = (activations[-1][index] * signals[-1][index]).sum(-1)
+            head /= np.sqrt(np.mean(head**2))
+            total, zero = 0, 0
+            for y, dy in zip(activations, signals, strict=True):
+                product = y[index] * dy[index]
+                speaks_for, against = np.maximum(product, 0).sum(-1), np.maximum(-product, 0).sum(-1)
+                term = (speaks_for - against / 2) / np.sqrt(np.mean((speaks_for + against) ** 2))
+                zero += term.mean() / 2
+                term /= 1 + np.exp(-2 * slow_to_image(head, term.shape, 0))
+                if smoothing:
+                    term = slow_blur(term[:, None], smoothing)[:, 0]
+                total += slow_to_image(term, (24,), 0)
+            own = (series[index] * gradient[index]).sum(-1)
+            expected = (total - signed * max(zero, 0)) / np.sqrt(np.mean(total**2))
+            expected += 0.3 * own / np.sqrt(np.mean(own**2))
+            np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-4)
+
+    def test_reads_layers_of_any_length(self):
+        assert readouts.SeriesReadout().reads((None, 10**6, 4), (None, 10**6, 2))
+        assert not readouts.SeriesReadout(max_size=99).reads((None, 100, 4), (None, 999, 2))
+        assert readouts.SeriesReadout().needs.input_signal
+
+    @pytest.mark.parametrize("option", ["smoothing", "input_weight"])
+    @pytest.mark.parametrize("value", [-1, 1001, float("nan"), "2", None])
+    def test_bad_options(self, option, value):
+        with pytest.raises(
+            ValueError, match=f"`{option}` must be a number in \\[0, 1000\\]. Received: {option}="
+        ):
+            readouts.SeriesReadout(**{option: value})
 
 
 class TestGet:

@@ -108,6 +108,11 @@ class Explained:
         shapes = [shape for _, shape in self.activation_shapes(sites)]
         return not any(len(shape) == rank > 2 and 1 not in shape[1:-1] for shape in shapes)
 
+    @property
+    def is_series(self) -> bool:
+        """Whether the input is a series `[n, length, c]`, with one axis of places that are no tokens."""
+        return len(self.input_shape) == 3 and not self.is_of_tokens
+
     @functools.cached_property
     def feature_map(self) -> int | None:
         """Number of the feature map that a readout reads: the last one, a layer's, or the tokens of the grid.

@@ -220,7 +220,7 @@ class _Terms(readouts.Readout):
         focus = self.readout.focus_of(relevance, signals.evidence, signals.focus_places)
         pairs = zip(terms, signals.places_read, strict=True)
         return tf.stack(
-            [self.to_input(focus.on(term, where), signals.inputs, where) for term, where in pairs], 1
+            [self.readout.to_input(focus.on(term, where), signals.inputs, where) for term, where in pairs], 1
         )
 
 

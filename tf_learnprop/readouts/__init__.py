@@ -24,6 +24,7 @@ from tf_learnprop.readouts.class_activation import (
 from tf_learnprop.readouts.feature_map import TokenReadout
 from tf_learnprop.readouts.input import InputReadout, SaliencyReadout
 from tf_learnprop.readouts.multi_layer import MultiLayerReadout
+from tf_learnprop.readouts.series import SeriesReadout
 
 __all__ = [
     "FEATURE_MAP",
@@ -39,6 +40,7 @@ __all__ = [
     "Position",
     "Readout",
     "SaliencyReadout",
+    "SeriesReadout",
     "Shape",
     "Signals",
     "TokenReadout",
@@ -58,8 +60,8 @@ def get(identifier: str | Readout) -> Readout:
 
     Args:
         identifier: One of `names()`: "grad_cam", "grad_cam_pp", "hires_cam", "input", "layer_cam",
-            "multi_layer", "saliency", "tokens" and those of your own; or a `Readout`, whose configuration is
-            copied.
+            "multi_layer", "saliency", "series", "tokens" and those of your own; or a `Readout`, whose
+            configuration is copied.
 
     Returns:
         A `Readout` that is not built.

@@ -21,6 +21,7 @@ Position = int | str
 Shape = Sequence[int | None]
 
 _EPSILON = 1e-12
+_DEFAULT_BLUR = 1 / 32
 
 
 def inverse_rms(maps: tf.Tensor) -> tf.Tensor:
@@ -106,17 +107,19 @@ class Readout(keras.layers.Layer):
 
     Args:
         blur: From 0 to 1. Standard deviation of the final Gaussian blur, as a fraction of the input's
-            side.
+            side. None: 1/32 for images and volumes. A series is not blurred then, since its length says
+            nothing of how many positions a pattern takes.
     """
 
     needs = Needs()
     signed = False
 
-    def __init__(self, blur: float = 1 / 32, **kwargs: Any):
+    def __init__(self, blur: float | None = None, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.supports_masking = True
-        argument_checks.number("blur", blur, low=0, high=1)
-        self.blur = float(blur)
+        if blur is not None:
+            argument_checks.number("blur", blur, low=0, high=1)
+        self.blur = None if blur is None else float(blur)
 
     def reads(self, shape: Shape, input_shape: Shape) -> bool:
         """Returns whether the readout reads a tensor: an activation, or the explained input itself.
@@ -191,7 +194,8 @@ class Readout(keras.layers.Layer):
             float32 `[n, *spatial]`. Before the blur it is 0 where the input is not seen.
         """
         size = resampling.sides(inputs, inputs.shape.rank - 2)
-        sigmas = resampling.scaled(self.blur, size)
+        default = 0.0 if len(size) == 1 else _DEFAULT_BLUR
+        sigmas = resampling.scaled(default if self.blur is None else self.blur, size)
         if places is None:
             return resampling.resize_and_blur(maps, size, sigmas)
         return placing.to_pixels(maps, places, sigmas)

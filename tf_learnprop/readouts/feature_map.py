@@ -42,7 +42,7 @@ class TokenReadout(Readout):
 
     def __init__(
         self,
-        blur: float = 1 / 32,
+        blur: float | None = None,
         grid: Sequence[int] | None = None,
         with_input: bool = True,
         **kwargs: Any,

@@ -13,7 +13,7 @@ from tf_learnprop.rules.base import serializable
 class InputReadout(Readout):
     """A = Σ_c G·x, the signal G at the input times the input x, then a small blur (Yang et al. 2020, ECCV).
 
-    For an input without pixels, `[n, features]`, A = G·x.
+    Series are not blurred by default. For an input without pixels, `[n, features]`, A = G·x.
     """
 
     needs = Needs(input_signal=True)
@@ -38,7 +38,7 @@ class SaliencyReadout(Readout):
 
     needs = Needs(input_signal=True)
 
-    def __init__(self, blur: float = 0.0, **kwargs: Any):
+    def __init__(self, blur: float | None = 0.0, **kwargs: Any):
         super().__init__(blur, **kwargs)
 
     def call(self, signals: Signals) -> tf.Tensor:

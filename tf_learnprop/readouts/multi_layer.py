@@ -55,7 +55,7 @@ class MultiLayerReadout(Readout):
 
     def __init__(
         self,
-        blur: float = 1 / 32,
+        blur: float | None = None,
         max_size: int | None = 64,
         focus: float = 2.0,
         rivals: int = 32,
@@ -144,6 +144,11 @@ class MultiLayerReadout(Readout):
         return SharedFocus(self.focus_strength(), evidence, self.region, self.contrast == "objects", places)
 
     def call(self, signals: Signals) -> tf.Tensor:
+        maps, zero = self.maps_and_zero(signals)
+        return maps - zero
+
+    def maps_and_zero(self, signals: Signals) -> tuple[tf.Tensor, tf.Tensor]:
+        """The sum over the layers, float32 `[n, *spatial]`, and its zero, float32 `[n, 1, ..., 1]`."""
         terms, relevance = self.terms(signals.activations, signals.signals)
         focus = self.focus_of(relevance, signals.evidence, signals.focus_places)
         sums = _sums_by_place(terms, signals.places_read)
@@ -151,9 +156,9 @@ class MultiLayerReadout(Readout):
             [self.to_input(focus.on(total, places), signals.inputs, places) for total, places in sums]
         )
         if not self.signed:
-            return maps
+            return maps, tf.zeros([1] * maps.shape.rank)
         mean = tf.nn.relu(tf.add_n([_mean_of_sample(total) for total, _ in sums]))
-        return maps - tf.reshape(focus.zero(mean), [-1] + [1] * (maps.shape.rank - 1))
+        return maps, tf.reshape(focus.zero(mean), [-1] + [1] * (maps.shape.rank - 1))
 
     def get_config(self) -> dict[str, Any]:
         return {

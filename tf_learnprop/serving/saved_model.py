@@ -150,9 +150,14 @@ def _check_names(weights: list[keras.Variable]) -> None:
             )
 
 
+def _replaces_universal(rule: rules.PropagationRule) -> bool:
+    """Whether a rule is the gradient in place of the universal rule, which needs no training either."""
+    return isinstance(rule, rules.GradientRule) and rule.instead_of == "universal"
+
+
 def _untrained(rule_set: RuleSet) -> bool:
     """Whether the rules have weights to train, and all of them are at their initial values."""
-    if not rule_set.trainable_variables:
+    if not rule_set.trainable_variables or any(map(_replaces_universal, rule_set.rules)):
         return False
     rows = zip(rule_set.paths, rule_set.rules, rule_set.shapes, strict=True)
     entries = [(path, rules.get(rule), shape) for path, rule, shape in rows]

@@ -37,7 +37,8 @@ def wrap_model(
             a softmax or sigmoid, or a single unit, is explained as classes; any other with a target, see
             `docs/guides/targets.md`. Layers and models that define their own `call` are opened, see
             `docs/guides/your_model.md`.
-        rule: Name of a rule: "universal" (learned on other models; `fit` trains it further), "learned"
+        rule: Name of a rule: "universal" (learned on other models; `fit` trains it further; the gradient on
+            series), "learned"
             (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
             "deconvnet", "guided_backprop", "libra" (for transformers) or one of your own, see
             `tf_learnprop.rules.register`. Or a `PropagationRule`; the path of saved rules (".keras" or
@@ -49,9 +50,10 @@ def wrap_model(
             ("backbone"). Only these are swapped, gates too. None: all but gates and the output's own
             activation, and attention, normalisations and products where the rule leaves them their gradient.
         exclude: Pattern or list of them, not swapped.
-        readout: "input", "multi_layer", "tokens", "grad_cam", "saliency", the name of one of your own or a
-            `Readout`. None: for learned rules and "libra", "tokens" if the model is one of tokens, such as a
-            transformer, and "multi_layer" on another model with pixels; else "input".
+        readout: "input", "multi_layer", "series", "tokens", "grad_cam", "saliency", the name of one of your
+            own or a `Readout`. None: for learned rules and "libra", "tokens" if the model is one of tokens,
+            such as a transformer, "series" on another model of series `[n, length, c]`, and "multi_layer" on
+            one with pixels; else "input".
         output: Number or name of the output that is explained.
         explained_input: Number or name of the input that is explained.
         inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
