@@ -291,8 +291,8 @@ rule_setting("huge_hidden", "`hidden` must be an int in 1..1024", hidden=10**9)
 rule_setting("another_hidden", "must be those that the configuration implies", hidden=1000)
 rule_setting("long_setting", "can't be read", hidden="8" * 10**5)
 for value in (1e9, -1, 2, float("nan"), float("inf"), True, "0.1", int("9" * 400)):
-    readout_setting(f"blur_{value!s:.5}", r"`blur` must be a number in \[0, 1\]", blur=value)
-readout_setting("focus", r"`focus` must be a number in \[0, 1000\]", focus=1e9)
+    readout_setting(f"blur_{value!s:.5}", "`blur` must be a number in [0, 1]", blur=value)
+readout_setting("focus", "`focus` must be a number in [0, 1000]", focus=1e9)
 readout_setting("max_size_huge", "`max_size` must be None or an int", max_size=10**12)
 readout_setting("max_size_small", "`max_size` must be None or an int", max_size=1)
 

@@ -114,9 +114,9 @@ def _softmax_then(close):
     return keras.Model(inputs, close(layers.Softmax(name="softmax")(x)))
 
 
-def _nested_tail(x):
+def _nested_tail(x, shape=(4,)):
     inner = keras.Input((4,))
-    return keras.Model(inner, layers.Reshape((2, 2), name="reshape")(inner), name="tail")(x)
+    return keras.Model(inner, layers.Reshape(shape, name="reshape")(inner), name="tail")(x)
 
 
 def _and_used_inside(x):
@@ -143,6 +143,11 @@ ENDS = {
     "nested tail": (
         lambda: _softmax_then(_nested_tail),
         [("softmax", ["tail", "tail/reshape"], "softmax", False)],
+    ),
+    # A softmax over all of it is none over its last axis.
+    "divided": (
+        lambda: _softmax_then(lambda x: _nested_tail(x, (2, 2))),
+        [("tail/reshape", [], "sigmoid", False)],
     ),
     "used inside": (
         lambda: _softmax_then(_and_used_inside),

@@ -135,7 +135,7 @@ class TestRuleResponse:
 
     def test_bad_arguments(self):
         wrapped = tlp.wrap_model(toys.small_cnn(), rule="gradient")
-        with pytest.raises(ValueError, match="`layer` must be one of \\['re_lu.*Received: layer='stem'"):
+        with pytest.raises(ValueError, match="`layer` must be one of .*'re_lu.*Received: layer='stem'"):
             plotting.rule_response(wrapped, "stem")
         with pytest.raises(TypeError, match="`ax`"):
             plotting.rule_response(wrapped, ax=3)

@@ -216,7 +216,7 @@ class TestPickle:
         assert run.returncode == 0, run.stderr
         imported, errors = json.loads(run.stdout.splitlines()[-1])
         own = [".serving", ".serving.contract", ".serving.explainer"]
-        names = ["", "._lazy", "._version", ".explanations", *own]
+        names = ["", "._lazy", "._version", ".argument_checks", ".explanations", *own]
         assert imported == [f"tf_learnprop{name}" for name in names] and list(errors) == ["4"]
         maps = np.load(tmp_path / "maps.npy")
         rows = [0, 1, 2, 3, 5, 6]

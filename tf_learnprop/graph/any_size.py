@@ -6,6 +6,7 @@ of the real sizes.
 
 import dataclasses
 import fractions
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,7 +45,7 @@ def for_any_size(run: Run, shapes: Sequence[Sequence[int | None]]) -> Iterator[C
     batch = tuple((k, axis) for k, axis in free if axis == 0)
     others = [(k, axis) for k, axis in free if axis]
     for groups in sorted(_groupings(others), key=len, reverse=True):
-        yield lambda groups=groups: _opened(run, [*[batch] * bool(batch), *groups], bool(batch))
+        yield functools.partial(_opened, run, [*[batch] * bool(batch), *groups], bool(batch))
 
 
 def _groupings(axes: list[Axis]) -> Iterator[list[Group]]:

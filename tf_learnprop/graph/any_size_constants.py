@@ -60,11 +60,25 @@ def compared(
 
 def _graph_of(function: Any, outputs: Sequence[str]) -> Any:
     """The part of the graph of a function that its outputs need."""
-    graph_def = function.graph.as_graph_def()
-    names = [name.split(":")[0] for name in outputs]
     if [tensor.name for tensor in function.graph.outputs] != list(outputs):
         raise _DIFFERENT
-    return tf.compat.v1.graph_util.extract_sub_graph(graph_def, names)
+    whole = function.graph.as_graph_def()
+    inputs = {node.name: list(map(_name_of_node, node.input)) for node in whole.node}
+    needed: set[str] = set()
+    waiting = list(map(_name_of_node, outputs))
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += inputs[name]
+    part = type(whole)(versions=whole.versions, library=whole.library)
+    part.node.extend(node for node in whole.node if node.name in needed)
+    return part
+
+
+def _name_of_node(tensor: str) -> str:
+    """The node that makes a tensor, "name:0", or that must run before another, "^name"."""
+    return tensor.split(":")[0].removeprefix("^")
 
 
 def _entries(nodes: Sequence[Any], number: Number) -> np.ndarray:

@@ -37,14 +37,13 @@ def wrap_model(
             a softmax or sigmoid, or a single unit, is explained as classes; any other with a target, see
             `docs/guides/targets.md`. Layers and models that define their own `call` are opened, see
             `docs/guides/your_model.md`.
-        rule: Name of a rule: "universal" (learned on other models; `fit` trains it further; the gradient on
-            series), "learned"
-            (the same rule, untrained: it starts as the plain gradient), "channel_mixing", "gradient",
-            "deconvnet", "guided_backprop", "libra" (for transformers) or one of your own, see
-            `tf_learnprop.rules.register`. Or a `PropagationRule`; the path of saved rules (".keras" or
-            ".weights.h5"); "efficientnet_lite0", "…1" or "…2", the rules that come with the package for these
-            models of the zoo; or a dict {layer-name pattern: name or rule}; of several patterns the first
-            that matches counts, and what none matches is left alone.
+        rule: Name of a rule: "universal" (learned on other models; `fit` trains it further; the gradient
+            on series), "learned" (the same rule, untrained: it starts as the plain gradient),
+            "channel_mixing", "gradient", "deconvnet", "guided_backprop", "libra" (for transformers) or one of
+            your own, see `tf_learnprop.rules.register`. Or a `PropagationRule`; the path of saved rules
+            (".keras" or ".weights.h5"); "efficientnet_lite0", "…1" or "…2", the rules that come with the
+            package for these models of the zoo; or a dict {layer-name pattern: name or rule}; of several
+            patterns the first that matches counts, and what none matches is left alone.
         include: Pattern of layer names or a list of them (as in a shell: `*`, `?`, `[...]`),
             matched to the name, the whole path ("backbone/block1_conv1") or the path of a layer around it
             ("backbone"). Only these are swapped, gates too. None: all but gates and the output's own
