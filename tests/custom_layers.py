@@ -240,7 +240,7 @@ def recurrent() -> keras.Model:
 class Causal(layers.Layer):
     """Weighs what came before, with a mask of the batch's size and positions that it computes."""
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         size, length, _ = ops.shape(x)
         index = ops.arange(length, dtype="float32")
         mask = ops.broadcast_to(ops.expand_dims(index, 1) >= index, (size, length, length))
@@ -251,7 +251,7 @@ class Causal(layers.Layer):
 class Padded(layers.Layer):
     """Puts a token in front and cuts the last one off: sizes with an offset."""
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         size, length, filters = ops.shape(x)
         x = ops.concatenate([ops.ones((size, 1, filters)), ops.elu(x)], 1)
         return ops.slice(x, (0, 0, 0), (size, length - 1, filters))
@@ -260,7 +260,7 @@ class Padded(layers.Layer):
 class Grid(layers.Layer):
     """Makes tokens of a grid: a product of sizes."""
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         size, height, width, filters = ops.shape(x)
         return ops.reshape(ops.relu(x), (size, height * width, filters))
 
@@ -268,7 +268,7 @@ class Grid(layers.Layer):
 class Attends(layers.Layer):
     """Two sequences of their own lengths, and one mask of each."""
 
-    def call(self, x, other, mask):
+    def call(self, x: Any, other: Any, mask: Any) -> Any:
         lengths = ops.cast(ops.shape(other)[1], "float32")
         weights = ops.tanh(ops.einsum("bqc,bkc->bqk", x, other))
         weights = weights * ops.expand_dims(ops.cast(mask, "float32"), 1)

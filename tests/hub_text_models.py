@@ -12,7 +12,7 @@ _HEADS = {**_SIZES, "num_heads": 2}
 _GROUPED = {**_SIZES, "num_query_heads": 2, "num_key_value_heads": 1}
 
 #: Settings by family.
-FAMILIES = {
+FAMILIES: dict[str, dict[str, int]] = {
     "Bert": _HEADS,
     "FNet": _SIZES,
     "GPT2": _HEADS,
@@ -23,7 +23,7 @@ FAMILIES = {
 }
 
 
-def classifier(family, length=None):
+def classifier(family: str, length: int | None = None) -> keras.Model:
     """A classifier of three classes; with a length, the backbone is a nested model that is called on it."""
     backbone = getattr(keras_hub.models, f"{family}Backbone")(**FAMILIES[family])
     inputs, x = backbone.input, backbone.output
@@ -39,13 +39,13 @@ def classifier(family, length=None):
     return model
 
 
-def embedding(model):
+def embedding(model: keras.Model) -> keras.Variable:
     """The weights of the tokens' embedding, a variable."""
     weights = [weight for weight in model.weights if weight.shape == (VOCABULARY, 8)]
     return weights[0]
 
 
-def sample(model, length=LENGTH):
+def sample(model: keras.Model, length: int = LENGTH) -> dict[str, np.ndarray]:
     """Two texts of different tokens, the first of them padded."""
     ids = np.random.default_rng(1).permutation(np.arange(1, VOCABULARY))[: 2 * length].reshape(2, length)
     mask = np.ones((2, length), "int32")
