@@ -138,8 +138,8 @@ def test_drop_click_slide_and_download(open_page, in_process, wrapped, photo_fil
     move(page, "share", 7)
     assert_numbers(page, in_process, wrapped, photo_file, best[2], 27)
 
-    page.locator("#method label", has_text="gradient").click()
-    gradient = in_process.explain(data.read_image(photo_file, SIDE, SIDE), best[2], "gradient")
+    page.get_by_test_id("saliency-radio-label").click()
+    gradient = in_process.explain(data.read_image(photo_file, SIDE, SIDE), best[2], "saliency")
     assert_numbers(page, in_process, wrapped, photo_file, best[2], 27, gradient)
 
     with page.expect_download() as download:
@@ -148,23 +148,24 @@ def test_drop_click_slide_and_download(open_page, in_process, wrapped, photo_fil
     np.testing.assert_allclose(np.load(tmp_path / "map.npy"), gradient, rtol=1e-5)
 
     photo = view.open_photo(photo_file, in_process)
-    explained = view.explain(photo, best[2], "gradient", in_process)
+    explained = view.explain(photo, best[2], "saliency", in_process)
     source = page.locator("#map img").get_attribute("src")
     page.locator("#opacity input[type=number]").fill("40")
     expect(page.locator("#map img")).not_to_have_attribute("src", source)
     with page.expect_download() as download:
         page.locator("#png").click()
-    assert download.value.suggested_filename.endswith("gradient.png")
+    assert download.value.suggested_filename.endswith("saliency.png")
     download.value.save_as(tmp_path / "map.png")
     found = np.asarray(Image.open(tmp_path / "map.png"))
     np.testing.assert_array_equal(found, view.overlay(explained, 0.4))
 
     page.locator("#compare").click()
     captions = page.locator("#compared .caption-label")
-    expect(captions).to_have_count(len(in_process.methods))
+    expect(captions).to_have_count(len(in_process.compared))
     both = view.parts(explained, 0.27)
     kept, removed = view.part_probabilities(both, best[2], in_process)
-    expect(captions.nth(1)).to_have_text(f"gradient: kept {kept:.1%}, removed {removed:.1%}")
+    place = in_process.compared.index("saliency")
+    expect(captions.nth(place)).to_have_text(f"saliency: kept {kept:.1%}, removed {removed:.1%}")
 
 
 def test_paste_and_another_class(open_page, in_process, wrapped, photo_file):
