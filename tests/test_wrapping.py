@@ -590,7 +590,12 @@ ERRORS = {
         ValueError,
         r"must have shape \[n, ..., channels\] or \[n, features\]",
     ),
-    "readout": (lambda: _outputs("classes"), {"readout": "gradcam"}, ValueError, "must be one of .*'multi_layer'"),
+    "readout": (
+        lambda: _outputs("classes"),
+        {"readout": "gradcam"},
+        ValueError,
+        "must be one of .*'multi_layer'",
+    ),
     "nothing to read": (
         lambda: keras.Sequential([keras.Input((4,)), layers.Dense(2, "relu"), layers.Dense(2)]),
         {"readout": "multi_layer"},
