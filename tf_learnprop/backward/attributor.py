@@ -75,7 +75,7 @@ class Attributor:
         needs_map = needs.rivals or readouts.FEATURE_MAP in rule_set.read
         feature_map = explained.feature_map if needs_map else None
         # A gradient in float16 is zero below 6e-8, as means over many pixels are, and infinite above 65,504.
-        # A scale of 1,024 overflowed in a transformer of KerasHub, and 32 lost precision behind a mean of 96².
+        # 1,024 overflowed in a transformer of KerasHub, and 32 lost precision behind a mean over 96².
         self._scale = 256.0 if explained.graph.computes_in("float16") else 1.0
         if feature_map is None or not explained.has_channels_last(feature_map):
             needs = dataclasses.replace(needs, rivals=0)  # there is no place where classes could compete
