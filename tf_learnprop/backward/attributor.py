@@ -18,6 +18,7 @@ from tf_learnprop.objectives import Objective
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets.base import Asked, Outputs, Target
 from tf_learnprop.targets.classes import Classes
+from tf_learnprop.targets.closeness import Closeness
 
 #: From logits of classes to others, the largest of which is that of the class to explain.
 SelectTarget = Callable[[tf.Tensor], tf.Tensor]
@@ -128,10 +129,8 @@ class Attributor:
         if not select_target and asked.has_classes:
             asked = asked.promoted()
         elif not asked.has_classes and asked.answer is None:
-            raise ValueError(
-                "Refinement and training ask how probable the answer still is, so the target must be one of "
-                "classes. Received: a score without classes"
-            )
+            target = closeness = Closeness.to(target, asked)
+            asked = closeness.of(asked)
         class_ids = tf.argmax(asked.answer_logits, -1)
         answer = Answer(target, class_ids, tf.stop_gradient(asked.log_probabilities(class_ids)))
         return self.rule_set.readout(signals), answer
@@ -162,11 +161,11 @@ class Attributor:
         self, inputs: Any, maps: tf.Tensor, answer: Answer, objective: Objective, training: bool
     ) -> dict[str, tf.Tensor]:
         """The objective's losses for given maps of a batch, and the answer that they explain."""
-        image, with_image = self._explained(inputs)
+        image, run = self._masked(inputs)
 
         def classify(images: tf.Tensor) -> tf.Tensor:
             repeats = tf.shape(images)[0] // tf.shape(image)[0]
-            outputs = self._outputs(self.runner(with_image(images, repeats), with_rules=False))
+            outputs = self._outputs(run(images, repeats))
             asked = answer.target.map(lambda tensor: _tile(tensor, repeats)).ask(outputs)
             return asked.log_probabilities(tf.tile(answer.class_ids, [repeats]))
 
@@ -290,6 +289,23 @@ class Attributor:
             terms += map(terms_for, tf.unstack(tf.one_hot(ids, asked.class_logits.shape[-1]), axis=1))
         evidence = _summed(terms)
         return tf.concat([evidence / 2.0, -evidence / 2.0], -1) if asked.independent else evidence
+
+    def _masked(self, inputs: Any) -> tuple[tf.Tensor, Callable[[tf.Tensor, tf.Tensor], Trace]]:
+        """What masks act on, float32, and a function that runs the model on masked copies of it.
+
+        That is the explained input, or the embedding of its ids. The copies come one batch behind the other;
+        the function takes them and their number.
+        """
+        number = self.explained.embedding
+        if number is None:
+            image, with_image = self._explained(inputs)
+            return image, lambda copies, count: self.runner(with_image(copies, count), with_rules=False)
+
+        def run(copies: tf.Tensor, count: tf.Tensor) -> Trace:
+            tiled = keras.tree.map_structure(lambda tensor: _tile(tensor, count), inputs)
+            return self.runner(tiled, with_rules=False, replaced={number: copies})
+
+        return tf.identity(tf.cast(self.runner.tensor(inputs, number), tf.float32)), run  # without its mask
 
     def _explained(self, inputs: Any) -> tuple[tf.Tensor, Callable[..., Any]]:
         """The explained input, and a function that gives all inputs with another in its place.

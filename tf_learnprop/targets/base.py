@@ -214,6 +214,17 @@ class Target:
 
     # -- what the package uses ---------------------------------------------------------------------------
 
+    def get_config(self) -> dict[str, Any]:
+        """The attributes, for Keras' files."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Target":
+        """The target with the attributes of `get_config`, as Keras' files hold them."""
+        target = object.__new__(cls)
+        vars(target).update({k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
+        return target
+
     @property
     def data(self) -> dict[str, Any]:
         """What goes with single samples, a dict; nested for targets of targets."""
