@@ -130,13 +130,6 @@ def test_a_value_without_an_axis_has_no_classes():
         wrapped.explain(IMAGES)
 
 
-def test_export_needs_classes(segmenter, tmp_path):
-    with pytest.raises(
-        ValueError, match=r"^`export` needs an output \[n, classes\]. Received: output 'pixels'"
-    ):
-        segmenter.export(tmp_path / "1")
-
-
 def test_refinement_of_a_region(segmenter):
     refined = segmenter.explain(IMAGES, Region(MASK, 1), refine_steps=1)
     assert np.isfinite(refined).all() and np.any(refined != segmenter.explain(IMAGES, Region(MASK, 1)))
