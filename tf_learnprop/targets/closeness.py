@@ -32,13 +32,13 @@ class Closeness(Target):
         self.width = width
 
     @classmethod
-    def to(cls, target: Target, asked: Asked) -> "Closeness":
-        """How close a target's score stays to what was asked of a batch.
+    def to(cls, target: Target, scores: tf.Tensor) -> "Closeness":
+        """How close the scores of a target stay to those of a batch, float32 `[n]`.
 
         The width is the standard deviation of the scores over the batch. Where they are all alike, as in a
         batch of one sample, it is half of their size.
         """
-        scores = tf.stop_gradient(asked.scores())
+        scores = tf.stop_gradient(scores)
         spread, size = tf.math.reduce_std(scores), tf.abs(scores)
         alike = spread <= _LEAST_SPREAD * tf.reduce_mean(size)
         return cls(target, scores, tf.where(alike, size / 2.0, spread) + _EPSILON)
