@@ -129,7 +129,7 @@ def rows_of(model, names, masks):
     wrapped = tlp.wrap_model(model, "gradient")
     for name in names:
         chosen = {"masks": masks} if name == "rise" else {}
-        yield name, functools.partial(wrapped.explain, method=name, batch_size=16, **chosen)
+        yield name, functools.partial(tlp.methods.make(wrapped, name, **chosen).explain, batch_size=16)
 
 
 def every(objects, step):
