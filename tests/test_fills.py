@@ -81,3 +81,31 @@ def test_fills_work_with_sizes_known_only_at_run_time(name):
     images = batch((3, 8, 6, 2))
     fill = tf.function(fills.BY_NAME[name], input_signature=[tf.TensorSpec([None, None, None, 2])])
     np.testing.assert_allclose(fill(images), fills.BY_NAME[name](tf.constant(images)), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 24, 3), (1, 19, 8, 2), (2, 40, 1), (1, 9, 8, 10, 2), (1, 5, 3, 1)])
+def test_blocks_are_those_of_the_image_in_another_order(shape):
+    images = np.arange(np.prod(shape), dtype="float32").reshape(shape)
+    found = fills.blocks(tf.constant(images), seed=tf.constant([1, 2])).numpy()
+    np.testing.assert_array_equal(np.sort(found.ravel()), images.ravel())
+    sides = shape[1:-1]
+    sizes = [max(side // 8, 1) for side in sides]
+    counts = [side // size for side, size in zip(sides, sizes, strict=True)]
+
+    def all_blocks(array):
+        for index in np.ndindex(*counts):
+            corner = [slice(k * size, (k + 1) * size) for k, size in zip(index, sizes, strict=True)]
+            yield array[(slice(None), *corner)].ravel().tolist()
+
+    assert sorted(all_blocks(found)) == sorted(all_blocks(images))
+    assert list(all_blocks(found)) != list(all_blocks(images))
+    beyond = np.ones(shape[1:-1], bool)
+    beyond[tuple(slice(count * size) for count, size in zip(counts, sizes, strict=True))] = False
+    np.testing.assert_array_equal(found[:, beyond], images[:, beyond])
+
+
+def test_blocks_follow_the_seed():
+    images = tf.constant(np.random.default_rng(0).normal(size=(1, 16, 16, 1)))
+    one, same, other = (fills.blocks(images, seed=tf.constant([k, 0])).numpy() for k in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()

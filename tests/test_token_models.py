@@ -182,11 +182,6 @@ class TestText:
         np.testing.assert_allclose(wrapped(ids), model(ids), atol=1e-6)
         assert wrapped.explain(ids, verbose=0).shape == (2, 6)
 
-    def test_training_is_refused(self):
-        wrapped = tlp.wrap_model(made("text"))
-        with pytest.raises(ValueError, match="must hold numbers, not ids. Received: ids of an embedding"):
-            wrapped.compile()
-
     def test_another_readout_is_refused(self):
         with pytest.raises(ValueError, match="`readout` must be 'tokens'.*Received: InputReadout"):
             tlp.wrap_model(made("text"), readout="input")

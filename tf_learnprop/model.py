@@ -167,8 +167,10 @@ class PropagationModel(RuleTrainer):
         verbose: int = 0,
         refine_steps: int = 0,
         refine_rate: float = 0.05,
+        method: Any = None,
+        **options: Any,
     ) -> np.ndarray:
-        """Computes attribution maps with one forward and one backward pass.
+        """Computes attribution maps with one forward and one backward pass, or with another method.
 
         Args:
             images: Array or tensor `[n, h, w, c]` (in general `[n, *spatial, c]` or `[n, features]`; a list
@@ -185,6 +187,9 @@ class PropagationModel(RuleTrainer):
                 field of 8 values per side to the map and trains it with the objective; the rules stay as
                 they are. It is much slower, as each step costs 32 passes. 20 steps are a good choice.
             refine_rate: Learning rate of Adam in these steps, in standard deviations of the map.
+            method: None for the rules of this model; or a name of `tf_learnprop.methods` or a `Method`, which
+                explains the source model. For more than one call, `tf_learnprop.methods.make` is faster.
+            **options: Options of the method, such as `steps` or `masks`.
 
         Returns:
             float32 NumPy array `[n, h, w]` (in general `[n, *spatial]` or `[n, features]`). Larger values
@@ -194,10 +199,36 @@ class PropagationModel(RuleTrainer):
             ValueError: If the images have the wrong shape, are empty or are not finite; targets don't fit the
                 output, are out of range or of the wrong length; or `refine_steps` is given for an input
                 without pixels.
-            TypeError: If the images are not numbers, or targets have another form.
+            TypeError: If the images are not numbers, targets have another form, or there are options without
+                a method, or that it does not have.
         """
+        if method is not None or options:
+            return self._explained_by(method, options, images, targets, batch_size, verbose, refine_steps)
         count, results = self._explained(images, targets, batch_size, "raise", refine_steps, refine_rate)
         return attribution.joined((result.maps for result in results), count, verbose)
+
+    def _explained_by(
+        self,
+        method: Any,
+        options: dict[str, Any],
+        images: Any,
+        targets: Any,
+        batch_size: int,
+        verbose: int,
+        refine_steps: int,
+    ) -> np.ndarray:
+        """Maps of another method."""
+        from tf_learnprop import methods  # which make models like this one
+
+        if method is None:
+            raise TypeError(f"`explain` has no argument {', '.join(map(repr, sorted(options)))}.")
+        if refine_steps:
+            raise ValueError(
+                "`refine_steps` refines the maps of a model's rules, so it can't be used with `method`. "
+                f"Received: refine_steps={refine_steps}"
+            )
+        explainer = methods.make(self, method, **options)
+        return explainer.explain(images, targets, batch_size=batch_size, verbose=verbose)
 
     def explain_batches(
         self,

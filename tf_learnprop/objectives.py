@@ -202,7 +202,7 @@ class AreaGuidance(Objective):
         min_area: Smallest area, in (0, 1).
         max_area: Largest area, in (0, 1) and >= `min_area`.
         width: Softness of the mask's edge, in (0, 1); see `soft_mask`.
-        fills: Names of fills: "blur", "mean", "noise", "shift".
+        fills: Names of fills: "blur", "mean", "noise", "shift", "blocks".
         cutmix: Probability that a sample is joined with part of another, in [0, 1].
         runner_up: In [0, 1]. Probability that the second choice of a sample is explained if it is as
             likely as the first, with probabilities p₁ = p₂; else it is 2·runner_up·p₂/(p₁ + p₂).
@@ -325,7 +325,7 @@ class MaskedOutputGuidance(Objective):
 
     Args:
         area_weight: Weight λ of the mask's area, >= 0.
-        fill: Name of the fill: "blur", "mean", "noise" or "shift".
+        fill: Name of the fill: "blur", "mean", "noise", "shift" or "blocks".
         seed: Seed of all random draws.
 
     Raises:

@@ -327,3 +327,20 @@ def test_a_method_of_your_own(model, images):
     found = tlp.explain(model, images, method="brightness", power=2)
     np.testing.assert_allclose(found, images.sum(-1) ** 2, rtol=1e-5, atol=1e-6)
     assert isinstance(methods.get("brightness"), brightness.Brightness)
+
+
+class TestOfAWrappedModel:
+    def test_a_method_explains_its_source(self, model, images):
+        wrapped = tlp.wrap_model(model, "learned")
+        found = wrapped.explain(images, 2, method="rise", masks=6, cells=4, batch_size=3)
+        expected = tlp.explain(model, images, 2, method="rise", masks=6, cells=4)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        own = wrapped.explain(images, method=methods.get("learned"))
+        np.testing.assert_allclose(own, wrapped.explain(images), atol=1e-6)
+
+    def test_options_need_a_method(self, model, images):
+        wrapped = tlp.wrap_model(model, "gradient")
+        with pytest.raises(TypeError, match="`explain` has no argument 'masks', 'steps'"):
+            wrapped.explain(images, steps=3, masks=2)
+        with pytest.raises(ValueError, match="can't be used with `method`. Received: refine_steps=2"):
+            wrapped.explain(images, method="saliency", refine_steps=2)

@@ -130,16 +130,6 @@ def test_a_value_without_an_axis_has_no_classes():
         wrapped.explain(IMAGES)
 
 
-def test_export_and_training_need_classes(segmenter, tmp_path):
-    received = r"needs an output \[n, classes\]. Received: output 'pixels' of shape"
-    with pytest.raises(ValueError, match=f"^`export` {received}"):
-        segmenter.export(tmp_path / "1")
-    with pytest.raises(ValueError, match=f"^Training {received}"):
-        segmenter.compile()
-
-
-def test_refinement_needs_an_answer(segmenter):
+def test_refinement_of_a_region(segmenter):
     refined = segmenter.explain(IMAGES, Region(MASK, 1), refine_steps=1)
     assert np.isfinite(refined).all() and np.any(refined != segmenter.explain(IMAGES, Region(MASK, 1)))
-    with pytest.raises(ValueError, match="the target must be one of classes. Received: a score without"):
-        segmenter.explain(IMAGES, Value(), refine_steps=1)

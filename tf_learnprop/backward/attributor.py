@@ -18,6 +18,7 @@ from tf_learnprop.objectives import Objective
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets.base import Asked, Outputs, Target
 from tf_learnprop.targets.classes import Classes
+from tf_learnprop.targets.closeness import Closeness
 
 #: From logits of classes to others, the largest of which is that of the class to explain.
 SelectTarget = Callable[[tf.Tensor], tf.Tensor]
@@ -91,9 +92,13 @@ class Attributor:
         """The model's outputs; a tape around this call gets the rules' backward pass."""
         return self.runner(inputs).outputs
 
+    def read(self, inputs: Any) -> Outputs:
+        """What the model gives, with its own backward pass."""
+        return self._outputs(self.runner(inputs, with_rules=False))
+
     def logits(self, inputs: Any) -> tf.Tensor:
         """The explained output before its final softmax or sigmoid, float32 `[n, ..., units]`."""
-        return self.runner(inputs, with_rules=False).logits
+        return self.read(inputs).logits
 
     def maps(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
         """Attribution maps.
@@ -127,18 +132,16 @@ class Attributor:
         signals, asked, target = self._backward(inputs, target, self.needs, read, select_target)
         if not select_target and asked.has_classes:
             asked = asked.promoted()
-        elif not asked.has_classes and asked.answer is None:
-            raise ValueError(
-                "Refinement and training ask how probable the answer still is, so the target must be one of "
-                "classes. Received: a score without classes"
-            )
+        elif not asked.has_answer:
+            target = closeness = Closeness.to(target, asked.scores())
+            asked = closeness.of(asked)
         class_ids = tf.argmax(asked.answer_logits, -1)
         answer = Answer(target, class_ids, tf.stop_gradient(asked.log_probabilities(class_ids)))
         return self.rule_set.readout(signals), answer
 
     def scores(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
         """The explained score of each sample, float32 `[n]`."""
-        outputs = self._outputs(self.runner(inputs, with_rules=False))
+        outputs = self.read(inputs)
         return target.settled(outputs).ask(outputs).scores()
 
     def input_signal(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
@@ -162,15 +165,33 @@ class Attributor:
         self, inputs: Any, maps: tf.Tensor, answer: Answer, objective: Objective, training: bool
     ) -> dict[str, tf.Tensor]:
         """The objective's losses for given maps of a batch, and the answer that they explain."""
-        image, with_image = self._explained(inputs)
+        image, run = self.masked(inputs)
 
         def classify(images: tf.Tensor) -> tf.Tensor:
             repeats = tf.shape(images)[0] // tf.shape(image)[0]
-            outputs = self._outputs(self.runner(with_image(images, repeats), with_rules=False))
+            outputs = run(images, repeats)
             asked = answer.target.map(lambda tensor: _tile(tensor, repeats)).ask(outputs)
             return asked.log_probabilities(tf.tile(answer.class_ids, [repeats]))
 
         return objective(image, maps, answer.log_probabilities, classify=classify, training=training)
+
+    def masked(self, inputs: Any) -> tuple[tf.Tensor, Callable[..., Outputs]]:
+        """What masks act on, float32, and a function that runs the model on masked copies of it.
+
+        That is the explained input, or the embedding of its ids. The function takes the copies, one batch
+        behind the other, and their number.
+        """
+        number = self.explained.embedding
+        if number is None:
+            image, with_image = self._explained(inputs)
+            return image, lambda copies, count=1: self.read(with_image(copies, count))
+
+        def run(copies: tf.Tensor, count: int | tf.Tensor = 1) -> Outputs:
+            tiled = keras.tree.map_structure(lambda tensor: _tile(tensor, count), inputs)
+            return self._outputs(self.runner(tiled, with_rules=False, replaced={number: copies}))
+
+        embedding = tf.cast(self.runner.tensor(inputs, number), tf.float32)
+        return tf.identity(embedding), run  # without the mask that Keras attached to it
 
     def _outputs(self, trace: Trace) -> Outputs:
         return Outputs(trace.logits, trace.outputs, self.explained.output, self.head)

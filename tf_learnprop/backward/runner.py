@@ -1,7 +1,9 @@
 """`GraphRunner`: runs a model's graph call by call, with rules behind some of its activations."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -26,6 +28,8 @@ Watch = Callable[[Position, tf.Tensor], None]
 #: By `id` of an operation: its path, and what runs it. A `RuleActivation` is called with the input of the
 #: activation, anything else with (operation, args, kwargs).
 RuleLayers = dict[int, tuple[str, Callable[..., Any]]]
+
+_NOTHING: Mapping[int, tf.Tensor] = types.MappingProxyType({})
 
 
 @dataclasses.dataclass
@@ -68,7 +72,13 @@ class GraphRunner:
         self._after = frozenset(end.after) if has_logits else frozenset()
 
     @tf.autograph.experimental.do_not_convert  # no branch here depends on a tensor's values
-    def __call__(self, inputs: Any, with_rules: bool = True, watch: Watch | None = None) -> Trace:
+    def __call__(
+        self,
+        inputs: Any,
+        with_rules: bool = True,
+        watch: Watch | None = None,
+        replaced: Mapping[int, tf.Tensor] = _NOTHING,
+    ) -> Trace:
         """One forward pass.
 
         Args:
@@ -76,19 +86,49 @@ class GraphRunner:
             with_rules: False runs the model with its own backward pass.
             watch: Called with (position, tensor) for the output of each activation with a rule, and with
                 (`readouts.FEATURE_MAP`, tensor) for the feature map, before anything else uses it.
+            replaced: Tensors of the graph, by number, that get other values than the calls give.
         """
+        with self._scope():
+            return self._run_graph(inputs, with_rules, watch, replaced)
+
+    @tf.autograph.experimental.do_not_convert
+    def tensor(self, inputs: Any, number: int) -> tf.Tensor:
+        """A tensor of the graph, from a forward pass up to there.
+
+        Args:
+            inputs: Tensors in the structure of the model's inputs.
+            number: Number of the tensor.
+        """
+        with self._scope():
+            values = self._values(inputs)
+            for call in self.graph.calls:
+                if number in values:
+                    break
+                made = call.run(values) if call.enters else _call(call.operation, *call.arguments(values))
+                values.update(zip(call.outputs, keras.tree.flatten(made), strict=True))
+            return values[number]
+
+    @contextlib.contextmanager
+    def _scope(self) -> Iterator[None]:
         # What a layer assigns to its variables or adds to its losses is gone after this block.
         # Within a scope, names of layers may begin with an underscore.
         with keras.StatelessScope(), tf.name_scope("source"):
-            return self._run_graph(inputs, with_rules, watch)
+            yield
 
-    def _run_graph(self, inputs: Any, with_rules: bool, watch: Watch | None) -> Trace:
-        graph, trace = self.graph, Trace()
-        logits: tf.Tensor | None = None
-        values = dict(enumerate(graph.standardized(inputs)))
+    def _values(self, inputs: Any) -> dict[int, tf.Tensor]:
+        """The tensors that the model takes, by number."""
+        values = dict(enumerate(self.graph.standardized(inputs)))
         if self._has_integer_pixels:  # which have a gradient as float32
             number = self._explained.input
             values[number] = tf.cast(keras.tree.flatten(inputs)[number], tf.float32)
+        return values
+
+    def _run_graph(
+        self, inputs: Any, with_rules: bool, watch: Watch | None, replaced: Mapping[int, tf.Tensor]
+    ) -> Trace:
+        graph, trace = self.graph, Trace()
+        logits: tf.Tensor | None = None
+        values = self._values(inputs)
         for number, call in enumerate(graph.calls):
             args, kwargs = call.arguments(values)
             if call.enters:
@@ -104,6 +144,10 @@ class GraphRunner:
                 if number in self._after and not is_one_of(call.operation, CLIPPING):
                     logits = call.run({call.inputs[0]: logits})
             values.update(zip(call.outputs, keras.tree.flatten(made), strict=True))
+            for tensor in replaced.keys() & set(call.outputs):
+                mask = keras_internals.mask_of(values[tensor])
+                values[tensor] = tf.cast(replaced[tensor], values[tensor].dtype)
+                keras_internals.set_mask(values[tensor], mask)
             if watch and self._feature_map in call.outputs:
                 watch(FEATURE_MAP, values[self._feature_map])
         trace.outputs = keras.tree.map_structure(values.__getitem__, graph.output_structure)

@@ -77,10 +77,15 @@ class Explained:
         """Whether the input is ids of an embedding, of any dtype, so that it has no gradient."""
         return probing.reaches_only_embeddings(self.graph, self.input)
 
-    @functools.cached_property
+    @property
+    def embedding(self) -> int | None:
+        """Number of the vectors `[n, tokens, c]` that the ids `[n, tokens]` of the input become, or None."""
+        return self._last_feature_map if self.holds_ids and len(self.input_shape) == 2 else None
+
+    @property
     def is_embedded(self) -> bool:
         """Whether the input is ids `[n, tokens]` that become vectors `[n, tokens, c]`."""
-        return self.holds_ids and len(self.input_shape) == 2 and self._last_feature_map is not None
+        return self.embedding is not None
 
     @property
     def has_integers(self) -> bool:

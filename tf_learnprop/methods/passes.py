@@ -31,9 +31,9 @@ class Passes:
         self.explained = explained
         rule_set = RuleSet([], readouts.SaliencyReadout(), [], explained.graph.structure)
         attributor = Attributor(explained, rule_set)
-        self._runner = attributor.runner
+        self._attributor = attributor
         traced = tracing_of(explained)
-        self._outputs = traced(lambda inputs: self._run(inputs)[:2])
+        self._outputs = traced(lambda inputs: attributor.read(inputs)[:2])
         self.score = TracedByKind(self._score, traced)
         self.probability = TracedByKind(self._probability, traced)
         self.gradient = TracedByKind(attributor.input_signal, traced)
@@ -46,20 +46,12 @@ class Passes:
         asked = settled.ask(outputs)
         return settled, asked.class_ids(), tf.cast(asked.probabilities(), tf.float32)
 
-    def _run(self, inputs: Any) -> Outputs:
-        trace = self._runner(inputs, with_rules=False)
-        return Outputs(trace.logits, trace.outputs, self.explained.output, self.explained.head)
-
     def _score(self, inputs: Any, target: Target) -> tf.Tensor:
-        return target.ask(self._run(inputs)).scores()
+        return target.ask(self._attributor.read(inputs)).scores()
 
     def _probability(self, inputs: Any, target: Target) -> tf.Tensor:
-        asked = target.ask(self._run(inputs))
-        if not asked.has_classes and asked.answer is None:
-            return asked.scores()
-        logits = asked.answer_logits
-        of_all = tf.sigmoid(logits) if asked.independent else tf.nn.softmax(logits)
-        return tf.reduce_sum(asked.weights * of_all, -1)
+        asked = target.ask(self._attributor.read(inputs))
+        return asked.answer_probabilities() if asked.has_answer else asked.scores()
 
 
 def tracing_of(explained: Explained) -> Callable[[Callable], Callable]:

@@ -44,8 +44,12 @@ class OutputReader:
         self._from_logits = from_logits
         self._multi_label = activation == "sigmoid" if multi_label is None else multi_label
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """The model's outputs for images `[n, ...]`, float64 `[n, units]`.
+
+        Args:
+            images: The images.
+            rows: The number of the image that each comes from; outputs of classes do not depend on it.
 
         Raises:
             ValueError: If the outputs have another shape or are not finite.

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_learnprop import argument_checks
-from tf_learnprop.metrics import _inputs, _outputs
+from tf_learnprop.metrics import _inputs
+from tf_learnprop.metrics._answers import AnswerReader, is_asked
 from tf_learnprop.metrics._batches import in_batches
 from tf_learnprop.metrics._inputs import Arrays
+from tf_learnprop.metrics._outputs import OutputReader
 from tf_learnprop.metrics.imputation import NAMES, Fill, Fills, Imputer, by_name
 from tf_learnprop.targets.classes import class_ids
 
@@ -24,10 +26,12 @@ class Evaluation:
     Args:
         model: Callable from images `[n, ...]` to logits `[n, classes]`, or `keras.Model` with such an output.
             The callable gets NumPy arrays and returns arrays or tensors. A single unit z counts as two
-            classes: no (0) and yes (1), with the logits −z/2 and z/2.
+            classes: no (0) and yes (1), with the logits −z/2 and z/2. For a target of `tlp.targets`, and for
+            a model of texts, the wrapped model itself.
         images: `[n, *spatial, c]` or `[n, features]`, preprocessed as the model needs them, or a stream of
-            batches.
-        targets: The class to follow in each image: None for the predicted one, an id, or ids `[n]`.
+            batches. Token ids `[n, tokens]` of a text; what is perturbed is then their embedding.
+        targets: The class to follow in each image: None for the predicted one, an id, or ids `[n]`. Or a
+            target of `tlp.targets`: then the probability of its answer is followed, see the targets guide.
         fills: The fills of `insertion_deletion` and `report`: a name, several names, or a dict from names of
             your own to fills. Every metric can refer to a fill of the dict by its name.
         mean: Number or `[c]`. The mean colour; None for the mean of `images`.
@@ -40,7 +44,9 @@ class Evaluation:
         verbose: 0 is silent, 1 shows Keras' progress bar.
 
     Attributes:
-        images: float32 `[n, ...]`.
+        images: float32 `[n, ...]`, what is perturbed.
+        follows_classes: Whether classes of the outputs are followed. If not, outputs and probabilities are
+            the scores and the probabilities of the answers, `[n, 1]`.
         targets: int64 `[n]`, the classes that are followed.
         outputs: float64 `[n, classes]`, the model's outputs for the images.
         probabilities: float64 `[n, classes]`.
@@ -72,13 +78,22 @@ class Evaluation:
         argument_checks.integer("batch_size", batch_size, 1)
         argument_checks.integer("seed", seed, 0)
         self.fills: dict[str, Fill] = by_name(fills)
-        self.images: np.ndarray = _inputs.images_of(images)
         self.seed: int = seed
         self._mean, self._batch_size, self._verbose = mean, batch_size, verbose
-        self._reader = _outputs.OutputReader(model, self.images.shape[1:], from_logits, multi_label)
+        self._reader: OutputReader | AnswerReader
+        self._inputs = _inputs.images_of(images)
+        self.follows_classes: bool = not is_asked(model, targets)
+        if self.follows_classes:
+            self.images: np.ndarray = self._inputs
+            self._reader = OutputReader(model, self.images.shape[1:], from_logits, multi_label)
+        else:
+            self._inputs = _as_taken(self._inputs, model)
+            self._reader = AnswerReader(model, self._inputs, targets, batch_size)
+            self.images, targets = self._reader.images, 0
         count = len(self.images)
-        outputs = in_batches(count, lambda rows: self._reader(self.images[rows]), batch_size)
-        self._reader.check_kind(outputs)
+        outputs = in_batches(count, lambda rows: self._reader(self.images[rows], rows), batch_size)
+        if isinstance(self._reader, OutputReader):
+            self._reader.check_kind(outputs)
         self.outputs: np.ndarray = self._reader.class_outputs(outputs)
         self.probabilities: np.ndarray = self._reader.probabilities(outputs)
         predicted = self.outputs.argmax(1)
@@ -125,7 +140,7 @@ class Evaluation:
         """
 
         def compute(rows: np.ndarray) -> np.ndarray:
-            return _inputs.one_each("explain", explain(self.images[rows], class_ids[rows]), len(rows))
+            return _inputs.one_each("explain", explain(self._inputs[rows], class_ids[rows]), len(rows))
 
         return in_batches(len(self.images), compute, self._batch_size, self._verbose)
 
@@ -137,13 +152,18 @@ class Evaluation:
     ) -> np.ndarray:
         def compute(flat: np.ndarray) -> np.ndarray:
             indices, numbers = np.divmod(flat, variants)
-            return self._followed(read(self._reader(perturb(indices, numbers))), indices)
+            return self._followed(read(self._reader(perturb(indices, numbers), indices)), indices)
 
         count = len(self.images) * variants
         return in_batches(count, compute, self._batch_size, self._verbose).reshape(-1, variants)
 
     def _followed(self, values: np.ndarray, indices: np.ndarray) -> np.ndarray:
         return values[np.arange(len(indices)), self.targets[indices]]
+
+
+def _as_taken(images: np.ndarray, model: Any) -> np.ndarray:
+    """Images, or ids in the dtype that a wrapped model takes."""
+    return images.astype(model.explained.input_tensor.dtype) if hasattr(model, "explained") else images
 
 
 P = ParamSpec("P")

@@ -10,12 +10,14 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tf_learnprop import argument_checks
-from tf_learnprop.fills import noise
+from tf_learnprop.fills import blocks, noise
 from tf_learnprop.metrics.image_fills import another_image, fill_from_neighbours, gaussian_blur
 
+#: The fills of reports.
 NAMES = ("mean", "blur", "noise", "image", "neighbours")
+_ALL = (*NAMES, "blocks")
 
-#: One of `NAMES`, an array that fits the images, or a callable from images to such an array.
+#: One of `NAMES` or "blocks", an array that fits the images, or a callable from images to such an array.
 Fill: TypeAlias = str | npt.ArrayLike | Callable[[np.ndarray], npt.ArrayLike]
 #: The name of a fill, several names, or a dict from names to fills.
 Fills: TypeAlias = str | Iterable[str] | Mapping[str, Fill]
@@ -34,7 +36,7 @@ def by_name(fills: Fills) -> dict[str, Fill]:
         raise ValueError("`fills` must name at least one fill. Received: none")
     for fill in fills.values():
         if isinstance(fill, str):
-            argument_checks.one_of("fill", fill, NAMES)
+            argument_checks.one_of("fill", fill, _ALL)
     return dict(fills)
 
 
@@ -53,7 +55,7 @@ class Imputer:
 
     def __init__(self, images: np.ndarray, fill: Fill, mean: npt.ArrayLike | None = None, seed: int = 0):
         if isinstance(fill, str):
-            argument_checks.one_of("fill", fill, NAMES)
+            argument_checks.one_of("fill", fill, _ALL)
             if images.ndim == 2 and fill in ("blur", "neighbours"):
                 raise ValueError(f"The fill '{fill}' needs images with pixels. Received: features")
         if mean is None:
@@ -84,6 +86,8 @@ class Imputer:
             return gaussian_blur(self._images, mean=self._mean)
         if fill == "noise":
             return noise(tf.constant(self._images), seed=(seed, 0))
+        if fill == "blocks":
+            return blocks(tf.constant(self._images), seed=tf.constant((seed, 0)))
         if fill == "image":
             return another_image(self._images, seed)
         return None

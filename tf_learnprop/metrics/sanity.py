@@ -44,6 +44,8 @@ def class_sensitivity(
         ValueError: As `Evaluation`; or if the maps are empty, not finite or not as many as the images.
     """
     _inputs.is_callable("explain", explain)
+    if not evaluation.follows_classes:
+        raise ValueError("Class sensitivity needs classes. Received: an evaluation of another target")
     predicted, least_likely = evaluation.outputs.argmax(1), evaluation.outputs.argmin(1)
     maps, others = (evaluation.maps(explain, ids) for ids in (predicted, least_likely))
     return similarity(maps, others, absolute)

@@ -164,10 +164,14 @@ def photo_array(name: str, value: npt.ArrayLike, batch: bool = False) -> np.ndar
 
 
 def map_array(name: str, value: npt.ArrayLike, rank: int) -> np.ndarray:
-    """Checks a map (`rank` 2) or maps (`rank` 3); returns float64."""
+    """Checks a map of a series (`rank` 1) or a photo (2), or maps of photos or one of a volume (3).
+
+    Returns:
+        float64.
+    """
     array = numbers(name, value)
     if array.ndim != rank or 0 in array.shape:
-        shape = "[n, rows, columns]" if rank == 3 else "[rows, columns]"
+        shape = {1: "[length]", 2: "[rows, columns]", 3: "[n, rows, columns]"}[rank]
         raise ValueError(f"`{name}` must have shape {shape}, not empty. Received: shape={array.shape}")
     return array.astype(np.float64)
 

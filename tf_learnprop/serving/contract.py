@@ -15,6 +15,8 @@ CLASS_IDS = "class_ids"
 #: Further outputs. Over REST, a server encodes an output as base64 only if its name ends in "_bytes". Other
 #: strings are written as they are, which is not valid JSON for bytes.
 MAPS, PROBABILITIES, OVERLAYS = "maps", "probabilities", "overlays_bytes"
+#: The explained score, an output of a model that is exported with a target.
+SCORES = "scores"
 
 
 class Signature(NamedTuple):
@@ -24,11 +26,13 @@ class Signature(NamedTuple):
         name: Its name.
         encoded: Whether it takes the contents of image files, rather than the model's inputs.
         of_class: Whether it takes the classes to explain.
+        of_target: Names of what it takes of a target, in their order.
     """
 
     name: str
     encoded: bool = False
     of_class: bool = False
+    of_target: tuple[str, ...] = ()
 
     def inputs(self, own: Mapping[str, Any], encoded: Any, class_ids: Any) -> dict[str, Any]:
         """What the signature takes, by name and in its order.
@@ -46,5 +50,14 @@ SERVING_DEFAULT = Signature("serving_default")
 EXPLAIN_CLASS = Signature("explain_class", of_class=True)
 EXPLAIN_ENCODED = Signature("explain_encoded", encoded=True)
 EXPLAIN_ENCODED_CLASS = Signature("explain_encoded_class", encoded=True, of_class=True)
+#: One for each kind of target, which takes what a target of this kind says of each sample.
+OF_TARGET = {
+    "Region": Signature("explain_region", of_target=("masks", CLASS_IDS)),
+    "Pixel": Signature("explain_pixel", of_target=("rows", "columns", CLASS_IDS)),
+    "Box": Signature("explain_box", of_target=("boxes", CLASS_IDS)),
+    "Value": Signature("explain_value", of_target=("references",)),
+    "Similarity": Signature("explain_similarity", of_target=("embeddings",)),
+    "Token": Signature("explain_token", of_target=("positions", "tokens")),
+}
 #: A forward pass without a map: its only output is `PROBABILITIES`, those of all classes.
 CLASSIFY_ENCODED = Signature("classify_encoded", encoded=True)

@@ -10,6 +10,10 @@ import tensorflow as tf
 
 from tf_learnprop import argument_checks
 from tf_learnprop.argument_checks import ArgumentError
+from tf_learnprop.graph.explained import Explained
+from tf_learnprop.targets import choosing
+from tf_learnprop.targets.base import Target
+from tf_learnprop.targets.fitting import check_classes
 
 _MAP_DTYPES = ("float32", "float16")
 
@@ -20,7 +24,7 @@ class ExportOptions:
 
     preprocess: Callable[[tf.Tensor], tf.Tensor] | None = None
     crop_to_aspect_ratio: bool = False
-    target: int | None = None
+    target: int | Target | None = None
     top_k: int | None = None
     map_size: int | tuple[int, int] | None = None
     map_dtype: str = "float32"
@@ -35,34 +39,49 @@ class ExportOptions:
         height, width = np.broadcast_to(self.map_size, 2).tolist()
         return height, width
 
-    def check(self, inputs: Sequence[tf.TensorSpec], explained: tf.TensorSpec, class_count: int) -> None:
+    def check(self, inputs: Sequence[tf.TensorSpec], explained: Explained) -> None:
         """Checks every option against the model.
 
         Args:
             inputs: The model's inputs.
-            explained: The input that is explained, one of `inputs`.
-            class_count: Number of classes.
+            explained: The output and the input that are explained.
 
         Raises:
-            ValueError: If an option is out of range, or does not fit the model.
+            TypeError, ValueError: If an option is out of range, or does not fit the model.
         """
         if self.target is not None and self.top_k is not None:
             raise ValueError(
                 "`target` and `top_k` cannot be used together. "
                 f"Received: target={self.target!r}, top_k={self.top_k!r}"
             )
-        if self.target is not None:
-            argument_checks.integer("target", self.target, 0, class_count - 1)
+        if isinstance(self.target, Target):
+            self._check_target(self.target, explained)
+        else:
+            check_classes(explained, "`export` without a `target` of `tlp.targets`")
+            if self.target is not None:
+                argument_checks.integer("target", self.target, 0, explained.head.class_count - 1)
         if self.top_k is not None:
-            argument_checks.integer("top_k", self.top_k, 1, class_count)
+            argument_checks.integer("top_k", self.top_k, 1, explained.head.class_count)
         if self.map_size is not None:
-            _check_map_size(self.map_size, explained)
+            _check_map_size(self.map_size, inputs[explained.input])
         argument_checks.one_of("map_dtype", self.map_dtype, _MAP_DTYPES)
         rule = "be the name of a matplotlib colormap"
         argument_checks.one_of("colormap", self.colormap, matplotlib.colormaps, rule=rule)
         argument_checks.number("alpha", self.alpha, low=0, high=1)
         if self.preprocess is not None:
             _check_preprocess(self.preprocess, inputs)
+
+    def _check_target(self, target: Target, explained: Explained) -> None:
+        if self.preprocess is not None:
+            raise ValueError(
+                "`preprocess` adds signatures that draw maps of classes, so it can't be used with a `target` "
+                f"of `tlp.targets`. Received: target={type(target).__name__}"
+            )
+        length = choosing.arrays(target, explained).length
+        if length is not None:
+            raise ValueError(
+                f"`target` must be one target for all samples. Received: a target of {length} samples"
+            )
 
 
 def _check_map_size(map_size: int | tuple[int, int], explained: tf.TensorSpec) -> None:

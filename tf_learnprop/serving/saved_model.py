@@ -16,7 +16,7 @@ from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.serving import warmup as warmup_file
 from tf_learnprop.serving.export_options import ExportOptions
 from tf_learnprop.serving.signatures import Signatures, input_specs
-from tf_learnprop.targets.fitting import check_classes
+from tf_learnprop.targets.base import Target
 
 if TYPE_CHECKING:  # `model` imports this module
     from tf_learnprop.model import PropagationModel
@@ -28,7 +28,7 @@ def export(
     *,
     preprocess: Callable[[tf.Tensor], tf.Tensor] | None = None,
     crop_to_aspect_ratio: bool = False,
-    target: int | None = None,
+    target: int | Target | None = None,
     top_k: int | None = None,
     map_size: int | tuple[int, int] | None = None,
     map_dtype: str = "float32",
@@ -53,6 +53,20 @@ def export(
     - `explain_encoded_class` takes encoded and class_ids. It returns the same for these classes.
     - `classify_encoded` takes encoded. It returns probabilities, float32 `[n, classes]`, without a map.
 
+    A model that is exported with a target of `tf_learnprop.targets` has two signatures. `serving_default`
+    takes the inputs and explains that target. The other one is for its kind, and takes what such a target
+    says of each sample, with the target's other options:
+
+    - `explain_region`: masks, float32 `[n, *places]` of the output's size, and class_ids.
+    - `explain_pixel`: rows, columns and class_ids.
+    - `explain_box`, of `Box` and `Detection`: boxes, float32 `[n, 4]`, and class_ids.
+    - `explain_value`: references, float32 `[n]`.
+    - `explain_similarity`: embeddings, float32 `[n, d]`.
+    - `explain_token`: positions and tokens, int64 `[n]`.
+
+    Both also return scores, float32 `[n]`. For a score without classes, class_ids are −1 and probabilities
+    are NaN. A `Contrast`, a function or a target of your own has `serving_default` alone.
+
     A model with several inputs takes each under its own name instead of images. A single input that is not an
     image is called inputs. A bad request (wrong shape, NaN, class id out of range, broken photo, no samples)
     returns an error and does not affect later requests.
@@ -66,7 +80,8 @@ def export(
             own input. None omits `explain_encoded`.
         crop_to_aspect_ratio: Whether photos are cropped around their centre to the model's aspect ratio.
             Otherwise they are stretched to it.
-        target: Class to explain instead of the predicted one.
+        target: Class to explain instead of the predicted one; or a target of `tf_learnprop.targets` for all
+            samples, see below.
         top_k: Number of classes to explain, best first. Maps are then `[n, k, h, w]`; class_ids,
             probabilities and overlays are `[n, k]`. This costs k maps and one more forward pass.
         map_size: Height and width of the maps, each pixel the mean of the area that it covers. An int
@@ -74,8 +89,9 @@ def export(
         map_dtype: Dtype of the maps, "float32" or "float16".
         colormap: Name of the matplotlib colormap for overlays.
         alpha: Opacity of overlays where the heat is 1, in 0..1.
-        warmup: A few samples, arrays as for `explain`. Each becomes one request to each signature, in the
-            file with which a server warms up. Requires the package tensorflow-serving-api.
+        warmup: A few samples, arrays as for `explain`. Each becomes one request to each signature, except
+            those that complete a target, in the file with which a server warms up. Requires the package
+            tensorflow-serving-api.
 
     Returns:
         Absolute path of the SavedModel.
@@ -98,14 +114,15 @@ def export(
         colormap=colormap,
         alpha=alpha,
     )
-    check_classes(model.explained, "`export`")
     specs = input_specs(model)
-    options.check(specs, specs[model.explained.input], model.class_count)
+    options.check(specs, model.explained)
     endpoints = Signatures(model, options).endpoints()
     requests: list[warmup_file.Request] = []
     if warmup is not None:
         samples = keras.tree.flatten(checks.inputs(warmup, model.graph))
-        requests = warmup_file.make_requests(samples, specs, endpoints, target or 0)
+        signatures = [signature for signature in endpoints if not signature.of_target]
+        class_id = target if isinstance(target, int) else 0
+        requests = warmup_file.make_requests(samples, specs, signatures, class_id)
     if _untrained(model.rule_set):
         warnings.warn(
             "The rules of this model are untrained, so the served maps will be those of untrained rules. "

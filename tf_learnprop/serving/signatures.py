@@ -14,7 +14,9 @@ import tensorflow as tf
 from tf_learnprop import attribution
 from tf_learnprop.serving import contract, photo_codec
 from tf_learnprop.serving.export_options import ExportOptions
-from tf_learnprop.targets import per_sample
+from tf_learnprop.serving.target_signatures import requested
+from tf_learnprop.targets import choosing, per_sample
+from tf_learnprop.targets.base import Target
 from tf_learnprop.targets.classes import Classes
 
 if TYPE_CHECKING:  # `model` imports this package
@@ -43,12 +45,15 @@ class Signatures:
         self.specs = input_specs(model)
         self._preprocess: Any = options.preprocess
         self._attributor = model.attributor
+        self._explained = model.explained
         self._class_count = model.class_count
         self._structure = model.graph.input
         self._colours = photo_codec.colour_table(options.colormap)
 
     def endpoints(self) -> dict[contract.Signature, tuple[Callable, list[tf.TensorSpec]]]:
         """Function of each signature and the specifications of its arguments."""
+        if isinstance(self.options.target, Target):
+            return self._endpoints_of_target(self.options.target)
         functions: dict[contract.Signature, Callable] = {
             contract.SERVING_DEFAULT: self.serving_default,
             contract.EXPLAIN_CLASS: self.explain_class,
@@ -62,6 +67,34 @@ class Signatures:
             signature: (function, list(signature.inputs(own, _ENCODED, _CLASS_IDS).values()))
             for signature, function in functions.items()
         }
+
+    def _endpoints_of_target(
+        self, target: Target
+    ) -> dict[contract.Signature, tuple[Callable, list[tf.TensorSpec]]]:
+        """As `endpoints`, of a model that is exported with a target."""
+
+        def explain_default(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._explain_target(target, _checked(inputs, self.specs))
+
+        endpoints = {contract.SERVING_DEFAULT: (explain_default, self.specs)}
+        request = requested(target, self._explained)
+        if request is not None:
+            specs = [*self.specs, *request.specs]
+
+            def explain_requested(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+                inputs = _checked(tensors, specs)
+                count = len(self.specs)
+                return self._explain_target(request.make(*inputs[count:]), inputs[:count])
+
+            endpoints[request.signature] = (explain_requested, specs)
+        return endpoints
+
+    def _explain_target(self, target: Target, inputs: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Maps of a target, with its classes, their probabilities and the scores."""
+        checked = choosing.tensors(target, self._explained, tf.shape(inputs[0])[0])
+        maps, asked = self._attributor.maps_and_asked(self._packed(inputs), checked)
+        answer = self._answer(maps, asked.class_ids(), tf.cast(asked.probabilities(), tf.float32))
+        return answer | {contract.SCORES: asked.scores()}
 
     def serving_default(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Maps of the predicted class, of a fixed target, or of the k best classes."""

@@ -72,6 +72,11 @@ class Asked(NamedTuple):
         return self.class_logits.shape[-1] != 1
 
     @property
+    def has_answer(self) -> bool:
+        """Whether there is a probability for what is asked."""
+        return self.has_classes or self.answer is not None
+
+    @property
     def answer_logits(self) -> tf.Tensor:
         """`answer`, or the class logits in its place."""
         return self.class_logits if self.answer is None else self.answer
@@ -123,6 +128,12 @@ class Asked(NamedTuple):
         logits = self.answer_logits
         of_all = tf.sigmoid(logits) if self.independent else tf.nn.softmax(logits)
         return tf.gather(of_all, self.class_ids(), batch_dims=1)
+
+    def answer_probabilities(self) -> tf.Tensor:
+        """How probable the answer is, float32 `[n]`; for weights of several classes their weighted sum."""
+        logits = self.answer_logits
+        of_all = tf.sigmoid(logits) if self.independent else tf.nn.softmax(logits)
+        return tf.reduce_sum(self.weights * of_all, -1)
 
     def log_probabilities(self, class_ids: tf.Tensor) -> tf.Tensor:
         """Log-probabilities that exclude each other, by which this answer is compared with others.
@@ -213,6 +224,17 @@ class Target:
         raise NotImplementedError(f"{type(self).__name__} must implement `ask(outputs)`.")
 
     # -- what the package uses ---------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The attributes, for Keras' files."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Target":
+        """The target with the attributes of `get_config`, as Keras' files hold them."""
+        target = object.__new__(cls)
+        vars(target).update({k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
+        return target
 
     @property
     def data(self) -> dict[str, Any]:

@@ -124,6 +124,7 @@ class Anchors:
 COLUMNS = Anchors()
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class Box(Target):
     """The mean logit of a class over the anchors of a detector whose boxes overlap a box.
 
@@ -190,6 +191,7 @@ class AnchorRegion(Target):
         return ask_at_places(logits, self.mask, self.class_id, self.anchors.head(outputs.head))
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class Detection(Box):
     """The model's own detection number k, as `Box` with its box and class.
 

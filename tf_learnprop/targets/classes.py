@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -13,6 +14,7 @@ from tf_learnprop.targets.fitting import check_output, has_classes
 from tf_learnprop.targets.per_sample import PerSample
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class Classes(Target):
     """The logits of classes of an output `[n, classes]`, or of a single unit.
 

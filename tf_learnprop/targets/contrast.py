@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import keras
+
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.targets.base import Asked, Outputs, Target
 from tf_learnprop.targets.choosing import as_target
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class Contrast(Target):
     """The score of one target less that of another: what speaks for the first rather than the second.
 
@@ -27,4 +30,7 @@ class Contrast(Target):
         return Contrast(self.a.settled(outputs), self.b.settled(outputs))
 
     def ask(self, outputs: Outputs) -> Asked:
-        return Asked.of_score(self.a.ask(outputs).scores() - self.b.ask(outputs).scores())
+        a, b = self.a.ask(outputs), self.b.ask(outputs)
+        score = a.scores() - b.scores()
+        # Of two logits of classes, it is that of a softmax over the two.
+        return Asked.of_score(score, score if a.has_classes and b.has_classes else None)

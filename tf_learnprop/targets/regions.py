@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+import keras
 import tensorflow as tf
 
 from tf_learnprop.graph.explained import Explained
@@ -13,6 +14,7 @@ from tf_learnprop.targets.fitting import check_output
 _SMALLEST = 1e-7
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class Region(Target):
     """The mean logit of a class over a region, for an output `[n, *places, classes]` such as a segmenter's.
 
@@ -70,6 +72,7 @@ class Region(Target):
         return ask_at_places(outputs.class_logits, self.mask, self.class_id, outputs.head)
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class Pixel(Region):
     """The logit of a class at one place of an output `[n, h, w, classes]`: the smallest `Region`.
 

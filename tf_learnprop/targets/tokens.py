@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,6 +13,7 @@ from tf_learnprop.targets.fitting import check_output
 from tf_learnprop.targets.per_sample import PerSample
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class Token(Target):
     """The logit of a token at a position of an output `[n, positions, vocabulary]`, of a language model.
 

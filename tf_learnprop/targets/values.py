@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tf_learnprop.graph.explained import Explained
@@ -10,9 +11,10 @@ from tf_learnprop.targets import per_sample
 from tf_learnprop.targets.base import Asked, Outputs, Target
 from tf_learnprop.targets.fitting import check_output, name_of_output
 
-_EPSILON = 1e-12
+_EPSILON = 1e-6
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class Value(Target):
     """A value of a regression output `[n]`, `[n, values]` or `[n, *places, values]`, then its mean.
 
@@ -55,6 +57,7 @@ class Value(Target):
         return tf.reduce_mean(values, list(range(1, values.shape.rank))) if values.shape.rank > 1 else values
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class Similarity(Target):
     """How similar an output `[n, d]`, such as an embedding, is to a reference.
 
@@ -78,11 +81,14 @@ class Similarity(Target):
 
     def ask(self, outputs: Outputs) -> Asked:
         embedding, to = outputs.explained, self.to
-        if self.kind_of_product == "cosine":
-            embedding, to = _unit(embedding), _unit(to)
-        return Asked.of_score(tf.reduce_sum(embedding * to, -1))
+        if self.kind_of_product == "dot":
+            return Asked.of_score(tf.reduce_sum(embedding * to, -1))
+        cosine = tf.reduce_sum(_unit(embedding) * _unit(to), -1)
+        bounded = tf.clip_by_value(cosine, _EPSILON - 1.0, 1.0 - _EPSILON)
+        return Asked.of_score(cosine, tf.math.log1p(bounded) - tf.math.log1p(-bounded))  # p = (1 + cosine)/2
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class Score(Target):
     """A score that a function makes of the model's outputs.
 
@@ -112,4 +118,4 @@ class Score(Target):
 
 
 def _unit(vectors: tf.Tensor) -> tf.Tensor:
-    return vectors * tf.math.rsqrt(tf.reduce_sum(tf.square(vectors), -1, keepdims=True) + _EPSILON)
+    return vectors * tf.math.rsqrt(tf.reduce_sum(tf.square(vectors), -1, keepdims=True) + 1e-12)

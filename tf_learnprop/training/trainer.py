@@ -13,7 +13,7 @@ from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.inputs import checks
 from tf_learnprop.rule_files.rule_set import RuleSet
-from tf_learnprop.targets.fitting import check_classes
+from tf_learnprop.targets import choosing
 from tf_learnprop.training import devices, guards, step
 
 
@@ -38,6 +38,7 @@ class RuleTrainer(keras.Model):
         attributor: Computes the maps from tensors.
         rule_set: The rules and the readout, whose weights are trained.
         objective: What training minimises; None before `compile`.
+        targets: What the maps of training explain; set by `compile`.
     """
 
     explained: Explained
@@ -75,6 +76,7 @@ class RuleTrainer(keras.Model):
         self,
         optimizer: keras.optimizers.Optimizer | str | None = None,
         objective: objectives.Objective | None = None,
+        targets: Any = None,
         **kwargs: Any,
     ) -> None:
         """Configures the model for `fit` and `evaluate`.
@@ -82,6 +84,9 @@ class RuleTrainer(keras.Model):
         Args:
             optimizer: An optimizer or its name. Default: Adam(5e-3, global_clipnorm=1).
             objective: `tf_learnprop.objectives.Objective`. Default: `AreaGuidance()`.
+            targets: What the maps of training explain, as for `explain`: one target for all samples, such as
+                `tf_learnprop.targets.Region()`. None: the predicted class. Of classes, the objective may
+                choose another than the target does.
             **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss` and `jit_compile`, as in
                 `keras.Model.compile`. `jit_compile` is False by default, because XLA makes the gradients
                 of convolutions many times slower on a CPU.
@@ -89,8 +94,7 @@ class RuleTrainer(keras.Model):
         Raises:
             TypeError: If `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
                 meaning for the training of rules.
-            ValueError: If the explained input is of integers, which can't be masked, or the explained output
-                is not `[n, classes]`.
+            ValueError: If `targets` do not fit the output or are for single samples.
         """
         unknown = kwargs.keys() - {
             "run_eagerly",
@@ -103,12 +107,12 @@ class RuleTrainer(keras.Model):
                 f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
                 "metrics come from `objective`."
             )
-        if self.explained.holds_ids:
+        length = choosing.arrays(targets, self.explained).length
+        if length is not None:
             raise ValueError(
-                "Training masks the explained input, so it must hold numbers, not ids. Received: ids of an "
-                "embedding"
+                "`targets` must be one target for all samples of the training. "
+                f"Received: a target of {length} samples"
             )
-        check_classes(self.explained, "Training")
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):
             raise TypeError(
@@ -119,6 +123,7 @@ class RuleTrainer(keras.Model):
             optimizer = keras.optimizers.Adam(5e-3, global_clipnorm=1.0)
         super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
         self.objective = objective
+        self.targets = choosing.as_target(targets)
         self._trackers = types.MappingProxyType(
             {name: keras.metrics.Mean(name) for name in ("loss", *objective.reported)}
         )
@@ -128,7 +133,7 @@ class RuleTrainer(keras.Model):
     def get_compile_config(self) -> dict[str, Any] | None:
         if self.objective is None:
             return None
-        parts = {"optimizer": self.optimizer, "objective": self.objective}
+        parts = {"optimizer": self.optimizer, "objective": self.objective, "targets": self.targets}
         return {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -225,7 +230,7 @@ class RuleTrainer(keras.Model):
         losses = step.apply_if_finite(
             self.optimizer,
             self.trainable_variables,
-            lambda: self.attributor.guidance(inputs, self.objective, training=True),
+            lambda: self._guidance(inputs, training=True),
             # After a failed step, the remaining steps of the same execution must not be taken.
             enabled=tf.math.is_finite(self._trackers["loss"].result()),
         )
@@ -233,7 +238,7 @@ class RuleTrainer(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs = self._inputs_of(data)
-        losses = self.attributor.guidance(inputs, self.objective, training=False)
+        losses = self._guidance(inputs, training=False)
         tracing.release_custom_gradients()
         return self._report(losses)
 
@@ -241,6 +246,11 @@ class RuleTrainer(keras.Model):
         outputs = self(self._inputs_of(data))
         tracing.release_custom_gradients()
         return outputs
+
+    def _guidance(self, inputs: Any, training: bool) -> dict[str, tf.Tensor]:
+        count = tf.shape(keras.tree.flatten(inputs)[0])[0]
+        target = choosing.tensors(self.targets, self.explained, count)
+        return self.attributor.guidance(inputs, self.objective, training, target)
 
     def _inputs_of(self, data: Any) -> Any:
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
