@@ -14,7 +14,7 @@ import rich.progress
 import rich.table
 
 from tf_learnprop import argument_checks
-from tf_learnprop.cli import files, methods, options, picture_files, picture_plan, settings
+from tf_learnprop.cli import explain_target, files, methods, options, picture_files, picture_plan, settings
 from tf_learnprop.cli.errors import UsageError, naming_options
 
 _MOST_CLASSES = 10
@@ -26,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_size(parser)
     options.add_class(parser, several=True)
+    explain_target.add_options(parser)
     parser.add_argument(
         "--top",
         type=int,
@@ -74,9 +75,11 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         `index`, the gallery; `resumed`, the number of photos whose pictures were there; `skipped`, the files
         that can't be read.
     """
+    compared = _check(arguments)
+    if explain_target.chosen(arguments):
+        return explain_target.run(arguments, console)
     from tf_learnprop.cli import index_page, picture_maker  # these load TensorFlow
 
-    compared = _check(arguments)
     photos = files.images(arguments.images)
     with files.folder(arguments.out) as out:
         manifest = picture_files.PictureManifest(out, arguments.overwrite)

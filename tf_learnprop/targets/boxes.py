@@ -231,6 +231,11 @@ class Detection(Box):
         return self.with_data(data)  # type: ignore[return-value]
 
     def settled(self, outputs: Outputs) -> "AnchorRegion":
+        box, class_id = self.detected(outputs)
+        return self._at_anchors(outputs, box, class_id if self.class_id is None else self.class_id)
+
+    def detected(self, outputs: Outputs) -> tuple[tf.Tensor, tf.Tensor]:
+        """Corners x₀, y₀, x₁, y₁ of the detections, float32 `[n, 4]`, and their classes, int64 `[n]`."""
         logits = tf.stop_gradient(self.anchors.class_logits(outputs))
         head = self.anchors.head(outputs.head)
         scores = tf.sigmoid(logits) if head.multi_label else tf.nn.softmax(logits)
@@ -250,8 +255,7 @@ class Detection(Box):
         rule = "`number` must be that of a detection that the model makes"
         number = required(self.number, self.number < tf.cast(counts, tf.int64), rule)
         box, class_id = (tf.gather(found, number, batch_dims=1) for found in (boxes, class_ids))
-        class_id = tf.cast(class_id, tf.int64) if self.class_id is None else self.class_id
-        return self._at_anchors(outputs, box, class_id)
+        return box, tf.cast(class_id, tf.int64)
 
 
 def overlaps(boxes: tf.Tensor, box: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,119 @@
+"""`explain` for regions, boxes, detections and values: the maps are those of the library."""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from PIL import Image
+
+import tf_learnprop as tlp
+from tests import toys
+from tf_learnprop import targets
+
+SIDE = 24
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A segmenter, a detector, a regressor, a photo and masks."""
+    folder = tmp_path_factory.mktemp("targets")
+    keras.utils.set_random_seed(0)
+    image = keras.Input((SIDE, SIDE, 3))
+    x = layers.Conv2D(6, 3, padding="same", activation="relu")(image)
+    keras.Model(image, layers.Conv2D(3, 1, activation="softmax")(x)).save(folder / "segmenter.keras")
+    pooled = layers.AveragePooling2D(8)(x)
+    corners = layers.Reshape((9, 2))(layers.Conv2D(2, 1, activation="sigmoid")(pooled)) * 8.0
+    sides = layers.Reshape((9, 2))(layers.Conv2D(2, 1, activation="sigmoid")(pooled)) * 8.0 + 6.0
+    logits = layers.Reshape((9, 3))(layers.Conv2D(3, 1)(pooled))
+    detections = layers.Concatenate()([corners, corners + sides, logits])
+    keras.Model(image, detections).save(folder / "detector.keras")
+    values = layers.Dense(2)(layers.GlobalAveragePooling2D()(x))
+    keras.Model(image, values).save(folder / "regressor.keras")
+    Image.fromarray(toys.rng(1).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(folder / "photo.png")
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[4:12, 6:20] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    Image.fromarray(mask * 0).save(folder / "empty.png")
+    return folder
+
+
+CASES = {
+    "a mask": ("segmenter", ["--region", "mask.png", "--class", 2]),
+    "what is predicted": ("segmenter", ["--region", "predicted"]),
+    "a box": ("detector", ["--box", "2,3,14,15", "--class", 1]),
+    "a detection": ("detector", ["--detection", 0]),
+    "a value": ("regressor", ["--value", 1]),
+    "the first value": ("regressor", ["--value"]),
+}
+
+
+def target_of(name):
+    mask = np.zeros((SIDE, SIDE))
+    mask[4:12, 6:20] = 1
+    return {
+        "a mask": targets.Region(mask, 2),
+        "what is predicted": targets.Region(),
+        "a box": targets.Box([2, 3, 14, 15], 1),
+        "a detection": targets.Detection(0),
+        "a value": targets.Value(1),
+        "the first value": targets.Value(0),
+    }[name]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_maps_are_those_of_the_library(name, run, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    model, arguments = CASES[name]
+    command = ["explain", "photo.png", "--model", f"{model}.keras", "--preprocess", "0..1", *arguments]
+    status, out, err = run(*command, "--out", tmp_path / "maps", "--json")
+    assert status == 0, err
+    (row,) = json.loads(out)["images"]
+    wrapped = tlp.wrap_model(keras.models.load_model(f"{model}.keras"))
+    x = np.asarray(Image.open("photo.png"), "float32")[None] / 255
+    (batch,) = wrapped.explain_batches(x, target_of(name))
+    np.testing.assert_allclose(np.load(row["map"]), batch.maps[0], rtol=1e-3, atol=1e-5)
+    assert row["score"] == pytest.approx(wrapped.scores(x, target_of(name))[0], abs=1e-4)
+    if batch.class_ids[0] >= 0:
+        assert row["class_id"] == batch.class_ids[0]
+        assert row["probability"] == pytest.approx(batch.probabilities[0], abs=1e-5)
+    else:
+        assert row["class_id"] is row["probability"] is None
+    assert pathlib.Path(row["overlay"]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "model, arguments, message",
+    [
+        ("segmenter", ["--region", "mask.png", "--value"], "--region and --value can't be used together"),
+        ("segmenter", ["--region", "mask.png", "--top", 2], "--region and --top can't be used together"),
+        ("segmenter", ["--region", "mask.png", "--class", "cat"], "--class must be an id beside --region"),
+        ("segmenter", ["--region", "mask.png", "--class", 7], "`class_id` must be class ids in 0..2"),
+        ("segmenter", ["--region", "none.png"], "--region must be a mask file, or 'predicted'. Received"),
+        ("segmenter", ["--region", "empty.png"], "--region must be a mask with a white part"),
+        ("regressor", ["--region", "mask.png"], "`Region` needs an output [n, *places, classes]"),
+        ("regressor", ["--value", 5], "`index` must be an int in 0..1"),
+        ("regressor", ["--value", "--class", 1], "--value takes no --class"),
+        ("detector", ["--box", "1,2,3"], "--box must be four numbers, X0,Y0,X1,Y1. Received: 1,2,3"),
+        ("detector", ["--box", "9,2,3,8"], "`box` must have a width and a height above 0"),
+    ],
+)
+def test_errors(model, arguments, message, run, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    command = ["explain", "photo.png", "--model", f"{model}.keras", "--preprocess", "0..1", *arguments]
+    status, _, err = run(*command, "--out", tmp_path / "maps")
+    assert status == 2 and message in " ".join(err.split())
+
+
+def test_nothing_is_replaced(run, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    command = ["explain", "photo.png", "--model", "regressor.keras", "--preprocess", "0..1", "--value"]
+    (tmp_path / "photo.npy").write_text("mine")
+    status, _, err = run(*command, "--out", tmp_path)
+    assert status == 2 and "photo.npy exists" in " ".join(err.split())
+    assert (tmp_path / "photo.npy").read_text() == "mine"
+    assert run(*command, "--out", tmp_path, "--overwrite")[0] == 0
+    status, _, err = run(*command, "--out", folder, "--overwrite")
+    assert status == 2 and "would overwrite the photo" in " ".join(err.split())
