@@ -10,8 +10,8 @@ from benchmarks import quality, speed
 from benchmarks.evaluation import fresh, options
 
 NAMES = (
-    "ablation against_xplique distillation dozen_photos known_answer objects quality rule_gain scale serving "
-    "small_objects speed training_time universal".split()
+    "ablation against_xplique distillation dozen_photos known_answer natural_fills objects quality rule_gain "
+    "scale serving small_objects speed training_time universal".split()
 )
 
 
