@@ -134,7 +134,9 @@ def test_iou_by_a_slow_loop():
     masks[:, 0, 0] = True
     expected = []
     for one, mask in zip(maps, masks, strict=True):
-        best = {tuple(place) for place in sorted(np.ndindex(6, 7), key=lambda place: -one[place])[: mask.sum()]}
+        best = {
+            tuple(place) for place in sorted(np.ndindex(6, 7), key=lambda place: -one[place])[: mask.sum()]
+        }
         wanted = set(map(tuple, np.argwhere(mask)))
         expected.append(len(best & wanted) / len(best | wanted))
     np.testing.assert_allclose(metrics.mask_iou(maps, masks), expected)
@@ -144,11 +146,11 @@ class TestBoxMasks:
     def test_by_a_slow_loop(self):
         boxes = [[(0, 0, 2, 1)], [(1.4, 0.6, 4, 3), (0, 2, 1, 3)], (0.5, 0, 5, 3)]
         expected = np.zeros((3, 3, 5), bool)
-        for mask, given in zip(expected, boxes, strict=True):
+        for mask, own in zip(expected, boxes, strict=True):
             for y, x in np.ndindex(3, 5):
                 mask[y, x] = any(
                     left <= x + 0.5 < right and top <= y + 0.5 < bottom
-                    for left, top, right, bottom in np.reshape(given, (-1, 4))
+                    for left, top, right, bottom in np.reshape(own, (-1, 4))
                 )
         np.testing.assert_array_equal(metrics.box_masks(boxes, (3, 5)), expected)
         assert expected[0].sum() == 2 and expected[1].sum() == 7

@@ -59,7 +59,7 @@ class TestLeak:
             np.testing.assert_allclose(have[k], loop_probability(quadrant, seen, target), rtol=1e-6)
 
     def test_of_known_maps(self):
-        """The model sees one quadrant. A map of another class that shows it leaks, one that doesn't does not."""
+        """The model sees one quadrant. A map of another class leaks if it shows that quadrant."""
         images = np.ones((2, 8, 8, 1), "float32")
         maps = np.stack([quadrant_map(1)[0], 1 - quadrant_map(1)[0]])
         leaks = metrics.leak(quadrant, images, maps, 1, share=0.25, fill=0.0)

@@ -34,8 +34,10 @@ better to use several (`insertion_deletion`). A fill is a name, an array that fi
 """
 
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
+from tf_learnprop.metrics._comparison import Comparison, Cost, Measure, Standing
 from tf_learnprop.metrics._report_table import Report
 from tf_learnprop.metrics.additivity import infidelity, mu_fidelity, single_deletion
+from tf_learnprop.metrics.comparison import compare
 from tf_learnprop.metrics.complexity import gini, high_frequency_energy, total_variation
 from tf_learnprop.metrics.degradation import Degradation, degradation
 from tf_learnprop.metrics.evaluation import Evaluation
@@ -63,19 +65,24 @@ from tf_learnprop.metrics.sanity import class_sensitivity, cosine_similarity_con
 from tf_learnprop.metrics.similarity import Similarity, similarity
 
 __all__ = [
+    "Comparison",
+    "Cost",
     "Curve",
     "Degradation",
     "Evaluation",
     "InsertionDeletion",
     "Interval",
+    "Measure",
     "Mosaics",
     "Randomisation",
     "Report",
     "Similarity",
+    "Standing",
     "bootstrap_interval",
     "box_masks",
     "centre_blob",
     "class_sensitivity",
+    "compare",
     "cosine_similarity_convergence",
     "degradation",
     "deletion",

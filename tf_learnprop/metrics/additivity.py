@@ -98,14 +98,14 @@ def single_deletion(
 ) -> np.ndarray:
     """Rank correlation of each patch's attribution with the drop when it alone goes; higher is better.
 
-    Spearman's correlation over the patches S of a grid of (Σ_(i∈S) map_i, f(x) − f(x with S replaced)), with f
-    as in `mu_fidelity`. The single deletion score of Hesse, Schaub-Meyer, Roth, "Benchmarking the Attribution
-    Quality of Vision Models", NeurIPS 2024. Their IDSDS also fine-tunes the model on images without patches,
-    so that these are nothing new to it; here the model stays as it is. One patch of sixteen is a small change,
-    but evidence that two patches both hold costs neither of them. Chance is 0.
+    Spearman's correlation over the patches S of a grid of (Σ_(i∈S) map_i, f(x) − f(x with S replaced)), with
+    f as in `mu_fidelity`. The single deletion score of Hesse, Schaub-Meyer, Roth, "Benchmarking the
+    Attribution Quality of Vision Models", NeurIPS 2024. Their IDSDS also fine-tunes the model on images
+    without patches, so that these are nothing new to it; here the model stays as it is. One patch of sixteen
+    is a small change, but evidence that two patches both hold seems to cost nothing. Chance is 0.
 
     Args:
-        evaluation: `Evaluation`, or what one is made of: `single_deletion(model, images, maps, targets, ...)`.
+        evaluation: `Evaluation`, or what one is made of, as for `mu_fidelity`.
         maps: As for `deletion`.
         grid: Patches per side, at most the images' smallest side.
         fill: What replaces a patch.

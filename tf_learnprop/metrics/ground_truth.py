@@ -105,9 +105,9 @@ def mask_iou(maps: Arrays, masks: npt.ArrayLike, seed: int = 0) -> np.ndarray:
     """Intersection over union of a mask and the highest-ranked pixels, as many as it has; higher is better.
 
     The map is made a mask of the object's own area, so no threshold has to be chosen, and none can favour a
-    method. It is r/(2 − r) with the rank accuracy r: the order of methods on one image is the same, but images
-    that are covered well count for more. Chance is a/(2 − a) for an object of the share a of the pixels. It is
-    fooled as `mask_rank_accuracy` is.
+    method. It is r/(2 − r) with the rank accuracy r: the order of methods on one image is the same, but
+    images that are covered well count for more. Chance is about a/(2 − a) for an object of the share a of the
+    pixels. It is fooled as `mask_rank_accuracy` is.
 
     Args:
         maps: As for `mask_mass_accuracy`.
@@ -128,9 +128,9 @@ def pointing_game(maps: Arrays, masks: npt.ArrayLike, tolerance: float = 0) -> n
     """Whether the highest pixel lies in a mask of the object; higher is better.
 
     Zhang et al., "Top-down neural attention by excitation backprop", IJCV 2018. TorchRay counts a hit if the
-    pixel is less than 15 pixels from the object, in photos of about 500 pixels. Of several highest pixels, the
-    share that hits counts. Chance is the share of the pixels that would hit. One pixel decides, and a point in
-    the middle does well on photos with the object there.
+    pixel is less than 15 pixels from the object, in photos of their own size. Of several highest pixels, the
+    share that hits counts. Chance is the share of the pixels that would hit. One pixel decides, and a point
+    in the middle does well on photos with the object there.
 
     Args:
         maps: As for `mask_mass_accuracy`.
@@ -155,11 +155,11 @@ def pointing_game(maps: Arrays, masks: npt.ArrayLike, tolerance: float = 0) -> n
     return (highest & masks).sum(1) / highest.sum(1)
 
 
-def box_masks(boxes: Sequence[npt.ArrayLike] | npt.ArrayLike, size: tuple[int, int]) -> np.ndarray:
+def box_masks(boxes: Sequence[npt.ArrayLike] | np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Masks of boxes: True for the pixels whose middle lies in a box.
 
     Args:
-        boxes: For each image, boxes `[k, 4]` or one box `[4]`: left, top, right and bottom in pixels, from the
+        boxes: For each image, boxes `[k, 4]` or one box `[4]`: left, top, right, bottom in pixels, from the
             edges of the image. A box (0, 0, 2, 1) holds the first two pixels of the first row.
         size: Height and width of the images.
 
@@ -169,25 +169,29 @@ def box_masks(boxes: Sequence[npt.ArrayLike] | npt.ArrayLike, size: tuple[int, i
     Raises:
         ValueError: If boxes have another form, are empty, or lie outside their image.
     """
-    height, width = size
-    masks = np.zeros((len(boxes), height, width), bool)  # type: ignore[arg-type]
-    for position, (mask, given) in enumerate(zip(masks, boxes, strict=True)):  # type: ignore[arg-type]
-        array = np.asarray(given)
-        if array.dtype.kind not in "iuf" or array.ndim not in (1, 2) or array.shape[-1] != 4 or not array.size:
-            raise ValueError(
-                "`boxes` must be boxes [k, 4] or one box [4] for each image: left, top, right, bottom. "
-                f"Received: shape={array.shape}, dtype={array.dtype} at position {position}"
-            )
-        for left, top, right, bottom in array.reshape(-1, 4):
-            if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-                raise ValueError(
-                    f"`boxes` must lie in images of {height} x {width} pixels, with left < right and "
-                    f"top < bottom. Received: {[float(v) for v in (left, top, right, bottom)]} at position "
-                    f"{position}"
-                )
-            rows, columns = (np.arange(side) + 0.5 for side in size)
-            mask |= ((top <= rows) & (rows < bottom))[:, None] & (left <= columns) & (columns < right)
-    return masks
+    return np.array([_box_mask(given, size, position) for position, given in enumerate(boxes)])
+
+
+def _box_mask(boxes: npt.ArrayLike, size: tuple[int, int], position: int) -> np.ndarray:
+    """The mask of one image's boxes."""
+    array, (height, width) = np.asarray(boxes), size
+    if array.dtype.kind not in "iuf" or array.ndim not in (1, 2) or array.shape[-1] != 4 or not array.size:
+        raise ValueError(
+            "`boxes` must be boxes [k, 4] or one box [4] for each image: left, top, right, bottom. "
+            f"Received: shape={array.shape}, dtype={array.dtype} at position {position}"
+        )
+    left, top, right, bottom = array.reshape(-1, 4).astype(np.float64).T
+    inside = (
+        (0 <= left) & (left < right) & (right <= width) & (0 <= top) & (top < bottom) & (bottom <= height)
+    )
+    if not inside.all():
+        raise ValueError(
+            f"`boxes` must lie in images of {height} x {width} pixels, with left < right and top < bottom. "
+            f"Received: {array.reshape(-1, 4)[inside.argmin()].tolist()} at position {position}"
+        )
+    rows, columns = (np.arange(side)[:, None] + 0.5 for side in size)
+    in_rows, in_columns = (top <= rows) & (rows < bottom), (left <= columns) & (columns < right)
+    return np.any(in_rows[:, None] & in_columns, -1)
 
 
 def _flat(maps: Arrays, masks: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -52,7 +52,9 @@ def class_sensitivity(
 
 
 @takes_evaluation
-def leak(evaluation: Evaluation, maps: Arrays, *, share: float | npt.ArrayLike = 0.2, fill: Fill = "blur") -> np.ndarray:
+def leak(
+    evaluation: Evaluation, maps: Arrays, *, share: npt.ArrayLike = 0.2, fill: Fill = "blur"
+) -> np.ndarray:
     """The class' probability seen through the map of another class; lower is better.
 
     The highest-ranked pixels of another class' map stay, and the fill replaces the rest. If the class that is
@@ -60,9 +62,9 @@ def leak(evaluation: Evaluation, maps: Arrays, *, share: float | npt.ArrayLike =
     Perez-Cruz, Volpi, "What You See is What You Classify: Black Box Attributions", NeurIPS 2022, learn masks
     of all classes and train those of other classes to show nothing of a class.
 
-    Compare it with a random map, as there is no chance level: a fill that still shows the class leaks. Classes
-    that look alike share their evidence, so take one that does not, or photos with two objects. A map that
-    points anywhere off the object has the best score, so use it together with fidelity.
+    There is no chance level: a fill that still shows the class leaks. Classes that look alike share their
+    evidence, so take one that does not, or photos with two objects. Scattered pixels show no class, and a map
+    that points anywhere off the object has the best score, so use it together with fidelity.
 
     Args:
         evaluation: `Evaluation`, or what one is made of: `leak(model, images, maps, targets, ...)`. Its
