@@ -46,7 +46,7 @@ def compare(
     boxes: Sequence[npt.ArrayLike] | np.ndarray | None = None,
     against: str | None = None,
     fills: Fills = ("mean", "blur"),
-    steps: int = 6,
+    steps: int = 5,
     tolerance: float = 15,
     mean: npt.ArrayLike | None = None,
     batch_size: int = 32,
