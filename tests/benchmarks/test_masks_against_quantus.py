@@ -56,8 +56,8 @@ def test_values(quantus, maps, masks, name):
         model=keras.Sequential([keras.Input((SIDE, SIDE, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]),
         x_batch=toys.images(COUNT, (SIDE, SIDE, 1)),
         y_batch=np.zeros(COUNT, int),
-        a_batch=maps[..., None],
-        s_batch=masks[..., None],
+        a_batch=maps[:, None],
+        s_batch=masks[:, None],
         channel_first=False,
     )
     np.testing.assert_allclose(ours(maps, masks), np.array(theirs, float), atol=1e-6)
