@@ -1,6 +1,7 @@
 """Images for training, explaining and measuring: from folders or tensorflow-datasets, as `tf.data`.
 
-`read_maps` reads the maps of a whole data set, see `tf_learnprop.scale`.
+`from_voc`, `from_coco` and `from_masks` read photos with the boxes or masks of objects, for
+`tf_learnprop.metrics`. `read_maps` reads the maps of a whole data set, see `tf_learnprop.scale`.
 
 Files may be JPEG, PNG, GIF, BMP, WebP or TIFF. All are decoded to 8-bit RGB: the EXIF orientation is applied,
 of 16-bit values the high byte is kept, CMYK is converted without a colour profile, transparent pixels become
@@ -22,13 +23,24 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tf_learnprop import argument_checks
 from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.inputs import image_stream, photos
-from tf_learnprop.model import PropagationModel
+from tf_learnprop.inputs.annotated import AnnotatedPhotos, from_coco, from_masks, from_voc
+from tf_learnprop.inputs.model_images import image_shape
 from tf_learnprop.scale import read_maps
 
-__all__ = ["find", "from_folder", "from_tfds", "image_shape", "read_image", "read_maps"]
+__all__ = [
+    "AnnotatedPhotos",
+    "find",
+    "from_coco",
+    "from_folder",
+    "from_masks",
+    "from_tfds",
+    "from_voc",
+    "image_shape",
+    "read_image",
+    "read_maps",
+]
 
 
 def from_folder(
@@ -192,40 +204,6 @@ def find(source: str | os.PathLike | list | tuple) -> list[pathlib.Path]:
             f"files, or a list of files. Received: source={str(source)[:200]!r}, where there are none"
         )
     return paths
-
-
-def image_shape(model: keras.Model | None, size: int | tuple[int, int] | None = None) -> tuple[int, int, int]:
-    """Returns height, width and channels of the images that a model takes.
-
-    Args:
-        model: A model, or None.
-        size: Side or (height, width), instead of the model's.
-
-    Raises:
-        ValueError: If the size is unknown, or if the model does not take images with 1 or 3 channels.
-        TypeError: If `model` is no model.
-    """
-    model = model.source if isinstance(model, PropagationModel) else model
-    height = width = None
-    channels = 3
-    if isinstance(model, keras.Model):
-        shape = model.inputs[0].shape
-        if len(shape) != 4 or shape[-1] not in (1, 3):
-            raise ValueError(
-                f"`model` must take images [n, h, w, 1] or [n, h, w, 3]. Received: an input of shape {shape}"
-            )
-        _, height, width, channels = shape
-    elif model is not None:
-        raise TypeError(f"`model` must be a Keras model or None. Received: {type(model).__name__}")
-    if size is not None:
-        height, width = (size, size) if isinstance(size, int) else size
-    if height is None or width is None:
-        raise ValueError(
-            "`size` must be given if there is no model or its input has no fixed size. Received: size=None"
-        )
-    argument_checks.integer("size", height, 1)
-    argument_checks.integer("size", width, 1)
-    return height, width, channels
 
 
 def _read(path: str | os.PathLike) -> np.ndarray | None:

@@ -86,6 +86,27 @@ def test_unreadable_images_are_named(run, model, photo, tmp_path):
     assert found["skipped"] == [str(photos / "b.png")] and found["images"] == 2
 
 
+def test_methods_are_compared(run, work, model, images_of, tmp_path):
+    arguments = ["evaluate", *model, "--images", work / "photos", "--methods", "saliency,grad_cam"]
+    status, out, _ = run(*arguments, "--steps", 3, "--out", tmp_path, "--json")
+    assert status == 0
+    found = json.loads(out)
+    loaded = keras.models.load_model(work / "model.keras")
+    wrapped = tlp.wrap_model(loaded, "universal")
+    images = np.concatenate(list(images_of(work / "photos", wrapped)))
+    names = {"universal": "learned", "saliency": "saliency", "grad_cam": "grad_cam"}
+    expected = tlp.metrics.compare(wrapped, images, names, steps=3)
+    assert list(found["costs"]) == list(names)
+    assert found["costs"]["saliency"]["passes"] == 2
+    for have, measure in zip(found["measures"], expected.measures, strict=True):
+        assert have["title"] == measure.title
+        for name, scores in measure.scores.items():
+            np.testing.assert_allclose(have["methods"][name]["scores"], scores, atol=1e-4)
+    page = (tmp_path / "report.html").read_text()
+    assert "correlation of classes" in page and page.count("<img") == 1
+    assert "cost of a map" in (tmp_path / "report.txt").read_text()
+
+
 class TestPlaceToWrite:
     def test_another_evaluation_is_kept(self, run, evaluated, work, model):
         folder, _ = evaluated
@@ -145,6 +166,10 @@ BAD = {
     "one image": (
         ["--model", "{model}", "--preprocess", "none", "--images", "{photo}"],
         "two images at least are needed",
+    ),
+    "an unknown method": (
+        ["--model", "{model}", "--preprocess", "none", "--images", "{photo}", "--methods", "rise,lime"],
+        "--methods must name methods among universal",
     ),
     "no images": (["--model", "{model}", "--preprocess", "none", "--images", "{names}x"], "no image"),
 }

@@ -72,3 +72,8 @@ def test_the_printed_curl_gets_a_map(exported, tmp_path):
     expected = served(tf.constant([(tmp_path / "photo.jpg").read_bytes()]))["maps"][0]
     np.testing.assert_allclose(answer["maps"], expected, rtol=1e-5)
     assert answer["class_ids"] == 2
+
+
+def test_a_method_that_is_a_loop(fails):
+    line = fails("export", "--model", "{model}", "--preprocess", "none", "--out", "out/1", "--method", "rise")
+    assert "--method must be one of one forward and one backward pass. Received: 'rise'" in line

@@ -235,3 +235,47 @@ def test_score_cam_gives_a_flat_channel_no_weight(images):
     assert np.ptp(features[..., 0]) == 0 and features[..., 0].max() > 1
     expected = [plain.score_cam(model, *sample) for sample in zip(features, images, IDS, strict=True)]
     close(tlp.explain(model, images, IDS, method="score_cam"), np.array(expected))
+
+
+class TestRules:
+    """The rules by custom gradients, on a second copy of the model that is written in TensorFlow."""
+
+    @staticmethod
+    def activation(name):
+        """An activation with the backward pass of a method."""
+
+        @tf.custom_gradient
+        def apply(x):
+            y = tf.nn.silu(x) if name == "libra" else tf.nn.relu(x)
+
+            def backward(signal):
+                if name == "libra":
+                    return signal * tf.sigmoid(x)  # y/x
+                shown = tf.cast(x > 0, tf.float32) if name == "guided_backprop" else 1.0
+                return tf.nn.relu(signal) * shown
+
+            return y, backward
+
+        return apply
+
+    @pytest.mark.parametrize("name", ["guided_backprop", "deconvnet", "libra"])
+    def test_is_the_loop(self, images, name):
+        keras.utils.set_random_seed(6)
+        used = "swish" if name == "libra" else "relu"
+        image = keras.Input((SIDE, SIDE, 3))
+        x = keras.layers.Conv2D(5, 3, padding="same", activation=used)(image)
+        x = keras.layers.Conv2D(6, 3, padding="same", activation=used)(x)
+        model = keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+        first, bias, second, other_bias, head, last_bias = map(tf.constant, model.get_weights())
+        activation = self.activation(name)
+        expected = []
+        for one, class_id in zip(images, IDS, strict=True):
+            with tf.GradientTape() as tape:
+                inputs = tf.constant(one[None])
+                tape.watch(inputs)
+                x = activation(tf.nn.conv2d(inputs, first, 1, "SAME") + bias)
+                x = activation(tf.nn.conv2d(x, second, 1, "SAME") + other_bias)
+                logit = (tf.reshape(x, [1, -1]) @ head + last_bias)[0, class_id]
+            signal = tape.gradient(logit, inputs).numpy()[0]
+            expected.append((signal * one).sum(-1) if name == "libra" else np.abs(signal).max(-1))
+        close(tlp.explain(model, images, IDS, method=name), np.array(expected))

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tf_learnprop as tlp
 from tests import token_models, toys
@@ -200,9 +201,30 @@ class TestWrapped:
         assert np.abs(after - before).max() > 1e-3 * np.abs(before).max()
         np.testing.assert_array_equal(after, methods.make(model, "vargrad", samples=3).explain(images, 0))
 
-    def test_one_pass_methods_can_be_exported(self, model, tmp_path):
-        path = methods.make(model, "layer_cam").export(tmp_path / "1")
-        assert path.is_dir()
+
+class TestExport:
+    @pytest.mark.parametrize("name", ["layer_cam", "guided_backprop", "gradient_x_input"])
+    def test_of_methods_of_one_pass(self, model, images, tmp_path, name):
+        path = tlp.wrap_model(model).export(tmp_path / "1", method=name)
+        served = tf.saved_model.load(path).signatures["explain_class"]
+        ids = [1, 0, 3, 2, 1]
+        found = served(images=tf.constant(images), class_ids=tf.constant(ids, tf.int64))["maps"]
+        expected = tlp.explain(model, images, ids, method=name)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+    def test_of_a_keras_model(self, model, tmp_path):
+        assert tlp.serving.export(model, tmp_path / "1", method="hires_cam").is_dir()
+
+    @pytest.mark.parametrize(
+        "name", ["integrated_gradients", "smoothgrad", "vargrad", "occlusion", "rise", "score_cam"]
+    )
+    def test_a_loop_can_not_be_exported(self, model, tmp_path, name):
+        message = (
+            f"`method` must be one of one forward and one backward pass. Received: '{name}', which runs a"
+        )
+        with pytest.raises(ValueError, match=message):
+            tlp.wrap_model(model, "gradient").export(tmp_path / "1", method=name)
+        assert not list(tmp_path.iterdir())
 
 
 class TestSeeds:

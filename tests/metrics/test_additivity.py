@@ -120,3 +120,35 @@ class TestSingleUnit:
         have = metrics.infidelity(self.one, self.IMAGES, self.MAPS, **options)
         assert have.min() > 0.1
         np.testing.assert_allclose(have, metrics.infidelity(self.two, self.IMAGES, self.MAPS, **options))
+
+
+class TestSingleDeletion:
+    def test_equals_a_slow_loop(self):
+        images, maps = images_and_maps()
+        have = metrics.single_deletion(linear, images, maps, grid=3, fill=0.2)
+        for k, image in enumerate(images):
+            target = int(np.argmax(linear(image[None])))
+            sums, drops = [], []
+            for patch in itertools.product(range(3), repeat=2):
+                removed, total = image.copy(), 0.0
+                for row, column in itertools.product(range(SIDE), repeat=2):
+                    if (row * 3 // SIDE, column * 3 // SIDE) == patch:
+                        removed[row, column] = 0.2
+                        total += maps[k, row, column]
+                sums.append(total)
+                drops.append(float(linear(image[None])[0, target] - linear(removed[None])[0, target]))
+            ranks = [np.argsort(np.argsort(values)) for values in (sums, drops)]
+            np.testing.assert_allclose(have[k], np.corrcoef(*ranks)[0, 1], rtol=1e-6)
+
+    def test_contributions_of_a_linear_model_are_perfect(self):
+        images, _ = images_and_maps(4)
+        ids = linear(images).argmax(1)
+        shares = (images.reshape(4, -1) * WEIGHTS.T[ids]).reshape(images.shape).sum(-1)
+        np.testing.assert_allclose(metrics.single_deletion(linear, images, shares, fill=0.0), 1)
+        np.testing.assert_allclose(metrics.single_deletion(linear, images, -shares, fill=0.0), -1)
+
+    @pytest.mark.parametrize("grid", [1, SIDE + 1])
+    def test_bad_grid(self, grid):
+        images, maps = images_and_maps()
+        with pytest.raises(ValueError, match="`grid` must be"):
+            metrics.single_deletion(linear, images, maps, grid=grid)

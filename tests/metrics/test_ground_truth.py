@@ -108,3 +108,65 @@ def test_pointing_game_by_hand():
     maps = np.array([[[0, 3], [1, 2]], [[5, 5], [0, 0]], [[1, 0], [0, 9]]], float)
     masks = np.array([[[0, 1], [0, 0]], [[1, 0], [1, 1]], [[1, 1], [1, 0]]], bool)
     np.testing.assert_array_equal(metrics.pointing_game(maps, masks), [1, 0.5, 0])
+
+
+class TestPointingGameWithTolerance:
+    @pytest.mark.parametrize("tolerance", [0, 1, 1.5, 3])
+    def test_by_a_slow_loop(self, tolerance):
+        maps = RNG.normal(size=(6, 7, 9))
+        masks = RNG.random((6, 7, 9)) < 0.1
+        masks[:, 3, 4] = True
+        expected = []
+        for one, mask in zip(maps, masks, strict=True):
+            row, column = np.unravel_index(one.argmax(), one.shape)
+            distances = [np.hypot(row - y, column - x) for y, x in np.argwhere(mask)]
+            expected.append(min(distances) < tolerance or bool(mask[row, column]))
+        np.testing.assert_array_equal(metrics.pointing_game(maps, masks, tolerance), expected)
+
+    def test_bad_tolerance(self):
+        with pytest.raises(ValueError, match="`tolerance` must be a number >= 0"):
+            metrics.pointing_game(np.ones((1, 2, 2)), np.ones((1, 2, 2), bool), -1)
+
+
+def test_iou_by_a_slow_loop():
+    maps = RNG.normal(size=(5, 6, 7))
+    masks = RNG.random((5, 6, 7)) < 0.4
+    masks[:, 0, 0] = True
+    expected = []
+    for one, mask in zip(maps, masks, strict=True):
+        best = {
+            tuple(place) for place in sorted(np.ndindex(6, 7), key=lambda place: -one[place])[: mask.sum()]
+        }
+        wanted = set(map(tuple, np.argwhere(mask)))
+        expected.append(len(best & wanted) / len(best | wanted))
+    np.testing.assert_allclose(metrics.mask_iou(maps, masks), expected)
+
+
+class TestBoxMasks:
+    def test_by_a_slow_loop(self):
+        boxes = [[(0, 0, 2, 1)], [(1.4, 0.6, 4, 3), (0, 2, 1, 3)], (0.5, 0, 5, 3)]
+        expected = np.zeros((3, 3, 5), bool)
+        for mask, own in zip(expected, boxes, strict=True):
+            for y, x in np.ndindex(3, 5):
+                mask[y, x] = any(
+                    left <= x + 0.5 < right and top <= y + 0.5 < bottom
+                    for left, top, right, bottom in np.reshape(own, (-1, 4))
+                )
+        np.testing.assert_array_equal(metrics.box_masks(boxes, (3, 5)), expected)
+        assert expected[0].sum() == 2 and expected[1].sum() == 7
+
+    @pytest.mark.parametrize(
+        ("boxes", "message"),
+        [
+            ([(0, 0, 2, 4)], "must lie in images of 3 x 5 pixels.* at position 0"),
+            ([(0, 0, 1, 1), (2, 0, 2, 1)], "left < right.* at position 1"),
+            ([(-1, 0, 1, 1)], "must lie in images"),
+            ([(0, 0, np.nan, 1)], "must lie in images"),
+            ([(0, 0, 1)], r"must be boxes \[k, 4\].*shape=\(3,\)"),
+            ([np.zeros((0, 4))], r"must be boxes \[k, 4\].*shape=\(0, 4\)"),
+            ([["a", "b", "c", "d"]], r"must be boxes \[k, 4\]"),
+        ],
+    )
+    def test_bad_boxes(self, boxes, message):
+        with pytest.raises(ValueError, match=message):
+            metrics.box_masks(boxes, (3, 5))

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.metrics.known_models import images_and_maps, loop_probability, quadrant, quadrant_map
 from tf_learnprop import metrics
 
 SIDE = 12
@@ -43,6 +44,32 @@ class TestClassSensitivity:
             )
         with pytest.raises(ValueError, match="batch_size"):
             metrics.class_sensitivity(self.model, self.images, lambda x, ids: x[..., 0], batch_size=0)
+
+
+class TestLeak:
+    @pytest.mark.parametrize("share", [0.3, np.array([0.1, 0.5, 0.25])])
+    def test_equals_a_slow_loop(self, share):
+        images, maps = images_and_maps()
+        have = metrics.leak(quadrant, images, maps, [1, 0, 1], share=share, fill=0.1)
+        for k, (image, target) in enumerate(zip(images, [1, 0, 1], strict=True)):
+            count = round(float(np.broadcast_to(share, 3)[k]) * maps[k].size)
+            seen = np.full_like(image, 0.1)
+            for place in sorted(np.ndindex(*maps[k].shape), key=lambda place, k=k: -maps[k][place])[:count]:
+                seen[place] = image[place]
+            np.testing.assert_allclose(have[k], loop_probability(quadrant, seen, target), rtol=1e-6)
+
+    def test_of_known_maps(self):
+        """The model sees one quadrant. A map of another class leaks if it shows that quadrant."""
+        images = np.ones((2, 8, 8, 1), "float32")
+        maps = np.stack([quadrant_map(1)[0], 1 - quadrant_map(1)[0]])
+        leaks = metrics.leak(quadrant, images, maps, 1, share=0.25, fill=0.0)
+        np.testing.assert_allclose(leaks, 1 / (1 + np.exp([-10, 10])), rtol=1e-5)
+
+    @pytest.mark.parametrize("share", [0, 0.0, 1.0, -0.2, np.array([0.1, 0.2]), "half"])
+    def test_bad_share(self, share):
+        images, maps = images_and_maps()
+        with pytest.raises(ValueError, match=r"`share` must be a number in \(0, 1\)"):
+            metrics.leak(quadrant, images, maps, share=share)
 
 
 class TestCosineSimilarityConvergence:

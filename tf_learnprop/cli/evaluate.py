@@ -1,4 +1,4 @@
-"""Measures maps on images.
+"""Measures maps on images, those of the rules or of several methods.
 
 Writes the results as a table, as JSON, and as a page to open in a browser. Images that can't be read are
 skipped and listed, and the exit status is 1.
@@ -18,7 +18,15 @@ import rich.progress
 
 import tf_learnprop as tlp
 from tf_learnprop import argument_checks
-from tf_learnprop.cli import evaluation_examples, evaluation_page, files, options, settings
+from tf_learnprop.cli import (
+    evaluate_methods,
+    evaluation_examples,
+    evaluation_page,
+    files,
+    methods,
+    options,
+    settings,
+)
 from tf_learnprop.cli.errors import UsageError, naming_options
 
 
@@ -34,6 +42,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=7,
         help="steps of a curve; the time is in proportion, more are more exact (default: 7)",
     )
+    parser.add_argument(
+        "--methods",
+        metavar="NAME,...",
+        help=f"compare the rules with methods, separated by commas: {', '.join(methods.NAMES)}",
+    )
     parser.add_argument("--out", default="evaluation", help="folder to write to (default: evaluation)")
     parser.add_argument("--overwrite", action="store_true", help="replace another evaluation in --out")
 
@@ -43,11 +56,13 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
 
     Returns:
         The content of `report.json`, which is the figures and `photos`, with the class and the scores
-        of each; `page`, the file of the page; `skipped`, the files that can't be read.
+        of each, or with --methods their paths alone; `page`, the file of the page; `skipped`, the files
+        that can't be read.
     """
     with naming_options({}):
         argument_checks.integer("limit", arguments.limit, 2)
         argument_checks.integer("steps", arguments.steps, 1)
+    names = methods.chosen(arguments.methods, "--methods")
     paths = files.images([arguments.images])
     with files.folder(arguments.out) as out:
         note, now = out / "settings.json", settings.of(arguments, "out")
@@ -64,29 +79,45 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
             )
         photos = np.stack(list(pixels.values()))
         images = np.asarray(spec.preprocess(photos.astype(np.float32)))
-        report = _measure(wrapped, images, arguments, console)
-        rows = _photos(wrapped, spec, pixels, images, report)
-        few = sorted(range(len(rows)), key=lambda row: -rows[row].predicted.probability)[:4]
-        surest = rows[few[0]]
-        page = evaluation_page.page(
-            title=f"Attribution maps of {spec.name}",
-            rules=options.choose_rules(arguments, spec),
-            report=report,
-            steps=arguments.steps,
-            photos=rows,
-            example=surest,
-            examples=evaluation_examples.Examples(
-                wrapped, photos[few], images[few], surest.predicted, arguments.seed
-            ),
-        )
-        result = report.to_dict() | {"photos": [_summary(photo) for photo in rows]}
+        if names:
+            table, result, page = evaluate_methods.compare(
+                wrapped, spec, pixels, images, names, arguments, console
+            )
+        else:
+            table, result, page = _report(wrapped, spec, pixels, images, arguments, console)
         settings.write(note, now)
         as_json = json.dumps(result, indent=2, ensure_ascii=False)
-        for name, text in ("txt", f"{report}\n"), ("json", as_json), ("html", page):
+        for name, text in ("txt", f"{table}\n"), ("json", as_json), ("html", page):
             (out / f"report.{name}").write_text(text, encoding="utf-8", errors="replace")
-    console.print(str(report), soft_wrap=True)
+    console.print(table, soft_wrap=True)
     console.print(f"page written to {out / 'report.html'}")
     return {**result, "page": str(out / "report.html"), "skipped": skipped}
+
+
+def _report(
+    wrapped: tlp.PropagationModel,
+    spec: tlp.zoo.ModelSpec,
+    pixels: dict[pathlib.Path, np.ndarray],
+    images: np.ndarray,
+    arguments: argparse.Namespace,
+    console: rich.console.Console,
+) -> tuple[str, dict, str]:
+    """The table of the rules' maps, what is written as JSON, and the page."""
+    report = _measure(wrapped, images, arguments, console)
+    rows = _photos(wrapped, spec, pixels, images, report)
+    few = sorted(range(len(rows)), key=lambda row: -rows[row].predicted.probability)[:4]
+    surest = rows[few[0]]
+    shown = np.stack([rows[row].pixels for row in few])
+    page = evaluation_page.page(
+        title=f"Attribution maps of {spec.name}",
+        rules=options.choose_rules(arguments, spec),
+        report=report,
+        steps=arguments.steps,
+        photos=rows,
+        example=surest,
+        examples=evaluation_examples.Examples(wrapped, shown, images[few], surest.predicted, arguments.seed),
+    )
+    return str(report), report.to_dict() | {"photos": [_summary(photo) for photo in rows]}, page
 
 
 def _check_is_ours(out: pathlib.Path, note: pathlib.Path, now: dict, overwrite: bool) -> None:

@@ -125,7 +125,7 @@ def page(
         deletion=_strip(examples.deletion()),
         rows="".join(_row(_scores(row)) for row in report.rows),
         steps=steps,
-        curves=_figure(cast("Figure", report.figure())),
+        curves=inline_figure(cast("Figure", report.figure())),
         photos="".join(_row(_photo(photo)) for photo in sorted(photos, key=lambda photo: photo.score)),
     )
     return html_page.document(title, body, _STYLE)
@@ -192,7 +192,8 @@ def _img(pixels: np.ndarray) -> str:
     return f'<img alt="" src="{html_page.inline(file.getvalue(), "jpeg")}">'
 
 
-def _figure(figure: Figure) -> str:
+def inline_figure(figure: Figure) -> str:
+    """A figure as the value of `src`."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return html_page.inline(file.getvalue())

@@ -10,7 +10,7 @@ import urllib.parse
 
 import rich.console
 
-from tf_learnprop.cli import files, options
+from tf_learnprop.cli import files, methods, options
 from tf_learnprop.cli.errors import UsageError, naming_options
 from tf_learnprop.serving import contract
 
@@ -21,6 +21,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.add_class(parser)
     parser.add_argument(
         "--out", required=True, help="new folder named by a version number: served/my_model/1"
+    )
+    parser.add_argument(
+        "--method",
+        choices=tuple(methods.NAMES),
+        metavar="NAME",
+        help="serve the maps of a method of one pass instead of those of the rules, such as layer_cam",
     )
     parser.add_argument("--top-k", type=int, help="explain the k most probable classes")
     parser.add_argument("--map-size", type=int, help="side of the maps (default: that of the input)")
@@ -47,6 +53,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
             with naming_options({"target": "--class", "path": "--out"}):
                 wrapped.export(
                     out,
+                    method=arguments.method,
                     preprocess=spec.preprocess,
                     crop_to_aspect_ratio=True,
                     target=target,

@@ -1,4 +1,4 @@
-"""The methods that `explain --compare` draws beside the rules."""
+"""The methods that `explain --compare` draws and `evaluate --methods` measures beside the rules."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ NAMES = {
 }
 
 
-def chosen(text: str | None) -> list[str]:
-    """The names in the value of --compare.
+def chosen(text: str | None, option: str = "--compare") -> list[str]:
+    """The names in the value of an option.
 
     Raises:
         UsageError: If one of them is unknown.
@@ -51,7 +51,7 @@ def chosen(text: str | None) -> list[str]:
         return []
     for name in names:
         if name not in NAMES:
-            raise UsageError(f"--compare must name methods among {', '.join(NAMES)}. Received: {name}")
+            raise UsageError(f"{option} must name methods among {', '.join(NAMES)}. Received: {name}")
     return names
 
 

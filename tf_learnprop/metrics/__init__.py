@@ -34,13 +34,17 @@ better to use several (`insertion_deletion`). A fill is a name, an array that fi
 """
 
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
+from tf_learnprop.metrics._comparison import Comparison, Cost, Measure, Standing
 from tf_learnprop.metrics._report_table import Report
-from tf_learnprop.metrics.additivity import infidelity, mu_fidelity
+from tf_learnprop.metrics.additivity import infidelity, mu_fidelity, single_deletion
+from tf_learnprop.metrics.comparison import compare
 from tf_learnprop.metrics.complexity import gini, high_frequency_energy, total_variation
 from tf_learnprop.metrics.degradation import Degradation, degradation
 from tf_learnprop.metrics.evaluation import Evaluation
 from tf_learnprop.metrics.ground_truth import (
+    box_masks,
     mask_auc,
+    mask_iou,
     mask_mass_accuracy,
     mask_rank_accuracy,
     pointing_game,
@@ -57,22 +61,28 @@ from tf_learnprop.metrics.localisation import Mosaics, grid_pointing_game, mosai
 from tf_learnprop.metrics.randomisation import Randomisation, randomisation
 from tf_learnprop.metrics.report import centre_blob, report
 from tf_learnprop.metrics.robustness import max_sensitivity
-from tf_learnprop.metrics.sanity import class_sensitivity, cosine_similarity_convergence
+from tf_learnprop.metrics.sanity import class_sensitivity, cosine_similarity_convergence, leak
 from tf_learnprop.metrics.similarity import Similarity, similarity
 
 __all__ = [
+    "Comparison",
+    "Cost",
     "Curve",
     "Degradation",
     "Evaluation",
     "InsertionDeletion",
     "Interval",
+    "Measure",
     "Mosaics",
     "Randomisation",
     "Report",
     "Similarity",
+    "Standing",
     "bootstrap_interval",
+    "box_masks",
     "centre_blob",
     "class_sensitivity",
+    "compare",
     "cosine_similarity_convergence",
     "degradation",
     "deletion",
@@ -84,16 +94,19 @@ __all__ = [
     "infidelity",
     "insertion",
     "insertion_deletion",
-    "mask_mass_accuracy",
+    "leak",
     "mask_auc",
+    "mask_iou",
+    "mask_mass_accuracy",
     "mask_rank_accuracy",
-    "pointing_game",
     "max_sensitivity",
     "mosaics",
     "mu_fidelity",
+    "pointing_game",
     "randomisation",
     "relevance_rank_accuracy",
     "report",
     "similarity",
+    "single_deletion",
     "total_variation",
 ]

@@ -131,12 +131,17 @@ def maps_of_images(maps: Arrays, images: np.ndarray) -> np.ndarray:
         ValueError: As `array_of`; or if the maps have another length or size than the images.
     """
     maps = maps_of(maps)
-    if maps.shape != (images.shape if images.ndim == 2 else images.shape[:-1]):
+    if maps.shape != shape_of_maps(images):
         raise ValueError(
             "`maps` must have the images' length and size, [n, *spatial] for images [n, *spatial, c]. "
             f"Received: maps of shape {maps.shape} for images of shape {images.shape}"
         )
     return maps
+
+
+def shape_of_maps(images: np.ndarray) -> tuple[int, ...]:
+    """The shape `(n, *spatial)` of the maps of images `[n, *spatial, c]`, or of features `[n, features]`."""
+    return images.shape if images.ndim == 2 else images.shape[:-1]
 
 
 def one_each(name: str, maps: Arrays, count: int) -> np.ndarray:

@@ -75,18 +75,25 @@ class Perturbation:
         Returns:
             Sums of attribution and drops, both float64 `[n, sets]`.
         """
-        imputer, evaluation = self.evaluation.imputer(fill), self.evaluation
-
-        def perturb(indices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-            return imputer(indices, self._pixels(~removed[numbers], labels))
-
-        after = evaluation.perturbed_outputs(len(removed), perturb)
-        before = np.take_along_axis(evaluation.outputs, evaluation.targets[:, None], 1)
         parts = self.maps if labels is None else sums(self.maps, labels)
-        return parts @ removed.T, before - after
+        pixels = removed if labels is None else removed[:, labels]
+        return parts @ removed.T, drops(self.evaluation, fill, pixels)
 
     def _pixels(self, parts: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         return (parts if labels is None else parts[:, labels]).reshape(-1, *self.size)
+
+
+def drops(evaluation: Evaluation, fill: Fill, removed: np.ndarray) -> np.ndarray:
+    """How far the output drops when a fill replaces pixels `removed`, bool `[sets, pixels]`.
+
+    Returns:
+        float64 `[n, sets]`.
+    """
+    imputer = evaluation.imputer(fill)
+    keep = ~removed.reshape(-1, *_inputs.shape_of_maps(evaluation.images)[1:])
+    after = evaluation.perturbed_outputs(len(keep), lambda indices, numbers: imputer(indices, keep[numbers]))
+    before = np.take_along_axis(evaluation.outputs, evaluation.targets[:, None], 1)
+    return before - after
 
 
 def thresholds(total: int, step: int) -> np.ndarray:

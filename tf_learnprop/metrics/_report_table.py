@@ -3,6 +3,7 @@
 from __future__ import annotations  # aliases stay short in `help`
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -104,13 +105,10 @@ class Report(NamedTuple):
         heads = "fill", "insertion", "deletion", "ins − del", "random", "centre", "over random", "over centre"
         table: list[tuple[str, ...]] = [(*heads, "beats centre")]
         for row in self.rows:
-            means = [_number(part.mean) for part in row[1:6]]
+            means = [as_number(part.mean) for part in row[1:6]]
             gains = [with_bounds(part) for part in (row.over_random, row.over_centre)]
             table.append((row.fill, *means, *gains, f"{100 * row.beats_centre:.0f} %"))
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in table
-        ]
+        lines = aligned(table)
         total = self.rows[-1]
         return "\n".join(
             [
@@ -175,9 +173,16 @@ def weak_fills(rows: list[Row]) -> list[str]:
     return [row.fill for row in rows[:-1] if row.over_centre.low <= 0 < rows[-1].over_centre.low]
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table; the first column is set to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
+    return [line.rstrip() for line in lines]
+
+
 def with_bounds(interval: Interval) -> str:
     """An interval as "mean [low, high]"."""
-    mean, low, high = map(_number, interval)
+    mean, low, high = map(as_number, interval)
     return f"{mean} [{low}, {high}]"
 
 
@@ -185,5 +190,6 @@ def _line(curve: Curve) -> tuple[np.ndarray, Any, Any, Any]:
     return curve.fractions, *bootstrap_interval(curve.curves)
 
 
-def _number(value: float) -> str:
+def as_number(value: float) -> str:
+    """A number with two digits behind the point."""
     return f"{round(value, 2) + 0.0:.2f}"  # no minus before a zero

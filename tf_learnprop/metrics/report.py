@@ -83,9 +83,7 @@ def report(
     )
     candidates = {
         "map": evaluation.maps(wrapped.explain, evaluation.targets),
-        "centre": np.broadcast_to(centre_blob(*images.shape[1:3]), images.shape[:3]),
-        # Not from the draws of `seed` alone, which order the ties of a constant map.
-        "random": np.random.default_rng((seed, 1)).random(images.shape[:3]),
+        **dict(zip(("centre", "random"), baselines(images.shape[:3], seed).values(), strict=True)),
     }
     step = -(-images[0, ..., 0].size // steps)
     results = {name: insertion_deletion(evaluation, maps, step=step) for name, maps in candidates.items()}
@@ -98,6 +96,15 @@ def report(
     confidence = float(evaluation.confidences.mean())
     notes = _notes(len(images), rows, correlation, constant)
     return Report(len(images), confidence, rows, correlation, notes, results)
+
+
+def baselines(shape: tuple[int, int, int], seed: int) -> dict[str, np.ndarray]:
+    """Maps `[n, h, w]` that know nothing of the model, by title: a blob at the centre, and a random map."""
+    return {
+        "centre blob": np.broadcast_to(centre_blob(*shape[1:]), shape),
+        # Not from the draws of `seed` alone, which order the ties of a constant map.
+        "random map": np.random.default_rng((seed, 1)).random(shape),
+    }
 
 
 def centre_blob(height: int, width: int) -> np.ndarray:

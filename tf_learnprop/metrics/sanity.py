@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tf_learnprop import argument_checks
-from tf_learnprop.metrics import _inputs
+from tf_learnprop.metrics import _inputs, ranking
 from tf_learnprop.metrics._batches import in_batches
 from tf_learnprop.metrics._inputs import Arrays
+from tf_learnprop.metrics._perturbation import Perturbation
 from tf_learnprop.metrics.evaluation import Evaluation, takes_evaluation
+from tf_learnprop.metrics.imputation import Fill
 from tf_learnprop.metrics.similarity import Similarity, similarity
 
 
@@ -49,6 +51,48 @@ def class_sensitivity(
     predicted, least_likely = evaluation.outputs.argmax(1), evaluation.outputs.argmin(1)
     maps, others = (evaluation.maps(explain, ids) for ids in (predicted, least_likely))
     return similarity(maps, others, absolute)
+
+
+@takes_evaluation
+def leak(
+    evaluation: Evaluation, maps: Arrays, *, share: npt.ArrayLike = 0.2, fill: Fill = "blur"
+) -> np.ndarray:
+    """The class' probability seen through the map of another class; lower is better.
+
+    The highest-ranked pixels of another class' map stay, and the fill replaces the rest. If the class that is
+    followed is still there, the map shows evidence that is not its own. Stalder, Perraudin, Achanta,
+    Perez-Cruz, Volpi, "What You See is What You Classify: Black Box Attributions", NeurIPS 2022, learn masks
+    of all classes and train those of other classes to show nothing of a class.
+
+    There is no chance level: a fill that still shows the class leaks. Classes that look alike share their
+    evidence, so take one that does not, or photos with two objects. Scattered pixels show no class, and a map
+    that points anywhere off the object has the best score, so use it together with fidelity.
+
+    Args:
+        evaluation: `Evaluation`, or what one is made of: `leak(model, images, maps, targets, ...)`. Its
+            targets are the classes whose probability is looked at.
+        maps: `[n, *spatial]`, or a stream of batches: maps for another class in each image.
+        share: Share of the pixels that stay, in (0, 1); or one for each image, `[n]`, such as the area of the
+            other object.
+        fill: What replaces pixels.
+
+    Returns:
+        float64 `[n]`, in [0, 1].
+
+    Raises:
+        TypeError: As `deletion`.
+        ValueError: As `deletion`; or if `share` is out of range.
+    """
+    perturbation = Perturbation(evaluation, maps)
+    count, pixels = perturbation.maps.shape
+    shares = np.asarray(share)
+    fits = shares.dtype.kind == "f" and shares.shape in ((), (count,))
+    if not fits or not ((shares > 0) & (shares < 1)).all():
+        raise argument_checks.ArgumentError("share", f"be a number in (0, 1) or {count} of them", share)
+    kept = np.broadcast_to(np.maximum(np.rint(shares * pixels), 1), (count,))
+    shown = ranking.descending_ranks(perturbation.maps, evaluation.seed) < kept[:, None]
+    imputer, keep = evaluation.imputer(fill), shown.reshape(count, *perturbation.size)
+    return evaluation.perturbed_probabilities(1, lambda rows, _: imputer(rows, keep[rows]))[:, 0]
 
 
 def cosine_similarity_convergence(

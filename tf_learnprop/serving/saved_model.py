@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import readouts, rules, writing
+from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.inputs import checks
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.serving import warmup as warmup_file
@@ -19,6 +20,7 @@ from tf_learnprop.serving.signatures import Signatures, input_specs
 from tf_learnprop.targets.base import Target
 
 if TYPE_CHECKING:  # `model` imports this module
+    from tf_learnprop.methods import Method
     from tf_learnprop.model import PropagationModel
 
 
@@ -26,6 +28,7 @@ def export(
     model: "PropagationModel",
     path: str | os.PathLike[str],
     *,
+    method: "str | Method | None" = None,
     preprocess: Callable[[tf.Tensor], tf.Tensor] | None = None,
     crop_to_aspect_ratio: bool = False,
     target: int | Target | None = None,
@@ -72,9 +75,11 @@ def export(
     returns an error and does not affect later requests.
 
     Args:
-        model: The wrapped model.
+        model: The wrapped model; with `method`, any Keras model.
         path: A new folder whose name is a version number, such as "served/my_model/1". It appears only when
             it is complete, so a server may watch "served/my_model".
+        method: A method of `tf_learnprop.methods` whose maps are served instead of those of the rules. It
+            must have one forward and one backward pass, such as "layer_cam": others run the model in a loop.
         preprocess: Function or Keras layer that maps photos, float32 `[n, h, w, c]` with values in 0..255, to
             the model's input, such as `zoo.preprocess`. Use `lambda x: x` for a model that preprocesses its
             own input. None omits `explain_encoded`.
@@ -97,13 +102,15 @@ def export(
         Absolute path of the SavedModel.
 
     Raises:
-        ValueError: If `path` does not end in a version number, or an option is out of range or does not fit
-            the model.
+        ValueError: If `path` does not end in a version number, an option is out of range or does not fit
+            the model, or `method` is unknown, runs a loop, or needs what the model does not have.
         FileExistsError: If `path` exists.
         OSError: If the folder cannot be written. No part of a model is left there.
         ImportError: If `warmup` is given and tensorflow-serving-api is not installed.
     """
     version = _new_version(path)
+    if method is not None:
+        model = _with_method(model, method)
     options = ExportOptions(
         preprocess=preprocess,
         crop_to_aspect_ratio=crop_to_aspect_ratio,
@@ -144,6 +151,20 @@ def export(
         if requests:
             warmup_file.write(folder, version.parent.name, requests)
     return version
+
+
+def _with_method(model: keras.Model, method: "str | Method") -> "PropagationModel":
+    """The model with a method of one pass, which is a wrapped model of its own."""
+    from tf_learnprop import methods
+    from tf_learnprop.model import PropagationModel
+
+    explainer = methods.make(model, method)
+    if not isinstance(explainer, PropagationModel):
+        name = methods.get(method).name
+        raise ArgumentError(
+            "method", "be one of one forward and one backward pass", name, f"{name!r}, which runs a loop"
+        )
+    return explainer
 
 
 def _new_version(path: str | os.PathLike[str]) -> pathlib.Path:
