@@ -84,6 +84,13 @@ class TestTwoInputs:
         )
         assert (len(first), len(second), len(third)) == (1, 1, 1)
 
+    @pytest.mark.parametrize(("name", "number"), [("ct", 0), ("mr", 1)])
+    def test_coverage_says_which_run_of_a_shared_layer_is_read(self, name, number):
+        row = tlp.wrap_model(models.siamese(), explained_input=name).coverage[-1]
+        runs = ["not read: it does not depend on the explained input"] * 2
+        runs[number] = "24 × 24 places, 4 px apart"
+        assert row.read and row.places == f"{runs[0]} (run 1 of 2); {runs[1]} (run 2 of 2)"
+
     @pytest.mark.parametrize("rule", ["universal", "learned", "channel_mixing"])
     def test_a_learned_rule_keeps_the_gradient_where_inputs_meet(self, rule):
         wrapped = tlp.wrap_model(models.joined(), rule, explained_input="mr")
