@@ -68,15 +68,6 @@ class TestPlantedMotifs:
 
         assert agreement("universal") >= max(agreement("gradient"), 0.85)
 
-    def test_a_model_exported_for_any_length_gives_the_same_maps(self, trained, tmp_path):
-        wrapped = tlp.wrap_model(resized(trained, None))
-        wrapped.export(tmp_path / "1")
-        explainer = tlp.serving.Explainer(tmp_path / "1", "explain_class")
-        for length in (LENGTH, 1500):
-            shown = right(trained if length == LENGTH else resized(trained, length), length, count=8)
-            maps = wrapped.explain(shown.series, shown.labels)
-            np.testing.assert_allclose(explainer(shown.series, shown.labels).maps, maps, atol=1e-4)
-
     @pytest.mark.filterwarnings("error:The rules of this model are untrained")
     def test_an_exported_model_and_a_rule_file_give_the_same_maps(self, trained, tmp_path):
         shown = right(trained, LENGTH)
