@@ -12,6 +12,8 @@ precision   `explain` and a training step against the plain gradient, on a GPU i
             CPU: by precision, with and without XLA, and by batch size
 throughput  images a second from `tf.data`, with larger and larger batches until that gains nothing
 replicas    a step of `fit` on two logical CPUs against one device, with the same batch, the largest
+series      `explain` of long series against the compiled gradient: processor time in one process, and
+            peak memory in fresh ones
 """
 
 import itertools
@@ -24,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import clock, device_speed, first_call, fresh, options, wrap_memory
+from benchmarks.evaluation import clock, device_speed, first_call, fresh, options, series_speed, wrap_memory
 from tf_learnprop import zoo
 
 MODELS = {
@@ -165,6 +167,19 @@ def replicas(arguments):
     return report
 
 
+def series(arguments):
+    """The part `series`: dict from a model and a length to what `series_speed` measures."""
+    report = {}
+    for name, length in itertools.product(series_speed.MODELS, arguments.lengths):
+        found = report[f"{name}, {length}"] = series_speed.measure(name, length, arguments.rounds)
+        for side, values in found.items():
+            values["peak_mb"] = fresh.call(series_speed.grown_mb, name, length, side)
+        cells = (f"{side} {1e3 * v['seconds']:.0f} ms, {v['peak_mb']:.0f} MB" for side, v in found.items())
+        ratio = found["explain"]["ratio"]
+        print(f"{name}, {length:,} positions: {'; '.join(cells)}; ratio {ratio:.2f}", flush=True)
+    return report
+
+
 def _small_models(arguments):
     return [name for name in device_speed.MODELS if name in arguments.models]
 
@@ -191,6 +206,7 @@ PARTS = {
     "precision": precision,
     "throughput": throughput,
     "replicas": replicas,
+    "series": series,
 }
 
 
@@ -207,6 +223,8 @@ def add_options(parser):
     parser.add_argument("--xla", nargs="+", choices=["off", "on"], default=["off", "on"], help="of precision")
     parser.add_argument("--seconds", type=whole, default=5, help="of each row of throughput")
     parser.add_argument("--wraps", type=whole, default=30, help="of memory")
+    lengths = [5000, 32_000, 160_000]
+    parser.add_argument("--lengths", nargs="+", type=whole, default=lengths, help="of series")
 
 
 def run(arguments):

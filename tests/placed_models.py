@@ -24,9 +24,9 @@ def images(spot: tuple[slice, slice] = SPOT, seed: int = 0) -> np.ndarray:
     return image
 
 
-def without_spot() -> np.ndarray:
+def without_spot(seed: int = 1) -> np.ndarray:
     """An image of noise that is as bright as the convolutions see everywhere, without a spot."""
-    return np.random.default_rng(1).uniform(0.1, 0.3, (1, *SHAPE)).astype("float32")
+    return np.random.default_rng(seed).uniform(0.1, 0.3, (1, *SHAPE)).astype("float32")
 
 
 def brightness(size: int = 3, strides: int = 1, padding: str = "same", **kwargs: object) -> layers.Layer:

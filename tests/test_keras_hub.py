@@ -110,3 +110,31 @@ def test_mixed_precision(family, images):
     ours, theirs = wrapped(images), model(images)
     assert ours.dtype == theirs.dtype
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_a_segmenter_whose_layers_train_by_default(eagerly):
+    """DeepLabV3 resizes in layers of its own, whose calls take no `training`."""
+    import keras_hub
+
+    encoder = keras_hub.models.ResNetBackbone(
+        **hub_models.FAMILIES["ResNet"][0], image_shape=hub_models.IMAGE
+    )
+    backbone = keras_hub.models.DeepLabV3Backbone(
+        encoder,
+        spatial_pyramid_pooling_key="P3",
+        dilation_rates=[2],
+        upsampling_size=2,
+        projection_filters=8,
+        image_shape=hub_models.IMAGE,
+    )
+    x = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    model = keras.Model(backbone.input, keras.layers.Dense(3)(x))
+    images = np.random.default_rng(2).normal(size=(2, *hub_models.IMAGE)).astype("float32")
+    before = [variable.numpy().copy() for variable in model.variables]
+    wrapped = tlp.wrap_model(model)
+    expected = np.asarray(model(images, training=False))
+    np.testing.assert_allclose(wrapped(images), expected, atol=1e-6 * abs(expected).max())
+    maps = wrapped.explain(images)
+    np.testing.assert_allclose(wrapped.explain(images), maps, atol=1e-6 * abs(maps).max())
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)

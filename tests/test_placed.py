@@ -84,6 +84,13 @@ class TestTwoInputs:
         )
         assert (len(first), len(second), len(third)) == (1, 1, 1)
 
+    @pytest.mark.parametrize(("name", "number"), [("ct", 0), ("mr", 1)])
+    def test_coverage_says_which_run_of_a_shared_layer_is_read(self, name, number):
+        row = tlp.wrap_model(models.siamese(), explained_input=name).coverage[-1]
+        runs = ["not read: it does not depend on the explained input"] * 2
+        runs[number] = "24 × 24 places, 4 px apart"
+        assert row.read and row.places == f"{runs[0]} (run 1 of 2); {runs[1]} (run 2 of 2)"
+
     @pytest.mark.parametrize("rule", ["universal", "learned", "channel_mixing"])
     def test_a_learned_rule_keeps_the_gradient_where_inputs_meet(self, rule):
         wrapped = tlp.wrap_model(models.joined(), rule, explained_input="mr")
@@ -146,6 +153,53 @@ def test_series(length, before, eagerly):
     maps = tlp.wrap_model(model, "gradient", readout=readout).explain(models.a_series(length, STRETCH), 1)[0]
     top = np.argsort(-maps)[: STRETCH.stop - STRETCH.start]
     assert ((top >= STRETCH.start) & (top < STRETCH.stop)).mean() >= 0.8
+
+
+class TestAxesInAnotherOrder:
+    """What is zero has no value, and evidence keeps its place."""
+
+    def test_variables_by_time_behind_permute(self):
+        """LSTM-FCN: a recurrent branch over variables, and a convolutional one over time."""
+        series = keras.Input((8, 64))
+        x = layers.Conv1D(6, 5, padding="same", activation="relu")(layers.Permute((2, 1))(series))
+        branches = [layers.LSTM(4)(series), layers.GlobalAveragePooling1D()(x)]
+        model = keras.Model(series, layers.Dense(3)(layers.Concatenate()(branches)))
+        values = np.zeros((2, 8, 64), "float32")
+        values[:, 3] = np.random.default_rng(0).normal(size=(2, 64))
+        with pytest.warns(UserWarning, match="read from the input alone"):
+            maps = tlp.wrap_model(model).explain(values)
+        assert (np.abs(maps).argmax(1) == 3).all() and (np.delete(maps, 3, 1) == 0).all()
+
+    def test_channels_in_front_behind_permute(self):
+        image = keras.Input((3, 24, 24))
+        x = layers.Conv2D(4, 3, 2, activation="relu")(layers.Permute((2, 3, 1))(image))
+        model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+        values = np.zeros((2, 3, 24, 24), "float32")
+        values[:, 1, 10:14, 10:14] = 1.0
+        with pytest.warns(UserWarning, match="read from the input alone"):
+            maps = np.abs(tlp.wrap_model(model).explain(values))
+        assert maps[:, [0, 2]].max() < 1e-6 * maps[:, 1].max()
+
+    def test_both_strands_of_dna(self):
+        """The shared layers run on letters and on their reverse complement, of which one has the motif."""
+        letters = keras.Input((200, 4))
+        motif = np.random.default_rng(0).integers(0, 4, 12)
+        kernel = np.eye(4)[motif][:, :, None] - 0.25
+        found = layers.Conv1D(1, 12, activation="relu", name="found", bias_initializer=_constant(-5.0))
+        strands = [found(letters), found(letters[:, ::-1, ::-1])]
+        x = layers.Maximum()([layers.GlobalMaxPooling1D()(strand) for strand in strands])
+        model = keras.Model(letters, layers.Dense(2, kernel_initializer=_constant([[0.0, 9.0]]))(x))
+        found.kernel.assign(kernel)
+        sequence = np.random.default_rng(1).integers(0, 4, 200)
+        sequence[40:52] = 3 - motif[::-1]
+        wrapped = tlp.wrap_model(model)
+        assert "positions backwards" in wrapped.coverage[0].places
+        top = np.argsort(-wrapped.explain(np.eye(4, dtype="float32")[sequence][None], 1)[0])[:12]
+        assert ((top >= 40) & (top < 52)).mean() >= 0.8
+
+
+def _constant(values):
+    return lambda shape, dtype=None: keras.ops.broadcast_to(keras.ops.cast(values, dtype), shape)
 
 
 class TestSizesKnownLater:

@@ -1,5 +1,7 @@
 """Situations from public bug reports of comparable libraries, each with a small model."""
 
+import tempfile
+
 import keras
 import numpy as np
 import pytest
@@ -202,12 +204,36 @@ class TestInputs:
         with pytest.raises(ValueError, match=r"one of \['age', 'species'\]"):
             tlp.wrap_model(mixed, explained_input="rest", output="colour")
 
+    def test_numbers_of_outputs_in_a_dict_follow_its_sorted_names(self, mixed):
+        counts = [tlp.wrap_model(mixed, explained_input="rest", output=k).class_count for k in (0, 1)]
+        assert counts == [2, 3]
+
+    def test_infinity_in_a_mask_beside_the_explained_input(self):
+        tokens, mask = keras.Input((10, 6), name="tokens"), keras.Input((10,), name="mask")
+        x = layers.Dense(6, "relu")(tokens)
+        shares = ops.softmax(layers.Flatten()(layers.Dense(1)(x)) + mask)
+        model = classifier([tokens, mask], ops.sum(x * ops.expand_dims(shares, -1), 1))
+        hidden = np.zeros((2, 10), "float32")
+        hidden[:, 5:] = -np.inf
+        wrapped = tlp.wrap_model(model, "gradient", readout="input", explained_input="tokens")
+        maps = wrapped.explain([RNG.normal(size=(2, 10, 6)), hidden])
+        assert (maps[:, 5:] == 0).all() and (maps[:, :5] != 0).all()
+
 
 def _linear(layer=None, name="classes"):
     image = keras.Input((10, 10, 3))
     x = layers.Conv2D(4, 3)(image)
     x = layer(x) if layer else x
     return keras.Model(image, layers.Dense(3, "softmax", name=name)(layers.GlobalAveragePooling2D()(x)))
+
+
+def _saved(model):
+    """A model of one `TFSMLayer`."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.export(folder, verbose=False)
+        layer = layers.TFSMLayer(folder, call_endpoint="serve")
+    image = keras.Input((10, 10, 3))
+    return keras.Model(image, layer(image))
 
 
 class TestNothingToSwap:
@@ -217,6 +243,7 @@ class TestNothingToSwap:
             lambda: _linear(layers.Lambda(lambda x: tf.nn.elu(x) * 2.0, name="mine")),
             r"plain gradient: mine \(.*can't be opened.*Write the `call` of such a layer",
         ),
+        "A SavedModel": (lambda: _saved(_linear()), "maps come from the plain gradient"),
     }
 
     @pytest.mark.parametrize("name", MODELS)

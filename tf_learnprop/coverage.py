@@ -166,13 +166,22 @@ class Coverage(abc.Sequence):
 
 def _places(explained: Explained, rule_set: RuleSet, runs: list[tuple[str, Any]]) -> dict[str, str]:
     """Where the places of each activation that is read lie, or why one that might be read is not."""
-    texts: dict[str, dict[str, None]] = collections.defaultdict(dict)  # of all runs, each text once
+    texts = collections.defaultdict(list)
     numbers = explained.run_tensors(rule_set.paths)
     for position, ((path, shape), number) in enumerate(zip(runs, numbers, strict=True)):
+        might_be_read = rule_set.readout.reads(shape, explained.input_shape)
         if position in rule_set.read:
-            texts[path][explained.describe_places(number)] = None
-        elif rule_set.readout.reads(shape, explained.input_shape) and not explained.is_readable(
-            number, shape
-        ):
-            texts[path][f"not read: {explained.why_no_map(number)}"] = None
-    return {path: "; ".join(filter(None, lines)) for path, lines in texts.items()}
+            texts[path].append(explained.describe_places(number))
+        elif might_be_read and not explained.is_readable(number, shape):
+            texts[path].append(f"not read: {explained.why_no_map(number)}")
+        else:
+            texts[path].append("")
+    return {path: _by_run(lines) for path, lines in texts.items()}
+
+
+def _by_run(texts: list[str]) -> str:
+    """One text of those of all runs of an activation, which are counted where they differ."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    lines = (f"{text} (run {number} of {len(texts)})" for number, text in enumerate(texts, 1) if text)
+    return "; ".join(lines)

@@ -142,16 +142,12 @@ class PropagationModel(RuleTrainer):
     @property
     def read_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
-        runs = self.explained.activation_shapes(self.rule_set.paths)
-        numbers = self.explained.run_tensors(self.rule_set.paths)
-        shapes: dict[readouts.Position, Any] = {
-            k: self.explained.shape_on_sides(number, shape)
-            for k, (number, (_, shape)) in enumerate(zip(numbers, runs, strict=True))
+        shape_of: dict[readouts.Position, Any] = {
+            readouts.INPUT: self.explained.input_shape,
+            readouts.FEATURE_MAP: self.explained.feature_map_shape,
+            **dict(enumerate(self.explained.placed_shapes(self.rule_set.paths))),
         }
-        shapes[readouts.INPUT] = self.explained.input_shape
-        if readouts.FEATURE_MAP in self.rule_set.read:
-            shapes[readouts.FEATURE_MAP] = self.explained.feature_map_shape
-        return [shapes[position] for position in self.rule_set.read]
+        return [shape_of[position] for position in self.rule_set.read]
 
     @property
     def class_count(self) -> int:

@@ -58,19 +58,18 @@ def linear_matrix(target: Length, source: Length) -> tf.Tensor:
     return tf.maximum(1.0 - distance, 0.0)
 
 
-def apply_along(tensor: tf.Tensor, matrices: Sequence[tf.Tensor], first_axis: int = 1) -> tf.Tensor:
-    """Multiplies consecutive axes of a tensor by one matrix each.
+def apply_along(tensor: tf.Tensor, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Multiplies the axes of a tensor behind the first by one matrix each.
 
     Args:
         tensor: float32, any rank.
-        matrices: float32 `[target, source]`. Matrix k multiplies axis `first_axis + k`.
-        first_axis: The first of these axes.
+        matrices: float32 `[target, source]`. Matrix k multiplies axis k + 1.
 
     Returns:
         float32, the lengths of these axes changed from source to target.
     """
     axes = string.ascii_lowercase[: tensor.shape.rank]
-    for axis, matrix in enumerate(matrices, first_axis):
+    for axis, matrix in enumerate(matrices, 1):
         tensor = tf.einsum(f"Z{axes[axis]},{axes}->{axes.replace(axes[axis], 'Z')}", matrix, tensor)
     return tensor
 

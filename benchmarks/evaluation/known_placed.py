@@ -26,25 +26,19 @@ METHODS = {
     "Grad-CAM": {"rule": "gradient", "readout": "grad_cam"},
 }
 
-_BODIES = {
-    "valid convolutions": placed_models.chain(
-        placed_models.brightness(5, 1, "valid"), placed_models.deeper(5, 2, "valid")
-    ),
-    "odd strides": placed_models.chain(
-        placed_models.brightness(3, 3, "valid"), placed_models.deeper(3, 3, "valid")
-    ),
-}
 _ONE_INPUT = {
     **{name: functools.partial(placed_models.model, front) for name, front in placed_models.FRONTS.items()},
-    **{name: functools.partial(placed_models.model, body=body) for name, body in _BODIES.items()},
-    "patches by reshape": functools.partial(placed_models.spots_of_tokens, placed_models.patches_by_reshape),
+    **{
+        name: functools.partial(placed_models.model, body=body) for name, body in placed_models.BODIES.items()
+    },
+    "Patches by reshape": functools.partial(placed_models.spots_of_tokens, placed_models.patches_by_reshape),
 }
 _TWO_INPUTS = {
-    "two branches": placed_models.two_branches,
-    "siamese": placed_models.siamese,
-    "joined in the last layer": placed_models.joined,
-    "added early": placed_models.added_early,
-    "stacked as channels": placed_models.stacked,
+    "Two branches": placed_models.two_branches,
+    "Siamese": placed_models.siamese,
+    "Joined in the last layer": placed_models.joined,
+    "Added early": placed_models.added_early,
+    "Stacked as channels": placed_models.stacked,
 }
 
 
@@ -55,11 +49,11 @@ def chapter(store, arguments):
     masks = np.zeros(images.shape[:3], bool)
     for mask, spot in zip(masks, spots, strict=True):
         mask[spot] = True
-    kept = functools.partial(_kept, store, results.arrays_digest([images]))
+    empty = np.concatenate([placed_models.without_spot(1000 + seed) for seed in range(len(images))])
+    kept = functools.partial(_kept, store, results.arrays_digest([images, empty]))
     rows = []
     for name, build in _ONE_INPUT.items():
         rows.append([name, *(kept(name, method, build, images, masks) for method in METHODS)])
-    empty = np.repeat(placed_models.without_spot(), len(images), 0)
     for name, build in _TWO_INPUTS.items():
         for which in ("ct", "mr"):
             title = f"{name}, {'the input with the spot' if which == 'ct' else 'the empty input'}"

@@ -58,6 +58,22 @@ def test_names_a_layer_that_stays_closed(layer, reason):
     assert row.reason == f"its call can't be opened ({reason})"
 
 
+class Positions(layers.Layer):
+    """Makes positions of unknown number, which needs a size, and calls TensorFlow."""
+
+    def call(self, x):
+        return tf.nn.relu(x + ops.cast(ops.arange(ops.shape(x)[1]), x.dtype)[:, None])
+
+
+def test_the_reason_is_that_of_the_run_with_known_sizes():
+    series = keras.Input((None, 4))
+    x = Positions(name="mine")(layers.Dense(4, "elu")(series))
+    (row,) = tlp.wrap_model(
+        keras.Model(series, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+    ).coverage[1:]
+    assert row.reason == "its call can't be opened (it calls TensorFlow, not Keras operations)"
+
+
 def test_names_a_loop():
     loop = layers.Lambda(lambda x: ops.fori_loop(0, 2, lambda _, y: ops.relu(y) + 1.0, x), name="mine")
     coverage = tlp.wrap_model(around(loop), "gradient").coverage

@@ -277,6 +277,11 @@ class Explained:
         """Paths and shapes `(None, ..., c)` of activations, one pair for each call, in their order."""
         return probing.activation_shapes(self.graph, paths)
 
+    def placed_shapes(self, paths: Iterable[str]) -> list[Shape]:
+        """As `activation_shapes`, without the paths, and with places in the order of the input's sides."""
+        runs = zip(self.run_tensors(paths), self.activation_shapes(paths), strict=True)
+        return [self.shape_on_sides(number, shape) for number, (_, shape) in runs]
+
     def reached_paths(
         self,
         paths: Iterable[str],

@@ -64,7 +64,8 @@ def open_call(
             except Exception as error:
                 errors.append(error)
     known = [error for error in errors if isinstance(error, CannotOpen)]
-    raise CannotOpen(reason([*known, *errors][0])) from errors[0]
+    understood = [error for error in errors if _known_reason(error)]
+    raise CannotOpen(reason([*known, *understood, *errors][0])) from errors[0]
 
 
 def _checked(opened: Opened) -> Opened:
@@ -94,11 +95,15 @@ def reason(error: Exception) -> str:
     """One line on why a layer's `call` does not run on KerasTensors, from the error."""
     if isinstance(error, CannotOpen):
         return str(error)
-    for part, known in _KNOWN_ERRORS.items():
-        if part in str(error):
-            return known
+    if known := _known_reason(error):
+        return known
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in lines]  # Keras makes them bold
     general = ("Exception encountered", "Could not automatically infer")
     text = next((line for line in lines if not line.startswith(general)), "")
     return f"{type(error).__name__}: {text}"[:160]
+
+
+def _known_reason(error: Exception) -> str | None:
+    """What an error of Keras or TensorFlow means for a layer, None if it is not one of `_KNOWN_ERRORS`."""
+    return next((known for part, known in _KNOWN_ERRORS.items() if part in str(error)), None)

@@ -48,10 +48,10 @@ def make_rule_set(
     built = _build({site.path: rule for site, rule in new_rules}, _common_shapes(shapes))
     kind_of = {site.path: site.kind for site, _ in new_rules}
     readable: Readable = {readouts.INPUT: explained.input_shape}
-    numbers = explained.run_tensors(kind_of)
+    runs = zip(shapes, explained.run_tensors(kind_of), explained.placed_shapes(kind_of), strict=True)
     readable |= {
-        k: explained.shape_on_sides(number, shape)
-        for k, (number, (path, shape)) in enumerate(zip(numbers, shapes, strict=True))
+        position: placed
+        for position, ((path, shape), number, placed) in enumerate(runs)
         if kind_of[path] == "activation" and explained.is_readable(number, shape)
     }
     if explained.is_embedded:

@@ -53,7 +53,8 @@ def wrap_model(
             own or a `Readout`. None: for learned rules and "libra", "tokens" if the model is one of tokens,
             such as a transformer, "series" on another model of series `[n, length, c]`, and "multi_layer" on
             one with pixels; else "input".
-        output: Number or name of the output that is explained.
+        output: Number or name of the output that is explained. Outputs in a dict have their numbers in the
+            order of its sorted keys.
         explained_input: Number or name of the input that is explained.
         inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
             model. None: the inputs that it was built for.
