@@ -214,3 +214,32 @@ class TestSizesKnownLater:
             maps = explain(model, np.roll(wide, 48, 2), way)
             spot = models.SPOT[0], slice(models.SPOT[1].start + 48, models.SPOT[1].stop + 48)
             assert share_on(maps, spot) >= 0.8
+
+
+class TestUnknownSizes:
+    """Where a map of an input of unknown size can't be placed, there is a warning."""
+
+    def wrapped(self, first):
+        image = keras.Input((None, None, 3))
+        x = layers.Conv2D(4, 3, padding="same", activation="relu")(first(image))
+        model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+        return tlp.wrap_model(model, "gradient", readout="multi_layer")
+
+    @pytest.mark.parametrize(
+        "first", [layers.Cropping2D(((4, 0), (0, 0))), layers.Conv2D(3, 5), layers.ZeroPadding2D(3)]
+    )
+    def test_warns(self, first, tmp_path):
+        wrapped = self.wrapped(first)
+        with pytest.warns(UserWarning, match="depends on the size of the input, which is not known here"):
+            wrapped.export(tmp_path / "1")
+
+    def test_does_not_warn_where_places_share_out_the_input(self, tmp_path):
+        wrapped = self.wrapped(layers.Conv2D(3, 3, strides=2, padding="same"))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Where the places")
+            wrapped.export(tmp_path / "1")
+
+    def test_explain_knows_the_size(self):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Where the places")
+            self.wrapped(layers.Cropping2D(((4, 0), (0, 0)))).explain(np.ones((1, 16, 16, 3)))

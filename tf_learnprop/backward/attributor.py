@@ -4,6 +4,7 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -255,6 +256,7 @@ class Attributor:
     def _placed(self, signals: readouts.Signals, positions: list[readouts.Position]) -> readouts.Signals:
         """Signals with maps in the order of the input's sides, and where their places lie."""
         shape = tuple(signals.inputs.shape)
+        self._warn_of_unknown_places(positions, shape)
         placements = [self._placement(position, shape) for position in positions]
         signals = signals._replace(
             activations=list(map(_on_sides, placements, signals.activations)),
@@ -267,6 +269,21 @@ class Attributor:
         return signals._replace(
             evidence=_on_sides(placement, signals.evidence), evidence_places=_places_of(placement)
         )
+
+    def _warn_of_unknown_places(
+        self, positions: Sequence[readouts.Position], shape: tuple[int | None, ...]
+    ) -> None:
+        """Warns if maps are stretched over an input of unknown size that their places do not share out."""
+        if None not in shape[1:-1]:
+            return
+        numbers = (self._tensors.get(position) for position in positions)
+        if any(number is not None and self.explained.is_uneven(number) for number in numbers):
+            warnings.warn(
+                "Where the places of a layer lie depends on the size of the input, which is not known here. So "
+                "its map is stretched over the whole input and may be off by a part of it. Give the model an "
+                "input of a fixed size, such as `keras.Input((224, 224, 3))`.",
+                stacklevel=2,
+            )
 
     def _placement(
         self, position: readouts.Position, shape: tuple[int | None, ...]

@@ -194,6 +194,12 @@ class Explained:
             return "it has no places along each side of the input"
         return placement.reason or placement.state.value
 
+    def is_uneven(self, number: int) -> bool:
+        """Whether the places of a map do not share out the input evenly, for sizes unknown in some input."""
+        nominal = [_NOMINAL_SIDE if size is None else size for size in self.input_shape[1:]]
+        placement = self.placement(number, (None, *nominal))
+        return geometry.is_map(placement) and geometry.places_of(placement) is not None
+
     def describe_places(self, number: int) -> str:
         """One line on where the places of a map lie."""
         placement = self.placements[number]
