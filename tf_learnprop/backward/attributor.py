@@ -279,9 +279,9 @@ class Attributor:
         numbers = (self._tensors.get(position) for position in positions)
         if any(number is not None and self.explained.is_uneven(number) for number in numbers):
             warnings.warn(
-                "Where the places of a layer lie depends on the size of the input, which is not known here. So "
-                "its map is stretched over the whole input and may be off by a part of it. Give the model an "
-                "input of a fixed size, such as `keras.Input((224, 224, 3))`.",
+                "Where the places of a layer lie depends on the size of the input, which is not known here, "
+                "so its map is stretched over the whole input and may be off by a part of it. Give the model "
+                "an input of a fixed size, such as `keras.Input((224, 224, 3))`.",
                 stacklevel=2,
             )
 
