@@ -30,11 +30,22 @@ def forward(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
 def seconds(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each side, the sides taking turns; a first round is not counted."""
-    times = {name: [] for name in sides}
+    return _medians(sides, rounds, time.perf_counter)
+
+
+def processor_seconds(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """As `seconds`, of the processor in all threads, which other work on the machine changes little."""
+    return _medians(sides, rounds, time.process_time)
+
+
+def _medians(
+    sides: dict[str, Callable[[], object]], rounds: int, now: Callable[[], float]
+) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, function in sides.items():
-            start = time.perf_counter()
+            start = now()
             function()
             if turn:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(now() - start)
     return {name: statistics.median(values) for name, values in times.items()}
