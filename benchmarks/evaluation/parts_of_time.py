@@ -9,14 +9,7 @@ from benchmarks.evaluation import clock
 from tf_learnprop import readouts
 
 #: A CNN with a pooled head, one with a flattened head, and what else computes in another way.
-MODELS = (
-    "MobileNetV2",
-    "ResNet50",
-    "VGG16",
-    "DenseNet121",
-    "EfficientNetV2B0",
-    "ConvNeXtTiny",
-)
+MODELS = ("MobileNetV2", "ResNet50", "VGG16", "DenseNet121", "EfficientNetV2B0", "ConvNeXtTiny")
 
 
 class SignalsAlone(readouts.MultiLayerReadout):
@@ -45,18 +38,33 @@ def model(name):
     return getattr(keras.applications, name)(weights=None, classifier_activation=None)
 
 
+def ratio(name, batch, rounds):
+    """Processor time of `explain` as a multiple of the plain gradient's."""
+    images, functions = _functions(name, batch, {"explain": {}})
+    sides = {side: functions[side] for side in ("plain gradient", "explain")}
+    seconds = clock.processor_seconds({side: lambda f=f: f(images) for side, f in sides.items()}, rounds)
+    return seconds["explain"] / seconds["plain gradient"]
+
+
 def measure(name, batch, rounds):
     """Processor time of each part as a share of the plain gradient's.
 
     Returns:
-        Dict from a part to its share; "explain" is all of it, and "plain gradient" the seconds.
+        Dict from a part to its share; "explain" is all of them, and "plain gradient" the seconds.
     """
+    images, functions = _functions(name, batch, VARIANTS)
+    return parts_of(
+        clock.processor_seconds({side: lambda f=f: f(images) for side, f in functions.items()}, rounds)
+    )
+
+
+def _functions(name, batch, variants):
+    """Images, and dict from a side to a function of them."""
     source = model(name)
     images = np.random.default_rng(0).normal(size=(batch, *source.input_shape[1:])).astype("float32")
     functions = {"plain gradient": clock.plain_gradient(source), "forward": clock.forward(source)}
-    functions |= {side: tlp.wrap_model(source, **options).explain for side, options in VARIANTS.items()}
-    sides = {side: lambda f=f: f(images) for side, f in functions.items()}
-    return parts_of(clock.processor_seconds(sides, rounds))
+    functions |= {side: tlp.wrap_model(source, **options).explain for side, options in variants.items()}
+    return images, functions
 
 
 def parts_of(seconds):
