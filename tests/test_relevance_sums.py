@@ -28,8 +28,9 @@ def test_sums_are_shared_for_the_same_two_tensors_alone():
     assert relevance_sums.of(Y, DY)[0].shape == (2, 3)
 
 
-@pytest.mark.parametrize(("rule", "own"), [("learned", 0), ("gradient", 2)])
+@pytest.mark.parametrize(("rule", "own"), [("learned", 1), ("gradient", 2)])
 def test_the_readout_computes_only_what_no_rule_has(rule, own, monkeypatch):
+    """The first layer that is read has no learned rule, as no signal passes it."""
     model = toys.small_cnn(3)
     models.randomise(model)
     images = toys.images(2, model.input_shape[1:])
