@@ -28,7 +28,7 @@ def test_sums_are_shared_for_the_same_two_tensors_alone():
     assert relevance_sums.of(Y, DY)[0].shape == (2, 3)
 
 
-@pytest.mark.parametrize(("rule", "own"), [("learned", 1), ("gradient", 2)])
+@pytest.mark.parametrize(("rule", "own"), [("learned", 1), ("gradient", 3)])
 def test_the_readout_computes_only_what_no_rule_has(rule, own, monkeypatch):
     """The first layer that is read has no learned rule, as no signal passes it."""
     model = toys.small_cnn(3)
