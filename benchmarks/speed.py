@@ -3,6 +3,7 @@
 The sides of a comparison take turns, and medians are compared. Each part is written to
 RESULTS/speed/PART.json:
 
+profile     where the processor time of `explain` goes: forward, backward, rules, evidence, sums, focus
 explain     `explain`, once it is compiled, against the compiled gradient; both in one process
 training    a training step against a forward pass of the same batch
 peak        peak memory of building and running VGG16, wrapped and not, in fresh processes
@@ -14,19 +15,31 @@ throughput  images a second from `tf.data`, with larger and larger batches until
 replicas    a step of `fit` on two logical CPUs against one device, with the same batch, the largest
 series      `explain` of long series against the compiled gradient: processor time in one process, and
             peak memory in fresh ones
+
+`--check` runs no part. It measures the processor time of `explain` against the gradient's as
+benchmarks/speed_ratios.json says, and fails if a ratio is 10 % worse than there; `--keep` writes that file.
 """
 
 import itertools
 import json
 import pathlib
-import platform
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import clock, device_speed, first_call, fresh, options, series_speed, wrap_memory
+from benchmarks.evaluation import (
+    clock,
+    device_speed,
+    first_call,
+    fresh,
+    options,
+    parts_of_time,
+    series_speed,
+    speed_guard,
+    wrap_memory,
+)
 from tf_learnprop import zoo
 
 MODELS = {
@@ -40,6 +53,18 @@ SIDES = {
     "relevance, all sizes read": {"rule": "learned", "readout": ALL_SIZES},
     "channel_mixing": {"rule": "channel_mixing"},
 }
+
+
+def profile(arguments):
+    """The part `profile`: dict from a model to `parts_of_time.measure`, of the largest batch."""
+    report, batch = {}, max(arguments.batches)
+    for name in parts_of_time.MODELS:
+        if name in arguments.models:
+            report[name] = parts_of_time.measure(name, batch, arguments.rounds)
+            print(f"\n{name}, batch {batch}: shares of the plain gradient's processor time")
+            for part, share in report[name].items():
+                print(f"{part:42}{share:10.3f}", flush=True)
+    return report
 
 
 def explain(arguments):
@@ -198,6 +223,7 @@ def _print_rows(title, rows, against):
 
 
 PARTS = {
+    "profile": profile,
     "explain": explain,
     "training": training,
     "peak": peak,
@@ -211,7 +237,7 @@ PARTS = {
 
 
 def add_options(parser):
-    every = list(dict.fromkeys([*MODELS, *first_call.MODELS, *device_speed.MODELS]))
+    every = list(dict.fromkeys([*MODELS, *parts_of_time.MODELS, *first_call.MODELS]))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="+", choices=every, default=every, metavar="MODEL", help=str(every))
     whole = options.at_least(1)
@@ -222,18 +248,30 @@ def add_options(parser):
     parser.add_argument("--precisions", nargs="+", choices=known, default=list(known), help="of precision")
     parser.add_argument("--xla", nargs="+", choices=["off", "on"], default=["off", "on"], help="of precision")
     parser.add_argument("--seconds", type=whole, default=5, help="of each row of throughput")
+    guard = parser.add_mutually_exclusive_group()
+    guard.add_argument("--check", action="store_true", help="fail if a map costs 10 %% more than is kept")
+    guard.add_argument("--keep", action="store_true", help="measure anew what --check compares with")
     parser.add_argument("--wraps", type=whole, default=30, help="of memory")
     lengths = [5000, 32_000, 160_000]
     parser.add_argument("--lengths", nargs="+", type=whole, default=lengths, help="of series")
 
 
 def run(arguments):
+    names = [name for name in parts_of_time.MODELS if name in arguments.models]
+    if arguments.check:
+        return speed_guard.check(names, arguments.rounds)
+    if arguments.keep:
+        return speed_guard.keep(names, max(arguments.batches), arguments.rounds)
+    _run_parts(arguments)
+
+
+def _run_parts(arguments):
     folder = pathlib.Path(arguments.results) / "speed"
     folder.mkdir(parents=True, exist_ok=True)
     machine = {
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
-        "processor": platform.processor() or platform.machine(),
+        **speed_guard.where(),
         "device": device_speed.device(),
     }
     print(f"device: {machine['device']}")

@@ -48,16 +48,17 @@ class RuleActivation(keras.layers.Layer):
         @tf.custom_gradient
         def route(_: tf.Tensor, output: tf.Tensor) -> tuple[tf.Tensor, Callable]:
             def backward(dy: tf.Tensor) -> tuple[tf.Tensor, None]:
-                return self._backward(x, y, dy, tape), None
+                # The routed output, not y: a readout that reads it finds what the rule made of it.
+                return self._backward(x, routed, dy, lambda signal: tape.gradient(y, x, signal)), None
 
             return tf.identity(output), backward
 
-        return route(x, y)
+        routed = route(x, y)
+        return routed
 
-    def _backward(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, tape: tf.GradientTape) -> tf.Tensor:
+    def _backward(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, true_vjp: rules.Vjp) -> tf.Tensor:
         def vjp(signal: tf.Tensor) -> tf.Tensor:
-            true = tape.gradient(y, x, tf.cast(signal, y.dtype))
-            return tf.cast(true, signal.dtype)
+            return tf.cast(true_vjp(tf.cast(signal, y.dtype)), signal.dtype)
 
         arguments = [*(tf.cast(tensor, tf.float32) for tensor in (x, y, dy)), vjp]
         return tf.cast(self.rule.propagate(*arguments), x.dtype)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_learnprop import readouts
+from tf_learnprop import readouts, relevance_sums
 from tf_learnprop.backward.runner import GraphRunner, Trace, rule_layers
 from tf_learnprop.graph import geometry
 from tf_learnprop.graph.explained import Explained
@@ -115,8 +115,9 @@ class Attributor:
 
     def maps_and_asked(self, inputs: Any, target: Target = PREDICTED) -> tuple[tf.Tensor, Asked]:
         """As `maps`, with what the target asks of the same forward pass."""
-        signals, asked, _ = self._backward(inputs, target, self.needs, frozenset(self.rule_set.read))
-        return self.rule_set.readout(signals), asked
+        with relevance_sums.shared():
+            signals, asked, _ = self._backward(inputs, target, self.needs, frozenset(self.rule_set.read))
+            return self.rule_set.readout(signals), asked
 
     def maps_to_compare(
         self, inputs: Any, target: Target = PREDICTED, select_target: SelectTarget | None = None
@@ -130,7 +131,9 @@ class Attributor:
                 explained. A score without classes has no choice.
         """
         read = frozenset(self.rule_set.read)
-        signals, asked, target = self._backward(inputs, target, self.needs, read, select_target)
+        with relevance_sums.shared():
+            signals, asked, target = self._backward(inputs, target, self.needs, read, select_target)
+            maps = self.rule_set.readout(signals)
         if not select_target and asked.has_classes:
             asked = asked.promoted()
         elif not asked.has_answer:
@@ -138,7 +141,7 @@ class Attributor:
             asked = closeness.of(asked)
         class_ids = tf.argmax(asked.answer_logits, -1)
         answer = Answer(target, class_ids, tf.stop_gradient(asked.log_probabilities(class_ids)))
-        return self.rule_set.readout(signals), answer
+        return maps, answer
 
     def scores(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
         """The explained score of each sample, float32 `[n]`."""
@@ -243,7 +246,9 @@ class Attributor:
                 "gradient there"
             )
         signals = [tf.zeros_like(x) if dx is None else dx for x, dx in zip(sources, signals, strict=True)]
-        signals = [tf.cast(signal, tf.float32) / self._scale for signal in signals]
+        signals = [tf.cast(signal, tf.float32) for signal in signals]
+        if self._scale != 1.0:
+            signals = [signal / self._scale for signal in signals]
         evidence = None
         if needs.rivals:
             of_output = asked.class_logits is outputs.logits and not asked.independent

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_learnprop import argument_checks, tracing
+from tf_learnprop import argument_checks, relevance_sums, tracing
 from tf_learnprop.placing import Places
 from tf_learnprop.readouts.base import Needs, Readout, Shape, Signals, inverse_rms, register
 from tf_learnprop.readouts.focus import Focus, NoFocus, OwnFocus, SharedFocus
@@ -123,8 +123,8 @@ class MultiLayerReadout(Readout):
         weights, betas = (tf.unstack(row) for row in tf.unstack(self.layer_weights()))
         terms = []
         for y, dy, weight, beta in zip(activations, signals, weights, betas, strict=True):
-            term, total = (tf.ensure_shape(maps, y.shape[:-1]) for maps in _term(y, dy, weight, beta))
-            terms.append(term)
+            speaks_for, total = (tf.ensure_shape(maps, y.shape[:-1]) for maps in relevance_sums.of(y, dy))
+            terms.append(tf.ensure_shape(_term(speaks_for, total, weight, beta), y.shape[:-1]))
         return terms, total  # of the last layer
 
     def focus_of(
@@ -184,13 +184,10 @@ def _sums_by_place(
 
 
 @tracing.for_any_shape
-def _term(y: tf.Tensor, dy: tf.Tensor, weight: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One layer's w·(P − β·N)/rms(P + N), and P − N, float32 `[n, ...]`; y and dy `[n, ..., c]`."""
-    relevance = y * dy
-    speaks_for = tf.reduce_sum(tf.nn.relu(relevance), -1)
-    total = tf.reduce_sum(relevance, -1)
+def _term(speaks_for: tf.Tensor, total: tf.Tensor, weight: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+    """One layer's w·(P − β·N)/rms(P + N), float32 `[n, ...]`, from P and P − N."""
     against = speaks_for - total
-    return (speaks_for - beta * against) * weight * inverse_rms(speaks_for + against), total
+    return (speaks_for - beta * against) * weight * inverse_rms(speaks_for + against)
 
 
 def _mean_of_sample(maps: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_learnprop import argument_checks, tracing
+from tf_learnprop import argument_checks, relevance_sums, tracing
 from tf_learnprop.rules.base import PropagationRule, WeightSpecs
 
 #: Number of features that the network sees of a pixel.
@@ -41,7 +41,10 @@ def logits(rule: PropagationRule, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         float32 `[n, ..., outputs]`.
     """
     weights = rule.feature_kernel, rule.feature_bias, rule.gate_kernel, rule.gate_bias
-    return tf.ensure_shape(_logits(y, dy, *weights), [*y.shape[:-1], rule.gate_bias.shape[0]])
+    logits, *sums = _logits(y, dy, *weights)
+    sums = [tf.ensure_shape(maps, y.shape[:-1]) for maps in sums]
+    relevance_sums.share(y, dy, (sums[0], sums[1]))
+    return tf.ensure_shape(logits, [*y.shape[:-1], rule.gate_bias.shape[0]])
 
 
 def relevance_features(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
@@ -54,16 +57,23 @@ def relevance_features(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 `[n, pixels, 5]`, each feature of unit RMS over a sample.
     """
+    sums = _sums(y, dy, *relevance_sums.compute(y, dy))
+    return tf.linalg.matrix_transpose(sums * _inverse_rms(sums))
+
+
+def _sums(y: tf.Tensor, dy: tf.Tensor, speaks_for: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
+    """The features before they are divided by their RMS, float32 `[n, 5, pixels]`."""
     shape = tf.shape(y)
     y, dy = (tf.reshape(tensor, [shape[0], -1, shape[-1]]) for tensor in (y, dy))
-    relevance = y * dy
+    sums = [tf.reshape(maps, tf.shape(y)[:2]) for maps in (total, speaks_for)]
     alpha = tf.reduce_mean(dy, 1)
-    # One product reads y once for the three sums that are linear in it.
-    channel_weights = tf.stack([alpha, tf.nn.relu(alpha), tf.ones_like(alpha)], -1)
-    sums = tf.stack([tf.reduce_sum(relevance, -1), tf.reduce_sum(tf.nn.relu(relevance), -1)], -1)
-    features = tf.concat([sums, y @ channel_weights], -1)
-    mean_square = tf.reduce_mean(tf.square(features), 1, keepdims=True)
-    return features / tf.sqrt(mean_square + _EPSILON**2)
+    # Products with one vector each: for a matrix of a few columns, TensorFlow copies y first.
+    sums += [tf.linalg.matvec(y, weights) for weights in (alpha, tf.nn.relu(alpha))]
+    return tf.stack([*sums, tf.reduce_sum(y, -1)], 1)
+
+
+def _inverse_rms(sums: tf.Tensor) -> tf.Tensor:
+    return tf.math.rsqrt(tf.reduce_mean(tf.square(sums), -1, keepdims=True) + _EPSILON**2)
 
 
 @tracing.for_any_shape
@@ -74,6 +84,12 @@ def _logits(
     feature_bias: tf.Tensor,
     gate_kernel: tf.Tensor,
     gate_bias: tf.Tensor,
-) -> tf.Tensor:
-    hidden = tf.nn.relu(relevance_features(y, dy) @ feature_kernel + feature_bias)
-    return tf.reshape(hidden @ gate_kernel + gate_bias, tf.concat([tf.shape(y)[:-1], tf.shape(gate_bias)], 0))
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The logits, and the sums on the way to them."""
+    sums = relevance_sums.compute(y, dy)
+    features = _sums(y, dy, *sums)
+    kernels = _inverse_rms(features) * feature_kernel  # of each sample, which is smaller than its features
+    hidden = tf.nn.relu(tf.matmul(features, kernels, transpose_a=True) + feature_bias)
+    shape = tf.concat([tf.shape(y)[:-1], tf.shape(gate_bias)], 0)
+    logits = tf.reshape(hidden, [-1, tf.shape(gate_kernel)[0]]) @ gate_kernel + gate_bias
+    return tf.reshape(logits, shape), *sums
