@@ -9,6 +9,7 @@ Results are kept in RESULTS/targets.jsonl.
 """
 
 import functools
+import pathlib
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from benchmarks.evaluation import options, results, subjects, tables, target_cas
 from benchmarks.evaluation.target_images import Known
 from tf_learnprop import metrics
 
+OURS = "universal rule"
 _COLUMNS = {"ranks": "ranks", "mass": "mass", "on the marker": "marker", "on the other object": "other"}
 #: Steps, samples in a step and learning rate of the training of rules.
 _RULE_STEPS, _RULE_BATCH, _RULE_RATE = 100, 32, 5e-3
@@ -43,6 +45,12 @@ def run(arguments):
     (arguments.results / "targets.md").write_text("\n\n".join(chapters) + "\n", encoding="utf-8")
 
 
+def kept_model(case: target_cases.Case, folder: pathlib.Path) -> keras.Model:
+    """The model of a case, trained if none is kept in `folder`."""
+    path = results.kept_file(folder / "cache", f"target_{case.model}", ".keras", {}, _MODELS)
+    return subjects.kept(path, case.train)
+
+
 def explainers(case: target_cases.Case) -> dict:
     """Functions from a model and `Known` to maps, by title."""
 
@@ -53,9 +61,9 @@ def explainers(case: target_cases.Case) -> dict:
         target = case.target(model, known)
         return tlp.explain(model, known.inputs, target, output=case.output, **settings)
 
-    found = {"universal rule": ours}
+    found = {OURS: ours}
     if case.trains_rules:
-        found["universal rule, trained"] = functools.partial(trained, case)
+        found[f"{OURS}, trained"] = functools.partial(trained, case)
     return found | {title: functools.partial(peer, settings) for title, settings in case.peers.items()}
 
 
@@ -89,8 +97,7 @@ def tested(case: target_cases.Case, model: keras.Model, count: int, seed: int) -
 
 def _chapter(name, store, arguments):
     case = target_cases.CASES[name]
-    path = results.kept_file(arguments.results / "cache", f"target_{case.model}", ".keras", {}, _MODELS)
-    model = subjects.kept(path, case.train)
+    model = kept_model(case, arguments.results)
     known, accuracy = tested(case, model, arguments.samples, arguments.seed)
     settings = {"case": name, "digest": results.arrays_digest([*model.get_weights(), known.inputs])}
     rows = []

@@ -100,7 +100,7 @@ class TestModels:
         case = target_cases.CASES[name]
         model = case.train.args[0]()
         known = case.make(2, 0)
-        found = targets.explainers(case)["universal rule"](model, known)
+        found = targets.explainers(case)[targets.OURS](model, known)
         assert found.shape == known.evidence.shape and np.isfinite(found).all()
         assert case.is_right(model, known).shape == (2,)
 
