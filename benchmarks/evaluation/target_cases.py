@@ -55,7 +55,7 @@ def _region(model: keras.Model, known: images.Known) -> targets.Region:
 
 
 def _box(model: keras.Model, known: images.Known) -> targets.Box:
-    return targets.Box(known.asked["box"], known.asked["class_id"], ANCHORS)
+    return targets.Box(**known.asked, anchors=ANCHORS)
 
 
 def _class(model: keras.Model, known: images.Known) -> np.ndarray:
@@ -125,6 +125,7 @@ def _labels(known: images.Known) -> np.ndarray:
 _CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 _TEXT = functools.partial(models.transformer, texts.WORDS, texts.LENGTH, texts.CLASSES)
 _COPY = functools.partial(models.transformer, texts.LETTERS + 1, texts.COPY_LENGTH, texts.LETTERS, True)
+_DARK = functools.partial(images.dials, hand_light=0.05)
 _U_NET = functools.partial(models.u_net, 4)
 
 
@@ -136,13 +137,13 @@ def _square(count: int, seed: int) -> images.Known:
     return images.square_of(images.marked(count, seed))
 
 
-_MARKED = _trained(_U_NET, images.marked, 300)
+_MARKED = _trained(_U_NET, images.marked, 700, models.pixel_loss)
 CASES = {
     "segmenter_marker": Case("u_net_marker", _MARKED, images.marked, _region, _region_is_right, PEERS),
     "segmenter_square": Case("u_net_marker", _MARKED, _square, _region, _region_is_right, PEERS),
     "segmenter_objects": Case(
         "u_net_objects",
-        _trained(_U_NET, images.textured, 200),
+        _trained(_U_NET, images.textured, 300, models.pixel_loss),
         images.textured,
         _region,
         _region_is_right,
@@ -152,12 +153,12 @@ CASES = {
         "detector",
         _trained(
             functools.partial(models.detector, images.TEXTURES),
-            images.textured,
-            200,
+            images.boxed,
+            500,
             {"scores": keras.losses.BinaryCrossentropy(from_logits=True), "boxes": models.box_loss},
             models.detector_answers,
         ),
-        images.textured,
+        images.boxed,
         _box,
         _box_is_right,
         {**PEERS, **RISE},
@@ -175,6 +176,14 @@ CASES = {
         "dial",
         _trained(functools.partial(models.regressor, pool=False), images.dials, 300, "mse"),
         images.dials,
+        _value(0.0),
+        _value_is_right(0.15, 0.3),
+        PEERS,
+    ),
+    "dial_dark": Case(
+        "dial_dark",
+        _trained(functools.partial(models.regressor, pool=False), _DARK, 300, "mse"),
+        _DARK,
         _value(0.0),
         _value_is_right(0.15, 0.3),
         PEERS,

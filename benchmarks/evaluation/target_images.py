@@ -123,8 +123,15 @@ def textured(count: int, seed: int) -> Known:
     masks, classes, boxes = np.array(masks), np.array(classes), np.array(boxes, "float32")
     labels = (masks * (classes + 1)[:, :, None, None]).sum(1)
     answers = {"labels": labels, "boxes": boxes, "classes": classes}
-    asked = {"mask": masks[:, 0], "class_id": classes[:, 0], "box": boxes[:, 0]}
+    asked = {"mask": masks[:, 0], "class_id": classes[:, 0] + 1}
     return Known(images.astype("float32"), answers, masks[:, 0], {"other": masks[:, 1]}, asked)
+
+
+def boxed(count: int, seed: int) -> Known:
+    """The samples of `textured` for a detector, which knows no background."""
+    known = textured(count, seed)
+    boxes, classes = (known.answers[name][:, 0] for name in ("boxes", "classes"))
+    return known._replace(asked={"box": boxes, "class_id": classes})
 
 
 def dots(count: int, seed: int) -> Known:
@@ -145,7 +152,7 @@ def dots(count: int, seed: int) -> Known:
     return Known(images.astype("float32"), answers.astype("float32"), np.array(masks), {}, {})
 
 
-def dials(count: int, seed: int) -> Known:
+def dials(count: int, seed: int, hand_light: float = 0.95) -> Known:
     """A dial whose hand gives the answer: its angle from 12 o'clock, −1 (to the left, 135°) to 1 (right)."""
     generator = np.random.default_rng([seed, 4])
     row, column = np.indices((SIDE, SIDE)) - (SIDE - 1) / 2
@@ -160,7 +167,7 @@ def dials(count: int, seed: int) -> Known:
         )
         hand = (along > 2) & (along < 12) & (np.abs(across) < 1.3)
         image[(np.abs(radius - 14) < 1) | (radius < 2)] = 0.15
-        image[hand] = generator.normal(0.05, 0.02, (hand.sum(), 1))
+        image[hand] = generator.normal(hand_light, 0.02, (hand.sum(), 1))
         masks.append(hand)
     return Known(images.astype("float32"), answers.astype("float32"), np.array(masks), {}, {})
 

@@ -96,6 +96,12 @@ def box_loss(boxes, predicted):
     return ops.sum(is_box * distances, -1) / ops.sum(is_box, -1)
 
 
+def pixel_loss(labels, logits):
+    """Cross-entropy of each pixel; those of objects, which are few, count ten times."""
+    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    return ops.mean(losses * ops.where(labels > 0, 10.0, 1.0), (1, 2))
+
+
 def second_half(letters, logits):
     """Cross-entropy of the letters that are copied."""
     count = letters.shape[1]
