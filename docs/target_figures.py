@@ -1,0 +1,111 @@
+"""Draws the pictures of the guides of targets: python -m docs.target_figures writes docs/plots/target_*.jpg.
+
+The models and samples are those of the benchmark `targets`. Models that it kept in `results/cache` are not
+trained again.
+"""
+
+import pathlib
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import tf_learnprop as tlp
+from benchmarks import targets
+from benchmarks.__main__ import RESULTS
+from benchmarks.evaluation import target_cases, target_texts
+
+PLOTS = pathlib.Path(__file__).parent / "plots"
+SEED = 2
+
+
+def main():
+    PLOTS.mkdir(exist_ok=True)
+    segmentation()
+    detection()
+    regression()
+    volumes()
+    embeddings()
+    text()
+
+
+def shown(name, count=3):
+    """Samples of a case that its model gets right, and their maps."""
+    case = target_cases.CASES[name]
+    model = targets.kept_model(case, RESULTS)
+    known, _ = targets.tested(case, model, count, SEED)
+    return known, targets.explainers(case)[targets.OURS](model, known)
+
+
+def segmentation():
+    (disc, of_disc), (square, of_square) = shown("segmenter_marker", 1), shown("segmenter_square", 1)
+    figure = plt.figure(figsize=(6, 6.4), layout="constrained")
+    parts = figure.subfigures(2, 1)
+    for part, known, maps in zip(parts, (disc, square), (of_disc, of_square), strict=True):
+        tlp.plotting.regions(_photo(known.inputs[0]), known.asked["mask"][0], maps[0], fig=part)
+    save(figure, "target_regions.jpg")
+
+
+def detection():
+    known, maps = shown("detector")
+    figure, axes = plt.subplots(1, len(maps), figsize=(9, 3.2), layout="constrained")
+    for ax, image, box, number, one in zip(
+        axes, known.inputs, known.asked["box"], known.asked["class_id"], maps, strict=True
+    ):
+        label = ("rows", "columns", "checks")[number]
+        tlp.plotting.boxes(_photo(image), box, one, labels=[label], ax=ax)
+    save(figure, "target_boxes.jpg")
+
+
+def regression():
+    figure, axes = plt.subplots(2, 3, figsize=(7.5, 5.2), layout="constrained")
+    for row, name in zip(axes, ("dots", "dial"), strict=True):
+        known, maps = shown(name)
+        for ax, image, one in zip(row, known.inputs, maps, strict=True):
+            tlp.plotting.overlay(_photo(image), one, title=name, ax=ax)
+    save(figure, "target_values.jpg")
+
+
+def volumes():
+    known, maps = shown("volume", 1)
+    save(tlp.plotting.slices(known.inputs[0], maps[0]), "target_slices.jpg")
+
+
+def embeddings():
+    known, maps = shown("embedding")
+    figure, axes = plt.subplots(2, 3, figsize=(7.5, 5.2), layout="constrained")
+    for (above, below), image, view, one in zip(axes.T, known.inputs, known.asked["view"], maps, strict=True):
+        above.imshow(_photo(view))
+        above.set(title="reference", xticks=[], yticks=[])
+        tlp.plotting.overlay(_photo(image), one, title="why it is similar", ax=below)
+    save(figure, "target_similarity.jpg")
+
+
+def text():
+    figure, axes = plt.subplots(2, 1, figsize=(8, 2.2), layout="constrained")
+    for ax, name, word in zip(axes, ("text", "language_model"), (_word, _letter), strict=True):
+        known, maps = shown(name, 1)
+        tlp.plotting.tokens([word(number) for number in known.inputs[0]], maps[0], columns=84, ax=ax)
+    save(figure, "target_tokens.jpg")
+
+
+def _word(number):
+    """A word of a class is named after it, the others are not."""
+    kind, own = divmod(int(number), target_texts.OWN)
+    return f"{'abc'[kind]}{own}" if kind < target_texts.CLASSES else "…"
+
+
+def _letter(number):
+    return "|" if number == target_texts.SEPARATOR else chr(ord("a") + int(number))
+
+
+def _photo(image):
+    return np.clip(image, 0, 1)
+
+
+def save(figure, name):
+    figure.savefig(PLOTS / name, dpi=90, pil_kwargs={"quality": 80})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
