@@ -260,8 +260,8 @@ class TestLearnedRules:
     def test_shares_do_not_depend_on_the_scale_of_the_signal(self, kind):
         operation, inputs = KINDS[kind]
         y = operation(*inputs)
-        kernel = RNG.normal(size=(8, 2))
-        rule = with_weights(tlp.rules.LearnedSplitRule(), y.shape, gate_kernel=kernel, gate_bias=[0.3, -0.8])
+        kernel = RNG.normal(size=(8, 1))
+        rule = with_weights(tlp.rules.LearnedSplitRule(), y.shape, gate_kernel=kernel, gate_bias=[0.3])
         dy = normal(*y.shape)
         one = signals_of(kind, operation, inputs, rule, dy)
         thousand = signals_of(kind, operation, inputs, rule, 1000.0 * dy)
@@ -271,7 +271,7 @@ class TestLearnedRules:
     def test_gradient_of_the_weights_against_finite_differences(self, kind):
         operation, inputs = KINDS[kind]
         y = operation(*inputs)
-        kernel = 0.3 * RNG.normal(size=(8, 2))
+        kernel = 0.3 * RNG.normal(size=(8, 1))
         rule = with_weights(tlp.rules.LearnedSplitRule(), y.shape, gate_kernel=kernel)
         dy, probe = normal(*y.shape), [normal(*x.shape) for x in inputs]
 
@@ -282,14 +282,10 @@ class TestLearnedRules:
         with tf.GradientTape() as tape:
             value = loss()
         gradient = tape.gradient(value, rule.gate_bias.value)
-        for index in range(2):
-            step = np.eye(2)[index] * 1e-2
-            rule.gate_bias.assign(step)
-            above = loss()
-            rule.gate_bias.assign(-step)
-            below = loss()
-            rule.gate_bias.assign([0.0, 0.0])
-            np.testing.assert_allclose((above - below) / 2e-2, gradient[index], rtol=2e-2, atol=1e-2)
+        rule.gate_bias.assign([1e-2])
+        above = loss()
+        rule.gate_bias.assign([-1e-2])
+        np.testing.assert_allclose((above - loss()) / 2e-2, gradient[0], rtol=2e-2, atol=1e-2)
 
 
 def transformer(head):

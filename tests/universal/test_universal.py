@@ -102,8 +102,8 @@ def test_rules_at_operations_have_weights_of_their_own(hypernetwork):
             continue
         np.testing.assert_allclose(rule.feature_kernel, split_kernel, rtol=1e-6)
         np.testing.assert_allclose(rule.gate_kernel, split_gate_kernel, rtol=1e-6)
-        np.testing.assert_allclose(rule.gate_bias, output[1:3], rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(rule.feature_bias, output[3:], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(rule.gate_bias, output[1:2], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(rule.feature_bias, output[2:], rtol=1e-4, atol=1e-6)
     assert kinds == {rules.BlendedRule, rules.LearnedSplitRule}
 
 

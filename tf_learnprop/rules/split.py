@@ -98,11 +98,12 @@ class BlendedRule(SplitRule):
 
 @serializable
 class LearnedSplitRule(SplitRule):
-    """Learned shares of both parts: kept(β·dy) + rest(α·dy), with an α and a β for each head and token.
+    """Learned shares of what LibraGrad keeps: kept(β·dy), with a β for each head and token.
 
-    β in (0, 2) and α in (−1, 1) are computed by a small network from the features of a `RelevanceRule`, which
-    do not depend on the scale of y and dy. Untrained, β = 1 and α = 0: `LibraRule`. The rule has 8·hidden + 2
-    weights.
+    β in (0, 2) is computed by a small network from the features of a `RelevanceRule`, which do not depend on
+    the scale of y and dy. Untrained, β = 1: `LibraRule`. The rule has 7·hidden + 1 weights. Learned shares of
+    the rest, which goes through the attention weights, moved maps off evidence that is known
+    (docs/results.md), so the rest stays out, which also makes a map cheaper.
 
     Args:
         hidden: From 1 to 1024. Width of the network's hidden layer.
@@ -119,11 +120,10 @@ class LearnedSplitRule(SplitRule):
         return {**super().get_config(), "hidden": self.hidden}
 
     def weight_specs(self, shape: Shape) -> WeightSpecs:
-        return relevance.weight_specs(self.hidden, outputs=2)
+        return relevance.weight_specs(self.hidden, outputs=1)
 
     def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
-        beta, alpha = tf.split(relevance.logits(self, y, dy), 2, -1)
-        return add(kept(dy * (2.0 * tf.sigmoid(beta))), rest(dy * tf.tanh(alpha)))
+        return kept(dy * (2.0 * tf.sigmoid(relevance.logits(self, y, dy))))
 
 
 def add(first: list[Any], second: list[Any]) -> list[Any]:

@@ -61,10 +61,10 @@ class HyperNetwork(keras.Model):
             initializer=keras.initializers.GlorotUniform(seed=seed + 2),
         )
         self.split_gate_kernel = self.add_weight(
-            name="split_gate_kernel", shape=(hidden, 2), initializer="zeros"
+            name="split_gate_kernel", shape=(hidden, 1), initializer="zeros"
         )
         self.split_output = self.add_weight(
-            name="split_output", shape=(width, hidden + 3), initializer="zeros"
+            name="split_output", shape=(width, hidden + 2), initializer="zeros"
         )
         self.focus_kernel = self.add_weight(name="focus_kernel", shape=(_SIZE_FEATURES,), initializer="zeros")
         self.built = True
@@ -123,7 +123,7 @@ class HyperNetwork(keras.Model):
                 continue
             if isinstance(rule, rules.LearnedSplitRule):
                 kernels = (self.split_kernel, self.split_gate_kernel)
-                pairs += _relevance_weights(rule, kernels, hidden=row[3:], gate=row[1:3])
+                pairs += _relevance_weights(rule, kernels, hidden=row[2:], gate=row[1:2])
             else:
                 pairs.append((rule.raw_share, row[0]))
         return pairs
