@@ -199,21 +199,13 @@ class PropagationModel(RuleTrainer):
                 a method, or that it does not have.
         """
         if method is not None or options:
-            return self._explained_by(method, options, images, targets, batch_size, verbose, refine_steps)
+            explainer = self._explainer(method, options, refine_steps)
+            return explainer.explain(images, targets, batch_size=batch_size, verbose=verbose)
         count, results = self._explained(images, targets, batch_size, "raise", refine_steps, refine_rate)
         return attribution.joined((result.maps for result in results), count, verbose)
 
-    def _explained_by(
-        self,
-        method: Any,
-        options: dict[str, Any],
-        images: Any,
-        targets: Any,
-        batch_size: int,
-        verbose: int,
-        refine_steps: int,
-    ) -> np.ndarray:
-        """Maps of another method."""
+    def _explainer(self, method: Any, options: dict[str, Any], refine_steps: int) -> Any:
+        """Another method on the source model."""
         from tf_learnprop import methods  # which make models like this one
 
         if method is None:
@@ -223,8 +215,7 @@ class PropagationModel(RuleTrainer):
                 "`refine_steps` refines the maps of a model's rules, so it can't be used with `method`. "
                 f"Received: refine_steps={refine_steps}"
             )
-        explainer = methods.make(self, method, **options)
-        return explainer.explain(images, targets, batch_size=batch_size, verbose=verbose)
+        return methods.make(self, method, **options)
 
     def explain_batches(
         self,

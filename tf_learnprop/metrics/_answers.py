@@ -31,6 +31,7 @@ class AnswerReader:
         batch_size: At most this many inputs run at once.
 
     Attributes:
+        inputs: In the dtype that the model takes.
         images: float32 `[n, ...]`, what may be perturbed: the inputs, or the embedding of their ids.
 
     Raises:
@@ -44,7 +45,8 @@ class AnswerReader:
                 "`model` must be a wrapped model where `targets` is one of `tlp.targets`. "
                 f"Received: {type(wrapped).__name__}"
             )
-        self._attributor, self._inputs = wrapped.attributor, inputs
+        self._attributor = wrapped.attributor
+        self.inputs = inputs.astype(wrapped.explained.input_tensor.dtype)
         images = tracing.for_any_length(lambda batch: self._attributor.masked(batch)[0])
         self.images = in_batches(len(inputs), lambda rows: images(self._tensor(rows)).numpy(), batch_size)
         self._target = self._settled(choosing.arrays(targets, wrapped.explained), batch_size)
@@ -70,16 +72,16 @@ class AnswerReader:
         return outputs[:, 1:]
 
     def _tensor(self, rows: np.ndarray) -> tf.Tensor:
-        return tf.convert_to_tensor(self._inputs[rows])
+        return tf.convert_to_tensor(self.inputs[rows])
 
     def _settled(self, target: Target, batch_size: int) -> Target:
         """The target with the answers that the model gives for the inputs."""
         run: Callable = tracing.for_any_length(lambda inputs: self._attributor.read(inputs)[:2])
         explained, head = self._attributor.explained, self._attributor.head
-        target = target.for_samples(len(self._inputs))
+        target = target.for_samples(len(self.inputs))
         settled, scores = [], []
-        for start in range(0, len(self._inputs), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(self._inputs)))
+        for start in range(0, len(self.inputs), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(self.inputs)))
             logits, everything = run(self._tensor(rows))
             outputs = Outputs(logits, everything, explained.output, head)
             settled.append(target.cut(rows).map(tf.convert_to_tensor).settled(outputs))

@@ -87,9 +87,8 @@ class Evaluation:
             self.images: np.ndarray = self._inputs
             self._reader = OutputReader(model, self.images.shape[1:], from_logits, multi_label)
         else:
-            self._inputs = _as_taken(self._inputs, model)
             self._reader = AnswerReader(model, self._inputs, targets, batch_size)
-            self.images, targets = self._reader.images, 0
+            self._inputs, self.images, targets = self._reader.inputs, self._reader.images, 0
         count = len(self.images)
         outputs = in_batches(count, lambda rows: self._reader(self.images[rows], rows), batch_size)
         if isinstance(self._reader, OutputReader):
@@ -159,11 +158,6 @@ class Evaluation:
 
     def _followed(self, values: np.ndarray, indices: np.ndarray) -> np.ndarray:
         return values[np.arange(len(indices)), self.targets[indices]]
-
-
-def _as_taken(images: np.ndarray, model: Any) -> np.ndarray:
-    """Images, or ids in the dtype that a wrapped model takes."""
-    return images.astype(model.explained.input_tensor.dtype) if hasattr(model, "explained") else images
 
 
 P = ParamSpec("P")

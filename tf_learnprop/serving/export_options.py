@@ -77,11 +77,7 @@ class ExportOptions:
                 "`preprocess` adds signatures that draw maps of classes, so it can't be used with a `target` "
                 f"of `tlp.targets`. Received: target={type(target).__name__}"
             )
-        length = choosing.arrays(target, explained).length
-        if length is not None:
-            raise ValueError(
-                f"`target` must be one target for all samples. Received: a target of {length} samples"
-            )
+        choosing.check_shared("target", target, explained)
 
 
 def _check_map_size(map_size: int | tuple[int, int], explained: tf.TensorSpec) -> None:

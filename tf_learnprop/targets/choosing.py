@@ -34,6 +34,24 @@ def arrays(value: Any, explained: Explained) -> Target:
     return target
 
 
+def check_shared(name: str, value: Any, explained: Explained) -> None:
+    """Checks a target that is for any number of samples.
+
+    Args:
+        name: Name of the argument.
+        value: What `as_target` takes.
+        explained: What is explained.
+
+    Raises:
+        TypeError, ValueError: As `arrays`; or if it is for single samples.
+    """
+    length = arrays(value, explained).length
+    if length is not None:
+        raise ValueError(
+            f"`{name}` must be one target for all samples. Received: a target of {length} samples"
+        )
+
+
 def tensors(value: Any, explained: Explained, count: int | tf.Tensor) -> Target:
     """A target of tensors for `count` samples, with operations that check their values when they run.
 

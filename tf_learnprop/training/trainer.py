@@ -107,12 +107,7 @@ class RuleTrainer(keras.Model):
                 f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
                 "metrics come from `objective`."
             )
-        length = choosing.arrays(targets, self.explained).length
-        if length is not None:
-            raise ValueError(
-                "`targets` must be one target for all samples of the training. "
-                f"Received: a target of {length} samples"
-            )
+        choosing.check_shared("targets", targets, self.explained)
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):
             raise TypeError(
