@@ -9,7 +9,7 @@ import pathlib
 
 from benchmarks.evaluation import options, results, universal_rule
 
-PACKAGED = results.ROOT / "tf_learnprop" / "backward" / "universal.weights.h5"
+PACKAGED = results.ROOT / "tf_learnprop" / "universal" / "universal.weights.h5"
 
 
 def add_options(parser):

@@ -38,7 +38,7 @@ def test_names():
     own = "tf_learnprop."  # others are those that tests and pages register
     assert [name for name in methods.names() if type(methods.get(name)).__module__.startswith(own)] == (
         "universal learned saliency gradient_x_input guided_backprop deconvnet libra grad_cam grad_cam_pp "
-        "layer_cam hires_cam integrated_gradients smoothgrad smoothgrad_squared vargrad occlusion rise "
+        "layer_cam hires_cam names integrated_gradients smoothgrad smoothgrad_squared vargrad occlusion rise "
         "score_cam attention_rollout gradient_x_attention"
     ).split()
     for name in methods.names():
@@ -73,6 +73,39 @@ class TestOnImages:
         made = []
         list(explainer._over(images, None, 4, "raise", made.append))
         assert sum(made) == 5 * method.passes(explainer.explained)
+
+
+class TestNames:
+    def test_the_universal_rule_with_another_readout(self, model, images):
+        readout = tlp.readouts.MultiLayerReadout(contrast="names")
+        expected = tlp.wrap_model(model, readout=readout).explain(images, 2)
+        np.testing.assert_allclose(tlp.explain(model, images, 2, method="names"), expected, rtol=1e-6)
+        assert np.abs(expected - tlp.explain(model, images, 2)).max() > 0.01 * np.abs(expected).max()
+
+    @pytest.mark.parametrize("contrast", ["objects", "names", None])
+    def test_a_wrapped_model_keeps_its_weights(self, model, images, contrast):
+        def wrapped(contrast):
+            readout = tlp.readouts.MultiLayerReadout(contrast=contrast, region=1.0)
+            made = tlp.wrap_model(model, rule="learned", readout=readout)
+            generator = np.random.default_rng(0)
+            for weight in made.trainable_weights:
+                if weight.name != "raw_focus":  # which one without competition does not have
+                    weight.assign(generator.normal(0, 0.1, weight.shape))
+            return made
+
+        expected = wrapped("names").explain(images, 2)
+        found = wrapped(contrast).explain(images, 2, method="names")
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+    def test_a_wrapped_model_without_layers_has_the_universal_rule(self, model, images):
+        wrapped = tlp.wrap_model(model, "gradient", readout="saliency")
+        expected = tlp.explain(model, images, 2, method="names")
+        np.testing.assert_allclose(wrapped.explain(images, 2, method="names"), expected, rtol=1e-6)
+
+    def test_refused_for_a_table(self):
+        table = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="relu")])
+        with pytest.raises(ValueError, match="'names' needs several classes that compete in a feature map"):
+            tlp.explain(table, np.ones((2, 4)), method="names")
 
 
 class TestInputs:

@@ -27,6 +27,9 @@ from tf_learnprop.methods.one_pass import (
 
 # isort: split
 # Messages and tables name the methods in the order of these imports.
+from tf_learnprop.methods.names import Names
+
+# isort: split
 from tf_learnprop.methods.averaged import (
     AveragedGradients,
     IntegratedGradients,
@@ -68,6 +71,7 @@ __all__ = [
     "LoopedExplainer",
     "LoopedMethod",
     "Method",
+    "Names",
     "Need",
     "NoisyGradients",
     "Occlusion",

@@ -36,6 +36,7 @@ class Need(enum.Enum):
     GRADIENT = "an input with a gradient, which ids don't have"
     PIXELS = "an input with places, [n, *sides, channels]"
     FEATURE_MAP = "a feature map: a tensor with places that all paths to the output pass"
+    COMPETITION = "several classes that compete in a feature map, and a readout of many layers"
     ATTENTION = "attention that can be read"
 
     def is_met(self, explained: Explained) -> bool:
@@ -46,6 +47,9 @@ class Need(enum.Enum):
             return len(explained.input_shape) > 2 and not explained.holds_ids
         if self is Need.FEATURE_MAP:
             return explained.feature_map is not None
+        if self is Need.COMPETITION:
+            has_map = Need.FEATURE_MAP.is_met(explained) and Need.PIXELS.is_met(explained)
+            return has_map and not explained.is_of_tokens and not explained.is_series
         return any(site.kind == "attention" for site in explained.graph.activations)
 
 

@@ -49,12 +49,22 @@ class RuleSet(keras.Model):
     def call(self, inputs: Any) -> NoReturn:
         raise NotImplementedError("A `RuleSet` holds rules; it computes nothing by itself.")
 
-    def copy(self) -> "RuleSet":
-        """Returns an independent rule set with the same configuration and weights."""
-        copies = [rules.get(rule) for rule in self.rules]
-        entries = zip(self.paths, copies, self.shapes, strict=True)
-        twin = RuleSet(list(entries), readouts.get(self.readout), self.read, self.structure)
-        twin.set_weights(self.get_weights())
+    def copy(self, readout: readouts.Readout | None = None) -> "RuleSet":
+        """Returns an independent rule set with the same configuration and weights.
+
+        Args:
+            readout: One that reads the same, instead of a copy of this one. It gets the weights that both
+                have.
+        """
+        entries = zip(self.paths, map(rules.get, self.rules), self.shapes, strict=True)
+        twin = RuleSet(list(entries), readout or readouts.get(self.readout), self.read, self.structure)
+        own: list[keras.Layer] = [*self.rules, self.readout]
+        its: list[keras.Layer] = [*twin.rules, twin.readout]
+        for layer, its_copy in zip(own, its, strict=True):
+            values = {weight.name: weight for weight in layer.weights}
+            for weight in its_copy.weights:
+                if weight.name in values:
+                    weight.assign(values[weight.name])
         return twin
 
     def get_config(self) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""What tells a class from its rivals, other names of the same object among them."""
+
+from typing import Any
+
+import keras
+
+from tf_learnprop import readouts
+from tf_learnprop.graph.explained import Explained
+from tf_learnprop.methods.base import Explainer, Method, Need, explained_of, register
+from tf_learnprop.methods.one_pass import wrap
+from tf_learnprop.model import PropagationModel
+
+
+@register("names")
+class Names(Method):
+    """The rules with `contrast="names"`; see `tf_learnprop.readouts.MultiLayerReadout`.
+
+    Of a wrapped model with a `MultiLayerReadout` its own rules, of any other model the universal rule.
+    """
+
+    label = "rules, names compete"
+    source = "this package"
+    needs = (Need.COMPETITION,)
+    signed = True
+
+    def passes(self, explained: Explained) -> int:
+        return 2
+
+    def on_explained(self, explained: Explained) -> PropagationModel:
+        return wrap(explained, "universal", readouts.MultiLayerReadout(contrast="names"))
+
+    def on(self, model: keras.Model, **ends: Any) -> Explainer:
+        readout = model.rule_set.readout if isinstance(model, PropagationModel) else None
+        if type(readout) is not readouts.MultiLayerReadout:
+            return super().on(model, **ends)
+        explained = explained_of(model, **ends)
+        config = readout.get_config()
+        if not config["focus"]:  # no class competes in it, so it has no zero either
+            del config["focus"], config["rivals"], config["signed"]
+        readout = readouts.MultiLayerReadout.from_config({**config, "contrast": "names"})
+        return PropagationModel(explained.graph.model, model.rule_set.copy(readout), explained)
