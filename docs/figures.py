@@ -31,6 +31,7 @@ def main():
     idea(wrapped, photos, images)
     plots(wrapped, photos, images)
     methods(wrapped, photos[0], images[:1])
+    questions(model, photos, images)
 
 
 def idea(wrapped, photos, images):
@@ -109,6 +110,18 @@ def methods(wrapped, photo, images):
         tlp.plotting.overlay(photo, shown, signed=method.signed, title=name, ax=ax)
         ax.set_title(name, fontsize=9)
     save(figure, PLOTS / "methods.jpg")
+
+
+def questions(model, photos, images):
+    """Where is the object, what tells the class from its rivals, and neither."""
+    maps = {}
+    for contrast in ("objects", "names", None):
+        wrapped = tlp.wrap_model(model, readout=tlp.readouts.MultiLayerReadout(contrast=contrast))
+        maps[f"contrast={contrast!r}"] = wrapped.explain(images)
+    best = np.argsort(-wrapped.logits(images), 1)[:, :2]
+    names = zoo.class_names()
+    titles = [f"{names[first]},\nnot {names[second]}" for first, second in best]
+    save(tlp.plotting.compare(photos, maps, titles=titles), PLOTS / "questions.jpg")
 
 
 def screenshot(page, path):

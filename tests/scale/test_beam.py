@@ -70,6 +70,19 @@ class TestPartsOfAPipeline:
             scale_of_map = np.abs(expected.maps[row]).max()
             np.testing.assert_allclose(rows[row]["map"], expected.maps[row].ravel(), atol=2e-3 * scale_of_map)
 
+    def test_labels_of_images(self, served, tmp_path):
+        from pyarrow import parquet
+
+        files = [("a.png", png(0), 3), ("b.png", png(1), None), ("c.png", png(2), 1)]
+        with pipeline() as started:
+            tables = started | beam.Create(files) | ExplainImages(served, explain_labels=True)
+            tables | beam.io.WriteToParquetBatched(
+                str(tmp_path / "part"), output.schema(), file_name_suffix=".parquet"
+            )
+        rows = parquet.read_table(tmp_path).sort_by("path").to_pylist()
+        assert [row["error"] for row in rows] == [None, "The image has no label", None]
+        assert [row["class_id"] for row in rows] == [3, None, 1]
+
 
 def pipeline():
     return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))

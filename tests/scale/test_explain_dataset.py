@@ -64,6 +64,26 @@ class TestMaps:
         np.testing.assert_array_equal(found.class_ids, expected.class_ids)
         np.testing.assert_allclose(found.maps, expected.maps, atol=2e-3 * np.abs(expected.maps).max())
 
+    def test_of_labels(self, served, tmp_path):
+        """The label of each image is explained; one that is missing or is no class gets an error."""
+        import pyarrow as pa
+
+        labels = [3, 1, None, 2, 4, 0]
+        rows = {"path": list("abcdef"), "image": [png(seed) for seed in range(6)], "label": labels}
+        pq.write_table(pa.table(rows), tmp_path / "images.parquet")
+        options = {"batch_size": 4, "explain_labels": True}
+        scale.explain_dataset(served, tmp_path / "images.parquet", tmp_path / "maps", **options)
+        found = tlp.data.read_maps(tmp_path / "maps")
+        assert set(found.errors) == {2, 4} and found.errors[2] == "The image has no label"
+        assert "`class_ids` must be in 0..3" in found.errors[4]
+        good = [0, 1, 3, 5]
+        by_label = tlp.serving.Explainer(served, "explain_encoded_class")
+        expected = by_label([rows["image"][row] for row in good], [labels[row] for row in good])
+        assert list(found.class_ids[good]) == [3, 1, 2, 0]
+        np.testing.assert_allclose(
+            found.maps[good], expected.maps, atol=2e-3 * np.abs(expected.maps).max(), rtol=2e-3
+        )
+
     def test_memory_is_bounded_by_row_groups(self, explainer, tmp_path, monkeypatch):
         monkeypatch.setattr(output, "_ROW_GROUP", 2000)
         for seed in range(8):
@@ -197,6 +217,8 @@ class TestBadInput:
             ({"workers": 0}, "`workers` must be an int >= 1"),
             ({"batch_size": 0}, "`batch_size` must be an int >= 1"),
             ({"shard_size": 0}, "`shard_size` must be an int >= 1"),
+            ({"explain_labels": 1}, "`explain_labels` must be a bool"),
+            ({"explain_labels": True}, "an explainer with the signature 'explain_encoded_class'"),
         ],
     )
     def test_arguments(self, explainer, photos, tmp_path, options, match):

@@ -62,6 +62,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="text file with one name per line; or .json: a list, or {id: name}; or imagenet",
     )
+    parser.add_argument(
+        "--explain-labels",
+        action="store_true",
+        help="explain the label of each image (column of the targets), not the predicted class",
+    )
     for what, known in (
         ("image", "image, image/encoded, encoded, content, bytes, img"),
         ("name", "path, image/filename, filename, file_name, name"),
@@ -100,6 +105,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
             batch_size=arguments.batch_size,
             shard_size=arguments.shard_size,
             class_names=names,
+            explain_labels=arguments.explain_labels,
             columns=scale.Columns(arguments.image_column, arguments.name_column, arguments.target_column),
             overwrite=arguments.overwrite,
             progress=progress,

@@ -75,7 +75,7 @@ class ExplainerHandler(ModelHandler):
 
 
 class ExplainImages(beam.PTransform):
-    """Explains pairs of a path and the content of an image file.
+    """Explains pairs of a path and the content of an image file, or triples of these and a label.
 
     The results are PyArrow tables with the columns of `tf_learnprop.scale.output.schema`, one for each batch,
     for `beam.io.WriteToParquetBatched`.
@@ -84,6 +84,7 @@ class ExplainImages(beam.PTransform):
         model: See `ExplainerHandler`.
         batch_size: See `ExplainerHandler`.
         class_names: Name of each class, in the order of their ids.
+        explain_labels: Whether the label of each image is explained, instead of the predicted class.
     """
 
     def __init__(
@@ -91,9 +92,11 @@ class ExplainImages(beam.PTransform):
         model: str | os.PathLike[str] | Explainer,
         batch_size: int = 32,
         class_names: Sequence[str] | None = None,
+        explain_labels: bool = False,
     ) -> None:
         super().__init__()
-        self._options = shard_maps.ShardOptions(batch_size, tuple(class_names) if class_names else None)
+        names = tuple(class_names) if class_names else None
+        self._options = shard_maps.ShardOptions(batch_size, names, explain_labels)
         self._handler = _TableHandler(model, self._options)
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
@@ -103,7 +106,7 @@ class ExplainImages(beam.PTransform):
 
 class _TableHandler(ExplainerHandler):
     def __init__(self, model: str | os.PathLike[str] | Explainer, options: shard_maps.ShardOptions) -> None:
-        super().__init__(model, batch_size=options.batch_size)
+        super().__init__(model, options.signature, options.batch_size)
         self._options = options
 
     def run_inference(

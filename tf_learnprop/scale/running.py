@@ -48,6 +48,7 @@ def explain_dataset(
     batch_size: int = 32,
     shard_size: int = 256,
     class_names: Sequence[str] | None = None,
+    explain_labels: bool = False,
     columns: formats.Columns | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
@@ -59,7 +60,7 @@ def explain_dataset(
 
     Args:
         model: Folder of the exported model, such as "served/lite0/1", or an `Explainer` of it. The model must
-            have the signature "explain_encoded".
+            have the signature "explain_encoded", or "explain_encoded_class" for labels.
         images: A folder with images, searched with all its subfolders; or Parquet or TFRecord files with
             encoded images: a folder of them, a file, or a glob pattern.
         out: Folder for the maps.
@@ -72,6 +73,8 @@ def explain_dataset(
         shard_size: Number of image files for each output file. A Parquet or TFRecord file has one output
             file.
         class_names: Name of each class, in the order of their ids.
+        explain_labels: Whether the label that comes with each image is explained, instead of the class that
+            the model predicts. An image without a label gets an error.
         columns: Where Parquet and TFRecord files hold images, names and labels.
         overwrite: Whether to remove the maps of another run from `out` first.
         progress: Called with the number of images that are done and the number of all images that were left
@@ -94,8 +97,12 @@ def explain_dataset(
     if workers is not None:
         argument_checks.integer("workers", workers, 1)
     columns = columns or formats.Columns()
-    options = shard_maps.ShardOptions(batch_size, tuple(class_names) if class_names else None)
-    explainer = model if isinstance(model, Explainer) else Explainer(model, shard_maps.SIGNATURE)
+    names = tuple(class_names) if class_names else None
+    options = shard_maps.ShardOptions(batch_size, names, explain_labels)
+    explainer = model if isinstance(model, Explainer) else Explainer(model, options.signature)
+    if explainer.signature != options.signature:
+        rule = f"be a folder, or an explainer with the signature '{options.signature}'"
+        raise argument_checks.ArgumentError("model", rule, explainer.path, f"'{explainer.signature}'")
     exported_model.check(explainer.path, explainer.signature)
     parts = shards.find(images, shard_size, columns)
     manifest = _manifest(explainer, images, parts, options, shard_size, columns)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _PILLOW = re.compile(rb"II\*\0|MM\0\*|RIFF....WEBP|BM", re.DOTALL)
 #: The signature of an exported model that takes the contents of image files.
 SIGNATURE = contract.EXPLAIN_ENCODED.name
+#: The signature that takes a class for each file as well.
+SIGNATURE_OF_LABELS = contract.EXPLAIN_ENCODED_CLASS.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +38,21 @@ class ShardOptions:
     Attributes:
         batch_size: Number of images that the model explains at once.
         class_names: Name of each class, or None.
+        explain_labels: Whether the label of each image is explained, instead of the predicted class.
     """
 
     batch_size: int = 32
     class_names: tuple[str, ...] | None = None
+    explain_labels: bool = False
 
     def __post_init__(self) -> None:
         argument_checks.integer("batch_size", self.batch_size, 1)
+        argument_checks.flag("explain_labels", self.explain_labels)
+
+    @property
+    def signature(self) -> str:
+        """Name of the signature of an exported model that does this."""
+        return SIGNATURE_OF_LABELS if self.explain_labels else SIGNATURE
 
 
 def explain_shard(explainer: Explainer, shard: shards.Shard, options: ShardOptions) -> Iterator[pa.Table]:
@@ -51,7 +61,7 @@ def explain_shard(explainer: Explainer, shard: shards.Shard, options: ShardOptio
     The result depends on the arguments alone, whatever runs this function and wherever.
 
     Args:
-        explainer: An explainer with the signature "explain_encoded".
+        explainer: An explainer with the signature that the options need.
         shard: The shard.
         options: The options.
 
@@ -74,10 +84,13 @@ def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: S
     """Explains one batch of images; see `explain_shard`."""
     arrow = extras.require("pyarrow")
     contents, errors = _decodable(items)
-    good = sorted(contents)
+    if options.explain_labels:
+        errors |= {row: "The image has no label" for row in contents if items[row].target is None}
+    good = sorted(contents.keys() - errors.keys())
     maps, class_ids, probabilities = {}, {}, {}
     if good:
-        explanations = explainer([contents[row] for row in good])
+        labels = [items[row].target for row in good] if options.explain_labels else None
+        explanations = explainer([contents[row] for row in good], labels)
         for place, row in enumerate(good):
             if place in explanations.errors:
                 errors[row] = explanations.errors[place]
