@@ -17,6 +17,7 @@ import tensorflow as tf
 import tf_learnprop as tlp
 from tests import toys
 from tests.scale.scale_toys import OPTIONS, contents, encoded, pixels, png, preprocess, write
+from tests.targets import target_models
 from tf_learnprop import scale
 from tf_learnprop.scale import output, shard_maps, shards
 
@@ -83,6 +84,20 @@ class TestMaps:
         np.testing.assert_allclose(
             found.maps[good], expected.maps, atol=2e-3 * np.abs(expected.maps).max(), rtol=2e-3
         )
+
+    @pytest.mark.parametrize("target", [tlp.targets.Region(), tlp.targets.Value(1)])
+    def test_of_the_target_that_a_model_was_exported_with(self, target, photos, tmp_path):
+        is_region = isinstance(target, tlp.targets.Region)
+        model = (target_models.unet if is_region else target_models.regressor)(3, channels=3)
+        path = tlp.wrap_model(model).export(tmp_path / "1", target=target, preprocess=preprocess)
+        scale.explain_dataset(path, photos / "b", tmp_path / "maps")
+        found = tlp.data.read_maps(tmp_path / "maps")
+        files = sorted((photos / "b").iterdir())
+        expected = tlp.serving.Explainer(path, "explain_encoded")([file.read_bytes() for file in files])
+        np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=1e-5)
+        np.testing.assert_allclose(found.maps, expected.maps, atol=2e-3 * np.abs(expected.maps).max())
+        assert not found.errors and is_region == (found.class_ids >= 0).all()
 
     def test_memory_is_bounded_by_row_groups(self, explainer, tmp_path, monkeypatch):
         monkeypatch.setattr(output, "_ROW_GROUP", 2000)

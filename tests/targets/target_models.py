@@ -8,10 +8,12 @@ def conv(filters: int, activation: str | None = "relu") -> keras.layers.Layer:
     return layers.Conv2D(filters, 3, padding="same", activation=activation)
 
 
-def unet(classes: int = 3, activation: str | None = "softmax", side: int = 12) -> keras.Model:
+def unet(
+    classes: int = 3, activation: str | None = "softmax", side: int = 12, channels: int = 2
+) -> keras.Model:
     """Images to classes of pixels, with a skip connection at each of two levels."""
     keras.utils.set_random_seed(0)
-    image = keras.Input((side, side, 2))
+    image = keras.Input((side, side, channels))
     fine = conv(5)(image)
     middle = conv(6)(layers.MaxPooling2D()(fine))
     coarse = conv(7)(layers.MaxPooling2D()(middle))
@@ -43,10 +45,10 @@ def series_segmenter() -> keras.Model:
     return keras.Model(series, layers.Dense(3)(x))
 
 
-def regressor(values: int = 1, activation: str | None = None) -> keras.Model:
+def regressor(values: int = 1, activation: str | None = None, channels: int = 2) -> keras.Model:
     """Images to values."""
     keras.utils.set_random_seed(0)
-    image = keras.Input((12, 12, 2))
+    image = keras.Input((12, 12, channels))
     x = layers.GlobalAveragePooling2D()(conv(6)(conv(5)(image)))
     return keras.Model(image, layers.Dense(values, activation=activation)(x))
 

@@ -96,8 +96,9 @@ def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: S
                 errors[row] = explanations.errors[place]
             else:
                 maps[row] = explanations.maps[place].astype(np.float16)
-                class_ids[row] = int(explanations.class_ids[place])
-                probabilities[row] = explanations.probabilities[place]
+                if explanations.class_ids[place] >= 0:  # a value has no class
+                    class_ids[row] = int(explanations.class_ids[place])
+                    probabilities[row] = explanations.probabilities[place]
     names = options.class_names
     if names and len(names) <= max(class_ids.values(), default=0):
         raise ArgumentError("class_names", "name every class of the model", names, f"{len(names)} names")

@@ -55,7 +55,7 @@ class ExportOptions:
                 f"Received: target={self.target!r}, top_k={self.top_k!r}"
             )
         if isinstance(self.target, Target):
-            self._check_target(self.target, explained)
+            choosing.check_shared("target", self.target, explained)
         else:
             check_classes(explained, "`export` without a `target` of `tlp.targets`")
             if self.target is not None:
@@ -70,14 +70,6 @@ class ExportOptions:
         argument_checks.number("alpha", self.alpha, low=0, high=1)
         if self.preprocess is not None:
             _check_preprocess(self.preprocess, inputs)
-
-    def _check_target(self, target: Target, explained: Explained) -> None:
-        if self.preprocess is not None:
-            raise ValueError(
-                "`preprocess` adds signatures that draw maps of classes, so it can't be used with a `target` "
-                f"of `tlp.targets`. Received: target={type(target).__name__}"
-            )
-        choosing.check_shared("target", target, explained)
 
 
 def _check_map_size(map_size: int | tuple[int, int], explained: tf.TensorSpec) -> None:

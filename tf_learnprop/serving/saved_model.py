@@ -56,9 +56,10 @@ def export(
     - `explain_encoded_class` takes encoded and class_ids. It returns the same for these classes.
     - `classify_encoded` takes encoded. It returns probabilities, float32 `[n, classes]`, without a map.
 
-    A model that is exported with a target of `tf_learnprop.targets` has two signatures. `serving_default`
-    takes the inputs and explains that target. The other one is for its kind, and takes what such a target
-    says of each sample, with the target's other options:
+    A model that is exported with a target of `tf_learnprop.targets` has others. `serving_default` takes the
+    inputs and explains that target, and with `preprocess`, `explain_encoded` does so for encoded photos. One
+    more is for the target's kind. It takes the inputs and what such a target says of each sample, with the
+    target's other options:
 
     - `explain_region`: masks, float32 `[n, *places]` of the output's size, and class_ids.
     - `explain_pixel`: rows, columns and class_ids.
@@ -67,8 +68,8 @@ def export(
     - `explain_similarity`: embeddings, float32 `[n, d]`.
     - `explain_token`: positions and tokens, int64 `[n]`.
 
-    Both also return scores, float32 `[n]`. For a score without classes, class_ids are −1 and probabilities
-    are NaN. A `Contrast`, a function or a target of your own has `serving_default` alone.
+    All also return scores, float32 `[n]`. For a score without classes, class_ids are −1 and probabilities
+    are NaN. A `Contrast`, a function or a target of your own has no signature for its kind.
 
     A model with several inputs takes each under its own name instead of images. A single input that is not an
     image is called inputs. A bad request (wrong shape, NaN, class id out of range, broken photo, no samples)

@@ -77,6 +77,13 @@ class Signatures:
             return self._explain_target(target, _checked(inputs, self.specs))
 
         endpoints = {contract.SERVING_DEFAULT: (explain_default, self.specs)}
+        if self._preprocess is not None:
+
+            def explain_encoded(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+                photos, images = self._decoded(*_checked([encoded], [_ENCODED]))
+                return self._explain_target(target, [images], photos)
+
+            endpoints[contract.EXPLAIN_ENCODED] = (explain_encoded, [_ENCODED])
         request = requested(target, self._explained)
         if request is not None:
             specs = [*self.specs, *request.specs]
@@ -89,11 +96,14 @@ class Signatures:
             endpoints[request.signature] = (explain_requested, specs)
         return endpoints
 
-    def _explain_target(self, target: Target, inputs: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Maps of a target, with its classes, their probabilities and the scores."""
+    def _explain_target(
+        self, target: Target, inputs: Sequence[tf.Tensor], photos: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Maps of a target, with its classes, their probabilities and the scores; and drawn over photos."""
         checked = choosing.tensors(target, self._explained, tf.shape(inputs[0])[0])
         maps, asked = self._attributor.maps_and_asked(self._packed(inputs), checked)
-        answer = self._answer(maps, asked.class_ids(), tf.cast(asked.probabilities(), tf.float32))
+        found = maps, asked.class_ids(), tf.cast(asked.probabilities(), tf.float32)
+        answer = self._answer(*found) if photos is None else self._with_overlays(photos, *found)
         return answer | {contract.SCORES: asked.scores()}
 
     def serving_default(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
