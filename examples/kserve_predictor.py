@@ -5,7 +5,8 @@
     python examples/kserve_predictor.py --model_name lite0 --saved_model served/lite0/1
 
 Both take `{"instances": [{"encoded": {"b64": "…"}}, …]}`, where `b64` is an image file. An instance for
-`:explain` may also have `class_id`, the class to explain; without it, that is the predicted class.
+`:explain` may also have `class_id`, the class to explain; without it, that is the predicted class. A model
+that was exported with a target, such as `tlp.targets.Region()`, explains that, and has no `:predict`.
 """
 
 import argparse
@@ -35,8 +36,9 @@ class AttributionModel(kserve.Model):
         self.path = path
 
     def load(self):
-        self.classify = tf.saved_model.load(self.path).signatures["classify_encoded"]
-        self.explainer = tlp.serving.Explainer(self.path, "explain_encoded_class")
+        self.classify = tf.saved_model.load(self.path).signatures.get("classify_encoded")
+        signature = "explain_encoded_class" if self.classify else "explain_encoded"
+        self.explainer = tlp.serving.Explainer(self.path, signature)
         self.ready = True
         return self.ready
 
@@ -45,18 +47,26 @@ class AttributionModel(kserve.Model):
         return {"predictions": [best_classes(row) for row in self.probabilities(photos(payload))]}
 
     def explain(self, payload, headers=None):
-        """The class, its probability and its map, nested lists `[h][w]`, for each photo."""
-        contents = photos(payload)
-        predicted = self.probabilities(contents).argmax(-1).tolist()
-        instances = zip(payload["instances"], predicted, strict=True)
-        result = self.explainer(contents, [row.get("class_id", best) for row, best in instances])
+        """The class, its probability and its map, nested lists `[h][w]`, for each photo.
+
+        The class is −1 and the probability null for what is no class.
+        """
+        contents, class_ids = photos(payload), None
+        if self.classify:
+            predicted = self.probabilities(contents).argmax(-1).tolist()
+            instances = zip(payload["instances"], predicted, strict=True)
+            class_ids = [row.get("class_id", best) for row, best in instances]
+        result = self.explainer(contents, class_ids)
         if result.errors:
             raise InvalidInput("; ".join(f"instance {row}: {text}" for row, text in result.errors.items()))
-        columns = (result.class_ids.tolist(), result.probabilities.tolist(), result.maps.tolist())
+        probabilities = np.where(result.class_ids < 0, None, result.probabilities)  # JSON has no NaN
+        columns = (result.class_ids.tolist(), probabilities.tolist(), result.maps.tolist())
         names = ("class_id", "probability", "map")
         return {"explanations": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]}
 
     def probabilities(self, contents):
+        if not self.classify:
+            raise InvalidInput("the model was exported with a target, so it has no classes: ask for :explain")
         try:
             return self.classify(encoded=tf.constant(contents, tf.string))["probabilities"].numpy()
         except tf.errors.InvalidArgumentError as error:

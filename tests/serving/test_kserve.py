@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import requests
 
+import tf_learnprop as tlp
 from tests import toys
 from tests.serving import serving_client
 from tests.serving.serving_toys import assert_same_maps, photo, png, preprocess
+from tests.targets import target_models
 
 SIDE = toys.SIDE
 PIXELS = np.stack([photo(SIDE, SIDE, seed) for seed in range(3)])
@@ -22,13 +24,20 @@ PIXELS = np.stack([photo(SIDE, SIDE, seed) for seed in range(3)])
 
 @pytest.fixture(scope="module")
 def url(small):
+    with served(small) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def served(path):
+    """The address of a server of an exported model."""
     pytest.importorskip("kserve")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     program = serving_client.ROOT / "examples" / "kserve_predictor.py"
     options = [
         "--saved_model",
-        small,
+        path,
         "--model_name",
         "toy",
         "--http_port",
@@ -86,6 +95,20 @@ def test_explain(url, wrapped):
     assert [one["class_id"] for one in answer] == ids.tolist()
     np.testing.assert_allclose([one["probability"] for one in answer], outputs[range(3), ids], rtol=1e-4)
     assert_same_maps(np.array([one["map"] for one in answer]), wrapped, images, ids)
+
+
+def test_a_model_with_a_target(tmp_path):
+    wrapped = tlp.wrap_model(target_models.regressor(2, channels=3))
+    path = wrapped.export(tmp_path / "1", target=tlp.targets.Value(1), preprocess=preprocess)
+    with served(path) as address:
+        instances = [encoded(png(photo(12, 12, seed))) for seed in range(2)]
+        answer = ask(address, "explain", instances).json()["explanations"]
+        refused = ask(address, "predict", instances)
+    images = preprocess(np.stack([photo(12, 12, seed) for seed in range(2)]).astype("float32"))
+    maps = np.array([one["map"] for one in answer])
+    np.testing.assert_allclose(maps, wrapped.explain(images, tlp.targets.Value(1)), rtol=1e-3, atol=1e-5)
+    assert [(one["class_id"], one["probability"]) for one in answer] == [(-1, None)] * 2
+    assert refused.status_code == 400 and "exported with a target" in refused.json()["error"]
 
 
 @pytest.mark.parametrize(
