@@ -155,6 +155,7 @@ def test_rules_and_readouts_know_the_ground_alone(place):
         "resampling",
         "placing",
         "relevance_sums",
+        "by_sample",
         "tracing",
         "rules.base",
         "readouts.base",
