@@ -156,6 +156,7 @@ def test_rules_and_readouts_know_the_ground_alone(place):
         "placing",
         "relevance_sums",
         "by_sample",
+        "processors",
         "tracing",
         "rules.base",
         "readouts.base",

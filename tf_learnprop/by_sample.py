@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tf_learnprop import processors
+
 #: Most values of a tensor, 32 MB, whose memory is kept for others. That of larger ones comes from the system,
 #: which clears it first.
 LARGE = 2**23
@@ -18,7 +20,7 @@ def by_sample(function: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf.Ten
         function: Takes tensors `[n, ...]` and gives one, float32 `[n, ...]`. No sample may depend on another.
         *tensors: What it takes.
     """
-    if any(device.device_type != "CPU" for device in tf.config.list_physical_devices()):
+    if not processors.are_cpus():
         return function(*tensors)
 
     @tf.custom_gradient
