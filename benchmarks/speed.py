@@ -16,8 +16,9 @@ replicas    a step of `fit` on two logical CPUs against one device, with the sam
 series      `explain` of long series against the compiled gradient: processor time in one process, and
             peak memory in fresh ones
 
-`--check` runs no part. It measures the processor time of `explain` against the gradient's as
-benchmarks/speed_ratios.json says, and fails if a ratio is 10 % worse than there; `--keep` writes that file.
+`--check` runs no part. It measures the processor time of `explain` against the gradient's for the models and
+batch sizes that benchmarks/speed_ratios.json holds, and fails if a ratio is 10 % worse than there. `--keep`
+writes that file.
 """
 
 import itertools
@@ -58,7 +59,7 @@ SIDES = {
 def profile(arguments):
     """The part `profile`: dict from a model to `parts_of_time.measure`, of the largest batch."""
     report, batch = {}, max(arguments.batches)
-    for name in parts_of_time.MODELS:
+    for name in parts_of_time.CONVOLUTIONAL:
         if name in arguments.models:
             report[name] = parts_of_time.measure(name, batch, arguments.rounds)
             print(f"\n{name}, batch {batch}: shares of the plain gradient's processor time")
@@ -259,9 +260,9 @@ def add_options(parser):
 def run(arguments):
     names = [name for name in parts_of_time.MODELS if name in arguments.models]
     if arguments.check:
-        return speed_guard.check(names, arguments.rounds)
+        return speed_guard.check(names, arguments.batches, arguments.rounds)
     if arguments.keep:
-        return speed_guard.keep(names, max(arguments.batches), arguments.rounds)
+        return speed_guard.keep(names, arguments.batches, arguments.rounds)
     _run_parts(arguments)
 
 

@@ -155,6 +155,8 @@ def test_rules_and_readouts_know_the_ground_alone(place):
         "resampling",
         "placing",
         "relevance_sums",
+        "by_sample",
+        "processors",
         "tracing",
         "rules.base",
         "readouts.base",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from tf_learnprop import tracing
+from tf_learnprop.by_sample import by_sample
 
 #: Σ_c relu(y·dy) and Σ_c y·dy, each float32 `[n, ...]`.
 Sums = tuple[tf.Tensor, tf.Tensor]
@@ -45,4 +46,11 @@ def compute(y: tf.Tensor, dy: tf.Tensor) -> Sums:
     return tf.reduce_sum(tf.nn.relu(relevance), -1), tf.reduce_sum(relevance, -1)
 
 
-_traced = tracing.for_any_shape(compute)
+def _stacked(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    return tf.stack(compute(y, dy), 1)
+
+
+@tracing.for_any_shape
+def _traced(y: tf.Tensor, dy: tf.Tensor) -> Sums:
+    speaks_for, total = tf.unstack(by_sample(_stacked, y, dy), 2, 1)
+    return speaks_for, total

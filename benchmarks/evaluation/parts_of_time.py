@@ -5,11 +5,12 @@ import numpy as np
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import clock
+from benchmarks.evaluation import clock, token_models
 from tf_learnprop import readouts
 
 #: A CNN with a pooled head, one with a flattened head, and what else computes in another way.
-MODELS = ("MobileNetV2", "ResNet50", "VGG16", "DenseNet121", "EfficientNetV2B0", "ConvNeXtTiny")
+CONVOLUTIONAL = ("MobileNetV2", "ResNet50", "VGG16", "DenseNet121", "EfficientNetV2B0", "ConvNeXtTiny")
+MODELS = (*CONVOLUTIONAL, "ViT-Tiny")
 
 
 class SignalsAlone(readouts.MultiLayerReadout):
@@ -33,8 +34,10 @@ VARIANTS = {
 
 
 def model(name):
-    """A model of `keras.applications` with random weights, that gives logits."""
+    """A model of `keras.applications`, or a ViT-Tiny/16, with random weights, that gives logits."""
     keras.utils.set_random_seed(0)
+    if name == "ViT-Tiny":
+        return token_models.vit((224, 224, 3), 1000, "cls", patch=16, width=192, blocks=12, heads=3)
     return getattr(keras.applications, name)(weights=None, classifier_activation=None)
 
 

@@ -1,6 +1,7 @@
 """Guards the price of a map: its ratio to the plain gradient, against the ratios that are kept in a file."""
 
 import datetime
+import itertools
 import json
 import pathlib
 import platform
@@ -15,42 +16,41 @@ FILE = pathlib.Path(__file__).parents[1] / "speed_ratios.json"
 TOLERANCE = 0.10
 
 
-def measure(names, batch, rounds):
-    """Dict from a model to the ratio of `explain` to the plain gradient, by processor time."""
-    ratios = {}
-    for name in names:
-        ratios[name] = round(parts_of_time.ratio(name, batch, rounds), 3)
-        print(f"{name:26}{ratios[name]:8.3f}", flush=True)
-    return ratios
+def measure(name, batch, rounds):
+    """The ratio of `explain` to the plain gradient, by processor time."""
+    ratio = round(parts_of_time.ratio(name, batch, rounds), 3)
+    print(f"{name:26}{batch:4}{ratio:8.3f}", flush=True)
+    return ratio
 
 
-def worse(kept, measured, tolerance=TOLERANCE):
-    """One line for each model whose ratio is worse than the one that is kept by more than a tolerance."""
-    return [
-        f"{name}: {ratio:.3f} plain gradients, {kept[name]:.3f} are kept"
-        for name, ratio in measured.items()
-        if name in kept and not ratio <= kept[name] * (1 + tolerance)
-    ]
+def worse(name, batch, kept, measured, tolerance=TOLERANCE):
+    """One line if a ratio is worse than the one that is kept by more than a tolerance, else None."""
+    if measured <= kept * (1 + tolerance):
+        return None
+    return f"{name}, batch {batch}: {measured:.3f} plain gradients, {kept:.3f} are kept"
 
 
-def check(names, rounds, path=FILE):
-    """Measures as the file says, and ends the program if a ratio is worse.
+def check(names, batches, rounds, path=FILE):
+    """Measures what the file holds for some models and batches, and ends the program if a ratio is worse.
 
     Raises:
         SystemExit: If it is.
     """
-    kept = json.loads(path.read_text())
-    measured = measure([name for name in names if name in kept["ratios"]], kept["batch"], rounds)
-    if lines := worse(kept["ratios"], measured):
-        raise SystemExit(f"More than {TOLERANCE:.0%} slower than in {path.name}:\n" + "\n".join(lines))
+    kept = json.loads(path.read_text())["ratios"]
+    pairs = [(name, batch) for name in names for batch in batches if str(batch) in kept.get(name, {})]
+    lines = [worse(*pair, kept[pair[0]][str(pair[1])], measure(*pair, rounds)) for pair in pairs]
+    if any(lines):
+        raise SystemExit(
+            f"More than {TOLERANCE:.0%} slower than in {path.name}:\n" + "\n".join(filter(None, lines))
+        )
 
 
-def keep(names, batch, rounds, path=FILE):
-    """Measures, and writes the file."""
-    ratios = measure(names, batch, rounds)
-    path.write_text(
-        json.dumps({**where(), "batch": batch, "rounds": rounds, "ratios": ratios}, indent=1) + "\n"
-    )
+def keep(names, batches, rounds, path=FILE):
+    """Measures, and writes the file anew after each ratio."""
+    ratios = {}
+    for batch, name in itertools.product(batches, names):
+        ratios.setdefault(name, {})[batch] = measure(name, batch, rounds)
+        path.write_text(json.dumps({**where(), "rounds": rounds, "ratios": ratios}, indent=1) + "\n")
 
 
 def where():

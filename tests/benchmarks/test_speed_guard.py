@@ -6,13 +6,13 @@ from benchmarks.evaluation import parts_of_time, speed_guard
 
 
 def test_a_ratio_that_is_more_than_a_tenth_worse_is_named():
-    kept = {"small": 1.0, "large": 1.2, "gone": 1.0}
-    measured = {"small": 1.099, "large": 1.33, "new": 9.0}
-    assert speed_guard.worse(kept, measured) == ["large: 1.330 plain gradients, 1.200 are kept"]
-    assert speed_guard.worse(kept, {"small": float("nan")})
+    assert speed_guard.worse("small", 8, 1.0, 1.099) is None
+    text = "large, batch 8: 1.330 plain gradients, 1.200 are kept"
+    assert speed_guard.worse("large", 8, 1.2, 1.33) == text
+    assert speed_guard.worse("small", 8, 1.0, float("nan"))
 
 
-def test_a_check_measures_as_the_file_says_and_fails_if_it_is_worse(tmp_path, monkeypatch):
+def test_a_check_measures_what_the_file_holds_and_fails_if_it_is_worse(tmp_path, monkeypatch):
     asked = []
 
     def ratio(*arguments):
@@ -21,13 +21,13 @@ def test_a_check_measures_as_the_file_says_and_fails_if_it_is_worse(tmp_path, mo
 
     monkeypatch.setattr(parts_of_time, "ratio", ratio)
     path = tmp_path / "ratios.json"
-    speed_guard.keep(["one", "two"], 8, 3, path)
-    assert json.loads(path.read_text())["ratios"] == {"one": 1.05, "two": 1.05}
-    speed_guard.check(["one", "two", "three"], 9, path)
-    assert asked[2:] == [("one", 8, 9), ("two", 8, 9)]
-    path.write_text(json.dumps({"batch": 8, "ratios": {"one": 0.9}}))
-    with pytest.raises(SystemExit, match=r"one: 1\.050 plain gradients, 0\.900 are kept"):
-        speed_guard.check(["one"], 9, path)
+    speed_guard.keep(["one", "two"], [1, 8], 3, path)
+    assert json.loads(path.read_text())["ratios"] == dict.fromkeys(["one", "two"], {"1": 1.05, "8": 1.05})
+    speed_guard.check(["one", "two", "three"], [8, 32], 9, path)
+    assert asked[4:] == [("one", 8, 9), ("two", 8, 9)]
+    path.write_text(json.dumps({"ratios": {"one": {"8": 0.9}}}))
+    with pytest.raises(SystemExit, match=r"one, batch 8: 1\.050 plain gradients, 0\.900 are kept"):
+        speed_guard.check(["one"], [8], 9, path)
 
 
 def test_parts_add_up_to_the_whole():

@@ -1,9 +1,12 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
 
 import tf_learnprop as tlp
-from tf_learnprop import objectives
+from tests import toys
+from tf_learnprop import objectives, processors
 
 
 class Counted(objectives.AreaGuidance):
@@ -32,3 +35,13 @@ def traces(samples, **kwargs):
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_shorter_last_batch_is_not_traced_again(steps):
     assert traces(10, steps_per_execution=steps) == traces(8, steps_per_execution=steps) <= 4
+
+
+def test_compiling_with_xla_for_a_cpu_warns(monkeypatch):
+    wrapped = tlp.wrap_model(toys.small_cnn(3))
+    with pytest.warns(UserWarning, match="many times slower on a CPU"):
+        wrapped.compile(jit_compile=True)
+    monkeypatch.setattr(processors, "are_cpus", lambda: False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wrapped.compile(jit_compile=True)

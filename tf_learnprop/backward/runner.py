@@ -13,6 +13,7 @@ from tf_learnprop.backward.rule_operation import RuleOperation
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.activations import is_fused
 from tf_learnprop.graph.explained import Explained
+from tf_learnprop.graph.folding import folded_calls
 from tf_learnprop.graph.layer_kinds import CLIPPING, is_one_of
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call, first_argument
@@ -70,6 +71,12 @@ class GraphRunner:
         #: Calls whose output has passed the final softmax or sigmoid: the activation's own, and what follows.
         self._activation_call = end.call if has_logits else None
         self._after = frozenset(end.after) if has_logits else frozenset()
+        #: The calls with their positions in the graph, as they are and with normalisations folded.
+        self._calls = list(enumerate(graph.calls))
+        folded = folded_calls(graph, set() if feature_map is None else {feature_map})
+        self._folded = [
+            (k, call) for k, call in ((k, folded.get(k, call)) for k, call in self._calls) if call
+        ]
 
     @tf.autograph.experimental.do_not_convert  # no branch here depends on a tensor's values
     def __call__(
@@ -85,7 +92,9 @@ class GraphRunner:
             inputs: Tensors in the structure of the model's inputs.
             with_rules: False runs the model with its own backward pass.
             watch: Called with (position, tensor) for the output of each activation with a rule, and with
-                (`readouts.FEATURE_MAP`, tensor) for the feature map, before anything else uses it.
+                (`readouts.FEATURE_MAP`, tensor) for the feature map, before anything else uses it. With it,
+                a convolution runs as one with the batch normalisation behind it. Without it, outputs are
+                those of the model bit for bit.
             replaced: Tensors of the graph, by number, that get other values than the calls give.
         """
         with self._scope():
@@ -129,7 +138,7 @@ class GraphRunner:
         graph, trace = self.graph, Trace()
         logits: tf.Tensor | None = None
         values = self._values(inputs)
-        for number, call in enumerate(graph.calls):
+        for number, call in self._folded if watch else self._calls:
             args, kwargs = call.arguments(values)
             if call.enters:
                 made = call.run(values)

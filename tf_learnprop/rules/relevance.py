@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop import argument_checks, relevance_sums, tracing
+from tf_learnprop.by_sample import by_sample
 from tf_learnprop.rules.base import PropagationRule, WeightSpecs
 
 #: Number of features that the network sees of a pixel.
@@ -57,12 +58,13 @@ def relevance_features(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 `[n, pixels, 5]`, each feature of unit RMS over a sample.
     """
-    sums = _sums(y, dy, *relevance_sums.compute(y, dy))
+    sums = _sums(y, dy)
     return tf.linalg.matrix_transpose(sums * _inverse_rms(sums))
 
 
-def _sums(y: tf.Tensor, dy: tf.Tensor, speaks_for: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
+def _sums(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     """The features before they are divided by their RMS, float32 `[n, 5, pixels]`."""
+    speaks_for, total = relevance_sums.compute(y, dy)
     shape = tf.shape(y)
     y, dy = (tf.reshape(tensor, [shape[0], -1, shape[-1]]) for tensor in (y, dy))
     sums = [tf.reshape(maps, tf.shape(y)[:2]) for maps in (total, speaks_for)]
@@ -86,10 +88,10 @@ def _logits(
     gate_bias: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The logits, and the sums on the way to them."""
-    sums = relevance_sums.compute(y, dy)
-    features = _sums(y, dy, *sums)
+    features = by_sample(_sums, y, dy)
     kernels = _inverse_rms(features) * feature_kernel  # of each sample, which is smaller than its features
     hidden = tf.nn.relu(tf.matmul(features, kernels, transpose_a=True) + feature_bias)
-    shape = tf.concat([tf.shape(y)[:-1], tf.shape(gate_bias)], 0)
+    shape = tf.shape(y)[:-1]
     logits = tf.reshape(hidden, [-1, tf.shape(gate_kernel)[0]]) @ gate_kernel + gate_bias
-    return tf.reshape(logits, shape), *sums
+    speaks_for, total = (tf.reshape(features[:, k], shape) for k in (1, 0))
+    return tf.reshape(logits, tf.concat([shape, tf.shape(gate_bias)], 0)), speaks_for, total

@@ -2,13 +2,14 @@
 
 import functools
 import types
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tf_learnprop import objectives, replicas, tracing
+from tf_learnprop import objectives, processors, replicas, tracing
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.inputs import checks
@@ -89,7 +90,7 @@ class RuleTrainer(keras.Model):
                 choose another than the target does.
             **kwargs: `run_eagerly`, `steps_per_execution`, `auto_scale_loss` and `jit_compile`, as in
                 `keras.Model.compile`. `jit_compile` is False by default, because XLA makes the gradients
-                of convolutions many times slower on a CPU.
+                of convolutions many times slower on a CPU; with True, a warning says so there.
 
         Raises:
             TypeError: If `objective` is not an `Objective`, or an argument such as `loss` or `metrics` has no
@@ -116,6 +117,11 @@ class RuleTrainer(keras.Model):
             )
         if optimizer is None:
             optimizer = keras.optimizers.Adam(5e-3, global_clipnorm=1.0)
+        if kwargs.get("jit_compile") and processors.are_cpus():
+            warnings.warn(
+                "`jit_compile=True` makes the gradients of convolutions many times slower on a CPU.",
+                stacklevel=2,
+            )
         super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
         self.objective = objective
         self.targets = choosing.as_target(targets)
