@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from tf_learnprop.explanations import shares
 from tf_learnprop.plotting import _figures
 from tf_learnprop.plotting._overlay import map_array, overlay
 from tf_learnprop.plotting._signal import signal
@@ -58,16 +58,16 @@ def inputs(
     """
     panels = _panels(inputs, maps)
     texts = _checked(labels or {}, panels)
-    of_input = shares({name: values[None] for name, (_, values) in panels.items()})
-    titles = {name: f"{name}: {share[0]:.0%}" for name, share in of_input.items()}
+    of_input = {name: np.abs(values).sum() for name, (_, values) in panels.items()}
+    titles = {name: f"{name}: {share:.0%}" for name, share in of_input.items()}
     square = [name for name in panels if _is_square(*panels[name])]
     wide = [name for name in panels if name not in square]
     heights = [_BAR * (len(panels) + 1), *[_SQUARE] * bool(square), *[_WIDE] * len(wide)]
     fig = _figures.figure(fig, max(3.2 * len(square), 6.4), sum(heights) + 0.3)
-    rows = fig.add_gridspec(len(heights), 1, height_ratios=heights)
-    _draw_shares(fig.add_subplot(rows[0]), [share[0] for share in of_input.values()], [*titles.values()])
-    cells: list[Any] = [rows[1].subgridspec(1, len(square))[k] for k in range(len(square))]
-    cells += [rows[k] for k in range(1 + bool(square), len(heights))]
+    grid = fig.add_gridspec(len(heights), max(len(square), 1), height_ratios=heights)
+    _draw_shares(fig.add_subplot(grid[0, :]), [*of_input.values()], [*titles.values()])
+    cells = [grid[1, k] for k in range(len(square))]
+    cells += [grid[k, :] for k in range(1 + bool(square), len(heights))]
     for name, cell in zip([*square, *wide], cells, strict=True):
         axis = fig.add_subplot(cell)
         _draw(axis, *panels[name], texts.get(name), signed)
@@ -76,7 +76,7 @@ def inputs(
 
 
 def _panels(inputs: Any, maps: Any) -> dict[Name, tuple[Any, np.ndarray]]:
-    """The input and the map of each panel, by name or number."""
+    """The input and the map of each panel, as a part of all attribution, by name or number."""
     shown, values = (
         dict(value) if isinstance(value, Mapping) else dict(enumerate(value)) for value in (inputs, maps)
     )
@@ -94,7 +94,8 @@ def _panels(inputs: Any, maps: Any) -> dict[Name, tuple[Any, np.ndarray]]:
                 f"Received: {len(attribution)}"
             )
         panels[name] = value, attribution
-    return panels
+    total = sum(np.abs(attribution).sum() for _, attribution in panels.values()) or 1.0
+    return {name: (value, attribution / total) for name, (value, attribution) in panels.items()}
 
 
 def _checked(
@@ -147,5 +148,7 @@ def _draw_table(axis: Axes, attribution: np.ndarray, texts: Sequence[str]) -> No
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.set_yticks(range(len(shown)), [texts[k] for k in shown], parse_math=False)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.xaxis.set_major_formatter(PercentFormatter(1.0))
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right", "left"]].set_visible(False)
