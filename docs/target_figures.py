@@ -1,7 +1,7 @@
 """Draws the pictures of the guides of targets: python -m docs.target_figures writes docs/plots/target_*.jpg.
 
-It also writes inputs.jpg, of the guide of several inputs. The models and samples are those of the benchmark `targets`. Models that it kept in `results/cache` are not
-trained again.
+It also writes inputs.jpg, of the guide of several inputs. The models and samples are those of the benchmark
+`targets`. Models that it kept in `results/cache` are not trained again.
 """
 
 import contextlib
