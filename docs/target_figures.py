@@ -1,11 +1,15 @@
 """Draws the pictures of the guides of targets: python -m docs.target_figures writes docs/plots/target_*.jpg.
 
-The models and samples are those of the benchmark `targets`. Models that it kept in `results/cache` are not
-trained again.
+It also writes inputs.jpg, of the guide of several inputs. The models and samples are those of the benchmark
+`targets`. Models that it kept in `results/cache` are not trained again.
 """
 
+import contextlib
 import pathlib
+import re
+import tempfile
 
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -26,6 +30,7 @@ def main():
     volumes()
     embeddings()
     text()
+    several_inputs()
 
 
 def shown(name, count=3):
@@ -86,6 +91,17 @@ def text():
         known, maps = shown(name, 1)
         tlp.plotting.tokens([word(number) for number in known.inputs[0]], maps[0], columns=84, ax=ax)
     save(figure, "target_tokens.jpg")
+
+
+def several_inputs():
+    """The figure that the code of the guide draws."""
+    keras.utils.set_random_seed(SEED)
+    guide = (PLOTS.parent / "guides/several_inputs.md").read_text()
+    names = {"keras": keras, "tlp": tlp}
+    with contextlib.chdir(tempfile.mkdtemp()):
+        for block in re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL):
+            exec(compile(block, "several_inputs.md", "exec"), names)
+    save(names["figure"], "inputs.jpg")
 
 
 def _word(number):

@@ -40,6 +40,7 @@ PAGES = [
             "regression_and_series",
             "scale",
             "segmentation",
+            "several_inputs",
             "targets",
             "text",
             "training",

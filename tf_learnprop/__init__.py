@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     )
     from tf_learnprop.adapters import quantus, xplique
     from tf_learnprop.coverage import Coverage
-    from tf_learnprop.explanations import Attribution, Explanations
+    from tf_learnprop.explanations import Attribution, Explanations, shares
     from tf_learnprop.graph.declared import register_activation
+    from tf_learnprop.joint import JointModel
     from tf_learnprop.methods import explain
     from tf_learnprop.model import PropagationModel
     from tf_learnprop.rule_files.rule_set import RuleSet
@@ -42,6 +43,7 @@ __all__ = [
     "Attribution",
     "Coverage",
     "Explanations",
+    "JointModel",
     "PropagationModel",
     "RuleSet",
     "__version__",
@@ -62,6 +64,7 @@ __all__ = [
     "save_rules",
     "scale",
     "serving",
+    "shares",
     "targets",
     "train_universal_rule",
     "universal",
@@ -75,6 +78,7 @@ _HOMES = {
     "Attribution": "explanations:Attribution",
     "Coverage": "coverage:Coverage",
     "Explanations": "explanations:Explanations",
+    "JointModel": "joint:JointModel",
     "PropagationModel": "model:PropagationModel",
     "RuleSet": "rule_files.rule_set:RuleSet",
     "callbacks": "callbacks",
@@ -94,6 +98,7 @@ _HOMES = {
     "save_rules": "rule_files.saving:save_rules",
     "scale": "scale",
     "serving": "serving",
+    "shares": "explanations:shares",
     "targets": "targets",
     "train_universal_rule": "universal.hypernetwork_training:train_universal_rule",
     "universal": "universal",
@@ -104,7 +109,7 @@ _HOMES = {
 
 
 #: What workers use beside an exported model: it needs no Keras.
-_OF_WORKERS = "Attribution", "Explanations", "scale", "serving"
+_OF_WORKERS = "Attribution", "Explanations", "scale", "serving", "shares"
 
 
 def _check_backend(name: str) -> None:

@@ -1,7 +1,8 @@
 """How maps are computed with the classes that they explain, and put in the rows of a batch."""
 
+import functools
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -9,21 +10,40 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop.backward.attributor import PREDICTED, Attributor
+from tf_learnprop.backward.joint import JointAttributor
 from tf_learnprop.explanations import Attribution, Explanations
-from tf_learnprop.inputs import batches
+from tf_learnprop.graph.explained import Explained
+from tf_learnprop.inputs import batches, checks
+from tf_learnprop.targets import choosing
 from tf_learnprop.targets.base import Target
 
 
-def attribute(attributor: Attributor, inputs: Any, target: Target = PREDICTED) -> Attribution:
+def attribute(
+    attributor: Attributor | JointAttributor, inputs: Any, target: Target = PREDICTED
+) -> Attribution:
     """Computes maps, classes and probabilities with one forward and one backward pass.
 
     Args:
-        attributor: `Attributor`.
+        attributor: `Attributor` or `JointAttributor`.
         inputs: Tensors in the structure of the model's inputs.
         target: What is explained; its data are tensors `[n, ...]`.
     """
     maps, asked = attributor.maps_and_asked(inputs, target)
     return Attribution(maps, asked.class_ids(), tf.cast(asked.probabilities(), tf.float32))
+
+
+def of_tensors(inputs: Any, targets: Any, explained: Explained) -> tuple[Any, Target]:
+    """Checked tensors in the dtypes and the structure of the model's inputs, and what is explained of them.
+
+    Raises:
+        TypeError, ValueError: As `PropagationModel.attribute`.
+    """
+    graph = explained.graph
+    inputs = checks.tensors(keras.tree.map_structure(tf.convert_to_tensor, inputs), graph)
+    inputs = keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), inputs, graph.input)
+    first = keras.tree.flatten(inputs)[0]
+    count = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
+    return inputs, choosing.tensors(targets, explained, count)
 
 
 def warn_if_constant(maps: np.ndarray) -> None:
@@ -43,38 +63,58 @@ def warn_if_constant(maps: np.ndarray) -> None:
         )
 
 
-def with_errors(attribution: Attribution | None, batch: batches.Batch, shape: tuple) -> Explanations:
-    """Puts the results of the good samples of a batch in their rows.
+def explanations(
+    stream: Iterable[batches.Batch], explain: Callable[[Any, Target], Attribution], none: Any
+) -> Iterator[Explanations]:
+    """Explains one batch after the other, and puts the results of its good samples in their rows.
 
     Args:
-        attribution: Of the good samples, arrays; None if there are none.
-        batch: The batch that they come from.
-        shape: Shape of a map, for a batch without good samples.
+        stream: The batches.
+        explain: From inputs and a target to an `Attribution` of arrays.
+        none: The maps of no samples, `[0, ...]`, which tell the shape in a batch without good samples.
     """
-    if attribution is not None and not batch.errors:
-        return Explanations(*attribution, batch.extras, {})
-    shape = shape if attribution is None else attribution.maps.shape[1:]
-    maps = np.full((batch.length, *shape), np.nan, np.float32)
-    class_ids = np.full(batch.length, -1, np.int64)
-    probabilities = np.full(batch.length, np.nan, np.float32)
-    if attribution is not None:
-        maps[batch.good] = attribution.maps
-        class_ids[batch.good] = attribution.class_ids
-        probabilities[batch.good] = attribution.probabilities
-    return Explanations(maps, class_ids, probabilities, batch.extras, batch.errors)
+    for batch in stream:
+        result = explain(batch.inputs, batch.target) if len(batch.good) else _of_none(none)
+        none = keras.tree.map_structure(lambda maps: maps[:0], result.maps)
+        if batch.errors:
+            rows = functools.partial(_in_rows, batch=batch)
+            class_ids, probabilities = rows(result.class_ids, empty=-1), rows(result.probabilities)
+            result = Attribution(keras.tree.map_structure(rows, result.maps), class_ids, probabilities)
+        yield Explanations(*result, batch.extras, batch.errors)
 
 
-def joined(results: Iterable[np.ndarray], count: int | None = None, verbose: int = 0) -> np.ndarray:
-    """One array from those of the batches, with a progress bar for `count` of them."""
+def no_maps(explained: Explained) -> np.ndarray:
+    """The maps of no samples, float32 `[0, ...]`."""
+    return np.zeros((0, *(side or 0 for side in explained.map_shape)), np.float32)
+
+
+def _of_none(maps: Any) -> Attribution:
+    return Attribution(maps, np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
+def _in_rows(values: np.ndarray, batch: batches.Batch, empty: float = np.nan) -> np.ndarray:
+    """Values of the good samples of a batch in their rows, the others `empty`."""
+    rows = np.full((batch.length, *values.shape[1:]), empty, values.dtype)
+    rows[batch.good] = values
+    return rows
+
+
+def joined(results: Iterable[Any], count: int | None = None, verbose: int = 0) -> Any:
+    """One array, or one structure of arrays, from those of the batches, with a progress bar for `count`."""
     progress = keras.utils.Progbar(count, verbose=verbose)
-    arrays: list[np.ndarray] = []
+    parts: list[Any] = []
     for result in results:
-        if arrays and result.shape[1:] != arrays[0].shape[1:]:
-            raise ValueError(
-                "All images must have the same size, as the results are returned in one array. Received: "
-                f"batch {len(arrays) + 1} gives {result.shape[1:]}, and the ones before it "
-                f"{arrays[0].shape[1:]}"
-            )
-        arrays.append(result)
-        progress.update(len(arrays))
-    return np.concatenate(arrays)
+        if parts:
+            for now, first in zip(keras.tree.flatten(result), keras.tree.flatten(parts[0]), strict=True):
+                _check_size(now, first, len(parts) + 1)
+        parts.append(result)
+        progress.update(len(parts))
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def _check_size(now: np.ndarray, first: np.ndarray, number: int) -> None:
+    if now.shape[1:] != first.shape[1:]:
+        raise ValueError(
+            "All images must have the same size, as the results are returned in one array. Received: "
+            f"batch {number} gives {now.shape[1:]}, and the ones before it {first.shape[1:]}"
+        )

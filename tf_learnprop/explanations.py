@@ -5,10 +5,13 @@ The module loads neither TensorFlow nor Keras, so that workers load no modelling
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
-    import numpy as np
     import tensorflow as tf
 
 
@@ -51,3 +54,37 @@ class Attribution(NamedTuple):
     maps: tf.Tensor
     class_ids: tf.Tensor
     probabilities: tf.Tensor
+
+
+def shares(maps: Any) -> Any:
+    """Each input's share of the attribution: Σ|A| over its map A, as a part of that over all maps.
+
+    The shares of MM-SHAP (Parcalabescu and Frank, ACL 2023), for maps on one scale.
+
+    Args:
+        maps: Of several inputs, arrays `[n, ...]` in a dict, a list or a tuple, such as those that `explain`
+            returns for a model that was wrapped with `explained_input="all"`.
+
+    Returns:
+        float64 arrays `[n]` in the structure of `maps`. 0 for a sample whose maps are all zero, and NaN for
+        one that could not be explained.
+    """
+    sizes = _over(maps, _size)
+    leaves: list[np.ndarray] = []
+    _over(sizes, leaves.append)
+    total = sum(leaves)
+    return _over(sizes, lambda size: size / np.where(total == 0.0, 1.0, total))
+
+
+def _size(maps: npt.ArrayLike) -> np.ndarray:
+    array = np.abs(np.asarray(maps, np.float64))
+    return array.reshape(len(array), -1).sum(1)
+
+
+def _over(structure: Any, function: Callable[[Any], Any]) -> Any:
+    """A function of each leaf of dicts, lists and tuples."""
+    if isinstance(structure, dict):
+        return {key: _over(value, function) for key, value in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        return type(structure)([_over(value, function) for value in structure])
+    return function(structure)

@@ -1,5 +1,6 @@
 """`PropagationModel`: a Keras model with propagation rules, which trains them and makes maps."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -8,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tf_learnprop import argument_checks, attribution, readouts, tracing
 from tf_learnprop.backward.attributor import PREDICTED, Attributor
@@ -16,7 +16,7 @@ from tf_learnprop.coverage import Coverage
 from tf_learnprop.explanations import Attribution, Explanations
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph, input_from_config
-from tf_learnprop.inputs import batches, checks
+from tf_learnprop.inputs import batches
 from tf_learnprop.rule_files import rule_config, saving
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets import choosing
@@ -70,9 +70,7 @@ class PropagationModel(RuleTrainer):
         needs = self.rule_set.readout.needs
         self.explained = explained.with_grid(needs.grid).with_layer(needs.layer)
         self.attributor = Attributor(self.explained, self.rule_set)
-        traced = tracing.for_any_length
-        if length := self.graph.inputs[0].shape[0]:  # as for a stateful recurrent model
-            traced = functools.partial(tracing.for_length, length=length)
+        traced = tracing.for_batches(self.graph.inputs[0].shape[0])
         self._maps = TracedByKind(functools.partial(attribution.attribute, self.attributor), traced)
         self._signal = TracedByKind(self.attributor.input_signal, traced)
         self._scores = TracedByKind(self.attributor.scores, traced)
@@ -84,6 +82,11 @@ class PropagationModel(RuleTrainer):
         """Takes over changes of the source model: another activation, LoRA, quantization."""
         if not self.graph.is_current():
             self._bind(self.explained.of(self.source))
+
+    def use_graph(self, graph: ModelGraph) -> None:
+        """Takes another graph of the source model, such as one that several wrapped models share."""
+        if graph is not self.graph:
+            self._bind(dataclasses.replace(self.explained, graph=graph))
 
     @property
     def graph(self) -> ModelGraph:
@@ -271,13 +274,9 @@ class PropagationModel(RuleTrainer):
                 wrong.
         """
         self._follow_source()
-        inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
-        inputs = checks.tensors(inputs, self.graph)
-        inputs = keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), inputs, self.graph.input)
-        first = keras.tree.flatten(inputs)[0]
-        count = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
-        target = choosing.tensors(targets, self.explained, count)
-        return attribution.attribute(self.attributor, inputs, target)
+        return attribution.attribute(
+            self.attributor, *attribution.of_tensors(inputs, targets, self.explained)
+        )
 
     def _explained(
         self,
@@ -303,17 +302,12 @@ class PropagationModel(RuleTrainer):
     def _explain_stream(
         self, stream: Iterator[batches.Batch], refine: Callable | None
     ) -> Iterator[Explanations]:
-        shape = tuple(side or 0 for side in self.explained.map_shape)
-        for batch in stream:
-            result = None
-            if len(batch.good):
-                arguments = batch.inputs, batch.target
-                result = Attribution(*map(np.asarray, self._maps(*arguments)))
-                attribution.warn_if_constant(result.maps)
-                if refine is not None:
-                    result = result._replace(maps=refine(*arguments))
-                shape = result.maps.shape[1:]
-            yield attribution.with_errors(result, batch, shape)
+        def explain(*arguments: Any) -> Attribution:
+            result = Attribution(*map(np.asarray, self._maps(*arguments)))
+            attribution.warn_if_constant(result.maps)
+            return result if refine is None else result._replace(maps=refine(*arguments))
+
+        return attribution.explanations(stream, explain, attribution.no_maps(self.explained))
 
     def input_signal(self, images: Any, targets: Any = None, *, batch_size: int = 32) -> np.ndarray:
         """Computes ∂s/∂x under the rules, where s is the explained score and x the explained input.

@@ -1,5 +1,6 @@
 """Functions that are traced once, however many layers or batches call them."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -86,6 +87,14 @@ def for_length(function: Callable, length: int) -> Callable:
         return keras.tree.map_structure(lambda *parts: tf.concat(parts, 0)[:total], *results)
 
     return call
+
+
+def for_batches(length: int | None) -> Callable[[Callable], Callable]:
+    """`for_any_length`, or `for_length` where a model takes batches of one length alone.
+
+    Such a model is a stateful recurrent one.
+    """
+    return functools.partial(for_length, length=length) if length else for_any_length
 
 
 def release_custom_gradients(graph: tf.Graph | None = None) -> None:

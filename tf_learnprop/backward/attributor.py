@@ -66,6 +66,10 @@ class Attributor:
 
     Attributes:
         head: How the explained output is read as classes.
+        scale: By which scores are multiplied before a backward pass, for gradients in float16.
+        tensors: Number of the tensor at each position that can be read; None for a feature map that is not
+            needed.
+        needs: What the readout needs of a backward pass.
     """
 
     def __init__(self, explained: Explained, rule_set: RuleSet):
@@ -78,11 +82,11 @@ class Attributor:
         feature_map = explained.feature_map if needs_map else None
         # A gradient in float16 is zero below 6e-8, as means over many pixels are, and infinite above 65,504.
         # 1,024 overflowed in a transformer of KerasHub, and 32 lost precision behind a mean over 96².
-        self._scale = 256.0 if explained.graph.computes_in("float16") else 1.0
+        self.scale = 256.0 if explained.graph.computes_in("float16") else 1.0
         if feature_map is None or not explained.has_channels_last(feature_map):
             needs = dataclasses.replace(needs, rivals=0)  # there is no place where classes could compete
         runs = explained.run_tensors(rule_set.paths)
-        self._tensors: dict[readouts.Position, int | None] = {
+        self.tensors: dict[readouts.Position, int | None] = {
             readouts.FEATURE_MAP: feature_map,
             **dict(enumerate(runs)),
         }
@@ -233,32 +237,37 @@ class Attributor:
             asked = target.ask(outputs)
             if select_target and asked.has_classes:
                 asked = asked.choosing(select_target(asked.answer_logits))
-            score = asked.score(needs.contrast) * self._scale
+            score = asked.score(needs.contrast) * self.scale
         sources = [image] * needs.input_signal + activations
         signals = tape.gradient(score, sources)
-        if (
-            not isinstance(target, Classes)
-            and self.explained.has_gradient
-            and all(dx is None for dx in signals)
-        ):
+        self.check_dependence(target, signals)
+        signals = self.unscaled(sources, signals)
+        evidence = None
+        if needs.rivals:
+            evidence = self.evidence(head_tape, feature_map[0], asked, outputs)
+        input_signal = signals.pop(0) if needs.input_signal else None
+        activations = [tf.cast(tensor, tf.float32) for tensor in activations]
+        signals = readouts.Signals(image, input_signal, activations, signals, evidence)
+        return self.placed(signals, positions), asked, target
+
+    def check_dependence(self, target: Target, gradients: Sequence[tf.Tensor | None]) -> None:
+        """Raises ValueError if the score of a target has no gradient at all that is read."""
+        is_own = not isinstance(target, Classes) and self.explained.has_gradient
+        if is_own and all(dx is None for dx in gradients):
             raise ValueError(
                 "The target's score must depend on what the map is read from. Received: a score without a "
                 "gradient there"
             )
-        signals = [tf.zeros_like(x) if dx is None else dx for x, dx in zip(sources, signals, strict=True)]
-        signals = [tf.cast(signal, tf.float32) for signal in signals]
-        if self._scale != 1.0:
-            signals = [signal / self._scale for signal in signals]
-        evidence = None
-        if needs.rivals:
-            of_output = asked.class_logits is outputs.logits and not asked.independent
-            evidence = self._evidence(head_tape, feature_map[0], asked, of_output)
-        input_signal = signals.pop(0) if needs.input_signal else None
-        activations = [tf.cast(tensor, tf.float32) for tensor in activations]
-        signals = readouts.Signals(image, input_signal, activations, signals, evidence)
-        return self._placed(signals, positions), asked, target
 
-    def _placed(self, signals: readouts.Signals, positions: list[readouts.Position]) -> readouts.Signals:
+    def unscaled(
+        self, sources: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor | None]
+    ) -> list[tf.Tensor]:
+        """Gradients of the scaled score as signals at their sources, float32; zeros without a gradient."""
+        pairs = zip(sources, gradients, strict=True)
+        signals = [tf.cast(tf.zeros_like(x) if dx is None else dx, tf.float32) for x, dx in pairs]
+        return signals if self.scale == 1.0 else [signal / self.scale for signal in signals]
+
+    def placed(self, signals: readouts.Signals, positions: Sequence[readouts.Position]) -> readouts.Signals:
         """Signals with maps in the order of the input's sides, and where their places lie."""
         shape = tuple(signals.inputs.shape)
         self._warn_of_unknown_places(positions, shape)
@@ -281,7 +290,7 @@ class Attributor:
         """Warns if maps are stretched over an input of unknown size that their places do not share out."""
         if None not in shape[1:-1]:
             return
-        numbers = (self._tensors.get(position) for position in positions)
+        numbers = (self.tensors.get(position) for position in positions)
         if any(number is not None and self.explained.is_uneven(number) for number in numbers):
             warnings.warn(
                 "Where the places of a layer lie depends on the size of the input, which is not known here, "
@@ -294,11 +303,11 @@ class Attributor:
         self, position: readouts.Position, shape: tuple[int | None, ...]
     ) -> geometry.Placement | None:
         """Where the places of what is read at a position lie in an input of some shape, None if unknown."""
-        number = self._tensors.get(position)
+        number = self.tensors.get(position)
         return None if number is None else self.explained.map_placement(number, shape)
 
-    def _evidence(
-        self, head_tape: tf.GradientTape, feature_map: tf.Tensor, asked: Asked, of_output: bool
+    def evidence(
+        self, head_tape: tf.GradientTape, feature_map: tf.Tensor, asked: Asked, outputs: Outputs
     ) -> tf.Tensor:
         """How much each place of the feature map a speaks for the asked class and for its rivals.
 
@@ -310,7 +319,7 @@ class Attributor:
             head_tape: Has recorded what follows the feature map.
             feature_map: a, float32 `[n, *places, c]`.
             asked: The asked class.
-            of_output: Whether the classes exclude each other, and their logits are those of the output.
+            outputs: What the model gave.
 
         Returns:
             float32 `[n, *places, 1 + rivals]`, the asked class first.
@@ -319,11 +328,12 @@ class Attributor:
 
         def terms_for(weights: tf.Tensor) -> tf.Tensor:
             signal = head_tape.gradient(
-                asked.class_logits, feature_map, weights * self._scale, unconnected_gradients="zero"
+                asked.class_logits, feature_map, weights * self.scale, unconnected_gradients="zero"
             )
-            return features * tf.cast(signal, tf.float32) / self._scale
+            return features * tf.cast(signal, tf.float32) / self.scale
 
         count = min(self.needs.rivals, asked.class_logits.shape[-1] - 1)
+        of_output = asked.class_logits is outputs.logits and not asked.independent
         linear_head = self.explained.linear_head if of_output else None
         if linear_head:
             return linear_head.evidence(features, asked.weights, asked.rivals(count))
@@ -350,7 +360,11 @@ class Attributor:
             return keras.tree.pack_sequence_as(inputs, tiled)
 
         image = flat[self.explained.input]
-        return image if self.explained.holds_ids else tf.cast(image, tf.float32), with_image
+        return self.in_float(image), with_image
+
+    def in_float(self, image: tf.Tensor) -> tf.Tensor:
+        """The explained input in float32, unless it holds ids."""
+        return image if self.explained.holds_ids else tf.cast(image, tf.float32)
 
 
 def _summed(terms: list[tf.Tensor]) -> tf.Tensor:

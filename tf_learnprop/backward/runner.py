@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -19,13 +19,14 @@ from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call, first_argument
 from tf_learnprop.graph.written_out import WrittenOut
 from tf_learnprop.layers import RuleActivation
-from tf_learnprop.readouts import FEATURE_MAP, Position
+from tf_learnprop.readouts import FEATURE_MAP
 from tf_learnprop.rules import PropagationRule
 from tf_learnprop.rules.split import SplitRule
 
 Args = tuple
 Kwargs = dict[str, Any]
-Watch = Callable[[Position, tf.Tensor], None]
+#: Takes the name of a tensor, here a `Position`, and the tensor.
+Watch = Callable[[Any, tf.Tensor], None]
 #: By `id` of an operation: its path, and what runs it. A `RuleActivation` is called with the input of the
 #: activation, anything else with (operation, args, kwargs).
 RuleLayers = dict[int, tuple[str, Callable[..., Any]]]
@@ -57,13 +58,19 @@ class GraphRunner:
         explained: The output and the input that are explained.
         rule_layers: What runs the sites with a rule; see `rule_layers`.
         feature_map: Number of a tensor that is watched as well, or None.
+        kept: Numbers of other tensors that must be there while it watches.
     """
 
-    def __init__(self, explained: Explained, rule_layers: RuleLayers, feature_map: int | None = None):
+    def __init__(
+        self,
+        explained: Explained,
+        rule_layers: RuleLayers,
+        feature_map: int | None = None,
+        kept: Collection[int] = (),
+    ):
         self.graph = graph = explained.graph
         self.rule_layers = rule_layers
         self._explained = explained
-        self._has_integer_pixels = explained.has_integers and not explained.holds_ids
         self.output = output = explained.output
         self._feature_map = feature_map
         self._end = end = graph.ends[output]
@@ -73,7 +80,7 @@ class GraphRunner:
         self._after = frozenset(end.after) if has_logits else frozenset()
         #: The calls with their positions in the graph, as they are and with normalisations folded.
         self._calls = list(enumerate(graph.calls))
-        folded = folded_calls(graph, set() if feature_map is None else {feature_map})
+        folded = folded_calls(graph, {*kept} if feature_map is None else {*kept, feature_map})
         self._folded = [
             (k, call) for k, call in ((k, folded.get(k, call)) for k, call in self._calls) if call
         ]
@@ -127,7 +134,7 @@ class GraphRunner:
     def _values(self, inputs: Any) -> dict[int, tf.Tensor]:
         """The tensors that the model takes, by number."""
         values = dict(enumerate(self.graph.standardized(inputs)))
-        if self._has_integer_pixels:  # which have a gradient as float32
+        if self._explained.has_integer_pixels:  # which have a gradient as float32
             number = self._explained.input
             values[number] = tf.cast(keras.tree.flatten(inputs)[number], tf.float32)
         return values
@@ -139,9 +146,10 @@ class GraphRunner:
         logits: tf.Tensor | None = None
         values = self._values(inputs)
         for number, call in self._folded if watch else self._calls:
-            args, kwargs = call.arguments(values)
+            taken = self._taken(number, values, watch)
+            args, kwargs = call.arguments(taken)
             if call.enters:
-                made = call.run(values)
+                made = call.run(taken)
                 if number in self._after:
                     logits = made[0] if logits is None else logits
             elif number == self._activation_call:
@@ -157,8 +165,8 @@ class GraphRunner:
                 mask = keras_internals.mask_of(values[tensor])
                 values[tensor] = tf.cast(replaced[tensor], values[tensor].dtype)
                 keras_internals.set_mask(values[tensor], mask)
-            if watch and self._feature_map in call.outputs:
-                watch(FEATURE_MAP, values[self._feature_map])
+            if watch:
+                self._watch_given(call, values, watch)
         trace.outputs = keras.tree.map_structure(values.__getitem__, graph.output_structure)
         output = keras.tree.flatten(trace.outputs)[self.output]
         if self._end.mixed:
@@ -166,13 +174,26 @@ class GraphRunner:
         trace.logits = tf.cast(output if logits is None else logits, tf.float32)
         return trace
 
+    def _taken(self, number: int, values: dict[int, tf.Tensor], watch: Watch | None) -> dict[int, tf.Tensor]:
+        """The tensors by number, as call number k takes them."""
+        return values
+
+    def _watch_given(self, call: Call, values: dict[int, tf.Tensor], watch: Watch) -> None:
+        """Watches what a call has given besides activations with rules."""
+        if self._feature_map in call.outputs:
+            watch(FEATURE_MAP, values[self._feature_map])
+
+    def _rule_layers_at(self, call: Call) -> RuleLayers:
+        """What runs the sites with a rule, for a call."""
+        return self.rule_layers
+
     def _run(
         self, call: Call, args: Args, kwargs: Kwargs, with_rules: bool, watch: Watch | None, trace: Trace
     ) -> Any:
-        operation = call.operation
-        if not with_rules or id(operation) not in self.rule_layers:
+        operation, rule_layers = call.operation, self._rule_layers_at(call)
+        if not with_rules or id(operation) not in rule_layers:
             return _call(operation, args, kwargs)
-        path, rule_layer = self.rule_layers[id(operation)]
+        path, rule_layer = rule_layers[id(operation)]
         if isinstance(rule_layer, RuleActivation):
             x = (
                 _linear_twin(operation)(*args, **kwargs)

@@ -92,6 +92,11 @@ class Explained:
         """Whether the input is of an integer dtype."""
         return keras.backend.is_int_dtype(self.input_tensor.dtype)
 
+    @property
+    def has_integer_pixels(self) -> bool:
+        """Whether the input is integers that have a gradient as float32."""
+        return self.has_integers and not self.holds_ids
+
     @functools.cached_property
     def has_gradient(self) -> bool:
         """Whether the output has a gradient at the input, or at the embedding of its ids."""
@@ -175,6 +180,10 @@ class Explained:
         if len(shape) == len(self.input_shape) > 2:
             return self.is_map(number)
         return self.placements[number].state is not geometry.State.OTHER_INPUT
+
+    def reaches(self, number: int) -> bool:
+        """Whether a tensor depends on the input."""
+        return self.input in self.placements[number].inputs
 
     def holds_others(self, path: str) -> bool:
         """Whether another input has values of its own in the places of an activation, in any of its runs."""

@@ -146,7 +146,12 @@ class ModelGraph:
 
     @property
     def output_keys(self) -> list[str]:
-        return _output_keys(self.output_structure)
+        return _keys(self.output_structure)
+
+    @property
+    def input_keys(self) -> list[str]:
+        """The keys of a dict of inputs, in the order of `inputs`; else empty."""
+        return _keys(self.input)
 
     @property
     def structure(self) -> list[list[str]]:
@@ -253,11 +258,11 @@ def _open_model(model: keras.Model, inputs: Any) -> tuple[Any, Opened]:
     return keras.tree.pack_sequence_as(inputs, opened.inputs), opened
 
 
-def _output_keys(structure: Any) -> list[str]:
+def _keys(structure: Any) -> list[str]:
     """The keys of a dict of tensors, in the order in which it is flattened; none of anything else."""
     is_flat = isinstance(structure, dict) and len(structure) == len(keras.tree.flatten(structure))
     return sorted(structure) if is_flat else []
 
 
 def _names_of_outputs(structure: Any) -> list[str]:
-    return _output_keys(structure) or [f"output_{k}" for k in range(len(keras.tree.flatten(structure)))]
+    return _keys(structure) or [f"output_{k}" for k in range(len(keras.tree.flatten(structure)))]

@@ -47,7 +47,7 @@ def stream(
     model: checks.HasInput,
     batch_size: int,
     on_error: str = "raise",
-    explained: int | None = None,
+    explained: checks.Explained = None,
 ) -> tuple[int | None, Iterator[Batch]]:
     """Cuts images and what is explained of them into checked batches.
 
@@ -95,7 +95,7 @@ def split(
     target: Target,
     model: checks.HasInput,
     batch_size: int,
-    explained: int | None = None,
+    explained: checks.Explained = None,
 ) -> tuple[int | None, Iterator[tuple[Any, Target]]]:
     """As `stream`, with an iterator over (inputs, target) of batches without errors."""
     count, checked = stream(images, target, model, batch_size, explained=explained)
@@ -141,7 +141,7 @@ def parts(inputs: Any, target: Target, size: int) -> Iterator[tuple[Any, Target]
 
 
 def _from_stream(
-    stream: Any, target: Target, model: checks.HasInput, skip: bool, explained: int | None
+    stream: Any, target: Target, model: checks.HasInput, skip: bool, explained: checks.Explained
 ) -> Iterator[Batch]:
     if isinstance(stream, keras.utils.PyDataset):
         stream = map(stream.__getitem__, range(stream.num_batches))

@@ -4,7 +4,7 @@ import contextlib
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import keras
 import numpy as np
@@ -18,6 +18,10 @@ _CHECKED_INPUT = "checked_input_{}"
 _SHAPE_ERROR = re.compile(
     r"Shape of tensor \S+ \[([\d,]*)\] is not compatible.*" + _CHECKED_INPUT.format(r"(\d+)"), re.DOTALL
 )
+
+
+#: Number of an input, or numbers of several; None for all.
+Explained: TypeAlias = int | Sequence[int] | None
 
 
 class HasInput(Protocol):
@@ -43,13 +47,13 @@ def warn_of_preprocessor(model: keras.Model) -> None:
         )
 
 
-def inputs(value: Any, model: HasInput, explained: int | None = None) -> Any:
+def inputs(value: Any, model: HasInput, explained: Explained = None) -> Any:
     """Checks a batch of inputs and casts it to the dtypes of the model's inputs.
 
     Args:
         value: Arrays or tensors in the structure of the model's inputs.
         model: `ModelGraph`, or a Functional `keras.Model`.
-        explained: Number of the only input that must be finite, since others may hold NaN for what is missing
+        explained: Numbers of the inputs that must be finite, since others may hold NaN for what is missing
             or −inf in a mask. None for all.
 
     Returns:
@@ -65,7 +69,7 @@ def inputs(value: Any, model: HasInput, explained: int | None = None) -> Any:
         arrays = [_stacked(value)]
     check_count(arrays, specs)
     checked = [
-        _input(array, spec, explained in (None, k))
+        _input(array, spec, explained is None or k in np.atleast_1d(explained))
         for k, (array, spec) in enumerate(zip(arrays, specs, strict=True))
     ]
     lengths = {len(array) for array in checked}

@@ -10,7 +10,7 @@ from tf_learnprop.inputs import checks
 
 
 def sort_out(
-    value: Any, model: checks.HasInput, explained: int | None = None
+    value: Any, model: checks.HasInput, explained: checks.Explained = None
 ) -> tuple[Any, np.ndarray, dict[int, str]]:
     """Checks a batch, and leaves out the samples that do not fit the model.
 

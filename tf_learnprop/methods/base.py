@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_learnprop.explanations import Explanations
 from tf_learnprop.graph.explained import Explained
+from tf_learnprop.joint import JointModel
 from tf_learnprop.model import PropagationModel
 from tf_learnprop.registry import Registry
 from tf_learnprop.wrapping import wrap_model
@@ -132,10 +133,16 @@ def explained_of(model: keras.Model, **ends: Any) -> Explained:
     """What is explained of a Keras model or of a wrapped one.
 
     Raises:
-        TypeError, ValueError: As `wrap_model`; or if `ends` are given for a wrapped model.
+        TypeError, ValueError: As `wrap_model`; or if `ends` are given for a wrapped model, or several inputs
+            are explained.
     """
-    if not isinstance(model, PropagationModel):
-        return wrap_model(model, "gradient", **ends).explained
+    if not isinstance(model, PropagationModel | JointModel):
+        model, ends = wrap_model(model, "gradient", **ends), {}
+    if isinstance(model, JointModel):
+        raise ValueError(
+            "A method explains one input. Name it, such as `explained_input=0`, or pass `joint[0]`. "
+            f"Received: a model with the explained inputs {model.names}"
+        )
     if ends:
         raise ValueError(
             f"A wrapped model has its output and its input. Received: {', '.join(ends)} for a wrapped model"

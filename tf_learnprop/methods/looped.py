@@ -15,6 +15,7 @@ from tf_learnprop.inputs import batches
 from tf_learnprop.methods.base import Method
 from tf_learnprop.methods.passes import Passes, Samples
 from tf_learnprop.targets import choosing
+from tf_learnprop.targets.base import Target
 
 
 class LoopedMethod(Method):
@@ -92,13 +93,10 @@ class LoopedExplainer:
     def _over_stream(
         self, stream: Iterator[batches.Batch], size: int, report: Callable[[int], None]
     ) -> Iterator[Explanations]:
-        shape = tuple(side or 0 for side in self.explained.map_shape)
-        for batch in stream:
-            result = None
-            if len(batch.good):
-                target, *about = self._passes.settle(batch.inputs, batch.target)
-                report(len(batch.good))
-                samples = Samples(self._passes, batch.inputs, target, size, report)
-                result = Attribution(*map(np.asarray, (self._maps(samples), *about)))
-                shape = result.maps.shape[1:]
-            yield attribution.with_errors(result, batch, shape)
+        def explain(inputs: Any, target: Target) -> Attribution:
+            target, *about = self._passes.settle(inputs, target)
+            report(len(keras.tree.flatten(inputs)[0]))
+            samples = Samples(self._passes, inputs, target, size, report)
+            return Attribution(*map(np.asarray, (self._maps(samples), *about)))
+
+        return attribution.explanations(stream, explain, attribution.no_maps(self.explained))

@@ -110,6 +110,7 @@ def export(
         ImportError: If `warmup` is given and tensorflow-serving-api is not installed.
     """
     version = _new_version(path)
+    _check_model(model)
     if method is not None:
         model = _with_method(model, method)
     options = ExportOptions(
@@ -152,6 +153,16 @@ def export(
         if requests:
             warmup_file.write(folder, version.parent.name, requests)
     return version
+
+
+def _check_model(model: Any) -> None:
+    from tf_learnprop.joint import JointModel
+
+    if isinstance(model, JointModel):
+        raise ValueError(
+            "An exported model explains one input. Export each, such as `joint[0]`. "
+            f"Received: a model with the explained inputs {model.names}"
+        )
 
 
 def _with_method(model: keras.Model, method: "str | Method") -> "PropagationModel":

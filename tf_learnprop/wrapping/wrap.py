@@ -3,31 +3,63 @@
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import keras
 
-from tf_learnprop import argument_checks, readouts, rules
+from tf_learnprop import readouts, rules
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import checks
+from tf_learnprop.joint import JointModel
 from tf_learnprop.model import PropagationModel
 from tf_learnprop.rule_files import saving
-from tf_learnprop.wrapping import assembly, policy
+from tf_learnprop.wrapping import assembly, ends, policy
+
+#: What stands for rules.
+Rule = str | os.PathLike | rules.PropagationRule | dict[str, str | rules.PropagationRule]
+
+
+@overload
+def wrap_model(
+    model: keras.Model,
+    rule: Rule = ...,
+    include: str | Sequence[str] | None = ...,
+    exclude: str | Sequence[str] | None = ...,
+    *,
+    readout: str | readouts.Readout | None = ...,
+    output: int | str = ...,
+    explained_input: ends.SeveralInputs,
+    inputs: Any = ...,
+) -> JointModel: ...
+
+
+@overload
+def wrap_model(
+    model: keras.Model,
+    rule: Rule = ...,
+    include: str | Sequence[str] | None = ...,
+    exclude: str | Sequence[str] | None = ...,
+    *,
+    readout: str | readouts.Readout | None = ...,
+    output: int | str = ...,
+    explained_input: int | str = ...,
+    inputs: Any = ...,
+) -> PropagationModel: ...
 
 
 def wrap_model(
     model: keras.Model,
-    rule: str | os.PathLike | rules.PropagationRule | dict[str, str | rules.PropagationRule] = "universal",
+    rule: Rule = "universal",
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     *,
     readout: str | readouts.Readout | None = None,
     output: int | str = 0,
-    explained_input: int | str = 0,
+    explained_input: int | str | ends.SeveralInputs = 0,
     inputs: Any = None,
-) -> PropagationModel:
+) -> PropagationModel | JointModel:
     """Puts propagation rules behind the activations of a trained model.
 
     The model is left as it was, and its weights are shared, not copied.
@@ -55,12 +87,13 @@ def wrap_model(
             one with pixels; else "input".
         output: Number or name of the output that is explained. Outputs in a dict have their numbers in the
             order of its sorted keys.
-        explained_input: Number or name of the input that is explained.
+        explained_input: Number or name of the input that is explained; "all", or a list of several, explains
+            them at once, on one scale.
         inputs: `keras.Input(shape, dtype=...)` in the structure of the model's inputs, for a subclassed
             model. None: the inputs that it was built for.
 
     Returns:
-        `PropagationModel`.
+        `PropagationModel`; `JointModel` for "all" or a list of inputs.
 
     Raises:
         TypeError: If `model` is no Keras model, or a rule or readout has another type.
@@ -83,28 +116,40 @@ def wrap_model(
     """
     graph = _read(model, inputs)
     checks.warn_of_preprocessor(model)
-    explained = Explained(
-        graph,
-        _position(graph.output_keys or graph.output_names, output, "output", graph.output_names),
-        _position([tensor.name for tensor in graph.inputs], explained_input, "explained_input"),
-        readout.needs.grid if isinstance(readout, readouts.Readout) else None,
-    )
-    _check_ends(explained)
-    if not explained.has_gradient:
-        warnings.warn(
-            f"No gradient of output '{explained.output_tensor.name}' reaches input "
-            f"'{explained.input_tensor.name}', so its maps will be zero: the output does not depend on it, "
-            "or an operation between them, such as rounding, a lookup or an integer cast, has no gradient.",
-            stacklevel=2,
-        )
+    position = ends.output_number(graph, output)
+    numbers, is_joint = ends.input_numbers(graph, explained_input)
+    grid = readout.needs.grid if isinstance(readout, readouts.Readout) else None
     path = saving.rule_file_of(rule)
     if path:
         _check_file_arguments(include=include, exclude=exclude, readout=readout)
-        return PropagationModel(model, saving.load_rules_for(path, graph), explained)
-    choice = policy.choose_rules(explained, rule, include, exclude)
-    if not choice and rule != "gradient":
-        warnings.warn(policy.no_site(graph.activations), stacklevel=2)
-    return PropagationModel(model, assembly.make_rule_set(explained, choice, readout), explained)
+        if is_joint:
+            raise ValueError(
+                "A rule file holds rules for one explained input. Load it for that one, as in "
+                f"`joint[0].load_rules({path!r})`. Received: explained_input={explained_input!r}"
+            )
+    wrapped = []
+    for number in numbers:
+        explained = Explained(graph, position, number, grid)
+        ends.check(explained, is_joint)
+        if not explained.has_gradient:
+            warnings.warn(
+                f"No gradient of output '{explained.output_tensor.name}' reaches input "
+                f"'{explained.input_tensor.name}', so its maps will be zero: the output does not depend on "
+                "it, or an operation between them, such as rounding, a lookup or an integer cast, has no "
+                "gradient.",
+                stacklevel=2,
+            )
+        if path:
+            rule_set = saving.load_rules_for(path, graph)
+        else:
+            choice = policy.choose_rules(explained, rule, include, exclude)
+            if not choice and rule != "gradient":
+                warnings.warn(policy.no_site(graph.activations), stacklevel=2)
+            rule_set = assembly.make_rule_set(explained, choice, readout)
+            others = [(part.explained, part.rule_set) for part in wrapped]
+            rule_set = assembly.sharing_rules(rule_set, explained, others) if others else rule_set
+        wrapped.append(PropagationModel(model, rule_set, explained))
+    return JointModel(wrapped, explained_input == "all") if is_joint else wrapped[0]
 
 
 def _read(model: Any, inputs: Any) -> ModelGraph:
@@ -135,42 +180,6 @@ def _read(model: Any, inputs: Any) -> ModelGraph:
         if getattr(operation, "data_format", None) == "channels_first":
             raise ValueError(f"Models must be channels last. Layer '{path}' is channels_first.")
     return graph
-
-
-def _check_ends(explained: Explained) -> None:
-    image, output, is_embedded = explained.input_tensor, explained.output_tensor, explained.is_embedded
-    if not output.shape:
-        raise ValueError(
-            "The explained output must have an axis of samples. "
-            f"Received: output '{output.name}' without axes"
-        )
-    if len(image.shape) < 2 or image.shape[-1] is None and not is_embedded:
-        raise ValueError(
-            "The explained input must have shape [n, ..., channels] or [n, features]. "
-            f"Received: input '{image.name}' of shape {tuple(image.shape)}"
-        )
-    has_pixels = explained.has_integers and len(image.shape) > 2
-    has_numbers = keras.backend.is_float_dtype(image.dtype) or has_pixels
-    if not (is_embedded or has_numbers and not explained.holds_ids):
-        raise ValueError(
-            "The explained input must be of a float dtype, pixels of an integer dtype, or ids [n, tokens] "
-            "that are embedded. "
-            f"Received: input '{image.name}' of dtype {image.dtype} and shape {tuple(image.shape)}"
-        )
-
-
-def _position(names: Sequence[str], which: int | str, argument: str, other_names: Sequence[str] = ()) -> int:
-    """The index of an input or output given by number or name."""
-    if isinstance(which, str):
-        for known in (names, other_names):
-            if which in known:
-                return known.index(which)
-    elif argument_checks.is_integer(which, 0, len(names) - 1):
-        return which
-    raise ValueError(
-        f"`{argument}` must be a number in 0..{len(names) - 1} or one of {list(names)}. "
-        f"Received: {argument}={which!r}"
-    )
 
 
 def _check_file_arguments(**arguments: Any) -> None:

@@ -1,0 +1,176 @@
+"""`JointModel`: a model that several of its inputs explain, on one scale."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+import keras
+import numpy as np
+
+from tf_learnprop import attribution, tracing
+from tf_learnprop.backward.attributor import PREDICTED
+from tf_learnprop.backward.joint import JointAttributor
+from tf_learnprop.explanations import Attribution, Explanations
+from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.inputs import batches
+from tf_learnprop.model import PropagationModel
+from tf_learnprop.targets import choosing
+from tf_learnprop.targets.base import Target
+from tf_learnprop.targets.by_kind import TracedByKind
+
+
+class JointModel:
+    """A model and several of its inputs, explained by one forward and one backward pass.
+
+    `wrap_model(model, explained_input="all")` makes one. Maps are on one scale: in each sample, the absolute
+    values of all maps sum to 1, and those of one input to its share of the attribution, see
+    `tf_learnprop.shares`. `joint["photo"]` is the wrapped model of one input, with the rules that are used
+    here. It is trained, measured and exported as any other.
+
+    Args:
+        parts: The wrapped model of each explained input, of one source and one output.
+        is_whole: Whether the inputs are all of the model's, so that maps come in its own structure.
+
+    Attributes:
+        names: Names of the explained inputs; their keys if the model has a dict of inputs.
+        source: The model that is explained.
+    """
+
+    def __init__(self, parts: Sequence[PropagationModel], is_whole: bool):
+        self._parts, self._is_whole = list(parts), is_whole
+        self.source = parts[0].source
+        keys = parts[0].graph.input_keys
+        self.names = [
+            keys[part.explained.input] if keys else part.explained.input_tensor.name for part in parts
+        ]
+        self._centres: list[np.ndarray] = []
+        self._bind(parts[0].graph)
+
+    def _bind(self, graph: ModelGraph) -> None:
+        """Makes all that depends on how the source model is built."""
+        self._graph = graph
+        for part in self._parts:
+            part.use_graph(graph)
+        attributors = [part.attributor for part in self._parts]
+        self._attributor = JointAttributor(attributors, self._pack, self._centres)
+        self._traced = tracing.for_batches(graph.inputs[0].shape[0])
+        self._maps = TracedByKind(functools.partial(attribution.attribute, self._attributor), self._traced)
+
+    def _follow_source(self) -> None:
+        """Takes over changes of the source model, after which the contributions have no centre."""
+        if not self._graph.is_current():
+            self._centres = []
+            self._bind(ModelGraph(self.source, self._graph.input))
+
+    def __getitem__(self, which: int | str) -> PropagationModel:
+        """The wrapped model of an input, by its name or its place among the explained ones."""
+        if isinstance(which, str) and which in self.names:
+            which = self.names.index(which)
+        if not isinstance(which, int) or not -len(self._parts) <= which < len(self._parts):
+            raise KeyError(f"The explained inputs are {self.names}. Received: {which!r}")
+        self._follow_source()
+        return self._parts[which]
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if not name.startswith("_") and hasattr(PropagationModel, name):
+            raise AttributeError(
+                f"`{name}` is for one explained input. Use that of each, such as "
+                f"`joint[{self.names[0]!r}].{name}`. Received: a model with the explained inputs {self.names}"
+            )
+        raise AttributeError(f"'JointModel' has no attribute {name!r}")
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes of the explained output, as of `PropagationModel`."""
+        return self._parts[0].class_count
+
+    def explain(self, inputs: Any, targets: Any = None, *, batch_size: int = 32, verbose: int = 0) -> Any:
+        """Computes a map of each explained input.
+
+        Args:
+            inputs: Arrays in the structure of the model's inputs, or batches, as for
+                `PropagationModel.explain`.
+            targets: What to explain, as there.
+            batch_size: Number of samples per batch, if `inputs` are arrays.
+            verbose: 0 is silent, 1 shows Keras' progress bar.
+
+        Returns:
+            float32 NumPy arrays `[n, *spatial]` or `[n, features]`: in the structure of the model's inputs if
+            all are explained; else in a dict by their keys if the model has a dict of inputs, or a list in
+            the order in which `wrap_model` was given them.
+
+        Raises:
+            TypeError, ValueError: As `PropagationModel.explain`.
+        """
+        count, results = self._explained(inputs, targets, batch_size, "raise")
+        return attribution.joined((result.maps for result in results), count, verbose)
+
+    def explain_batches(
+        self, data: Any, targets: Any = None, *, batch_size: int = 32, on_error: str = "raise"
+    ) -> Iterator[Explanations]:
+        """Explains one batch after the other, see `PropagationModel.explain_batches`.
+
+        `maps` of each `Explanations` are arrays in the structure that `explain` returns.
+        """
+        return self._explained(data, targets, batch_size, on_error)[1]
+
+    def centre(self, inputs: Any, *, batch_size: int = 32) -> None:
+        """Makes what typical samples give on average the zero of the contributions.
+
+        Without it, they are measured from activations of 0: what an input gives all samples alike, such as
+        brightness that a bias takes away again, then counts as its attribution.
+
+        Args:
+            inputs: A few hundred samples, or batches of them, as for `explain`.
+            batch_size: Number of samples per batch, if `inputs` are arrays.
+
+        Raises:
+            TypeError, ValueError: As `explain`.
+        """
+        self._follow_source()
+        _, stream = batches.split(inputs, PREDICTED, self._graph, batch_size, self._numbers)
+        ends_of, count = self._traced(self._attributor.ends_of), 0
+        totals: list[Any] = [0.0] * len(self._attributor.ends)
+        for batch, _ in stream:
+            ends = [np.asarray(end, np.float64).sum(0, keepdims=True) for end in ends_of(batch)]
+            totals = [total + end for total, end in zip(totals, ends, strict=True)]
+            count += len(keras.tree.flatten(batch)[0])
+        self._centres = [np.asarray(total / count, np.float32) for total in totals]
+        self._bind(self._graph)
+
+    def attribute(self, inputs: Any, targets: Any = None) -> Attribution:
+        """Computes maps from tensors, for use inside a `tf.function`; see `PropagationModel.attribute`.
+
+        `maps` of the `Attribution` are tensors in the structure that `explain` returns.
+        """
+        self._follow_source()
+        explained = self._parts[0].explained
+        return attribution.attribute(self._attributor, *attribution.of_tensors(inputs, targets, explained))
+
+    def _explained(
+        self, data: Any, targets: Any, batch_size: int, on_error: str
+    ) -> tuple[int | None, Iterator[Explanations]]:
+        """Number of batches, None if unknown, and an iterator over `Explanations`."""
+        self._follow_source()
+        target = choosing.arrays(targets, self._parts[0].explained)
+        count, stream = batches.stream(data, target, self._graph, batch_size, on_error, self._numbers)
+        none = self._pack([attribution.no_maps(part.explained) for part in self._parts])
+        return count, attribution.explanations(stream, self._explain, none)
+
+    def _explain(self, inputs: Any, target: Target) -> Attribution:
+        result = keras.tree.map_structure(np.asarray, self._maps(inputs, target))
+        flat = [maps.reshape(len(maps), -1) for maps in keras.tree.flatten(result.maps)]
+        attribution.warn_if_constant(np.concatenate(flat, 1))
+        return result
+
+    @property
+    def _numbers(self) -> list[int]:
+        return [part.explained.input for part in self._parts]
+
+    def _pack(self, maps: list[Any]) -> Any:
+        if self._is_whole:
+            return keras.tree.pack_sequence_as(self._graph.input, maps)
+        return dict(zip(self.names, maps, strict=True)) if self._graph.input_keys else maps
