@@ -1,9 +1,10 @@
 """Do maps of what is no class lie on evidence that is known? Regions, boxes, values, similarities, tokens.
 
 Each case is a small model, trained here, and samples whose evidence is known by construction
-(`evaluation/target_images.py`, `evaluation/target_texts.py`). A map is judged by the share of its highest
-places on the evidence, as many as the evidence has (ranks), and by the share of its positive values there
-(mass); of the cases that have them, by the mass on the marker and on the other object.
+(`target_images.py`, `target_series.py` and `target_texts.py` in `evaluation/`). A map is judged by the share
+of its highest places on the evidence, as many as the evidence has (ranks), and by the share of its positive
+values there (mass); of the cases that have them, by the mass on the marker and on the other object. Where
+rules are trained as well, insertion − deletion is measured too, with the mean as fill.
 
 Results are kept in RESULTS/targets.jsonl.
 """
@@ -20,12 +21,18 @@ from benchmarks.evaluation.target_images import Known
 from tf_learnprop import metrics
 
 OURS = "universal rule"
-_COLUMNS = {"ranks": "ranks", "mass": "mass", "on the marker": "marker", "on the other object": "other"}
+_COLUMNS = {
+    "ranks": "ranks",
+    "mass": "mass",
+    "on the marker": "marker",
+    "on the other object": "other",
+    "insertion − deletion": "fidelity",
+}
 #: Steps, samples in a step and learning rate of the training of rules.
 _RULE_STEPS, _RULE_BATCH, _RULE_RATE = 100, 32, 5e-3
 _MODELS = tuple(
     f"benchmarks/evaluation/{name}.py"
-    for name in ("target_cases", "target_images", "target_models", "target_texts")
+    for name in ("target_cases", "target_images", "target_models", "target_series", "target_texts")
 )
 
 
@@ -85,6 +92,15 @@ def measured(maps: np.ndarray, known: Known) -> dict[str, np.ndarray]:
     return {"ranks": metrics.mask_rank_accuracy(maps, known.evidence), "mass": mass, **parts}
 
 
+def _measured(case, model, known, maps):
+    values = measured(maps, known)
+    if case.trains_rules:
+        wrapped, target = tlp.wrap_model(model, output=case.output), case.target(model, known)
+        fidelity = metrics.insertion_deletion(wrapped, known.inputs, maps, target, fills="mean", step=2)
+        values["fidelity"] = fidelity.scores
+    return values
+
+
 def tested(case: target_cases.Case, model: keras.Model, count: int, seed: int) -> tuple[Known, float]:
     """Samples that the model gets right, and its share of such."""
     known = case.make(2 * count, seed)
@@ -104,8 +120,8 @@ def _chapter(name, store, arguments):
     for title, explain in explainers(case).items():
         values = store.get_or_compute(
             {**settings, "method": title, "peers": case.peers.get(title)},
-            (*results.RULES, *results.PEERS, "tf_learnprop/targets", measured, trained),
-            lambda explain=explain: measured(explain(model, known), known),
+            (*results.RULES, *results.PEERS, "tf_learnprop/targets", _measured, measured, trained),
+            lambda explain=explain: _measured(case, model, known, explain(model, known)),
         )
         rows.append([title, *(tables.interval(values.get(column)) for column in _COLUMNS.values())])
     heading = f"{len(known.inputs)} samples of the {accuracy:.1%} that the model gets right."

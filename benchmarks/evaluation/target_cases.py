@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.evaluation import target_images as images
 from benchmarks.evaluation import target_models as models
+from benchmarks.evaluation import target_series as series
 from benchmarks.evaluation import target_texts as texts
 from tf_learnprop import targets
 
@@ -124,6 +125,7 @@ def _labels(known: images.Known) -> np.ndarray:
 
 _CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 _TEXT = functools.partial(models.transformer, texts.WORDS, texts.LENGTH, texts.CLASSES)
+_WORDS = functools.partial(models.recurrent_of_ids, texts.WORDS, texts.LENGTH, texts.CLASSES)
 _COPY = functools.partial(models.transformer, texts.LETTERS + 1, texts.COPY_LENGTH, texts.LETTERS, True)
 _DARK = functools.partial(images.dials, hand_light=0.05)
 _U_NET = functools.partial(models.u_net, 4)
@@ -135,6 +137,16 @@ def _trained(build, make, steps, loss=_CROSS_ENTROPY, answers=_labels, **options
 
 def _square(count: int, seed: int) -> images.Known:
     return images.square_of(images.marked(count, seed))
+
+
+def _of_series(name: str, build: Callable, make: Callable, is_value: bool = False) -> Case:
+    """A class by a channel of spikes, or a value. Their models see 700 fresh batches."""
+    sizes = (1, 1, series.LENGTH) if is_value else (series.CHANNELS, series.CHANNELS, series.LENGTH)
+    loss = "mse" if is_value else _CROSS_ENTROPY
+    train = _trained(functools.partial(build, *sizes), make, 700, loss, epochs=1)
+    target, is_right = (_value(None), _value_is_right(0.3, 0)) if is_value else (_class, _class_is_right)
+    peers = {title: PEERS[title] for title in list(PEERS)[:2]}
+    return Case(name, train, make, target, is_right, peers, 0, not is_value)
 
 
 _MARKED = _trained(_U_NET, images.marked, 700, models.pixel_loss)
@@ -209,6 +221,20 @@ CASES = {
         0,
         True,
     ),
+    "text_lstm": Case(
+        "text_lstm",
+        _trained(_WORDS, texts.planted, 200),
+        texts.planted,
+        _class,
+        _class_is_right,
+        {},
+        0,
+        True,
+    ),
+    "spikes_conv": _of_series("spikes_conv", models.convolutional, series.trains),
+    "spikes_lstm": _of_series("spikes_lstm", models.recurrent, series.trains),
+    "spikes_value_conv": _of_series("spikes_value_conv", models.convolutional, series.rectified, True),
+    "spikes_value_lstm": _of_series("spikes_value_lstm", models.recurrent, series.rectified, True),
     "language_model": Case(
         "language_model",
         _trained(_COPY, texts.copied, 300, models.second_half),

@@ -1,4 +1,4 @@
-"""Small models for what is no class: a U-Net, a detector, regression, volumes, embeddings and texts."""
+"""Small models for what is no class: a U-Net, a detector, regression, volumes, embeddings, texts, series."""
 
 import keras
 import numpy as np
@@ -130,6 +130,27 @@ def volume_net(side=16):
         x = layers.MaxPooling3D()(_block(x, width, convolution=layers.Conv3D))
     x = _block(x, 24, convolution=layers.Conv3D)
     return keras.Model(volume, layers.Dense(3)(layers.GlobalAveragePooling3D()(x)))
+
+
+def convolutional(channels, units, length):
+    """Two 1-D convolutions and a pooled head."""
+    x = series = keras.Input((length, channels))
+    for width in (12, 24):
+        x = _block(x, width, convolution=layers.Conv1D)
+    return keras.Model(series, layers.Dense(units)(layers.GlobalAveragePooling1D()(x)))
+
+
+def recurrent(channels, units, length, width=24):
+    """An LSTM over a series, and a head at its last state."""
+    series = keras.Input((length, channels))
+    return keras.Model(series, layers.Dense(units)(layers.LSTM(width)(series)))
+
+
+def recurrent_of_ids(vocabulary, length, classes, width=32):
+    """An embedding, an LSTM over the words, and a head at its last state."""
+    ids = keras.Input((length,), dtype="int32")
+    x = layers.LSTM(width)(layers.Embedding(vocabulary, width)(ids))
+    return keras.Model(ids, layers.Dense(classes)(x))
 
 
 def embedder():

@@ -1,4 +1,4 @@
-"""Runs attention, normalisation and products with a `SplitRule` in the backward pass."""
+"""Runs attention, normalisation, products and recurrent layers with a `SplitRule` in the backward pass."""
 
 import inspect
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.activations import activation_name
 from tf_learnprop.graph.layer_kinds import NORMALIZATION_WEIGHTS, NOT_CENTRED
+from tf_learnprop.graph.recurrence import with_gates_held
 from tf_learnprop.graph.written_out import WrittenOut
 from tf_learnprop.rules.split import Part, SplitRule
 
@@ -18,22 +19,27 @@ class RuleOperation:
     """An operation whose backward pass is a split rule; the forward pass is unchanged.
 
     Args:
-        kind: "attention", "normalization" or "product"; see `operation_sites`.
+        kind: "attention", "normalization", "product" or "recurrence"; see `operation_sites`.
         rule: The rule, which combines the two parts of the gradient.
     """
 
     def __init__(self, kind: str, rule: SplitRule):
         self.kind, self.rule = kind, rule
 
-    def __call__(self, operation: keras.Operation, args: tuple, kwargs: dict[str, Any]) -> tf.Tensor:
-        """The output of `operation(*args, **kwargs)`."""
+    def __call__(self, operation: keras.Operation, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The output of `operation(*args, **kwargs)`.
+
+        Of several outputs, as of a layer that returns its state, the rule combines the parts of the first.
+        """
         # One tensor may be two arguments, each with a signal of its own.
         args, kwargs = keras.tree.map_structure(keras_internals.copy, (args, kwargs))
         inputs = [leaf for leaf in keras.tree.flatten((args, kwargs)) if _has_signal(leaf)]
         # Persistent, as a rule asks for more than one part of the gradient.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(inputs)
-            y = operation(*args, **kwargs)
+            run = with_gates_held(operation) if self.kind == "recurrence" else operation
+            results = run(*args, **kwargs)
+        y, *others = keras.tree.flatten(results)
 
         def vjp(signal: tf.Tensor, sources: list[tf.Tensor] | None = None) -> list[tf.Tensor]:
             sources = inputs if sources is None else sources
@@ -56,7 +62,8 @@ class RuleOperation:
 
             return tf.identity(output), backward
 
-        return keras_internals.set_mask(route(y, *inputs), keras_internals.mask_of(y))
+        routed = keras_internals.set_mask(route(y, *inputs), keras_internals.mask_of(y))
+        return keras.tree.pack_sequence_as(results, [routed, *others])
 
 
 def _has_signal(leaf: Any) -> bool:
@@ -89,6 +96,22 @@ def _product(
     return half, half
 
 
+def _recurrence(
+    layer: keras.Operation, args: tuple, kwargs: dict[str, Any], inputs: list[tf.Tensor], vjp: Callable
+) -> tuple[Part, Part]:
+    """What ran is the layer with its gates held, and so is `vjp`."""
+
+    def rest(signal: tf.Tensor) -> list[tf.Tensor | None]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            y = keras.tree.flatten(layer(*args, **kwargs))[0]
+        signals = tape.gradient(y, inputs, tf.cast(signal, y.dtype), unconnected_gradients="zero")
+        pairs = zip(signals, vjp(signal), strict=True)
+        return [tf.cast(own, tf.float32) - held for own, held in pairs]
+
+    return vjp, rest
+
+
 def _normalization(
     layer: keras.Operation, args: tuple, kwargs: dict[str, Any], inputs: list[tf.Tensor], vjp: Callable
 ) -> tuple[Part, Part]:
@@ -104,7 +127,12 @@ def _normalization(
     return kept, rest
 
 
-_PARTS = {"attention": _attention, "normalization": _normalization, "product": _product}
+_PARTS = {
+    "attention": _attention,
+    "normalization": _normalization,
+    "product": _product,
+    "recurrence": _recurrence,
+}
 
 
 def _scaled_written_out(normalization: WrittenOut, x: tf.Tensor, signal: tf.Tensor) -> tf.Tensor:

@@ -200,16 +200,17 @@ class GraphRunner:
                 if is_fused(operation)
                 else first_argument(args, kwargs)
             )
-            y = rule_layer(x)
+            made = y = rule_layer(x)
             last = operation.last if isinstance(operation, WrittenOut) else operation
             if not isinstance(last, keras.layers.Layer):
                 keras_internals.set_mask(y, None)  # bare operations pass no mask on
         else:
-            y = rule_layer(operation, args, kwargs)
+            made = rule_layer(operation, args, kwargs)
+            y = keras.tree.flatten(made)[0]
         if watch:
             watch(len(trace.activations), y)
         trace.activations.append((path, y))
-        return y
+        return made
 
 
 def rule_layers(graph: ModelGraph, rules: Mapping[str, PropagationRule]) -> RuleLayers:

@@ -18,6 +18,7 @@ from tf_learnprop.graph.layer_kinds import (
     TRANSPARENT,
     is_one_of,
 )
+from tf_learnprop.graph.recurrence import is_recurrent, why_not_held
 from tf_learnprop.graph.written_out import WrittenOut
 
 
@@ -27,6 +28,7 @@ class SkipReason(enum.Enum):
     OPAQUE = "inside the layer's own call"
     CLOSED = "its call can't be opened ({})"
     UNSEEN = "a custom layer: what its call computes can't be seen"
+    RECURRENT = "keeps its gradient: {}"
     LOOP = "a loop or branch: what it runs can't be seen"
     GATE = "a gate"
     ATTENTION = "attention weights"
@@ -46,7 +48,7 @@ class ActivationSite:
         fused: Whether it is the `activation` argument of a convolution or dense layer.
         skip_reason: Why it gets no rule by default; None if it gets one.
         reachable: Whether a rule could be put behind it at all.
-        kind: "activation"; or "attention", "normalization" or "product", see `operation_sites`.
+        kind: "activation"; or "attention", "normalization", "product" or "recurrence", see `operation_sites`.
         detail: What the text of the reason leaves open.
     """
 
@@ -196,6 +198,9 @@ def _opaque(path: str, operation: Any, why_closed: str = "") -> ActivationSite |
         for part in keras_internals.sublayers(operation)
     }
     swappable = sorted(set(SWAPPABLE).intersection(inner))
+    if is_recurrent(operation):
+        name, why = ", ".join(swappable) or "?", why_not_held(operation)
+        return ActivationSite(path, operation, name, False, SkipReason.RECURRENT, False, detail=why)
     if swappable:
         return site(", ".join(swappable), SkipReason.OPAQUE)
     if "softmax" in inner or isinstance(operation, ATTENTION_LAYERS):

@@ -51,6 +51,9 @@ FUSED_LAYERS = _existing(
 )
 #: Layers that open up into the operations of attention.
 ATTENTION_LAYERS = _existing("MultiHeadAttention GroupQueryAttention Attention AdditiveAttention")
+#: Recurrent layers, those of both directions apart.
+RECURRENT = _existing("RNN")
+BIDIRECTIONAL = _existing("Bidirectional")
 #: Layers that run another for each place.
 WRAPPERS = _existing("TimeDistributed")
 NORMALIZATIONS = _existing("LayerNormalization RMSNormalization GroupNormalization UnitNormalization")
@@ -58,6 +61,10 @@ NORMALIZATIONS = _existing("LayerNormalization RMSNormalization GroupNormalizati
 NOT_CENTRED = _existing("RMSNormalization UnitNormalization")
 #: Attributes in which a normalisation may hold its weight.
 NORMALIZATION_WEIGHTS = ("gamma", "scale")
+
+#: What a recurrent layer runs at each step, by the names of classes.
+RECURRENT_CELLS = ("ConvLSTMCell", "GRUCell", "LSTMCell", "SimpleRNNCell")
+STACKED_CELLS = ("StackedRNNCells",)
 
 # -- operations, by the names of their classes -------------------------------------------------------
 

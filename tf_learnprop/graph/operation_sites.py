@@ -1,4 +1,7 @@
-"""Finds the operations besides activations that a rule can stand at: attention, normalisation, products."""
+"""Finds the operations besides activations that a rule can stand at.
+
+They are attention, normalisations, products and recurrent layers.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.activations import activation_name, is_transparent
 from tf_learnprop.graph.layer_kinds import ATTENTION, NORMALIZATIONS, PRODUCTS, WEIGHTED_SUMS, is_one_of
+from tf_learnprop.graph.recurrence import is_recurrent, why_not_held
 from tf_learnprop.graph.written_out import WrittenOut
 
 
@@ -17,7 +21,7 @@ def operation_kinds(calls: list[Any], inputs: Iterable[int]) -> dict[int, str]:
         inputs: Numbers of the tensors that are the model's inputs.
 
     Returns:
-        "attention", "normalization" or "product" by the id of an operation.
+        "attention", "normalization", "product" or "recurrence" by the id of an operation.
     """
     dependent, users = set(inputs), {}
     for call in calls:
@@ -45,6 +49,8 @@ def operation_kinds(calls: list[Any], inputs: Iterable[int]) -> dict[int, str]:
             kinds[id(operation)] = "attention"
         elif is_one_of(operation, PRODUCTS) and len(call.inputs) > 1 and dependent.issuperset(call.inputs):
             kinds[id(operation)] = "product"
+        elif is_recurrent(operation) and not why_not_held(operation):
+            kinds[id(operation)] = "recurrence"
     return kinds
 
 

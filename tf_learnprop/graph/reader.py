@@ -10,6 +10,7 @@ import keras
 from tf_learnprop.graph import keras_internals, opening
 from tf_learnprop.graph.activations import activation_name, is_opaque, runs_a_function
 from tf_learnprop.graph.layer_kinds import ATTENTION_LAYERS, SWAPPABLE
+from tf_learnprop.graph.over_time import runs_each_step
 from tf_learnprop.graph.steps import HELPERS, CannotOpen, Opened, Step, WithAttributes
 
 
@@ -237,6 +238,7 @@ class Reader:
             or is_opaque(layer)
             or runs_a_function(layer)
             or isinstance(layer, ATTENTION_LAYERS)
+            or runs_each_step(layer)
         )
         if id(layer) in self.closed or not may_open:
             return None

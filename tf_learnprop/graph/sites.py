@@ -57,6 +57,7 @@ class SiteFinder:
             site = find_site(path, operation, False, why_closed) or ActivationSite(path, operation, "?")
             return dataclasses.replace(site, skip_reason=SkipReason.NOT_INVERTIBLE, reachable=False)
         # Attention weights may be an output as well, beside what is made with them.
-        if key in self._kinds and (key not in self._at_output or self._kinds[key] == "attention"):
-            return ActivationSite(path, operation, self._kinds[key], kind=self._kinds[key])
+        kind = self._kinds.get(key)
+        if kind and (key not in self._at_output or kind in ("attention", "recurrence")):
+            return ActivationSite(path, operation, kind, kind=kind)
         return find_site(path, operation, key in self._at_output, why_closed)

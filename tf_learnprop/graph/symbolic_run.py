@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_learnprop.graph import keras_internals
+from tf_learnprop.graph import keras_internals, over_time
 from tf_learnprop.graph.activations import is_opaque
 from tf_learnprop.graph.steps import (
     CannotOpen,
@@ -76,7 +76,7 @@ class SymbolicRun:
         def symbolic_call(*args: Any, **kwargs: Any) -> Any:
             # Keras calls this within the scopes of the layer, which cast the weights that it reads.
             keras_internals.map_attributes(twin, self._symbolic_weights)
-            self.structure = twin.call(*args, **kwargs)
+            self.structure = over_time.call_of(twin)(*args, **kwargs)
             self._read()
             return self.structure
 

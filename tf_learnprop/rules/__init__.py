@@ -85,7 +85,7 @@ def at_operation(
 
     Args:
         identifier: As for `get`.
-        kind: "attention", "normalization" or "product".
+        kind: "attention", "normalization", "product" or "recurrence".
         name: As for `get`.
 
     Returns:

@@ -23,7 +23,7 @@ class Site(Protocol):
 
     @property
     def kind(self) -> str:
-        """The operation: "activation", "attention", "normalization" or "product"."""
+        """The operation: "activation", "attention", "normalization", "product" or "recurrence"."""
 
     @property
     def activation(self) -> str:
@@ -82,7 +82,7 @@ class PropagationRule(keras.layers.Layer):
         """The rule that stands at another operation, in a model in which this one stands at activations.
 
         Args:
-            kind: "attention", "normalization" or "product".
+            kind: "attention", "normalization", "product" or "recurrence".
 
         Returns:
             A new `SplitRule`, or None to leave the operation its gradient.

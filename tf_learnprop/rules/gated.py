@@ -38,6 +38,8 @@ class GatedRule(PropagationRule):
         return {**super().get_config(), "hidden": self.hidden}
 
     def at_operation(self, kind: str) -> SplitRule:
+        if kind == "recurrence":  # of which the universal weights know nothing
+            return BlendedRule(name=self.name)
         companion = LearnedSplitRule if kind == "attention" else BlendedRule
         return companion(initial=self.initial, name=self.name)
 

@@ -1,15 +1,16 @@
-"""Rules for attention, normalisation, gated products and gates: a backward pass in two parts.
+"""Rules for attention, normalisation, products, gates and recurrence: a backward pass in two parts.
 
-A non-linear operation of a transformer multiplies things that all depend on the input: attention weights and
-values, features and a statistic of them, two branches, a number and its gate. Its gradient is then a sum of
-two parts. LibraGrad (Mehri et al., CVPR 2025, arXiv 2411.16760) keeps one of them, so that Σ input·signal
-stays what Σ output·signal was:
+A non-linear operation of a transformer or a recurrent layer multiplies things that all depend on the input:
+attention weights and values, features and a statistic of them, two branches, a number and its gate. Its
+gradient is then a sum of two parts. LibraGrad (Mehri et al., CVPR 2025, arXiv 2411.16760) keeps one of them,
+so that Σ input·signal stays what Σ output·signal was:
 
 | operation | kept | the rest |
 |---|---|---|
 | attention | through the values | through queries and keys, that is, through the attention weights |
 | normalisation | with the scale (one over the standard deviation) held fixed | through the scale |
 | product a·b | half of the gradient | the other half |
+| recurrent layer | with its gates fixed, and dy·y/x at its activations | the gradient less that |
 | activation y = σ(x) with σ(0) = 0 | dy·y/x, as if the gate y/x were fixed | the gradient less that |
 
 Both parts are linear in the signal dy that arrives at the output.
@@ -30,8 +31,8 @@ Part = Callable[[tf.Tensor], list[tf.Tensor | None]]
 class SplitRule(PropagationRule):
     """A backward rule that sees the two parts of an operation's gradient. Subclass it and write `combine`.
 
-    It may stand at attention, normalisation and gated products, and behind an activation with σ(0) = 0: where
-    that is not so, the ratio y/x has no bound.
+    It may stand at attention, normalisation, gated products and recurrent layers, and behind an activation
+    with σ(0) = 0: where that is not so, the ratio y/x has no bound.
     """
 
     @property

@@ -1,8 +1,8 @@
 """The policy: which rule stands at which site. `print(table())` shows it.
 
-A site is an activation, attention, a normalisation or a product of two tensors. What a rule puts at
-operations besides activations is a trait of the rule (`PropagationRule.at_operation`), and so are the sites
-that it suits.
+A site is an activation, attention, a normalisation, a product of two tensors or a recurrent layer. What a
+rule puts at operations besides activations is a trait of the rule (`PropagationRule.at_operation`), and so
+are the sites that it suits.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from tf_learnprop.graph.layer_kinds import SWAPPABLE
 from tf_learnprop.wrapping import patterns
 
 #: Kinds of sites besides activations.
-OPERATIONS = ("attention", "normalization", "product")
+OPERATIONS = ("attention", "normalization", "product", "recurrence")
 
 Choice = list[tuple[ActivationSite, rules.PropagationRule]]
 
@@ -73,7 +73,8 @@ def table() -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     notes = [
         "Activations: " + ", ".join(SWAPPABLE) + ", and what `register_activation` declares.",
-        "Learned rules stand at operations only in models of tokens, or where `include` names them.",
+        "Recurrent layers apart, learned rules stand at operations only in models of tokens, or where "
+        "`include` names them.",
     ]
     return "\n".join([line.rstrip() for line in lines] + notes)
 
@@ -83,7 +84,8 @@ def _stands(rule: rules.PropagationRule, site: ActivationSite, explained: Explai
     if forced:
         return site.reachable
     # Elsewhere, learned rules are trained with the gradient of these operations.
-    keeps_gradient = rule.learned and site.kind != "activation" and not explained.is_of_tokens
+    of_tokens = rule.learned and site.kind not in ("activation", "recurrence")
+    keeps_gradient = of_tokens and not explained.is_of_tokens
     return not (site.skip_reason or keeps_gradient)
 
 
