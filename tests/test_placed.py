@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import tf_learnprop as tlp
@@ -217,29 +218,15 @@ class TestSizesKnownLater:
 
 
 class TestUnknownSizes:
-    """Where a map of an input of unknown size can't be placed, there is a warning."""
+    """A map of an input of unknown size is placed when the input is there."""
 
-    def wrapped(self, first):
-        image = keras.Input((None, None, 3))
-        x = layers.Conv2D(4, 3, padding="same", activation="relu")(first(image))
-        model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
-        return tlp.wrap_model(model, "gradient", readout="multi_layer")
-
-    @pytest.mark.parametrize(
-        "first", [layers.Cropping2D(((4, 0), (0, 0))), layers.Conv2D(3, 5), layers.ZeroPadding2D(3)]
-    )
-    def test_warns(self, first, tmp_path):
-        wrapped = self.wrapped(first)
-        with pytest.warns(UserWarning, match="depends on the size of the input, which is not known here"):
-            wrapped.export(tmp_path / "1")
-
-    def test_does_not_warn_where_places_share_out_the_input(self, tmp_path):
-        wrapped = self.wrapped(layers.Conv2D(3, 3, strides=2, padding="same"))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="Where the places")
-            wrapped.export(tmp_path / "1")
-
-    def test_explain_knows_the_size(self):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="Where the places")
-            self.wrapped(layers.Cropping2D(((4, 0), (0, 0)))).explain(np.ones((1, 16, 16, 3)))
+    def test_exported_maps_are_placed(self, tmp_path):
+        x = image = keras.Input((None, None, 1))
+        x = layers.Cropping2D(((40, 0), (0, 9)))(x)
+        wrapped = tlp.wrap_model(
+            keras.Model(image, models.head(models.backbone(x))), "gradient", readout="grad_cam"
+        )
+        wrapped.export(tmp_path / "1")
+        served = tf.saved_model.load(str(tmp_path / "1"))
+        maps = served.signatures["explain_class"](images=models.images(), class_ids=[1])["maps"][0]
+        assert share_on(maps.numpy(), models.SPOT) >= 0.8

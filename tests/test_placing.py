@@ -127,3 +127,43 @@ class TestPlacesOf:
         first, second = (explained.placements[number] for number in maps[-2:])
         assert dataclasses.astuple(first.sides[0]) != dataclasses.astuple(second.sides[0])
         assert geometry.places_of(first) == geometry.places_of(second)
+
+
+class TestMovesLittle:
+    """How far places lie from where a stretch over the whole input would put them."""
+
+    def shifts(self, model):
+        """The largest shift of a place of each activation that is read, in pixels, and the model's stride."""
+        explained = Explained(ModelGraph(model))
+        paths = [site.path for site in explained.graph.activations if site.reachable]
+        numbers = [number for number in explained.run_tensors(paths) if explained.is_map(number)]
+        placements = [explained.placements[number] for number in numbers]
+        placements = [one for one in placements if all(side.places <= 64 for side in one.sides)]
+        assert len(placements) > 3
+        found = []
+        for placement in placements:
+            sides = geometry.places_of(placement) or ()
+            pairs = [(side, geometry.even_side(side.places, side.length)) for side in sides]
+            ends = [(one.centre(k), even.centre(k)) for one, even in pairs for k in (0, one.places - 1)]
+            found.append(max((abs(own - even) for own, even in ends), default=0.0))
+        return found, max(abs(side.step) for side in placements[-1].sides)
+
+    def small(self, side):
+        image = keras.Input((side, side, 3))
+        x = layers.Conv2D(4, 3, 2, "same", activation="relu")(image)
+        for kernel, stride in ((3, 2), (3, 1), (5, 2)):
+            x = layers.Conv2D(4, kernel, stride, "same", activation="relu")(x)
+        return keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+    def test_maps_of_even_strides_stay_where_they_were(self):
+        assert set(self.shifts(self.small(64))[0]) == {0.0}
+
+    @pytest.mark.parametrize("side", [65, 71])
+    def test_others_move_by_less_than_the_stride(self, side):
+        shifts, stride = self.shifts(self.small(side))
+        assert 0 < max(shifts) < stride
+
+    @pytest.mark.parametrize("name", ["MobileNetV2", "InceptionV3"])
+    def test_those_of_applications_move_by_less_than_the_stride(self, name):
+        shifts, stride = self.shifts(getattr(keras.applications, name)(weights=None))
+        assert max(shifts) < stride == 32

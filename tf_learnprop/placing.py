@@ -36,10 +36,9 @@ def to_pixels(maps: tf.Tensor, places: Places, sigmas: Sequence[float]) -> tf.Te
     if resampling.is_long_series([side.places for side in places], [side.length for side in places]):
         position, inside = place_positions(first)
         pixels = resampling.interpolate_at(maps, position) * tf.cast(inside, tf.float32)
-        return resampling.blur_series(tf.ensure_shape(pixels, [None, first.length]), sigmas[0])
-    return resampling.apply_along(
-        maps, [tf.constant(_to_pixels(side, sigma)) for side, sigma in zip(places, sigmas, strict=True)]
-    )
+        length = None if tf.is_tensor(first.length) else first.length
+        return resampling.blur_series(tf.ensure_shape(pixels, [None, length]), sigmas[0])
+    return resampling.apply_along(maps, list(map(_to_pixels, places, sigmas)))
 
 
 def to_places(maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: Places | None) -> tf.Tensor:
@@ -58,25 +57,44 @@ def to_places(maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: P
     targets = target or _even_places(like, sources)
     if resampling.is_long_series([s.places for s in sources], [t.places for t in targets]):
         return resampling.interpolate_at(maps, places_among(sources[0], targets[0]))
-    pairs = zip(sources, targets, strict=True)
-    return resampling.apply_along(maps, [tf.constant(_between(*pair)) for pair in pairs])
+    return resampling.apply_along(maps, list(map(_between, sources, targets)))
 
 
 def _even_places(maps: tf.Tensor, known: Places) -> Places:
     """Places that share out the input, of which those of other maps are known."""
-    lengths = [side.length or 0 for side in known]
-    return tuple(even_side(*pair) for pair in zip(maps.shape[1:], lengths, strict=True))
+    lengths = [0 if side.length is None else side.length for side in known]
+    counts = resampling.sides(maps, maps.shape.rank - 1)
+    return tuple(even_side(*pair) for pair in zip(counts, lengths, strict=True))
+
+
+def _to_pixels(side: SideMap, sigma: float | tf.Tensor) -> tf.Tensor:
+    """The matrix from places to pixels."""
+    return _known_to_pixels(side, sigma) if _is_known(side) else _blurred_places(side, sigma)
+
+
+def _blurred_places(side: SideMap, sigma: float | tf.Tensor) -> tf.Tensor:
+    return tf.matmul(resampling.gaussian_matrix(side.length, sigma), place_matrix(side))
+
+
+def _between(source: SideMap, target: SideMap) -> tf.Tensor:
+    """The matrix from places to places."""
+    is_known = _is_known(source) and _is_known(target)
+    return _known_between(source, target) if is_known else between_matrix(source, target)
+
+
+def _is_known(side: SideMap) -> bool:
+    return not (tf.is_tensor(side.places) or tf.is_tensor(side.length))
 
 
 @functools.lru_cache(maxsize=256)
-def _to_pixels(side: SideMap, sigma: float) -> np.ndarray:
-    """The matrix from places to pixels, as an array: a constant in a graph."""
+def _known_to_pixels(side: SideMap, sigma: float) -> np.ndarray:
+    """`_to_pixels` as an array: a constant in a graph."""
     with tf.init_scope():  # outside the graph that is being traced
-        return tf.matmul(resampling.gaussian_matrix(side.length, sigma), place_matrix(side)).numpy()
+        return _blurred_places(side, sigma).numpy()
 
 
 @functools.lru_cache(maxsize=256)
-def _between(source: SideMap, target: SideMap) -> np.ndarray:
-    """The matrix from places to places, as an array: a constant in a graph."""
+def _known_between(source: SideMap, target: SideMap) -> np.ndarray:
+    """`_between` as an array: a constant in a graph."""
     with tf.init_scope():
         return between_matrix(source, target).numpy()

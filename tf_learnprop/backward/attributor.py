@@ -4,7 +4,6 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 """
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -269,9 +268,7 @@ class Attributor:
 
     def placed(self, signals: readouts.Signals, positions: Sequence[readouts.Position]) -> readouts.Signals:
         """Signals with maps in the order of the input's sides, and where their places lie."""
-        shape = tuple(signals.inputs.shape)
-        self._warn_of_unknown_places(positions, shape)
-        placements = [self._placement(position, shape) for position in positions]
+        placements = [self._placement(position, signals.inputs) for position in positions]
         signals = signals._replace(
             activations=list(map(_on_sides, placements, signals.activations)),
             signals=list(map(_on_sides, placements, signals.signals)),
@@ -279,32 +276,15 @@ class Attributor:
         )
         if signals.evidence is None:
             return signals
-        placement = self._placement(readouts.FEATURE_MAP, shape)
+        placement = self._placement(readouts.FEATURE_MAP, signals.inputs)
         return signals._replace(
             evidence=_on_sides(placement, signals.evidence), evidence_places=_places_of(placement)
         )
 
-    def _warn_of_unknown_places(
-        self, positions: Sequence[readouts.Position], shape: tuple[int | None, ...]
-    ) -> None:
-        """Warns if maps are stretched over an input of unknown size that their places do not share out."""
-        if None not in shape[1:-1]:
-            return
-        numbers = (self.tensors.get(position) for position in positions)
-        if any(number is not None and self.explained.is_uneven(number) for number in numbers):
-            warnings.warn(
-                "Where the places of a layer lie depends on the size of the input, which is not known here, "
-                "so its map is stretched over the whole input and may be off by a part of it. Give the model "
-                "an input of a fixed size, such as `keras.Input((224, 224, 3))`.",
-                stacklevel=2,
-            )
-
-    def _placement(
-        self, position: readouts.Position, shape: tuple[int | None, ...]
-    ) -> geometry.Placement | None:
-        """Where the places of what is read at a position lie in an input of some shape, None if unknown."""
+    def _placement(self, position: readouts.Position, image: tf.Tensor) -> geometry.Placement | None:
+        """Where the places of what is read at a position lie in the explained input, None if unknown."""
         number = self.tensors.get(position)
-        return None if number is None else self.explained.map_placement(number, shape)
+        return None if number is None else self.explained.map_placement(number, image)
 
     def evidence(
         self, head_tape: tf.GradientTape, feature_map: tf.Tensor, asked: Asked, outputs: Outputs

@@ -5,7 +5,9 @@ import functools
 from collections.abc import Callable, Collection, Iterable
 
 import keras
+import tensorflow as tf
 
+from tf_learnprop import resampling
 from tf_learnprop.graph import geometry, probing
 from tf_learnprop.graph.linear_head import LinearHead, linear_head
 from tf_learnprop.graph.model_graph import ModelGraph
@@ -203,12 +205,6 @@ class Explained:
             return "it has no places along each side of the input"
         return placement.reason or placement.state.value
 
-    def is_uneven(self, number: int) -> bool:
-        """Whether the places of a map do not share out the input evenly, for sizes unknown in some input."""
-        nominal = [_NOMINAL_SIDE if size is None else size for size in self.input_shape[1:]]
-        placement = self.placement(number, (None, *nominal))
-        return geometry.is_map(placement) and geometry.places_of(placement) is not None
-
     def describe_places(self, number: int) -> str:
         """One line on where the places of a map lie."""
         placement = self.placements[number]
@@ -243,14 +239,33 @@ class Explained:
         axes = self.placements[number].axes
         return not axes or axes[-1] is None
 
-    def map_placement(self, number: int, input_shape: Shape) -> geometry.Placement | None:
-        """Where the places of a tensor lie in an input of some shape, None if it is no map of that.
+    @tf.autograph.experimental.do_not_convert  # no branch here depends on a tensor's values
+    def map_placement(self, number: int, image: tf.Tensor) -> geometry.Placement | None:
+        """Where the places of a tensor lie in an input, None if it is no map of that.
 
-        For tokens of which a readout names another grid, it is None as well.
+        For tokens of which a readout names another grid, it is None as well. The size of the input need not
+        be known while this is traced.
+
+        Raises:
+            ValueError: If the size is not known, and where the places lie can't be computed without it.
         """
-        placement = self.placement(number, input_shape)
-        is_named = number == self.feature_map and self.grid not in (None, self._grid_of(number))
-        return placement if geometry.is_map(placement) and not is_named else None
+        if number == self.feature_map and self.grid not in (None, self._grid_of(number)):
+            return None
+        sides = list(image.shape[1:-1])
+        if None not in sides:
+            placement = self.placement(number, tuple(image.shape))
+            return placement if geometry.is_map(placement) else None
+        lengths = [geometry.length_of(k) if size is None else size for k, size in enumerate(sides)]
+        placement = self.placement(number, (None, *lengths, image.shape[-1]))
+        if geometry.is_map(placement):
+            return geometry.at_run_time(placement, resampling.sides(image, len(sides)))
+        if self.is_map(number):
+            raise ValueError(
+                "The size of the input must be known to place the maps of this model, as of "
+                f"`keras.Input((224, 224, 3))`. Received: shape {tuple(image.shape)}, and a layer of which "
+                f"{placement.reason or placement.state.value}"
+            )
+        return None
 
     @functools.cached_property
     def _last_feature_map(self) -> int | None:

@@ -137,7 +137,7 @@ class TokenPlaces:
             return reaching
         maps, places = tf.reshape(reaching, [len(reaching), *self._grid]), None
         if self._number is not None:
-            placement = self._explained.map_placement(self._number, tuple(image.shape))
+            placement = self._explained.map_placement(self._number, image)
             if placement is not None:
                 maps = geometry.on_sides(placement, maps[..., None])[..., 0]
                 places = geometry.places_of(placement)

@@ -96,4 +96,4 @@ class _Channels:
         return tf.reshape(found, [*maps.shape[:2], *found.shape[1:]])
 
     def _placement(self, image: tf.Tensor) -> geometry.Placement | None:
-        return self._explained.map_placement(self._number, tuple(image.shape))
+        return self._explained.map_placement(self._number, image)

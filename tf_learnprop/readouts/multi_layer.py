@@ -176,11 +176,11 @@ def _sums_by_place(
     terms: Sequence[tf.Tensor], places: Sequence[Places | None]
 ) -> list[tuple[tf.Tensor, Places | None]]:
     """The sum of all terms of equal places, with these places, so that each is resized only once."""
-    by_place: dict[Any, list[tf.Tensor]] = {}
+    by_place: dict[Any, list[int]] = {}
     for index, (maps, where) in enumerate(zip(terms, places, strict=True)):
         size = tuple(maps.shape[1:])
-        by_place.setdefault((index if None in size else size, where), []).append(maps)
-    return [(tf.add_n(maps), where) for (_, where), maps in by_place.items()]
+        by_place.setdefault(index if None in size else (size, where), []).append(index)
+    return [(tf.add_n([terms[k] for k in group]), places[group[0]]) for group in by_place.values()]
 
 
 @tracing.for_any_shape

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from tf_learnprop.graph.geometry.joining import joined
 from tf_learnprop.graph.geometry.layout import Axis, Layout, Unknown, free_axis, known
+from tf_learnprop.graph.geometry.varying import largest, smallest
 from tf_learnprop.graph.geometry.visit import Shape, Visit
 
 
@@ -66,10 +67,10 @@ def _continued(first: Layout, other: Layout, axis: int) -> Layout:
     origins = [
         dataclasses.replace(
             own,
-            before=max(own.before, its.before),
-            after=max(own.after, its.after),
-            low=min(own.low, its.low),
-            high=max(own.high, its.high),
+            before=largest(own.before, its.before),
+            after=largest(own.after, its.after),
+            low=smallest(own.low, its.low),
+            high=largest(own.high, its.high),
         )
         for own, its in zip(first.origins, other.origins, strict=True)
     ]

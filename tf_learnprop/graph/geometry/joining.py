@@ -1,8 +1,7 @@
 """Geometry of operations of several tensors: sums, products, stacks."""
 
-import math
-
 from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Origin, Size, Unknown, free_axis
+from tf_learnprop.graph.geometry.varying import Varying, is_close, largest, smallest
 from tf_learnprop.graph.geometry.visit import Shape, Visit, size_at
 
 
@@ -67,12 +66,15 @@ def _same(axis: Axis, other: Axis) -> bool:
         (axis.lead, axis.trail) == (other.lead, other.trail)
         and len(axis.strands) == len(other.strands)
         and all(
-            a.side == b.side
-            and math.isclose(a.step, b.step)
-            and (a.size == b.size or None in (a.size, b.size))
+            a.side == b.side and is_close(a.step, b.step) and _same_size(a.size, b.size)
             for a, b in zip(axis.strands, other.strands, strict=True)
         )
     )
+
+
+def _same_size(a: Size, b: Size) -> bool:
+    """Whether two sizes are equal, as far as is known; if both vary, the operation only runs if they are."""
+    return a == b or a is None or b is None or isinstance(a, Varying) and isinstance(b, Varying)
 
 
 def _common_axes(layouts: list[Layout], beside: int | None) -> list[Axis]:
@@ -99,22 +101,22 @@ def _merged(layouts: list[Layout], placed: list[int]) -> Layout:
     first = layouts[0]
     for side in sorted({side for k in placed for side in first.axes[k].sides}):
         steps = [abs(s.step) for axis in first.axes for s in axis.strands if s.side == side]
-        origin = _midway([layout.origins[side] for layout in layouts], min(steps))
+        origin = _midway([layout.origins[side] for layout in layouts], smallest(*steps))
         first = first.with_origin(side, origin)
     return first
 
 
 def _midway(origins: list[Origin], step: float) -> Origin:
     starts = [origin.start for origin in origins]
-    if max(starts) - min(starts) > step * (1 + 1e-6):
+    if largest(*starts) - smallest(*starts) > step * (1 + 1e-6):
         raise Lost("tensors meet whose places lie more than one step apart")
-    start = (max(starts) + min(starts)) / 2
+    start = (largest(*starts) + smallest(*starts)) / 2
     return Origin(
         start,
-        max(start - origin.start + origin.before for origin in origins),
-        max(origin.start - start + origin.after for origin in origins),
-        min(origin.low for origin in origins),
-        max(origin.high for origin in origins),
+        largest(*(start - origin.start + origin.before for origin in origins)),
+        largest(*(origin.start - start + origin.after for origin in origins)),
+        smallest(*(origin.low for origin in origins)),
+        largest(*(origin.high for origin in origins)),
         origins[0].length,
         all(origin.exact for origin in origins),
     )

@@ -8,6 +8,8 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
+from tf_learnprop.graph.geometry.varying import Unknown, Varying
+
 Size = int | None
 #: The sides of an input `[n, *sides, c]` are numbered from 0; None stands for no side: batch or channels.
 Side = int | None
@@ -15,10 +17,6 @@ Side = int | None
 
 class Lost(Exception):
     """No place of the result stands for a region of the input. The message says why."""
-
-
-class Unknown(Exception):
-    """Where the places of the result lie is not known. The message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +36,9 @@ class Strand:
     @property
     def extent(self) -> float:
         """Pixels from the first value to the last; infinite if the size is unknown."""
-        return self.step * (self.size - 1) if self.size is not None else math.copysign(math.inf, self.step)
+        if self.size is None:
+            return -math.inf if self.step < 0 else math.inf
+        return self.step * (self.size - 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _spread(origin: Origin, strand: Strand) -> Origin:
 
 def product(sizes: Iterable[Size]) -> Size:
     """Product of sizes; None if one is unknown."""
-    result = 1
+    result: int = 1
     for size in sizes:
         if size is None:
             return None
@@ -186,6 +186,13 @@ def known(size: Size, otherwise: str) -> int:
     if size is None:
         raise Unknown(otherwise)
     return size
+
+
+def fixed(size: Size, otherwise: str) -> int:
+    """As `known`, for a size that must not follow from the length of the input either."""
+    if isinstance(size, Varying):
+        raise Unknown(otherwise)
+    return known(size, otherwise)
 
 
 def free_axis(size: Size) -> Axis:

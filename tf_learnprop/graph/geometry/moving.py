@@ -3,6 +3,7 @@
 import dataclasses
 
 from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Size, Strand, Unknown, free_axis, product
+from tf_learnprop.graph.geometry.varying import Varying, largest, smallest
 
 
 def move(
@@ -62,9 +63,9 @@ def _bounded(layout: Layout, side: int) -> Layout:
     """The layout, with the pixels along a side that any of its places can see."""
     origin = layout.origins[side]
     extents = [strand.extent for axis in layout.axes for strand in axis.strands if strand.side == side]
-    first = origin.start + sum(min(extent, 0) for extent in extents) - origin.before
-    last = origin.start + sum(max(extent, 0) for extent in extents) + origin.after
-    low, high = max(origin.low, first), min(origin.high, last)
+    first = origin.start + sum(smallest(extent, 0) for extent in extents) - origin.before
+    last = origin.start + sum(largest(extent, 0) for extent in extents) + origin.after
+    low, high = largest(origin.low, first), smallest(origin.high, last)
     return layout.with_origin(side, dataclasses.replace(origin, low=low, high=high))
 
 
@@ -85,13 +86,13 @@ def flip(layout: Layout, k: int) -> Layout:
 def cut(layout: Layout, k: int, front: int, back: int) -> Layout:
     """The layout without the first `front` and last `back` entries of axis k; negative ones are added."""
     axis = layout.axes[k]
-    first = max(front - axis.lead, 0) if front > 0 or axis.lead else front  # of the places
-    last = max(back - axis.trail, 0) if back > 0 or axis.trail else back
+    first = largest(front - axis.lead, 0) if axis.lead else front  # of the places
+    last = largest(back - axis.trail, 0) if axis.trail else back
     count = axis.count
     size = None if count is None else count - first - last
     if count is not None and count <= first + last:
         whole = axis.lead + count + axis.trail
-        return layout.with_axis(k, free_axis(max(whole - front - back, 0)))
+        return layout.with_axis(k, free_axis(largest(whole - front - back, 0)))
     bare = layout.with_axis(k, Axis(axis.strands))
     if first or last:
         bare = move(bare, k, size, 1.0, first)
@@ -102,23 +103,42 @@ def part(layout: Layout, k: int, key: slice) -> Layout:
     """The layout after axis k was cut by a slice."""
     step = 1 if key.step is None else key.step
     size = layout.axes[k].size
+    count: Size = None
     if size is not None:
-        entries = range(size)[key]
-        if not entries:
+        first, last, count = _entries(key, size)
+        if count == 0:
             return layout.with_axis(k, free_axis(0))
-        start, last = min(entries[0], entries[-1]), max(entries[0], entries[-1])
-        layout = cut(layout, k, start, size - 1 - last)
+        layout = cut(layout, k, first, size - 1 - last)
     elif not layout.axes[k].sides:
         return layout.with_axis(k, free_axis(size))
     else:
         if key != slice(None):
             layout = cut(layout, k, *_ends(key))
-        entries = None
     if step < 0:
         layout = flip(layout, k)
     if abs(step) == 1:
         return layout
-    return move(layout, k, None if entries is None else len(entries), abs(step))
+    return move(layout, k, count, abs(step))
+
+
+def _entries(key: slice, size: int) -> tuple[int, int, int]:
+    """The lowest and the highest of the entries that a slice takes of `size`, and how many it takes."""
+    if not isinstance(size, Varying):
+        entries = range(size)[key]
+        return (min(entries), max(entries), len(entries)) if entries else (0, 0, 0)
+    step = 1 if key.step is None else key.step
+    if step < 0 and (key.start, key.stop) != (None, None):
+        raise Unknown("an axis of unknown size is cut from its end")
+    start = 0 if key.start is None else _from_front(key.start, size)
+    stop = size if key.stop is None else _from_front(key.stop, size)
+    count = -((start - stop) // abs(step))
+    extent = (count - 1) * abs(step)
+    return (start, start + extent, count) if step > 0 else (stop - 1 - extent, stop - 1, count)
+
+
+def _from_front(end: int, size: Varying) -> Varying:
+    """An end of a slice, counted from the front."""
+    return smallest(end, size) if end >= 0 else largest(size + end, 0)
 
 
 def _ends(key: slice) -> tuple[int, int]:

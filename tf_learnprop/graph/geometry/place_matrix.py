@@ -41,25 +41,26 @@ def place_positions(
     length = side.length if length is None else length
     places = side.places if places is None else places
     pixel = tf.cast(tf.range(length), tf.float32)
-    position = (pixel + 0.5) * tf.constant(1 / side.step, tf.float32) - (side.start + 0.5) / side.step
-    low, high = side.region
-    return tf.clip_by_value(position, 0.0, tf.cast(places, tf.float32) - 1.0), (pixel >= low) & (
-        pixel <= high
-    )
+    offset = tf.cast((side.start + 0.5) / side.step, tf.float32)
+    position = (pixel + 0.5) * tf.cast(1 / side.step, tf.float32) - offset
+    low, high = (tf.cast(end, tf.float32) for end in side.region)
+    inside = (pixel >= low) & (pixel <= high)
+    return tf.clip_by_value(position, 0.0, tf.cast(places, tf.float32) - 1.0), inside
 
 
 def places_among(source: SideMap, target: SideMap) -> tf.Tensor:
     """Where the places of one tensor lie among those of another along one side.
 
-    Both sides must have a known number of places.
-
     Returns:
         float32 `[target places]`, the number of the source's place at the centre of each of the target's,
         with fractions in between; those beyond the ends take the place at the end.
     """
-    centre = target.start + target.step * tf.range(target.places, dtype=tf.float32)
+    start, step, own_start, own_step = (
+        tf.cast(number, tf.float32) for number in (target.start, target.step, source.start, source.step)
+    )
+    centre = start + step * tf.range(target.places, dtype=tf.float32)
     last = tf.cast(source.places, tf.float32) - 1.0
-    return tf.clip_by_value((centre - source.start) / source.step, 0.0, last)
+    return tf.clip_by_value((centre - own_start) / own_step, 0.0, last)
 
 
 def between_matrix(source: SideMap, target: SideMap) -> tf.Tensor:

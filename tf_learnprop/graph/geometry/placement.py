@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tf_learnprop.graph.geometry.layout import Axis, Layout, Origin, Size, Strand
+from tf_learnprop.graph.geometry.varying import at_most, is_close, largest, smallest
 
 _NAMES = {1: ("positions",), 2: ("rows", "columns"), 3: ("planes", "rows", "columns")}
 
@@ -41,16 +42,47 @@ class SideMap(Origin):
     def reach(self, index: int) -> tuple[float, float]:
         """The first and last pixel that place number `index` may depend on."""
         centre = self.centre(index)
-        return max(self.low, centre - self.before), min(self.high, centre + self.after)
+        return largest(self.low, centre - self.before), smallest(self.high, centre + self.after)
 
     @property
     def region(self) -> tuple[float, float]:
         """The first and last pixel that the places cover: those that some place sees or is nearest to."""
         last = math.inf if self.places is None else self.places - 1
-        ends = sorted([self.start, self.start + last * self.step if last else self.start])
+        ends = self.start, self.start + last * self.step if last else self.start
         half = abs(self.step) / 2
-        low, high = ends[0] - max(half, self.before), ends[1] + max(half, self.after)
-        return max(self.low, low), min(self.high, high)
+        low = smallest(*ends) - largest(half, self.before)
+        high = largest(*ends) + largest(half, self.after)
+        return largest(self.low, low), smallest(self.high, high)
+
+    @property
+    def seen(self) -> tuple[float, float]:
+        """The first and last whole pixel of this region."""
+        low, high = self.region
+        return largest(0, math.ceil(low)), math.floor(smallest(high, (self.length or 0) - 1))
+
+    def without_reach(self) -> "SideMap":
+        """The side with places that see all of the region that they cover together."""
+        first, last = self.seen
+        return dataclasses.replace(self, before=math.inf, after=math.inf, low=first, high=last)
+
+    @property
+    def even_start(self) -> float:
+        """Where the first place would lie if the places shared out the side evenly."""
+        return (self.step - 1) / 2
+
+    @property
+    def evenness(self) -> float:
+        """Whether the places share out the side evenly, as `tf.image.resize` has them, as 1 or 0.
+
+        So do those of convolutions with strides and "same" padding, which cover the side once and whose
+        centres are less than half a step off. Maps of a trained model lie on the object worse if they are
+        moved by that (docs/results.md, Objects).
+        """
+        first, last = self.seen
+        length = self.length or 0
+        is_off = at_most(self.step / 2, abs(self.start - self.even_start))
+        sees_all = at_most(first, 0) * at_most(length - 1, last)
+        return is_close(self.step * (self.places or 0), length) * (1 - is_off) * sees_all
 
 
 @dataclasses.dataclass(frozen=True)

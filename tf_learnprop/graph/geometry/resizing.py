@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Strand, Unknown, known, product
+from tf_learnprop.graph.geometry.layout import Axis, Layout, Lost, Strand, Unknown, fixed, known, product
 from tf_learnprop.graph.geometry.moving import cut, move
 from tf_learnprop.graph.geometry.regrouping import reshape
+from tf_learnprop.graph.geometry.varying import is_close, largest
 from tf_learnprop.graph.geometry.visit import Visit, each
 
 #: How many old entries an interpolated one sees to each side.
@@ -17,10 +18,11 @@ def stretched(
 ) -> Layout:
     """The layout after axis k was resized, with entries centred at ½ as in `tf.image.resize`."""
     ratio = known(layout.axes[k].size, "an axis of unknown size is resized") / size
-    support = _SUPPORT.get(interpolation, _WIDEST) * (max(ratio, 1.0) if antialias else 1.0)
+    support = _SUPPORT.get(interpolation, _WIDEST) * (largest(ratio, 1.0) if antialias else 1.0)
     if interpolation == "area":
         support = ratio / 2 + 1
-    return layout if ratio == 1 else move(layout, k, size, ratio, ratio / 2 - 0.5, support, support)
+    support *= 1 - is_close(ratio, 1)  # at its own size, it stays as it is
+    return move(layout, k, size, ratio, ratio / 2 - 0.5, support, support)
 
 
 def _multiplied(layout: Layout, k: int, factor: int, interpolation: str) -> Layout:
@@ -72,7 +74,7 @@ def _aspect(
 ) -> Layout:
     """The layout cropped (`min`) or padded (`max`) in the middle to the aspect ratio of a size."""
     unknown = "an image of unknown size is brought to an aspect ratio"
-    old = [known(layout.axes[k].size, unknown) for k in axes]
+    old = [fixed(layout.axes[k].size, unknown) for k in axes]
     for k, own, other, target, other_target in zip(axes, old, old[::-1], size, size[::-1], strict=True):
         new = max(fit(own, int(other * target / other_target)), 1)
         front = int((own - new) / 2)
@@ -85,7 +87,7 @@ def centre_crop(visit: Visit) -> Layout:
     """`CenterCrop`; a small image is resized."""
     axes, size = _image_axes(visit), (visit.setting("height"), visit.setting("width"))
     unknown = "an image of unknown size is cropped in the middle"
-    old = [known(visit.layout.axes[k].size, unknown) for k in axes]
+    old = [fixed(visit.layout.axes[k].size, unknown) for k in axes]
     layout = visit.layout
     if all(own >= target for own, target in zip(old, size, strict=True)):
         for k, own, target in zip(axes, old, size, strict=True):

@@ -1,11 +1,11 @@
 """Maps of the input: tensors with places along each of its sides, and the places themselves."""
 
-import dataclasses
 import math
+from collections.abc import Iterable
 
 import tensorflow as tf
 
-from tf_learnprop.graph.geometry.layout import product
+from tf_learnprop.graph.geometry.layout import known, product
 from tf_learnprop.graph.geometry.placement import AxisMap, Placement, SideMap, State
 from tf_learnprop.graph.geometry.visit import Shape
 
@@ -32,38 +32,16 @@ def places_of(placement: Placement) -> Places | None:
     sides = _in_order(placement)
     if any(side.places is None or side.length is None or not side.exact for side in sides):
         return None
-    return None if all(map(_is_even, sides)) else tuple(map(_without_reach, sides))
+    return None if evenness(sides) else tuple(side.without_reach() for side in sides)
 
 
 def _in_order(placement: Placement) -> list[SideMap]:
     return sorted(placement.sides, key=lambda side: side.side)
 
 
-def _is_even(side: SideMap) -> bool:
-    """Whether the places share out a side of the input evenly, as `tf.image.resize` has them.
-
-    So do those of convolutions with strides and "same" padding, which cover the side once and whose centres
-    are less than half a step off. Maps of a trained model lie on the object worse if they are moved by that
-    (docs/results.md, Objects).
-    """
-    first, last = _seen(side)
-    return (
-        math.isclose(side.step * (side.places or 0), side.length or 0)
-        and abs(side.start - (side.step - 1) / 2) < side.step / 2
-        and (first, last + 1) == (0, side.length)
-    )
-
-
-def _without_reach(side: SideMap) -> SideMap:
-    """A side whose places see all of the region that they cover together."""
-    first, last = _seen(side)
-    return dataclasses.replace(side, before=math.inf, after=math.inf, low=first, high=last)
-
-
-def _seen(side: SideMap) -> tuple[int, int]:
-    """The first and last whole pixel of the region that the places cover."""
-    low, high = side.region
-    return max(0, math.ceil(low)), math.floor(min(high, (side.length or 0) - 1))
+def evenness(sides: Iterable[SideMap]) -> float:
+    """Whether places share out all sides evenly, as 1 or 0."""
+    return math.prod(side.evenness for side in sides)
 
 
 def even_side(places: int, length: int) -> SideMap:
@@ -82,13 +60,13 @@ def shape_on_sides(placement: Placement, shape: Shape) -> Shape:
 def on_sides(placement: Placement, tensor: tf.Tensor) -> tf.Tensor:
     """A map `[n, *places, c]`, with one axis for each side of the input, in their order.
 
-    Entries that are no places, such as a class token, are left out. A map of unknown size has no others.
+    Entries that are no places, such as a class token, are left out.
     """
     placed = [k for k, axis in enumerate(placement.axes) if axis]
     free = _free_axes(placement)[0]
     tensor = _transposed(tensor, [0, *placed, free])
     sizes = [side.places for side in placement.sides]
-    if None not in sizes and list(tensor.shape[1:-1]) != sizes:
+    if not _is_on_sides(placement, tensor):
         tensor = tf.reshape(
             tensor[_only_places([axis for axis in placement.axes if axis])], [-1, *sizes, tensor.shape[-1]]
         )
@@ -96,9 +74,19 @@ def on_sides(placement: Placement, tensor: tf.Tensor) -> tf.Tensor:
     return _transposed(tensor, [0, *(k + 1 for k in order), len(order) + 1])
 
 
+def _is_on_sides(placement: Placement, tensor: tf.Tensor) -> bool:
+    """Whether a tensor has an axis for each side, without entries that are no places."""
+    sizes = [side.places for side in placement.sides]
+    if not any(map(tf.is_tensor, sizes)):
+        return None in sizes or list(tensor.shape[1:-1]) == sizes
+    axes = placement.layout.axes if placement.layout else ()
+    pairs = zip(placement.axes, axes, strict=True)
+    return not any(places and (len(places.sides) > 1 or axis.lead or axis.trail) for places, axis in pairs)
+
+
 def _only_places(axes: list[AxisMap]) -> tuple[slice, ...]:
     """What of each axis are places."""
-    counts = [product(side.places for side in axis.sides) or 0 for axis in axes]
+    counts = [known(product(side.places for side in axis.sides), "") for axis in axes]
     pairs = zip(axes, counts, strict=True)
     return (slice(None), *(slice(axis.first, axis.first + count) for axis, count in pairs))
 

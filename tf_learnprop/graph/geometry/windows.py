@@ -5,6 +5,7 @@ import math
 from tf_learnprop.graph.geometry.layout import Axis, Layout, Size, Strand, Unknown, free_axis, known
 from tf_learnprop.graph.geometry.moving import move
 from tf_learnprop.graph.geometry.regrouping import fused
+from tf_learnprop.graph.geometry.varying import largest
 from tf_learnprop.graph.geometry.visit import Visit, each
 
 
@@ -25,13 +26,13 @@ def slid(
 def _window_grid(size: Size, span: int, stride: int, padding: str) -> tuple[Size, int]:
     """The number of windows, and the entries of padding in front."""
     if padding == "valid":
-        return (None if size is None else max((size - span - 1) // stride + 1, 0)), 0
+        return (None if size is None else largest((size - span - 1) // stride + 1, 0)), 0
     count = None if size is None else -(-size // stride)
     if padding == "causal":
         return count, span
     if size is None or count is None:
         return None, max(span + 1 - stride, 0) // 2
-    return count, max((count - 1) * stride + span + 1 - size, 0) // 2
+    return count, largest((count - 1) * stride + span + 1 - size, 0) // 2
 
 
 def _all_slid(visit: Visit, layout: Layout, kernel: tuple, stride: tuple, dilation: tuple) -> Layout:
