@@ -89,7 +89,7 @@ def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: S
     good = sorted(contents.keys() - errors.keys())
     maps, class_ids, probabilities = {}, {}, {}
     if good:
-        labels = [items[row].target for row in good] if options.explain_labels else None
+        labels = np.array([items[row].target for row in good]) if options.explain_labels else None
         explanations = explainer([contents[row] for row in good], labels)
         for place, row in enumerate(good):
             if place in explanations.errors:
