@@ -298,7 +298,7 @@ class TestParts:
 
     def test_what_is_for_one_input_says_so(self, tmp_path):
         joint = tlp.wrap_model(everything(), explained_input=["photo", "table"])
-        for name in ("fit", "compile", "save_rules", "coverage", "export"):
+        for name in ("fit", "compile", "save_rules", "coverage", "export", "explained"):
             with pytest.raises(AttributeError, match=rf"such as `joint\['photo'\].{name}`"):
                 getattr(joint, name)
         with pytest.raises(AttributeError, match="'JointModel' has no attribute 'maps'"):

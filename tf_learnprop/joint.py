@@ -75,7 +75,7 @@ class JointModel:
         return len(self._parts)
 
     def __getattr__(self, name: str) -> NoReturn:
-        if not name.startswith("_") and hasattr(PropagationModel, name):
+        if not name.startswith("_") and hasattr(self._parts[0], name):
             raise AttributeError(
                 f"`{name}` is for one explained input. Use that of each, such as "
                 f"`joint[{self.names[0]!r}].{name}`. Received: a model with the explained inputs {self.names}"
