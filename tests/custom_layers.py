@@ -229,14 +229,6 @@ CLOSED: dict[str, tuple[Callable[..., layers.Layer], str]] = {
 }
 
 
-def recurrent() -> keras.Model:
-    """A signal behind a convolution and a bidirectional LSTM."""
-    inputs = keras.Input((12, 2))
-    x = layers.Conv1D(4, 3, activation="relu")(inputs)
-    x = layers.Bidirectional(layers.LSTM(5), name="both_ways")(x)
-    return keras.Model(inputs, layers.Dense(2)(layers.Dense(4, "relu")(x)))
-
-
 class Causal(layers.Layer):
     """Weighs what came before, with a mask of the batch's size and positions that it computes."""
 

@@ -7,7 +7,8 @@ import tensorflow as tf
 from keras import layers, ops
 
 import tf_learnprop as tlp
-from tests import custom_layers
+from tests import recurrent_models
+from tf_learnprop.graph.recurrence import with_gates_held
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.uniform(size=(2, 8, 8, 3)).astype("float32")
@@ -20,41 +21,38 @@ def image_head(x, classes=2):
 
 
 class TestRecurrent:
-    """Recurrent layers keep their gradient and are named in the coverage."""
+    """Of recurrent layers, the gates keep nothing."""
 
     @pytest.mark.parametrize("mask_zero", [False, True])
     @pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU, layers.SimpleRNN])
     def test_a_text_classifier_by_hand(self, layer, mask_zero):
-        """Gradient at the embedding times the embedding less its mean, class 1 against class 0."""
+        """Signal at the embedding times the embedding less its mean, class 1 against class 0."""
         ids = keras.Input((6,), dtype="int32")
         embedding = layers.Embedding(10, 4, mask_zero=mask_zero)
         recurrent = layer(5, name="recurrent")
         x = recurrent(embedding(ids))
         head = layers.Dense(2)
         model = keras.Model(ids, head(x))
-        with pytest.warns(UserWarning, match="maps come from the plain gradient: recurrent .tanh: inside"):
-            wrapped = tlp.wrap_model(model)
+        wrapped = tlp.wrap_model(model)
         (row,) = wrapped.coverage
-        assert (row.path, row.swapped, row.reason) == ("recurrent", False, "inside the layer's own call")
+        assert (row.path, row.activation, row.rule) == ("recurrent", "recurrence", "libra")
         np.testing.assert_allclose(wrapped(IDS), model(IDS), atol=1e-6)
         y = tf.gather(embedding.embeddings.value, IDS)
         with tf.GradientTape() as tape:
             tape.watch(y)
-            logits = head(recurrent(y, mask=IDS != 0 if mask_zero else None))
+            logits = head(with_gates_held(recurrent)(y, mask=IDS != 0 if mask_zero else None))
             score = tf.reduce_sum(logits[:, 1] - logits[:, 0])
         expected = tf.reduce_sum((y - tf.reduce_mean(y, 1, keepdims=True)) * tape.gradient(score, y), -1)
         np.testing.assert_allclose(wrapped.explain(IDS, targets=1), expected, rtol=1e-4, atol=1e-6)
 
-    @pytest.mark.filterwarnings("ignore:No activation")
     def test_other_activations_have_rules(self):
-        wrapped = tlp.wrap_model(custom_layers.recurrent())
-        assert [row.path for row in wrapped.coverage if not row.swapped] == ["both_ways"]
-        signals = RNG.normal(size=(2, 12, 2)).astype("float32")
+        wrapped = tlp.wrap_model(recurrent_models.both_ways())
+        assert [row.path for row in wrapped.coverage if row.rule == "libra"] == ["both_ways"]
+        signals = RNG.normal(size=(2, 6, 3)).astype("float32")
         wrapped.compile()
         wrapped.fit(signals, verbose=0)
-        assert wrapped.explain(signals).shape == (2, 12)
+        assert wrapped.explain(signals).shape == (2, 6)
 
-    @pytest.mark.filterwarnings("ignore:No activation")
     def test_a_signal_is_read_from_the_input(self):
         inputs = keras.Input((12, 2))
         model = keras.Model(inputs, layers.Dense(2)(layers.LSTM(5)(inputs)))
@@ -65,8 +63,8 @@ class TestRecurrent:
             wrapped.fit(np.ones((2, 12, 2)), verbose=0)
 
     def test_what_the_user_asks_for_must_be_there(self):
-        ids = keras.Input((6,), dtype="int32")
-        x = layers.LSTM(5, name="recurrent")(layers.Embedding(10, 4)(ids))
+        ids = keras.Input(batch_shape=(2, 6), dtype="int32")
+        x = layers.LSTM(5, stateful=True, name="recurrent")(layers.Embedding(10, 4)(ids))
         model = keras.Model(ids, layers.Dense(2)(x))
         with pytest.raises(ValueError, match="There is no activation to swap. Found: recurrent"):
             tlp.wrap_model(model, include="recurrent")

@@ -15,7 +15,7 @@ import keras
 from keras import layers
 
 import tf_learnprop as tlp
-from tests import custom_layers, masked_models, models, placed_models, token_models
+from tests import custom_layers, masked_models, models, placed_models, recurrent_models, token_models
 from tests.graph import geometry_models
 from tf_learnprop.coverage import Row
 from tf_learnprop.graph.activations import SkipReason
@@ -29,7 +29,7 @@ The kinds of model that the tests of this package wrap, each as a small example.
 these examples, and say what the [coverage](glossary.md#coverage) of the wrapped model says:
 
 - **With a rule**: the activations, attentions and normalisations that have a rule by default, each with its
-  number if there are several.
+  number if there are several. `recurrence` is a recurrent layer.
 - **Left as they are, and why**: what keeps its plain gradient, or is not read for the map. `?` is an
   activation that can't be seen. The softmax or sigmoid of an output is not listed: it is left out, as the
   logit is explained.
@@ -95,7 +95,6 @@ def closed() -> list[Situation]:
     found = custom_layers.CLOSED.items()
     return [
         *(Situation(text, partial(_around, partial(layer, name="mine"))) for text, (layer, _) in found),
-        of(custom_layers.recurrent),
     ]
 
 
@@ -150,6 +149,7 @@ def _in_half(policy: str, situation: Situation) -> Situation:
 TABLES: dict[str, Callable[[], list[Situation]]] = {
     **{kind.value: partial(cases, kind) for kind in models.Kind},
     "Transformers, mixers and text": lambda: [of(build) for build, _ in token_models.MODELS.values()],
+    "Recurrent layers, and layers at each step": lambda: [*map(of, recurrent_models.MODELS)],
     "Masks": masked,
     "Layers and models of your own": opened,
     "Layers that keep their plain gradient": closed,

@@ -146,7 +146,8 @@ def _of_series(name: str, build: Callable, make: Callable, is_value: bool = Fals
     train = _trained(functools.partial(build, *sizes), make, 700, loss, epochs=1)
     target, is_right = (_value(None), _value_is_right(0.3, 0)) if is_value else (_class, _class_is_right)
     peers = {title: PEERS[title] for title in list(PEERS)[:2]}
-    return Case(name, train, make, target, is_right, peers, 0, not is_value)
+    has_rules_to_train = build is models.convolutional and not is_value
+    return Case(name, train, make, target, is_right, peers, 0, has_rules_to_train)
 
 
 _MARKED = _trained(_U_NET, images.marked, 700, models.pixel_loss)
@@ -228,8 +229,6 @@ CASES = {
         _class,
         _class_is_right,
         {},
-        0,
-        True,
     ),
     "spikes_conv": _of_series("spikes_conv", models.convolutional, series.trains),
     "spikes_lstm": _of_series("spikes_lstm", models.recurrent, series.trains),

@@ -130,7 +130,12 @@ SKIPPED = {
     "unseen": (layers.Dense(2, Scale()), "?", "not a known activation", True),
     "attention layer": (layers.Attention(), "softmax", "attention weights", False),
     "heads": (multi_head_attention(), "softmax", "attention weights", False),
-    "recurrent": (layers.GRU(2), "tanh", activations.SkipReason.OPAQUE.value, False),
+    "recurrent": (
+        layers.GRU(2, stateful=True),
+        "tanh",
+        "keeps its gradient: it is stateful",
+        False,
+    ),
     "time": (
         layers.TimeDistributed(layers.Dense(2, "relu")),
         "relu",

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_learnprop.rules import relevance
 from tf_learnprop.rules.base import PropagationRule, Shape, Vjp, WeightSpecs, register, serializable
-from tf_learnprop.rules.split import BlendedRule, LearnedSplitRule, SplitRule
+from tf_learnprop.rules.split import BlendedRule, LearnedSplitRule, LibraRule, SplitRule
 
 _EPSILON = 1e-8
 
@@ -38,8 +38,8 @@ class GatedRule(PropagationRule):
         return {**super().get_config(), "hidden": self.hidden}
 
     def at_operation(self, kind: str) -> SplitRule:
-        if kind == "recurrence":  # of which the universal weights know nothing
-            return BlendedRule(name=self.name)
+        if kind == "recurrence":  # a learned share of the rest changed no map there (docs/results.md)
+            return LibraRule(name=self.name)
         companion = LearnedSplitRule if kind == "attention" else BlendedRule
         return companion(initial=self.initial, name=self.name)
 

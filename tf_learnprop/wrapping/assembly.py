@@ -64,7 +64,9 @@ def make_rule_set(
         readout, falls_back = _choose_readout(explained, reads_layers, readout, readable)
     explained = explained.with_grid(readout.needs.grid).with_layer(readout.needs.layer)
     read = _what_is_read(explained, readout, readable)
-    if falls_back or len(explained.input_shape) > 2 and read == [readouts.INPUT]:
+    reads_no_layer = falls_back or len(explained.input_shape) > 2 and read == [readouts.INPUT]
+    # What is behind a recurrent layer with a rule has no places, and before it the signal is not noisy.
+    if reads_no_layer and "recurrence" not in kind_of.values():
         warnings.warn(
             f"No activation of model '{explained.graph.model.name}' can be read as a map: none has places in "
             f"the input {explained.input_shape} alone and a size that the multi-layer readout reads. The map "

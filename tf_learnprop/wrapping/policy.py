@@ -73,8 +73,7 @@ def table() -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     notes = [
         "Activations: " + ", ".join(SWAPPABLE) + ", and what `register_activation` declares.",
-        "Recurrent layers apart, learned rules stand at operations only in models of tokens, or where "
-        "`include` names them.",
+        "Learned rules stand at operations only in models of tokens, or where `include` names them.",
     ]
     return "\n".join([line.rstrip() for line in lines] + notes)
 
@@ -84,8 +83,7 @@ def _stands(rule: rules.PropagationRule, site: ActivationSite, explained: Explai
     if forced:
         return site.reachable
     # Elsewhere, learned rules are trained with the gradient of these operations.
-    of_tokens = rule.learned and site.kind not in ("activation", "recurrence")
-    keeps_gradient = of_tokens and not explained.is_of_tokens
+    keeps_gradient = rule.learned and site.kind != "activation" and not explained.is_of_tokens
     return not (site.skip_reason or keeps_gradient)
 
 
