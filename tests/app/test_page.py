@@ -1,6 +1,7 @@
 """The page in a browser: drops a photo, clicks a class, moves sliders, and compares the numbers."""
 
 import base64
+import re
 import shutil
 import sys
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from tests import serving_standin, toys
 from tf_learnprop import data
-from tf_learnprop.app import view
+from tf_learnprop.app import places, view
 from tf_learnprop.app.served import ServedBackend
 
 SIDE = toys.SIDE
@@ -196,6 +197,42 @@ def test_bad_files_give_a_message(open_page, in_process, wrapped, photo_file, tm
     best = view.open_photo(photo_file, in_process).top_classes(1)[0]
     assert_numbers(page, in_process, wrapped, photo_file, best, 20)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def click(page, row, column):
+    """Clicks the picture of what was found at a pixel of the model's input."""
+    picture = page.locator("#found img")
+    picture.wait_for()
+    place = picture.bounding_box()
+    shown = min(place["width"], place["height"])  # the picture is square, and fitted into its frame
+    left, top = (place["width"] - shown) / 2, (place["height"] - shown) / 2
+    at = {"x": left + (column + 0.5) * shown / SIDE, "y": top + (row + 0.5) * shown / SIDE}
+    picture.click(position=at)
+
+
+def test_a_click_on_a_place_or_a_box(open_page, segmenter, detector, patches_file, tmp_path):
+    pixels, backdrop = view.read_photo(patches_file, (SIDE, SIDE, 3))
+    for backend, names in ((segmenter, ("red: 6.2%", "green: 14.1%")), (detector, ("red: ", "green: "))):
+        page = open_page(backend)
+        drop(page, patches_file, shown="#found img")
+        source = ""
+        for (row, column), name in zip(((5, 3), (12, 12)), names, strict=True):
+            click(page, row, column)
+            field = page.locator("#name textarea, #name input")
+            expect(field).to_have_value(re.compile(f"^{name}"))
+            expect(page.locator("#map img")).not_to_have_attribute("src", source)
+            source = page.locator("#map img").get_attribute("src")
+        part = backend.parts(pixels).at(12, 12, backend.choices[0])
+        attribution = backend.explain(pixels, part.target, backend.methods[0])
+        with page.expect_download() as download:
+            page.locator("#npy").click()
+        download.value.save_as(tmp_path / "map.npy")
+        np.testing.assert_allclose(np.load(tmp_path / "map.npy"), attribution, rtol=1e-5)
+        with page.expect_download() as download:
+            page.locator("#png").click()
+        download.value.save_as(tmp_path / "map.png")
+        expected = places.outlined(view.heat(backdrop, attribution, 0.85), part.mask)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "map.png")), expected)
 
 
 def test_a_served_model(open_page, saved_model, wrapped, photo_file):

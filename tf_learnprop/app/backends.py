@@ -9,6 +9,7 @@ import numpy as np
 
 from tf_learnprop import methods
 from tf_learnprop.model import PropagationModel
+from tf_learnprop.targets import Target
 from tf_learnprop.zoo.model_spec import ModelSpec
 
 #: The method that shows the rules of the model itself.
@@ -42,8 +43,14 @@ class Backend(Protocol):
     def explain(self, photo: np.ndarray, class_id: int, method: str) -> np.ndarray:
         """The map of a class, float32 `[h, w]`."""
 
+    def warm_up(self) -> None:
+        """Answers for a blank photo, as the first answer takes seconds."""
+        blank = np.zeros(self.shape, np.uint8)
+        self.probabilities(blank[None])
+        self.explain(blank, 0, self.methods[0])
 
-class WrappedBackend:
+
+class WrappedBackend(Backend):
     """A wrapped model, and the other methods on the same model, each wrapped when it is first used.
 
     Args:
@@ -65,10 +72,13 @@ class WrappedBackend:
         self.methods = (RULES, *possible)
         passes = {name: others[name].passes(wrapped.explained) for name in possible}
         self.compared = (RULES, *(name for name in possible if (passes[name] or math.inf) <= _FEW_PASSES))
-        self.class_name = spec.class_name
-        self._preprocess, self._wrapped = spec.preprocess, wrapped
+        self._spec, self._wrapped = spec, wrapped
         self._explainers: dict[str, Callable] = {RULES: wrapped.explain}
         self._lock = threading.Lock()  # wrapping and tracing are not made for several threads
+
+    def class_name(self, class_id: int) -> str:
+        """See `Backend`."""
+        return self._spec.class_name(class_id)
 
     def probabilities(self, photos: np.ndarray) -> np.ndarray:
         """See `Backend`."""
@@ -76,12 +86,12 @@ class WrappedBackend:
             logits = self._wrapped.logits(self._inputs(photos))
         return self._wrapped.attributor.head.probabilities(logits).numpy()
 
-    def explain(self, photo: np.ndarray, class_id: int, method: str) -> np.ndarray:
-        """See `Backend`."""
+    def explain(self, photo: np.ndarray, class_id: int | Target, method: str) -> np.ndarray:
+        """See `Backend`; or the map of another target."""
         with self._lock:
             if method not in self._explainers:
                 self._explainers[method] = methods.make(self._wrapped, method).explain
             return self._explainers[method](self._inputs(photo[None]), class_id)[0]
 
     def _inputs(self, photos: np.ndarray) -> np.ndarray:
-        return np.asarray(self._preprocess(photos.astype(np.float32)))
+        return np.asarray(self._spec.preprocess(photos.astype(np.float32)))

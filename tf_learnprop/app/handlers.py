@@ -39,10 +39,7 @@ class Handlers:
         try:
             photo = view.open_photo(path, self._backend)
         except ValueError:
-            gr.Warning(
-                f"{pathlib.Path(path).name} can't be read as an image: open a JPEG, PNG, GIF, BMP, WebP or "
-                "TIFF file."
-            )
+            gr.Warning(view.unreadable(path))
             return nothing
         best = photo.top_classes()
         choices = [(f"{self._backend.class_name(k)}  {photo.probabilities[k]:.1%}", k) for k in best]

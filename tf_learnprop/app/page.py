@@ -19,7 +19,7 @@ THEME = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monos
 
 #: Of each event: it is no interface for programs; and if it comes again while it is answered, as from a
 #: slider that moves, the newest is answered next.
-_EVENT: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
+EVENT: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
 
 
 def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
@@ -38,15 +38,7 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
         asked, explained = gr.State(), gr.State()
         with gr.Row():
             with gr.Column():
-                file = gr.Image(
-                    label="Photo",
-                    type="filepath",
-                    sources=["upload", "clipboard"],
-                    height=320,
-                    elem_id="photo",
-                )
-                # Gradio would open the file itself, and report one that can't be read with a traceback.
-                file.preprocess = lambda payload: payload and payload.path  # type: ignore
+                file = photo_input()
                 top = gr.Radio(label="Top classes", choices=[], elem_id="top")
                 other = gr.Dropdown(handlers.classes(), value=None, label="Another class", elem_id="other")
             with gr.Column():
@@ -71,28 +63,38 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
                     save_map = gr.DownloadButton("Save map", elem_id="npy", **small)
         compared = gr.Gallery(label="Methods", visible=False, buttons=[], elem_id="compared")
 
-        file.change(_told(handlers.open), file, [asked, top, file], **_EVENT)
-        top.input(handlers.choose, [asked, top], [asked, other], **_EVENT)
-        other.input(handlers.choose, [asked, other], [asked, top], **_EVENT)
+        file.change(told(handlers.open), file, [asked, top, file], **EVENT)
+        top.input(handlers.choose, [asked, top], [asked, other], **EVENT)
+        other.input(handlers.choose, [asked, other], [asked, top], **EVENT)
         # One listener for each result, whatever it follows from: so the newest question is answered last.
-        on = functools.partial(gr.on, **_EVENT)
+        on = functools.partial(gr.on, **EVENT)
         results = [explained, save_map, compared]
         on(
             [asked.change, method.input],
-            _told(handlers.explain),
+            told(handlers.explain),
             [asked, method],
             results,
             show_progress_on=picture,
         )
         live = functools.partial(on, show_progress="hidden")
         drawn, halves = [picture, save_picture], [kept_text, kept, removed_text, removed]
-        live([explained.change, opacity.change], _told(handlers.draw), [explained, opacity], drawn)
-        live([explained.change, share.change], _told(handlers.split), [explained, share], halves)
-        compare.click(_told(handlers.compare), [explained, share], compared, **_EVENT)
+        live([explained.change, opacity.change], told(handlers.draw), [explained, opacity], drawn)
+        live([explained.change, share.change], told(handlers.split), [explained, share], halves)
+        compare.click(told(handlers.compare), [explained, share], compared, **EVENT)
     return page
 
 
-def _told(handler: Callable) -> Callable:
+def photo_input() -> gr.Image:
+    """Where a photo is dropped; its value is the path of the file."""
+    file = gr.Image(
+        label="Photo", type="filepath", sources=["upload", "clipboard"], height=320, elem_id="photo"
+    )
+    # Gradio would open the file itself, and report one that can't be read with a traceback.
+    file.preprocess = lambda payload: payload and payload.path  # type: ignore
+    return file
+
+
+def told(handler: Callable) -> Callable:
     """The handler, whose errors are shown on the page in one line."""
 
     @functools.wraps(handler)

@@ -14,6 +14,7 @@ import requests
 import tensorflow as tf
 from PIL import Image
 
+from tf_learnprop.app.backends import Backend
 from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.serving import contract
 
@@ -27,7 +28,7 @@ class ServedError(RuntimeError):
     """The server can't be reached, or does not answer as an exported model."""
 
 
-class ServedBackend:
+class ServedBackend(Backend):
     """A served model; see `tf_learnprop.app.backends.Backend`.
 
     Photos are sent as PNG files of the model's size, which the server preprocesses itself.

@@ -11,8 +11,9 @@ from typing import Any
 
 from starlette.middleware import Middleware
 
-from tf_learnprop.app import page
+from tf_learnprop.app import page, places_page
 from tf_learnprop.app.backends import Backend
+from tf_learnprop.app.places import PlacesBackend
 
 #: The first port that is tried if none is asked for, and how many are.
 FIRST_PORT, PORTS = 7860, 100
@@ -39,7 +40,10 @@ def serve(backend: Backend, title: str, host: str, port: int) -> Iterator[str]:
         files = pathlib.Path(folder) / "files"
         files.mkdir()
         os.environ["GRADIO_TEMP_DIR"] = str(pathlib.Path(folder) / "uploads")
-        blocks = page.build(backend, title, files)
+        if isinstance(backend, PlacesBackend):
+            blocks = places_page.build(backend, title, files)
+        else:
+            blocks = page.build(backend, title, files)
         try:
             _, url, _ = blocks.launch(
                 server_name=host,

@@ -69,18 +69,34 @@ def open_photo(path: str | os.PathLike, backend: Backend) -> Photo:
     Raises:
         ValueError: If the file can't be read as an image.
     """
-    read = photos.read(path)
-    height, width, channels = backend.shape
-    pixels = photos.fitted(read, backend.shape)
+    pixels, backdrop = read_photo(path, backend.shape)
     blurred = fills.blur(tf.cast(pixels[None], tf.float32))[0]
-    zoom = max(min(read.shape[0] / height, read.shape[1] / width, _SHOWN / max(height, width)), 1)
     return Photo(
         name=pathlib.Path(path).stem,
         pixels=pixels,
         fill=tf.saturate_cast(tf.round(blurred), tf.uint8).numpy(),
-        backdrop=photos.fitted(read, (round(zoom * height), round(zoom * width), 1)),
+        backdrop=backdrop,
         probabilities=backend.probabilities(pixels[None])[0],
     )
+
+
+def read_photo(path: str | os.PathLike, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The `pixels` and the `backdrop` of a photo, as `Photo` has them.
+
+    Raises:
+        ValueError: If the file can't be read as an image.
+    """
+    read = photos.read(path)
+    height, width, _ = shape
+    zoom = max(min(read.shape[0] / height, read.shape[1] / width, _SHOWN / max(height, width)), 1)
+    backdrop = photos.fitted(read, (round(zoom * height), round(zoom * width), 1))
+    return photos.fitted(read, shape), backdrop
+
+
+def unreadable(path: str | os.PathLike) -> str:
+    """What the page says of a file that can't be read."""
+    name = pathlib.Path(path).name
+    return f"{name} can't be read as an image: open a JPEG, PNG, GIF, BMP, WebP or TIFF file."
 
 
 def explain(photo: Photo, class_id: int, method: str, backend: Backend) -> PhotoMap:
@@ -100,9 +116,13 @@ def overlay(explained: PhotoMap, opacity: float) -> np.ndarray:
     Returns:
         uint8 `[height, width, 3]`, of the size of `explained.photo.backdrop`.
     """
-    photo = explained.photo
-    maps = tf.image.resize(explained.attribution[None, ..., None], photo.backdrop.shape[:2])[..., 0]
-    images = photo.backdrop[None].astype(np.float32)
+    return heat(explained.photo.backdrop, explained.attribution, opacity)
+
+
+def heat(backdrop: np.ndarray, attribution: np.ndarray, opacity: float) -> np.ndarray:
+    """A map, float32 `[h, w]`, over a backdrop; as `overlay`."""
+    maps = tf.image.resize(attribution[None, ..., None], backdrop.shape[:2])[..., 0]
+    images = backdrop[None].astype(np.float32)
     (png,) = photo_codec.overlays(images, maps, photo_codec.colour_table("inferno"), opacity)
     return tf.io.decode_png(png).numpy()
 

@@ -12,7 +12,6 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-import numpy as np
 import rich.console
 
 from tf_learnprop import argument_checks
@@ -66,9 +65,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         ) from error
     with console.status("preparing the model"):
         backend = _served(arguments) if arguments.served else _wrapped(arguments)
-        blank = np.zeros(backend.shape, np.uint8)
-        backend.probabilities(blank[None])  # the first call takes seconds: not when a photo is dropped
-        backend.explain(blank, 0, backend.methods[0])
+        backend.warm_up()  # the first call takes seconds: not when a photo is dropped
     with server.serve(backend, _title(arguments), arguments.host, port) as url:
         if arguments.json:
             print(json.dumps({"url": url}), file=console.file, flush=True)
@@ -87,12 +84,12 @@ def _title(arguments: argparse.Namespace) -> str:
 
 
 def _wrapped(arguments: argparse.Namespace) -> Backend:
-    from tf_learnprop.app.backends import WrappedBackend
+    from tf_learnprop.app import places
 
     spec = options.load_model(arguments)
     shape = options.image_shape(arguments, spec)
     try:
-        return WrappedBackend(spec, options.wrap(arguments, spec), shape)
+        return places.backend_for(spec, options.wrap(arguments, spec), shape)
     except ValueError as error:
         raise UsageError(f"--model: {error}") from error
 

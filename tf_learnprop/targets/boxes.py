@@ -236,14 +236,27 @@ class Detection(Box):
 
     def detected(self, outputs: Outputs) -> tuple[tf.Tensor, tf.Tensor]:
         """Corners x₀, y₀, x₁, y₁ of the detections, float32 `[n, 4]`, and their classes, int64 `[n]`."""
+        most = tf.cast(tf.reduce_max(self.number) + 1, tf.int32)
+        boxes, _, class_ids, counts = self.best(outputs, most)
+        rule = "`number` must be that of a detection that the model makes"
+        number = required(self.number, self.number < tf.cast(counts, tf.int64), rule)
+        box, class_id = (tf.gather(found, number, batch_dims=1) for found in (boxes, class_ids))
+        return box, tf.cast(class_id, tf.int64)
+
+    def best(self, outputs: Outputs, most: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The best detections, in their order.
+
+        Returns:
+            Corners x₀, y₀, x₁, y₁, float32 `[n, most, 4]`; the score of each, float32 `[n, most]`; its class,
+            float32 `[n, most]`; and how many there are, int32 `[n]`, behind which all are 0.
+        """
         logits = tf.stop_gradient(self.anchors.class_logits(outputs))
         head = self.anchors.head(outputs.head)
         scores = tf.sigmoid(logits) if head.multi_label else tf.nn.softmax(logits)
         background = 0 if head.units == 1 else self.anchors.background
         if background is not None:
             scores *= 1.0 - tf.one_hot(background, logits.shape[-1])
-        most = tf.cast(tf.reduce_max(self.number) + 1, tf.int32)
-        boxes, _, class_ids, counts = tf.image.combined_non_max_suppression(
+        return tf.image.combined_non_max_suppression(
             self.anchors.corners(outputs)[:, :, None],
             scores,
             max_output_size_per_class=most,
@@ -252,10 +265,6 @@ class Detection(Box):
             score_threshold=0.0,
             clip_boxes=False,
         )
-        rule = "`number` must be that of a detection that the model makes"
-        number = required(self.number, self.number < tf.cast(counts, tf.int64), rule)
-        box, class_id = (tf.gather(found, number, batch_dims=1) for found in (boxes, class_ids))
-        return box, tf.cast(class_id, tf.int64)
 
 
 def overlaps(boxes: tf.Tensor, box: tf.Tensor) -> tf.Tensor:

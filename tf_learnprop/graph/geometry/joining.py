@@ -66,7 +66,7 @@ def _same(axis: Axis, other: Axis) -> bool:
         (axis.lead, axis.trail) == (other.lead, other.trail)
         and len(axis.strands) == len(other.strands)
         and all(
-            a.side == b.side and is_close(a.step, b.step) and _same_size(a.size, b.size)
+            a.side == b.side and is_close(a.step, b.step) == 1 and _same_size(a.size, b.size)
             for a, b in zip(axis.strands, other.strands, strict=True)
         )
     )

@@ -165,7 +165,7 @@ def _spread(origin: Origin, strand: Strand) -> Origin:
 
 def product(sizes: Iterable[Size]) -> Size:
     """Product of sizes; None if one is unknown."""
-    result: int = 1
+    result = 1
     for size in sizes:
         if size is None:
             return None
