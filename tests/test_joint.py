@@ -314,6 +314,7 @@ class TestParts:
 
     def test_what_is_for_one_input_says_so(self, tmp_path):
         joint = tlp.wrap_model(everything(), explained_input=["photo", "table"])
+        assert [*joint] == ["photo", "table"] and len(joint) == 2 and joint[-1] is joint["table"]
         for name in ("fit", "compile", "save_rules", "coverage", "export", "explained"):
             with pytest.raises(AttributeError, match=rf"such as `joint\['photo'\].{name}`"):
                 getattr(joint, name)
