@@ -118,6 +118,22 @@ class TestLinear:
 
 @pytest.mark.usefixtures("eagerly")
 class TestEachMap:
+    def test_of_photos_of_any_size(self):
+        """The centre is that of each channel, from photos of another size."""
+        photo, table = keras.Input((None, None, 3)), keras.Input((3,))
+        x = photo * layers.Reshape((1, 1, 3))(table)
+        model = keras.Model(
+            [photo, table], layers.Dense(1, use_bias=False)(layers.GlobalAveragePooling2D()(x))
+        )
+        joint = tlp.wrap_model(model, "gradient", explained_input="all")
+        joint.centre([PHOTOS[:, :5], 0 * TABLE])
+        maps = joint.explain([PHOTOS, TABLE])
+        weights = TABLE * model.layers[-1].kernel.numpy()[:, 0]
+        of_photo = ((PHOTOS.mean((1, 2)) - PHOTOS[:, :5].mean((0, 1, 2))) * weights).sum(1)
+        of_table = (PHOTOS.mean((1, 2)) * weights).sum(1)
+        expected = np.abs(of_photo) / (np.abs(of_photo) + np.abs(of_table))
+        np.testing.assert_allclose(tlp.shares(maps)[0], expected, rtol=1e-3)
+
     """Up to its scale, the map of an input is the one that it has alone."""
 
     @pytest.mark.parametrize("rule", ["universal", "guided_backprop"])
@@ -298,6 +314,7 @@ class TestParts:
 
     def test_what_is_for_one_input_says_so(self, tmp_path):
         joint = tlp.wrap_model(everything(), explained_input=["photo", "table"])
+        assert [*joint] == ["photo", "table"] and len(joint) == 2 and joint[-1] is joint["table"]
         for name in ("fit", "compile", "save_rules", "coverage", "export", "explained"):
             with pytest.raises(AttributeError, match=rf"such as `joint\['photo'\].{name}`"):
                 getattr(joint, name)

@@ -25,7 +25,7 @@ class JointModel:
     `wrap_model(model, explained_input="all")` makes one. Maps are on one scale: in each sample, the absolute
     values of all maps sum to 1, and those of one input to its share of the attribution, see
     `tf_learnprop.shares`. `joint["photo"]` is the wrapped model of one input, with the rules that are used
-    here. It is trained, measured and exported as any other.
+    here. It is trained and exported as any other.
 
     Args:
         parts: The wrapped model of each explained input, of one source and one output.
@@ -70,6 +70,9 @@ class JointModel:
             raise KeyError(f"The explained inputs are {self.names}. Received: {which!r}")
         self._follow_source()
         return self._parts[which]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
 
     def __len__(self) -> int:
         return len(self._parts)

@@ -120,7 +120,9 @@ class JointAttributor:
         """
         values: dict[Any, tf.Tensor] = {}
         self._runner(inputs, watch=values.__setitem__)
-        return [_of_known_size(tf.cast(values[end], tf.float32)) for end in self.ends]
+        shapes = (self._runner.graph.tensors[end.tensor].shape for end in self.ends)
+        pairs = zip(self.ends, shapes, strict=True)
+        return [_of_size(shape, tf.cast(values[end], tf.float32)) for end, shape in pairs]
 
     def maps_and_asked(self, inputs: Any, target: Target = PREDICTED) -> tuple[Any, Asked]:
         """Attribution maps, and what the target asks of the same forward pass.
@@ -237,9 +239,9 @@ def _feature_map(part: Attributor) -> int:
     return number
 
 
-def _of_known_size(values: tf.Tensor) -> tf.Tensor:
-    """Values `[n, ..., c]`, or their mean over the places if the number of these is not known."""
-    if None not in values.shape[1:]:
+def _of_size(shape: Sequence[int | None], values: tf.Tensor) -> tf.Tensor:
+    """Values `[n, ..., c]`, or their mean over the places if their shape is not the same for all samples."""
+    if None not in shape[1:]:
         return values
     return tf.reduce_mean(values, list(range(1, values.shape.rank - 1)), keepdims=True)
 
