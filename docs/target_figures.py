@@ -86,7 +86,7 @@ def embeddings():
 
 
 def text():
-    figure, axes = plt.subplots(2, 1, figsize=(8, 2.2), layout="constrained")
+    figure, axes = plt.subplots(2, 1, figsize=(6.5, 1.2), layout="constrained")
     for ax, name, word in zip(axes, ("text", "language_model"), (_word, _letter), strict=True):
         known, maps = shown(name, 1)
         tlp.plotting.tokens([word(number) for number in known.inputs[0]], maps[0], columns=84, ax=ax)

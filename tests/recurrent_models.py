@@ -69,7 +69,7 @@ class Gated(layers.Layer):
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         self.inner = layers.Dense(4, "tanh")
-        self.inner.build((shape[0], shape[-1] + 4))
+        self.inner.build((None, CHANNELS + 4))
 
     def call(self, x: keras.KerasTensor, states: list[keras.KerasTensor]) -> tuple:
         state = self.inner(keras.ops.concatenate([x, states[0]], -1))

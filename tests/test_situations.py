@@ -267,9 +267,9 @@ class TestNothingToSwap:
 def test_the_policy_is_a_table():
     text = policy.table()
     (universal,) = [line.split() for line in text.splitlines() if line.startswith("universal")]
-    assert universal == ["universal", "universal", "LearnedSplitRule", "BlendedRule", "BlendedRule"]
+    assert universal == ["universal", "universal", "LearnedSplitRule", "BlendedRule", "BlendedRule", "libra"]
     (gradient,) = [line for line in text.splitlines() if line.startswith("gradient")]
-    assert gradient.count("the gradient") == 3
+    assert gradient.count("the gradient") == 4
 
 
 def test_a_model_of_keras_2_is_named():

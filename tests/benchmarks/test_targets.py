@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import targets
-from benchmarks.evaluation import target_cases, target_models, target_texts
+from benchmarks.evaluation import target_cases, target_models, target_series, target_texts
 from benchmarks.evaluation import target_images as images
 
 COUNT = 6
@@ -67,6 +67,24 @@ class TestImages:
             assert np.abs(places - own).max((1, 2, 3)).min() < 1e-6
 
 
+class TestSeries:
+    def test_the_evidence_is_the_spikes_of_the_answer(self):
+        known = target_series.trains(COUNT, 0)
+        for series, mask, answer in zip(known.inputs, known.evidence, known.answers, strict=True):
+            assert mask.sum() == target_series.OWN and (series[mask].argmax(-1) == answer).all()
+            assert (
+                (np.argsort(-series[:, answer])[: target_series.OWN][:, None] == np.flatnonzero(mask))
+                .any(1)
+                .all()
+            )
+
+    def test_the_value_is_what_goes_up(self):
+        known = target_series.rectified(COUNT, 0)
+        for series, mask, answer in zip(known.inputs[..., 0], known.evidence, known.answers, strict=True):
+            np.testing.assert_allclose(series[mask].sum(), answer, atol=0.8)
+            assert series[mask].min() > series[~mask].max() and (series < -0.4).sum() == 4
+
+
 class TestTexts:
     def test_evidence_is_words_of_the_class(self):
         known = target_texts.planted(COUNT, 0)
@@ -94,7 +112,9 @@ class TestModels:
         assert (answers["scores"].sum((1, 2)) == 8).all()  # two objects of four cells
         assert float(keras.ops.max(target_models.box_loss(answers["boxes"], answers["boxes"]))) == 0
 
-    @pytest.mark.parametrize("name", ["segmenter_marker", "detector", "volume", "language_model"])
+    @pytest.mark.parametrize(
+        "name", ["segmenter_marker", "detector", "volume", "spikes_lstm", "language_model"]
+    )
     def test_cases_are_explained_before_any_training(self, name, monkeypatch):
         keras.utils.set_random_seed(0)
         case = target_cases.CASES[name]
