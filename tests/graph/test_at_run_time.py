@@ -65,7 +65,13 @@ def check(build, shapes, **options):
         assert_close(traced(tf.constant(images)), fixed.explain(images, 1), 1e-5)
 
 
-@pytest.mark.parametrize("name", FRONTS)
+#: Those that take the same ways through the code as others.
+SLOW = ("padding", "flip", "swapped", "resize")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in FRONTS]
+)
 def test_maps_are_those_of_a_fixed_size(name):
     def build(shape):
         keras.utils.set_random_seed(0)
