@@ -170,3 +170,23 @@ def classifier(family: str, activation: str | None = "softmax", **settings: Any)
 def title(family: str) -> str:
     """What the classifier of a family is called in tables."""
     return f"`{family}ImageClassifier`"
+
+
+def retina_net() -> keras.Model:
+    """A small detector, random weights, images of 64 x 64."""
+    keras.utils.set_random_seed(0)
+    image_encoder = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 64, 64, 64],
+        stackwise_num_blocks=[1, 1, 1, 1],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        image_shape=(64, 64, 3),
+    )
+    backbone = keras_hub.models.RetinaNetBackbone(
+        image_encoder=image_encoder, min_level=3, max_level=4, use_p5=False, image_shape=(64, 64, 3)
+    )
+    return keras_hub.models.RetinaNetObjectDetector(
+        backbone=backbone, num_classes=2, bounding_box_format="yxyx", pre_logits_num_conv_layers=1
+    )

@@ -117,3 +117,33 @@ def test_nothing_is_replaced(run, folder, tmp_path, monkeypatch):
     assert run(*command, "--out", tmp_path, "--overwrite")[0] == 0
     status, _, err = run(*command, "--out", folder, "--overwrite")
     assert status == 2 and "would overwrite the photo" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("arguments", [["--detection", 1], ["--box", "10,20,40,60", "--class", 1]])
+def test_a_retina_net(arguments, run, tmp_path, retina_net):
+    path, photo = tmp_path / "detector.keras", tmp_path / "photo.png"
+    retina_net.save(path)
+    Image.fromarray(toys.rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(photo)
+    command = ["explain", photo, "--model", path, "--import", "keras_hub", "--preprocess", "0..1", *arguments]
+    status, out, err = run(*command, "--out", tmp_path / "maps", "--json")
+    assert status == 0, err
+    (row,) = json.loads(out)["images"]
+    anchors = targets.retina_net(retina_net)
+    target = targets.Detection(1, anchors=anchors)
+    if "--box" in arguments:  # given as x0, y0, x1, y1
+        target = targets.Box([20, 10, 60, 40], 1, anchors)
+    wrapped = tlp.wrap_model(retina_net, output="cls_logits")
+    (batch,) = wrapped.explain_batches(np.asarray(Image.open(photo), "float32")[None] / 255, target)
+    np.testing.assert_allclose(np.load(row["map"]), batch.maps[0], rtol=1e-3, atol=1e-5)
+    assert row["class_id"] == batch.class_ids[0]
+
+
+@pytest.fixture(scope="module")
+def retina_net():
+    pytest.importorskip("keras_hub")
+    from tests import hub_models
+
+    detector = hub_models.retina_net()
+    for weight in detector.box_head.weights:
+        weight.assign(0.1 * weight)  # so that boxes lie in the photo
+    return detector

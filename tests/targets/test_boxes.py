@@ -189,23 +189,10 @@ class TestErrors:
 
 def test_retina_net():
     """The adapter decodes boxes as KerasHub's detector does, and its detections are explained."""
-    keras_hub = pytest.importorskip("keras_hub")
-    keras.utils.set_random_seed(0)
-    image_encoder = keras_hub.models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 64, 64, 64],
-        stackwise_num_blocks=[1, 1, 1, 1],
-        stackwise_num_strides=[1, 2, 2, 2],
-        block_type="basic_block",
-        image_shape=(64, 64, 3),
-    )
-    backbone = keras_hub.models.RetinaNetBackbone(
-        image_encoder=image_encoder, min_level=3, max_level=4, use_p5=False, image_shape=(64, 64, 3)
-    )
-    detector = keras_hub.models.RetinaNetObjectDetector(
-        backbone=backbone, num_classes=2, bounding_box_format="yxyx", pre_logits_num_conv_layers=1
-    )
+    pytest.importorskip("keras_hub")
+    from tests import hub_models
+
+    detector = hub_models.retina_net()
     anchors = tlp.targets.retina_net(detector)
     images = toys.normal(2, 64, 64, 3)
     outputs = detector(images)

@@ -11,7 +11,8 @@ import numpy as np
 
 from tf_learnprop.app.backends import WrappedBackend
 from tf_learnprop.model import PropagationModel
-from tf_learnprop.targets import Box, Detection, Outputs, Pixel, Region, Target
+from tf_learnprop.targets import Anchors, Detection, Outputs, Pixel, Region, Target
+from tf_learnprop.targets.boxes import COLUMNS
 from tf_learnprop.zoo.model_spec import ModelSpec
 
 #: Detections that are shown at most, and the least score of those behind the best one.
@@ -120,13 +121,27 @@ class _Segments(Parts):
 
 
 class Detector(PlacesBackend):
-    """A model with an output `[n, anchors, 4 + classes]`, with two corners of each box in pixels."""
+    """A detector that gives boxes in pixels.
+
+    Args:
+        spec: The model with its preprocessing and class names.
+        wrapped: The same model, wrapped with its rules.
+        shape: (height, width, channels) of the photos.
+        anchors: How its outputs are read.
+    """
 
     choices = ("the box",)
 
-    def __init__(self, spec: ModelSpec, wrapped: PropagationModel, shape: tuple[int, int, int]):
+    def __init__(
+        self,
+        spec: ModelSpec,
+        wrapped: PropagationModel,
+        shape: tuple[int, int, int],
+        anchors: Anchors = COLUMNS,
+    ):
         super().__init__(spec, wrapped, shape)
-        self._detection = Detection().checked(wrapped.explained)
+        self.anchors = anchors
+        self._detection = Detection(anchors=anchors).checked(wrapped.explained)
 
     def parts(self, photo: np.ndarray) -> Parts:
         boxes, scores, class_ids, counts = self._detection.best(self._read(photo), _MOST)
@@ -159,7 +174,7 @@ class _Boxes(Parts):
         k = int(np.where(holds, (right - left) * (bottom - top), np.inf).argmin())
         class_id = int(self._class_ids[k])
         name = f"{self._backend.class_name(class_id)}: {self._scores[k]:.1%}"
-        return Part(name, Box(self._boxes[k], class_id), self._mask(k, self.size))
+        return Part(name, Detection(k, class_id, self._backend.anchors), self._mask(k, self.size))
 
     def drawn(self, backdrop: np.ndarray) -> np.ndarray:
         picture = _in_colour(backdrop)
@@ -175,11 +190,14 @@ class _Boxes(Parts):
         return ((top <= rows) & (rows <= bottom))[:, None] & ((left <= columns) & (columns <= right))
 
 
-def backend_for(spec: ModelSpec, wrapped: PropagationModel, shape: tuple[int, int, int]) -> WrappedBackend:
-    """What answers for a model of photos, by the shape of its output."""
+def backend_for(
+    spec: ModelSpec, wrapped: PropagationModel, shape: tuple[int, int, int], anchors: Anchors = COLUMNS
+) -> WrappedBackend:
+    """What answers for a model of photos, by the shape of its output; `anchors` are those of a detector."""
     rank = len(wrapped.explained.output_tensor.shape)
-    kind = {3: Detector, 4: Segmenter}.get(rank, WrappedBackend)
-    return kind(spec, wrapped, shape)
+    if rank == 3:
+        return Detector(spec, wrapped, shape, anchors)
+    return (Segmenter if rank == 4 else WrappedBackend)(spec, wrapped, shape)
 
 
 def colour(class_id: int) -> tuple[int, int, int]:

@@ -85,11 +85,13 @@ def _title(arguments: argparse.Namespace) -> str:
 
 def _wrapped(arguments: argparse.Namespace) -> Backend:
     from tf_learnprop.app import places
+    from tf_learnprop.targets import detectors
 
     spec = options.load_model(arguments)
     shape = options.image_shape(arguments, spec)
+    output, anchors = detectors.known(spec.model, shape[:2])
     try:
-        return places.backend_for(spec, options.wrap(arguments, spec), shape)
+        return places.backend_for(spec, options.wrap(arguments, spec, output), shape, anchors)
     except ValueError as error:
         raise UsageError(f"--model: {error}") from error
 

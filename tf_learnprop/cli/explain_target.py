@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--box",
         metavar="X0,Y0,X1,Y1",
         help="explain a detector's class in a box, in pixels of the model's input; the output must be "
-        "[n, anchors, 4 + classes], with two corners of each box",
+        "[n, anchors, 4 + classes], with two corners of each box, or that of KerasHub's RetinaNet",
     )
     group.add_argument(
         "--detection", type=int, metavar="K", help="explain the detector's own detection K, from 0"
@@ -103,10 +103,15 @@ class _Maker:
 
     def __init__(self, arguments: argparse.Namespace, spec: Any):
         from tf_learnprop.inputs import photos  # which loads TensorFlow
+        from tf_learnprop.targets import boxes, detectors
 
         self._photos, self._spec, self._arguments = photos, spec, arguments
-        self._wrapped = options.wrap(arguments, spec)
         self._shape = options.image_shape(arguments, spec)
+        output: int | str = 0
+        self._anchors = boxes.COLUMNS
+        if arguments.box is not None or arguments.detection is not None:
+            output, self._anchors = detectors.known(spec.model, self._shape[:2])
+        self._wrapped = options.wrap(arguments, spec, output)
         with naming_options({}, TypeError):
             self._target = self._made()
 
@@ -148,8 +153,17 @@ class _Maker:
         if arguments.region is not None:
             return tlp.targets.Region(self._mask(), class_id)
         if arguments.detection is not None:
-            return tlp.targets.Detection(arguments.detection, class_id)
-        return tlp.targets.Box(_box(arguments.box), class_id)
+            return tlp.targets.Detection(arguments.detection, class_id, self._anchors)
+        box = self._converted(_box(arguments.box), "xyxy", self._anchors.box_format)
+        return tlp.targets.Box(box, class_id, self._anchors)
+
+    def _converted(self, box: Any, source: str, target: str) -> np.ndarray:
+        """A box in another format, float32 `[4]`."""
+        import keras
+
+        height, width = self._shape[:2]
+        one = np.asarray(box, np.float32)[None]
+        return np.asarray(keras.utils.bounding_boxes.convert_format(one, source, target, height, width))[0]
 
     def _mask(self) -> np.ndarray | None:
         """The mask of --region at the size of the model's output, None for what the model predicts."""
@@ -181,9 +195,10 @@ class _Maker:
         if isinstance(self._target, targets.Box):
             if isinstance(self._target, targets.Detection):
                 corners, _ = self._checked(images).detected(self._outputs(images))
-                box = np.asarray(corners[0])
+                is_relative = self._anchors.box_format.startswith("rel_")
+                box = self._converted(corners[0], "rel_xyxy" if is_relative else "xyxy", "xyxy")
             else:
-                box = np.asarray(self._target.anchors.to_corners(np.float32(self._target.box)))
+                box = np.array(_box(self._arguments.box))
             return plotting.boxes(photo, box, attribution, signed=signed, title=title).figure
         return plotting.overlay(photo, attribution, signed=signed, title=title).figure
 

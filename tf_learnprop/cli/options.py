@@ -97,13 +97,21 @@ def find_classes(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> list
     return ids and list(dict.fromkeys(ids))
 
 
-def wrap(arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec) -> tlp.PropagationModel:
-    """The model, wrapped with the rules of `choose_rules`, which a line names if nobody asked for them."""
+def wrap(
+    arguments: argparse.Namespace, spec: tlp.zoo.ModelSpec, output: int | str = 0
+) -> tlp.PropagationModel:
+    """The model, wrapped with the rules of `choose_rules`, which a line names if nobody asked for them.
+
+    Args:
+        arguments: The command's.
+        spec: The model.
+        output: The explained output, as for `wrap_model`.
+    """
     rules = choose_rules(arguments, spec)
     if arguments.rules is None and rules != "universal" and not (arguments.quiet or arguments.json):
         print(f"rules: those trained for {rules} (--rules universal for the universal rule)", file=sys.stderr)
     try:
-        return tlp.wrap_model(spec.model, rule=rules)
+        return tlp.wrap_model(spec.model, rule=rules, output=output)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

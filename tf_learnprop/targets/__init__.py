@@ -4,9 +4,10 @@ They stand wherever `targets` are asked for, as in `wrapped.explain(images, targ
 """
 
 from tf_learnprop.targets.base import Asked, Outputs, Target
-from tf_learnprop.targets.boxes import Anchors, Box, Detection, retina_net
+from tf_learnprop.targets.boxes import Anchors, Box, Detection
 from tf_learnprop.targets.classes import Classes
 from tf_learnprop.targets.contrast import Contrast
+from tf_learnprop.targets.detectors import retina_net
 from tf_learnprop.targets.per_sample import PerSample
 from tf_learnprop.targets.regions import Pixel, Region
 from tf_learnprop.targets.tokens import Token

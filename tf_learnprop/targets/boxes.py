@@ -274,34 +274,3 @@ def overlaps(boxes: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
     shared = tf.reduce_prod(tf.maximum(sides, 0.0), -1)
     areas = [tf.reduce_prod(tf.maximum(one[..., 2:] - one[..., :2], 0.0), -1) for one in (boxes, box)]
     return shared / tf.maximum(areas[0] + areas[1] - shared, _SMALLEST)
-
-
-def retina_net(detector: keras.Model, image_size: tuple[int, int] | None = None) -> Anchors:
-    """How the outputs of KerasHub's `RetinaNetObjectDetector` are read, of which "cls_logits" is explained.
-
-    Args:
-        detector: The detector.
-        image_size: Height and width of the images, for a detector that takes any.
-
-    Raises:
-        ValueError: If the size of the images is not known.
-    """
-    size = image_size or tuple(detector.input_shape[1:3])
-    if None in size:
-        raise ValueError(
-            f"`image_size` must be given for images of any size. Received: image_size={image_size}"
-        )
-    levels = detector.anchor_generator(np.zeros((1, *size, 3), np.float32))
-    anchors = np.concatenate([np.asarray(boxes) for boxes in levels.values()])
-
-    def boxes(outputs: dict[str, Any]) -> Any:
-        return keras.utils.bounding_boxes.decode_deltas_to_boxes(
-            anchors=anchors,
-            boxes_delta=outputs["bbox_regression"],
-            encoded_format="center_xywh",
-            anchor_format=detector.anchor_generator.bounding_box_format,
-            box_format=detector.bounding_box_format,
-            image_shape=(*size, 3),
-        )
-
-    return Anchors(boxes, box_format=detector.bounding_box_format, independent=True)
