@@ -338,6 +338,13 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"must be a number in 0..4 or one of \['age', "):
             tlp.wrap_model(everything(), explained_input=which)
 
+    def test_a_key_counts_more_than_the_name_of_another_input(self):
+        first, second = keras.Input((3,), name="y"), keras.Input((4,), name="x")
+        joined = keras.layers.Concatenate()([first, second])
+        model = keras.Model({"x": first, "y": second}, keras.layers.Dense(2)(joined))
+        joint = tlp.wrap_model(model, explained_input=["x"])
+        assert joint.names == ["x"] and joint["x"].explained.input_shape == (None, 3)
+
     @pytest.mark.parametrize("which", [[], ("photo", "photo"), ["photo", 1]])
     def test_none_or_one_twice(self, which):
         with pytest.raises(ValueError, match="must name one input or more, each once. Received: "):

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tests import models
+import tf_learnprop as tlp
+from tests import models, toys
 from tf_learnprop.backward.runner import GraphRunner
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.folding import folded_calls
@@ -70,6 +71,48 @@ def test_values_are_those_of_both_layers(name):
     expected = model(x, training=False)
     y = folded[1].run({folded[1].inputs[0]: x})
     np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+
+
+class Block(keras.Model):
+    """Hands `training` on to its layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.normalization = layers.Conv2D(6, 3), layers.BatchNormalization()
+
+    def call(self, x, training=None):
+        x = self.convolution(inputs=x, training=training)
+        return keras.ops.mean(keras.ops.relu(self.normalization(x, training=training)), (1, 2))
+
+
+@pytest.mark.parametrize(
+    "convolve",
+    [
+        lambda layer, x: layer(x, training=False),
+        lambda layer, x: layer(inputs=x),
+        lambda layer, x: layer(training=False, inputs=x),
+    ],
+)
+def test_a_convolution_called_by_keyword(convolve):
+    image = keras.Input((9, 10, 4))
+    model = keras.Model(image, layers.BatchNormalization()(convolve(layers.Conv2D(6, 3), image)))
+    models.randomise(model)
+    x = tf.constant(models.sample(model), tf.float32)
+    y = GraphRunner(Explained(ModelGraph(model)), {})(x, watch=lambda *_: None).outputs
+    np.testing.assert_allclose(y, model(x, training=False), rtol=1e-4, atol=1e-5)
+
+
+def test_a_subclassed_block_that_hands_training_on():
+    model, images = Block(), toys.images(3)
+    model(images)
+    models.randomise(model)
+    wrapped = tlp.wrap_model(model, "gradient", readout="input")
+    with tf.GradientTape() as tape:
+        x = tf.constant(images)
+        tape.watch(x)
+        score = model(x, training=False)[:, 2]
+    expected = tape.gradient(score, x).numpy()
+    np.testing.assert_allclose(wrapped.input_signal(images, 2), expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", LEFT)

@@ -182,6 +182,16 @@ def test_states_pass_their_signal_on():
     assert np.any(wrapped.attributor.input_signal(X))
 
 
+@pytest.mark.parametrize("kind", [layers.SimpleRNN, layers.LSTM])
+def test_an_activation_over_all_units_keeps_its_gradient(kind):
+    layer = randomised(kind(UNITS, activation="softmax"))
+    series = keras.Input((STEPS, 4))
+    model = keras.Model(series, layers.Dense(3)(layer(series)))
+    wrapped = tlp.wrap_model(model, rule="libra", readout="input")
+    np.testing.assert_allclose(wrapped(X), model(X), atol=1e-6)
+    assert np.isfinite(wrapped.explain(X)).all()
+
+
 class OwnCell(layers.Layer):
     state_size = UNITS
 

@@ -255,6 +255,15 @@ class TestBadInput:
             scale.explain_dataset(path, photos, tmp_path / "maps")
         assert not (tmp_path / "maps").exists()
 
+    def test_labels_that_are_not_there(self, served, photos, tmp_path):
+        with pytest.raises(ValueError, match="`explain_labels` must be False for a folder of images"):
+            scale.explain_dataset(served, photos, tmp_path / "maps", explain_labels=True)
+        model = tlp.wrap_model(target_models.unet(channels=3))
+        path = model.export(tmp_path / "1", target=tlp.targets.Region(), preprocess=preprocess)
+        with pytest.raises(ValueError, match="'explain_encoded_class', which .* and no target of `tlp.tar"):
+            scale.explain_dataset(path, photos, tmp_path / "maps", explain_labels=True)
+        assert not (tmp_path / "maps").exists()
+
     def test_a_model_that_export_has_not_written(self, photos, tmp_path):
         module = tf.Module()
         specs = [tf.TensorSpec([None], tf.string, "encoded")]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -29,7 +30,9 @@ class FoldedConvolution(keras.Operation):
         super().__init__(name=convolution.name)
         self.convolution, self.normalization = convolution, normalization
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, *args: Any, **kwargs: Any) -> tf.Tensor:
+        # As the convolution was called: also by keyword, and with `training`.
+        x = args[0] if args else kwargs["inputs"]
         layer, scale = self.convolution, self._scale()
         is_depthwise = isinstance(layer, _DEPTHWISE)
         kernel = tf.convert_to_tensor(layer.kernel)

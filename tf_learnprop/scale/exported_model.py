@@ -30,6 +30,8 @@ def check(path: str, signature: str) -> None:
     signatures = content.meta_graphs[0].signature_def
     if signature not in signatures:
         rule = f"have the signature '{signature}', which `export` adds when it is given `preprocess`"
+        if signature == contract.EXPLAIN_ENCODED_CLASS.name:
+            rule += " and no target of `tlp.targets`"
         raise ArgumentError("model", rule, path)
     outputs = signatures[signature].outputs
     if contract.MAPS not in outputs:

@@ -105,6 +105,10 @@ def explain_dataset(
         raise argument_checks.ArgumentError("model", rule, explainer.path, f"'{explainer.signature}'")
     exported_model.check(explainer.path, explainer.signature)
     parts = shards.find(images, shard_size, columns)
+    if explain_labels and parts[0].kind == "images":
+        raise argument_checks.ArgumentError(
+            "explain_labels", "be False for a folder of images, which come without labels", explain_labels
+        )
     manifest = _manifest(explainer, images, parts, options, shard_size, columns)
     if not overwrite:
         manifest.check(out)

@@ -33,7 +33,7 @@ def input_numbers(graph: ModelGraph, which: int | str | SeveralInputs) -> tuple[
         return list(range(len(names))), True
     is_list = isinstance(which, (list, tuple))
     several: Any = which if is_list else [which]
-    numbers = [_number(names, one, "explained_input", graph.input_keys) for one in several]
+    numbers = [_number(graph.input_keys or names, one, "explained_input", names) for one in several]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(
             f"`explained_input` must name one input or more, each once. Received: explained_input={which!r}"
