@@ -80,7 +80,7 @@ class TestRules:
         assert options.choose_rules(argparse.Namespace(rules=given), ModelSpec(name, None, None)) == expected
 
     def test_of_the_package_are_named_if_nobody_asked_for_them(self, capsys, monkeypatch):
-        monkeypatch.setattr(options.tlp, "wrap_model", lambda model, rule: rule)
+        monkeypatch.setattr(options.tlp, "wrap_model", lambda model, rule, output: rule)
         spec = ModelSpec("efficientnet_lite0", toys.small_cnn(), None)
         said = "rules: those trained for efficientnet_lite0 (--rules universal for the universal rule)\n"
         for given, quiet, expected in [(None, False, said), (None, True, ""), (spec.name, False, "")]:

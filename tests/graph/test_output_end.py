@@ -98,6 +98,11 @@ CASES = {
         lambda z: ops.squeeze(ops.softmax(z)[:, 1:2], 1), lambda z: z[:, 1], over_time=True
     ),
     "taken step": Case(lambda z: ops.take(ops.softmax(z), 3, axis=1), lambda z: z[:, 3], over_time=True),
+    "for each step": Case(
+        lambda z: layers.TimeDistributed(layers.Dense(3, "softmax"))(z)[:, 2],
+        lambda z: layers.TimeDistributed(layers.Dense(3))(z)[:, 2],
+        over_time=True,
+    ),
     "swapped axes": Case(
         lambda z: ops.transpose(ops.softmax(z), (0, 2, 1))[:, :, 0], lambda z: z[:, 0], over_time=True
     ),
@@ -120,9 +125,6 @@ MIXED = {
     "no softmax": Case(apply(shares)),
     "closed layer": Case(
         lambda z: layers.Lambda(lambda x: tf.nn.softmax(x) ** 2 + 0.1)(z), activation="sigmoid"
-    ),
-    "for each step": Case(
-        lambda z: layers.TimeDistributed(layers.Dense(3, "softmax"))(z)[:, 2], over_time=True
     ),
     "hard sigmoid": Case(ops.hard_sigmoid, activation="sigmoid"),
 }

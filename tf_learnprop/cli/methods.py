@@ -28,6 +28,7 @@ NAMES = {
     "grad_cam_pp": "Grad-CAM++",
     "layer_cam": "LayerCAM",
     "hires_cam": "HiResCAM",
+    "names": "rules, names compete",
     "integrated_gradients": "Integrated Gradients",
     "smoothgrad": "SmoothGrad",
     "smoothgrad_squared": "SmoothGrad²",
