@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
 from tf_learnprop.app import view
 from tf_learnprop.app.backends import Backend
+from tf_learnprop.app.map_downloads import MapDownloads
 from tf_learnprop.app.view import Photo, PhotoMap
 
 #: A photo and the class to explain.
@@ -26,7 +26,7 @@ class Handlers:
     """
 
     def __init__(self, backend: Backend, folder: pathlib.Path):
-        self._backend, self._folder = backend, folder
+        self._backend, self._downloads = backend, MapDownloads(folder)
 
     def open(self, path: str | None) -> tuple[Asked, gr.Radio, Any]:
         """Opens a photo: what to explain first, the top classes to choose from, and no change of the file.
@@ -55,9 +55,8 @@ class Handlers:
         if asked is None:
             return None, gr.DownloadButton(interactive=False), nothing
         explained = view.explain(*asked, method, self._backend)
-        path = self._file(explained, "npy")
-        np.save(path, explained.attribution)
-        return explained, gr.DownloadButton(value=path, interactive=True), nothing
+        name = view.file_name(explained, self._backend)
+        return explained, self._downloads.array(explained, name, explained.attribution), nothing
 
     def draw(
         self, explained: PhotoMap | None, opacity: float
@@ -65,9 +64,8 @@ class Handlers:
         """The map over the photo, for an opacity in percent, and the button that downloads this picture."""
         if explained is None:
             return None, gr.DownloadButton(interactive=False)
-        path = self._file(explained, "png")
-        Image.fromarray(view.overlay(explained, opacity / 100)).save(path)
-        return path, gr.DownloadButton(value=path, interactive=True)
+        name = view.file_name(explained, self._backend)
+        return self._downloads.picture(explained, name, view.overlay(explained, opacity / 100))
 
     def split(
         self, explained: PhotoMap | None, share: float
@@ -102,12 +100,6 @@ class Handlers:
     def classes(self) -> Sequence[tuple[str, int]]:
         """Names and ids of all classes."""
         return [(self._backend.class_name(k), k) for k in range(self._backend.class_count)]
-
-    def _file(self, explained: PhotoMap, ending: str) -> pathlib.Path:
-        """A file for the map, which Gradio copies; the next place of a slider overwrites it."""
-        place = self._folder / str(id(explained))
-        place.mkdir(exist_ok=True)
-        return place / f"{view.file_name(explained, self._backend)}.{ending}"
 
 
 def _says(probability: float, what: str, whole: str) -> str:

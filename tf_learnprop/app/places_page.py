@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
 from tf_learnprop.app import view
+from tf_learnprop.app.map_downloads import MapDownloads
 from tf_learnprop.app.page import EVENT, photo_input, told
 from tf_learnprop.app.places import Part, Parts, PlacesBackend, outlined
 
@@ -45,7 +45,7 @@ class PlacesHandlers:
     """
 
     def __init__(self, backend: PlacesBackend, folder: pathlib.Path):
-        self._backend, self._folder = backend, folder
+        self._backend, self._downloads = backend, MapDownloads(folder)
 
     def open(self, path: str | None) -> tuple[Opened | None, np.ndarray | None, Asked, str, Any]:
         """Opens a photo: what the model finds in it, nothing to explain yet, and no change of the file.
@@ -81,9 +81,7 @@ class PlacesHandlers:
             return None, gr.DownloadButton(interactive=False)
         opened, part = asked
         explained = PartMap(*asked, self._backend.explain(opened.pixels, part.target, method))
-        path = self._file(explained, "npy")
-        np.save(path, explained.attribution)
-        return explained, gr.DownloadButton(value=path, interactive=True)
+        return explained, self._downloads.array(explained, "map", explained.attribution)
 
     def draw(
         self, explained: PartMap | None, opacity: float
@@ -91,16 +89,8 @@ class PlacesHandlers:
         """The map over the photo with the edge of the part, and the button that downloads this picture."""
         if explained is None:
             return None, gr.DownloadButton(interactive=False)
-        path = self._file(explained, "png")
         picture = view.heat(explained.photo.backdrop, explained.attribution, opacity / 100)
-        Image.fromarray(outlined(picture, explained.part.mask)).save(path)
-        return path, gr.DownloadButton(value=path, interactive=True)
-
-    def _file(self, explained: PartMap, ending: str) -> pathlib.Path:
-        """A file for the map, which Gradio copies; the next place of the slider overwrites it."""
-        place = self._folder / str(id(explained))
-        place.mkdir(exist_ok=True)
-        return place / f"map.{ending}"
+        return self._downloads.picture(explained, "map", outlined(picture, explained.part.mask))
 
 
 def build(backend: PlacesBackend, title: str, folder: pathlib.Path) -> gr.Blocks:

@@ -138,7 +138,7 @@ def is_opaque(operation: Any) -> bool:
         return False
     if isinstance(operation, keras.layers.Lambda):
         return True
-    own_call = not keras_internals.is_keras_class(keras_internals.owner_of_call(operation))
+    own_call = not keras_internals.has_keras_call(operation)
     return own_call and (is_fused(operation) or activation_name(operation) is None)
 
 

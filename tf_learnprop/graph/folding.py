@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.model_graph import ModelGraph
-from tf_learnprop.graph.reader import Call
+from tf_learnprop.graph.reader import Call, first_argument
 
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -31,15 +31,13 @@ class FoldedConvolution(keras.Operation):
         self.convolution, self.normalization = convolution, normalization
 
     def call(self, *args: Any, **kwargs: Any) -> tf.Tensor:
-        # As the convolution was called: also by keyword, and with `training`.
-        x = args[0] if args else kwargs["inputs"]
         layer, scale = self.convolution, self._scale()
         is_depthwise = isinstance(layer, _DEPTHWISE)
         kernel = tf.convert_to_tensor(layer.kernel)
         kernel *= tf.reshape(scale, kernel.shape[-2:]) if is_depthwise else scale
         run = keras.ops.depthwise_conv if is_depthwise else keras.ops.conv
         y = run(
-            tf.cast(x, tf.float32),
+            tf.cast(first_argument(args, kwargs), tf.float32),
             kernel,
             layer.strides,
             layer.padding,

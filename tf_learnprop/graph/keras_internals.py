@@ -27,6 +27,11 @@ def owner_of_call(layer: keras.Operation) -> type:
     return next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
 
 
+def has_keras_call(operation: Any) -> bool:
+    """Whether the `call` of an operation is one that Keras has written."""
+    return is_keras_class(owner_of_call(operation))
+
+
 def spec_is_stale(operation: keras.Operation) -> bool:
     """Whether what says which shapes a layer gives is not about the layer's `call`, or about its input.
 
@@ -34,7 +39,7 @@ def spec_is_stale(operation: keras.Operation) -> bool:
     """
     if isinstance(operation, keras.layers.EinsumDense):
         return True
-    if is_keras_class(owner_of_call(operation)):
+    if has_keras_call(operation):
         return False
     order = type(operation).__mro__
     own = order[: order.index(owner_of_call(operation)) + 1]
@@ -54,7 +59,7 @@ def output_spec(operation: keras.Operation, args: tuple, kwargs: dict[str, Any])
 
 def functional_of(model: Any) -> Any:
     """The Functional graph of a Functional or built Sequential model, or None if it has none."""
-    if not isinstance(model, keras.Model) or not is_keras_class(owner_of_call(model)):
+    if not isinstance(model, keras.Model) or not has_keras_call(model):
         return None
     if isinstance(model, keras.Sequential):
         return model._functional

@@ -14,8 +14,7 @@ from tf_learnprop.graph.steps import CannotOpen
 
 def runs_each_step(operation: Any) -> bool:
     """Whether an operation is `TimeDistributed` with a `call` of Keras' own."""
-    is_wrapper = isinstance(operation, WRAPPERS)
-    return is_wrapper and keras_internals.is_keras_class(keras_internals.owner_of_call(operation))
+    return isinstance(operation, WRAPPERS) and keras_internals.has_keras_call(operation)
 
 
 def call_of(layer: Any) -> Callable:

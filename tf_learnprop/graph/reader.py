@@ -63,8 +63,8 @@ class Call:
 
 
 def first_argument(args: tuple, kwargs: dict[str, Any]) -> Any:
-    """The first argument of a call; an operation may have been called by keyword alone."""
-    return args[0] if args else next(iter(kwargs.values()))
+    """The first argument of a call besides `training`; an operation may have been called by keyword alone."""
+    return args[0] if args else next(value for name, value in kwargs.items() if name != "training")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ _SIDES = ("forward_layer", "backward_layer")
 def is_recurrent(operation: Any) -> bool:
     """Whether an operation is a recurrent layer with a `call` of Keras' own."""
     is_layer = isinstance(operation, (*RECURRENT, *BIDIRECTIONAL))
-    return is_layer and keras_internals.is_keras_class(keras_internals.owner_of_call(operation))
+    return is_layer and keras_internals.has_keras_call(operation)
 
 
 def why_not_held(layer: Any) -> str:

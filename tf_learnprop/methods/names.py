@@ -5,14 +5,13 @@ from typing import Any
 import keras
 
 from tf_learnprop import readouts
-from tf_learnprop.graph.explained import Explained
-from tf_learnprop.methods.base import Explainer, Method, Need, explained_of, register
-from tf_learnprop.methods.one_pass import wrap
+from tf_learnprop.methods.base import Explainer, Need, explained_of, register
+from tf_learnprop.methods.one_pass import OnePassMethod
 from tf_learnprop.model import PropagationModel
 
 
 @register("names")
-class Names(Method):
+class Names(OnePassMethod):
     """The rules with `contrast="names"`; see `tf_learnprop.readouts.MultiLayerReadout`.
 
     Of a wrapped model with a `MultiLayerReadout` its own rules, of any other model the universal rule.
@@ -22,12 +21,10 @@ class Names(Method):
     source = "this package"
     needs = (Need.COMPETITION,)
     signed = True
+    rule = "universal"
 
-    def passes(self, explained: Explained) -> int:
-        return 2
-
-    def on_explained(self, explained: Explained) -> PropagationModel:
-        return wrap(explained, "universal", readouts.MultiLayerReadout(contrast="names"))
+    def make_readout(self) -> readouts.Readout:
+        return readouts.MultiLayerReadout(contrast="names")
 
     def on(self, model: keras.Model, **ends: Any) -> Explainer:
         readout = model.rule_set.readout if isinstance(model, PropagationModel) else None

@@ -149,7 +149,7 @@ _RULES = {True: _by_name(_LAYERS), False: _by_name(_OPERATIONS)}
 def rule_of(operation: Any) -> Rule | None:
     """The rule of a layer or operation; None if there is none for it."""
     is_layer = isinstance(operation, keras.layers.Layer)
-    if is_layer and not keras_internals.is_keras_class(keras_internals.owner_of_call(operation)):
+    if is_layer and not keras_internals.has_keras_call(operation):
         return None
     owners = (
         cls for cls in type(operation).__mro__ if keras_internals.is_keras_class(cls) or cls in steps.HELPERS
