@@ -6,7 +6,8 @@ RESULTS/speed/PART.json:
 profile     where the processor time of `explain` goes: forward, backward, rules, evidence, sums, focus
 explain     `explain`, once it is compiled, against the compiled gradient; both in one process
 training    a training step against a forward pass of the same batch
-peak        peak memory of building and running VGG16, wrapped and not, in fresh processes
+peak        peak memory of `explain` and of a training step against that of plain gradients, and of a wrapped
+            forward pass against the model's, in fresh processes
 first_call  wrapping and the first `explain` against the gradient's first call, in fresh processes
 memory      growth of a process that wraps a model of 12 convolutions and explains, again and again
 precision   `explain` and a training step against the plain gradient, on a GPU if there is one, else the
@@ -37,17 +38,12 @@ from benchmarks.evaluation import (
     fresh,
     options,
     parts_of_time,
+    peak_memory,
     series_speed,
     speed_guard,
     wrap_memory,
 )
-from tf_learnprop import zoo
 
-MODELS = {
-    "EfficientNet-Lite0": zoo.efficientnet_lite0,
-    "ResNet50": lambda: keras.applications.ResNet50(weights=None, classifier_activation=None),
-    "VGG16": lambda: keras.applications.VGG16(weights=None, classifier_activation=None),
-}
 ALL_SIZES = tlp.readouts.MultiLayerReadout(max_size=None)
 SIDES = {
     "relevance": {"rule": "learned"},
@@ -59,24 +55,22 @@ SIDES = {
 def profile(arguments):
     """The part `profile`: dict from a model to `parts_of_time.measure`, of the largest batch."""
     report, batch = {}, max(arguments.batches)
-    for name in parts_of_time.CONVOLUTIONAL:
-        if name in arguments.models:
-            report[name] = parts_of_time.measure(name, batch, arguments.rounds)
-            print(f"\n{name}, batch {batch}: shares of the plain gradient's processor time")
-            for part, share in report[name].items():
-                print(f"{part:42}{share:10.3f}", flush=True)
+    for name in _chosen(arguments, parts_of_time.MODELS):
+        report[name] = parts_of_time.measure(name, batch, arguments.rounds)
+        print(f"\n{name}, batch {batch}: shares of the plain gradient's processor time")
+        for part, share in report[name].items():
+            print(f"{part:42}{share:10.3f}", flush=True)
     return report
 
 
 def explain(arguments):
     """The part `explain`: dict from model and batch size to `measure_explain`."""
     report = {}
-    for name, model in _models(arguments):
-        for batch in arguments.batches:
-            rounds = arguments.rounds if batch == 1 else max(3, arguments.rounds // 3)
-            rows = measure_explain(model, batch, rounds)
-            report[f"{name}, batch {batch}"] = rows
-            _print_rows(f"{name}, batch {batch}", rows, "plain gradient")
+    for name, batch in itertools.product(_chosen(arguments, parts_of_time.CLASSIFIERS), arguments.batches):
+        rounds = arguments.rounds if batch == 1 else max(3, arguments.rounds // 3)
+        rows = measure_explain(parts_of_time.model(name), batch, rounds)
+        report[f"{name}, batch {batch}"] = rows
+        _print_rows(f"{name}, batch {batch}", rows, "plain gradient")
     return report
 
 
@@ -95,7 +89,8 @@ def measure_explain(model, batch, rounds):
 def training(arguments, batch=8, rounds=3):
     """The part `training`: dict from a model to dict from a side to (seconds an image, ratio to forward)."""
     report = {}
-    for name, model in _models(arguments):
+    for name in _chosen(arguments, parts_of_time.CLASSIFIERS):
+        model = parts_of_time.model(name)
         images = np.random.default_rng(0).normal(size=(batch, *model.input_shape[1:])).astype("float32")
         wrapped = tlp.wrap_model(model, rule="learned")
         wrapped.compile()
@@ -112,17 +107,14 @@ def training(arguments, batch=8, rounds=3):
 
 
 def peak(arguments):
-    """The part `peak`: MB of VGG16, alone and wrapped."""
-    alone, wrapped = (fresh.call(_peak_of_vgg, wrap) for wrap in (False, True))
-    print(f"\npeak memory: VGG16 {alone:.0f} MB, wrapped {wrapped:.0f} MB ({wrapped / alone:.3f}x)")
-    return {"VGG16": alone, "VGG16 wrapped": wrapped, "ratio": wrapped / alone}
-
-
-def _peak_of_vgg(wrap):
-    model = MODELS["VGG16"]()
-    runner = tlp.wrap_model(model, rule="learned") if wrap else model
-    runner(np.zeros((1, *model.input_shape[1:]), "float32"))
-    return fresh.peak_mb()
+    """The part `peak`: dict from a model to `peak_memory.measure`, of the largest batch."""
+    report, batch = {}, max(arguments.batches)
+    for name in _chosen(arguments, parts_of_time.CLASSIFIERS):
+        report[name] = peak_memory.measure(name, batch)
+        print(f"\n{name}, batch {batch}: MB beyond the model's")
+        for side, (mb, against, ratio) in ((side, row.values()) for side, row in report[name].items()):
+            print(f"{side:20}{mb:8.0f}  {peak_memory.AGAINST[side]:20}{against:8.0f}{ratio:8.2f}", flush=True)
+    return report
 
 
 def first_calls(arguments):
@@ -130,12 +122,11 @@ def first_calls(arguments):
     report = {}
     titles = ("gradient", "wrap + explain", "wrap alone", "ratio", "CPU ratio")
     print(f"\n{'seconds of the first call':26}" + "".join(f"{title:>16}" for title in titles))
-    for name in first_call.MODELS:
-        if name in arguments.models:
-            found = report[name] = first_call.measure(name, arguments.processes)
-            gradient, explain, ratio = found.values()
-            cells = (gradient["seconds"], explain["seconds"], explain["wrap_seconds"], *ratio.values())
-            print(f"{name:26}" + "".join(f"{cell:16.2f}" for cell in cells), flush=True)
+    for name in _chosen(arguments, first_call.MODELS):
+        found = report[name] = first_call.measure(name, arguments.processes)
+        gradient, explain, ratio = found.values()
+        cells = (gradient["seconds"], explain["seconds"], explain["wrap_seconds"], *ratio.values())
+        print(f"{name:26}" + "".join(f"{cell:16.2f}" for cell in cells), flush=True)
     return report
 
 
@@ -158,7 +149,9 @@ def memory(arguments):
 def precision(arguments):
     """The part `precision`: dict from a model and its settings to `device_speed.precision`."""
     report = {}
-    for settings in itertools.product(_small_models(arguments), arguments.precisions, arguments.xla):
+    for settings in itertools.product(
+        _chosen(arguments, device_speed.MODELS), arguments.precisions, arguments.xla
+    ):
         for batch in arguments.batches:
             name, policy, jit = settings
             title = f"{name}, {policy}{', XLA' if jit == 'on' else ''}, batch {batch}"
@@ -171,7 +164,7 @@ def precision(arguments):
 def throughput(arguments):
     """The part `throughput`: dict from a model to `device_speed.throughput`."""
     report = {}
-    for name in _small_models(arguments):
+    for name in _chosen(arguments, device_speed.MODELS):
         report[name] = device_speed.throughput(name, arguments.seconds)
         print(f"\n{name}, images a second")
         for batch, rows in report[name].items():
@@ -183,7 +176,7 @@ def throughput(arguments):
 def replicas(arguments):
     """The part `replicas`: dict from a model to `device_speed.replicas`."""
     report = {}
-    for name in _small_models(arguments):
+    for name in _chosen(arguments, device_speed.MODELS):
         found = report[name] = fresh.call(
             device_speed.replicas, name, 2, max(arguments.batches), 3, arguments.rounds
         )
@@ -206,15 +199,12 @@ def series(arguments):
     return report
 
 
-def _small_models(arguments):
-    return [name for name in device_speed.MODELS if name in arguments.models]
-
-
-def _models(arguments):
-    for name, build in MODELS.items():
-        if name in arguments.models:
-            keras.utils.set_random_seed(0)
-            yield name, build()
+def _chosen(arguments, names):
+    """Those of the models of a part that `--models` names, and a line for the others that it names."""
+    others = [name for name in arguments.models if name not in names]
+    if others and arguments.models != list(parts_of_time.MODELS):
+        print(f"left out, as this part does not measure them: {', '.join(others)}")
+    return [name for name in names if name in arguments.models]
 
 
 def _print_rows(title, rows, against):
@@ -238,7 +228,7 @@ PARTS = {
 
 
 def add_options(parser):
-    every = list(dict.fromkeys([*MODELS, *parts_of_time.MODELS, *first_call.MODELS]))
+    every = list(parts_of_time.MODELS)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="+", choices=every, default=every, metavar="MODEL", help=str(every))
     whole = options.at_least(1)
@@ -258,7 +248,7 @@ def add_options(parser):
 
 
 def run(arguments):
-    names = [name for name in parts_of_time.MODELS if name in arguments.models]
+    names = _chosen(arguments, parts_of_time.MODELS)
     if arguments.check:
         return speed_guard.check(names, arguments.batches, arguments.rounds)
     if arguments.keep:

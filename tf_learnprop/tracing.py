@@ -1,7 +1,7 @@
 """Functions that are traced once, however many layers or batches call them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ def for_any_shape(function: Callable) -> Callable:
     """A function of tensors that is traced once in a process for tensors of the same ranks.
 
     Tracing the same computation again for each layer took half of the time to the first map. The results
-    have static ranks only.
+    have static ranks only; `with_shape` tells more.
 
     Args:
         function: Takes and returns tensors; no shape in it may depend on the layer.
@@ -27,6 +27,12 @@ def for_any_shape(function: Callable) -> Callable:
         return traced.get_concrete_function(*specs)(*tensors)
 
     return call
+
+
+def with_shape(tensor: tf.Tensor, shape: Sequence[int | None]) -> tf.Tensor:
+    """The same tensor, whose static shape is known; `tf.ensure_shape` would be one more operation to run."""
+    tensor.set_shape(shape)
+    return tensor
 
 
 #: Number of traces, one for each size of the samples, after which all are dropped. Each takes megabytes.

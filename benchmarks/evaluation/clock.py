@@ -9,15 +9,24 @@ import numpy as np
 import tensorflow as tf
 
 
-def plain_gradient(model: keras.Model, jit_compile: bool = False) -> Callable[[np.ndarray], np.ndarray]:
-    """Function from images to ∂(highest logit)/∂x, a `tf.function` of its own."""
+def highest_logit(logits: tf.Tensor) -> tf.Tensor:
+    """The logit of the class that a model predicts, `[n]`."""
+    return tf.reduce_max(logits, -1)
+
+
+def plain_gradient(
+    model: keras.Model,
+    jit_compile: bool = False,
+    score: Callable[[tf.Tensor], tf.Tensor] = highest_logit,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Function from images to ∂s/∂x, a `tf.function` of its own; s is the score of a model's output."""
 
     @tf.function(jit_compile=jit_compile)
     def gradient(images):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            score = tf.reduce_sum(tf.reduce_max(model(images, training=False), -1))
-        return tape.gradient(score, images)
+            total = tf.reduce_sum(score(model(images, training=False)))
+        return tape.gradient(total, images)
 
     return lambda images: gradient(tf.constant(images)).numpy()
 

@@ -3,13 +3,12 @@
 import statistics
 import time
 
-import keras
 import numpy as np
 
-from benchmarks.evaluation import clock, fresh
+from benchmarks.evaluation import clock, fresh, parts_of_time
 from tf_learnprop import wrap_model  # loaded before anything is measured
 
-MODELS = ("MobileNetV2", "ResNet50", "DenseNet121", "EfficientNetV2B0")
+MODELS = ("MobileNetV2", "ResNet50", "DenseNet121", "EfficientNetV2B0", "ViT-Tiny")
 SIDES = ("plain gradient", "wrap and explain")
 
 
@@ -39,8 +38,7 @@ def first_call(name: str, side: str) -> dict[str, float]:
         Dict with `seconds`, `cpu_seconds` (of all threads; other work on the machine changes it less), and
         `wrap_seconds`, the part of `seconds` before the first call.
     """
-    keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, name)(weights=None, classifier_activation=None)
+    model = parts_of_time.model(name)
     images = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype("float32")
     start, cpu_start = time.perf_counter(), time.process_time()
     function = (

@@ -1,16 +1,26 @@
 """Where the processor time of `explain` goes: nested variants of it, each with one part more."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 import tf_learnprop as tlp
-from benchmarks.evaluation import clock, token_models
+from benchmarks.evaluation import clock, target_models, token_models
 from tf_learnprop import readouts
 
 #: A CNN with a pooled head, one with a flattened head, and what else computes in another way.
-CONVOLUTIONAL = ("MobileNetV2", "ResNet50", "VGG16", "DenseNet121", "EfficientNetV2B0", "ConvNeXtTiny")
-MODELS = (*CONVOLUTIONAL, "ViT-Tiny")
+CLASSIFIERS = (
+    "MobileNetV2",
+    "ResNet50",
+    "VGG16",
+    "DenseNet121",
+    "EfficientNetV2B0",
+    "ConvNeXtTiny",
+    "ViT-Tiny",
+)
+MODELS = (*CLASSIFIERS, "U-Net")
 
 
 class SignalsAlone(readouts.MultiLayerReadout):
@@ -23,7 +33,7 @@ class SignalsAlone(readouts.MultiLayerReadout):
         return tf.zeros([1, *size]) + tf.reshape(numbers, [-1, *[1] * len(size)])
 
 
-#: Arguments of `wrap_model` for each variant.
+#: Arguments of `wrap_model` for each variant of a model that a `MultiLayerReadout` reads.
 VARIANTS = {
     "signals": {"rule": "gradient", "readout": SignalsAlone(contrast=None)},
     "signals and rules": {"readout": SignalsAlone(contrast=None)},
@@ -31,21 +41,26 @@ VARIANTS = {
     "no competition": {"readout": readouts.MultiLayerReadout(contrast=None)},
     "explain": {},
 }
+#: The same for a model of tokens. It competes in the score.
+TOKEN_VARIANTS = {
+    "own gradients": {"rule": "gradient", "readout": readouts.TokenReadout()},
+    "explain": {},
+}
 
 
 def model(name):
-    """A model of `keras.applications`, or a ViT-Tiny/16, with random weights, that gives logits."""
+    """A model of `keras.applications`, a ViT-Tiny/16 or a U-Net, with random weights, that gives logits."""
     keras.utils.set_random_seed(0)
     if name == "ViT-Tiny":
         return token_models.vit((224, 224, 3), 1000, "cls", patch=16, width=192, blocks=12, heads=3)
+    if name == "U-Net":
+        return target_models.u_net(21, (32, 64, 128, 256), 224)
     return getattr(keras.applications, name)(weights=None, classifier_activation=None)
 
 
 def ratio(name, batch, rounds):
     """Processor time of `explain` as a multiple of the plain gradient's."""
-    images, functions = _functions(name, batch, {"explain": {}})
-    sides = {side: functions[side] for side in ("plain gradient", "explain")}
-    seconds = clock.processor_seconds({side: lambda f=f: f(images) for side, f in sides.items()}, rounds)
+    seconds = _seconds(name, batch, rounds, {"explain": {}})
     return seconds["explain"] / seconds["plain gradient"]
 
 
@@ -55,23 +70,32 @@ def measure(name, batch, rounds):
     Returns:
         Dict from a part to its share; "explain" is all of them, and "plain gradient" the seconds.
     """
-    images, functions = _functions(name, batch, VARIANTS)
-    return parts_of(
-        clock.processor_seconds({side: lambda f=f: f(images) for side, f in functions.items()}, rounds)
-    )
+    if name == "ViT-Tiny":
+        return parts_of_tokens(_seconds(name, batch, rounds, TOKEN_VARIANTS))
+    return parts_of(_seconds(name, batch, rounds, VARIANTS))
 
 
-def _functions(name, batch, variants):
-    """Images, and dict from a side to a function of them."""
+def _seconds(name, batch, rounds, variants):
+    """Processor time of the plain gradient, a forward pass and the variants, which take turns."""
     source = model(name)
     images = np.random.default_rng(0).normal(size=(batch, *source.input_shape[1:])).astype("float32")
-    functions = {"plain gradient": clock.plain_gradient(source), "forward": clock.forward(source)}
-    functions |= {side: tlp.wrap_model(source, **options).explain for side, options in variants.items()}
-    return images, functions
+    score, target = clock.highest_logit, None
+    if name == "U-Net":  # the mean logit of a class over all pixels
+        score = lambda logits: tf.reduce_mean(logits[..., 1], [1, 2])  # noqa: E731
+        target = tlp.targets.Region(np.ones(images.shape[1:-1], "float32"), class_id=1)
+    functions = {
+        "plain gradient": clock.plain_gradient(source, score=score),
+        "forward": clock.forward(source),
+    }
+    for side, options in variants.items():
+        explain = tlp.wrap_model(source, **options).explain
+        functions[side] = functools.partial(explain, targets=target)
+    sides = {side: functools.partial(function, images) for side, function in functions.items()}
+    return clock.processor_seconds(sides, rounds)
 
 
 def parts_of(seconds):
-    """The parts, from the seconds of each variant."""
+    """The parts, from the seconds of each of `VARIANTS`."""
     base = seconds["plain gradient"]
     share = {side: value / base for side, value in seconds.items()}
     signals, rules, evidence = (share[side] for side in list(VARIANTS)[:3])
@@ -84,5 +108,18 @@ def parts_of(seconds):
         "sums of layers, resize and blur": layers - rules,
         "focus and zero": whole - layers - (evidence - rules),
         "explain": whole,
+        "plain gradient": base,
+    }
+
+
+def parts_of_tokens(seconds):
+    """The parts of a model of tokens, from the seconds of each of `TOKEN_VARIANTS`."""
+    base = seconds["plain gradient"]
+    share = {side: value / base for side, value in seconds.items()}
+    return {
+        "forward": share["forward"],
+        "backward, sums of tokens and input": share["own gradients"] - share["forward"],
+        "rules": share["explain"] - share["own gradients"],
+        "explain": share["explain"],
         "plain gradient": base,
     }

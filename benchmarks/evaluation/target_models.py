@@ -17,9 +17,9 @@ def _block(x, filters, kernel=3, convolution=layers.Conv2D, stride=1):
     return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
 
-def u_net(classes, widths=(12, 16, 24, 32)):
+def u_net(classes, widths=(12, 16, 24, 32), side=SIDE):
     """A U-Net: maps of four sizes, skip connections, logits for each pixel. The smallest sees all."""
-    x = image = keras.Input((SIDE, SIDE, 3))
+    x = image = keras.Input((side, side, 3))
     skipped = []
     for width in widths[:-1]:
         x = _block(x, width)

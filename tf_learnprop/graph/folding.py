@@ -52,11 +52,10 @@ class FoldedConvolution(keras.Operation):
         return scale * tf.convert_to_tensor(layer.gamma) if layer.scale else scale
 
     def _offset(self, scale: tf.Tensor) -> tf.Tensor:
-        layer, offset = self.normalization, -tf.convert_to_tensor(self.normalization.moving_mean)
+        layer, mean = self.normalization, tf.convert_to_tensor(self.normalization.moving_mean)
         if self.convolution.use_bias:
-            offset += tf.convert_to_tensor(self.convolution.bias)
-        offset *= scale
-        return offset + tf.convert_to_tensor(layer.beta) if layer.center else offset
+            mean -= tf.convert_to_tensor(self.convolution.bias)
+        return tf.convert_to_tensor(layer.beta) - mean * scale if layer.center else -mean * scale
 
 
 def folded_calls(graph: ModelGraph, kept: Collection[int]) -> dict[int, Call | None]:

@@ -123,9 +123,9 @@ class MultiLayerReadout(Readout):
         weights, betas = (tf.unstack(row) for row in tf.unstack(self.layer_weights()))
         terms = []
         for y, dy, weight, beta in zip(activations, signals, weights, betas, strict=True):
-            speaks_for, total = (tf.ensure_shape(maps, y.shape[:-1]) for maps in relevance_sums.of(y, dy))
-            terms.append(tf.ensure_shape(_term(speaks_for, total, weight, beta), y.shape[:-1]))
-        return terms, total  # of the last layer
+            speaks_for, total = relevance_sums.of(y, dy)
+            terms.append(tracing.with_shape(_term(speaks_for, total, weight, beta), y.shape[:-1]))
+        return terms, tracing.with_shape(total, y.shape[:-1])  # of the last layer
 
     def focus_of(
         self, relevance: tf.Tensor, evidence: tf.Tensor | None, places: Places | None = None

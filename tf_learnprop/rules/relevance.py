@@ -42,10 +42,9 @@ def logits(rule: PropagationRule, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         float32 `[n, ..., outputs]`.
     """
     weights = rule.feature_kernel, rule.feature_bias, rule.gate_kernel, rule.gate_bias
-    logits, *sums = _logits(y, dy, *weights)
-    sums = [tf.ensure_shape(maps, y.shape[:-1]) for maps in sums]
-    relevance_sums.share(y, dy, (sums[0], sums[1]))
-    return tf.ensure_shape(logits, [*y.shape[:-1], rule.gate_bias.shape[0]])
+    logits, speaks_for, total = _logits(y, dy, *weights)
+    relevance_sums.share(y, dy, (speaks_for, total))
+    return tracing.with_shape(logits, [*y.shape[:-1], rule.gate_bias.shape[0]])
 
 
 def relevance_features(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
