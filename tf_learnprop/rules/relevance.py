@@ -66,11 +66,11 @@ def _sums(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     speaks_for, total = relevance_sums.compute(y, dy)
     shape = tf.shape(y)
     y, dy = (tf.reshape(tensor, [shape[0], -1, shape[-1]]) for tensor in (y, dy))
-    sums = [tf.reshape(maps, tf.shape(y)[:2]) for maps in (total, speaks_for)]
+    relevance = tf.stack([tf.reshape(maps, tf.shape(y)[:2]) for maps in (total, speaks_for)], 1)
     alpha = tf.reduce_mean(dy, 1)
-    # Products with one vector each: for a matrix of a few columns, TensorFlow copies y first.
-    sums += [tf.linalg.matvec(y, weights) for weights in (alpha, tf.nn.relu(alpha))]
-    return tf.stack([*sums, tf.reduce_sum(y, -1)], 1)
+    # Rows times yᵀ: as columns behind y, or one by one, they would take TensorFlow twice as long.
+    rows = tf.stack([alpha, tf.nn.relu(alpha), tf.ones_like(alpha)], 1)
+    return tf.concat([relevance, tf.matmul(rows, y, transpose_b=True)], 1)
 
 
 def _inverse_rms(sums: tf.Tensor) -> tf.Tensor:
