@@ -28,7 +28,7 @@ PREDICTED = Classes()
 
 #: Evidence below this share of the terms of which it is the sum is rounding.
 _LEAST_EVIDENCE = 1e-3
-#: Largest number of rivals whose evidence takes a backward pass each.
+#: Largest number of rivals whose evidence takes more than one product.
 _MOST_PASSES = 8
 
 
@@ -314,9 +314,10 @@ class Attributor:
 
         count = min(self.needs.rivals, asked.class_logits.shape[-1] - 1)
         of_output = asked.class_logits is outputs.logits and not asked.independent
-        linear_head = self.explained.linear_head if of_output else None
-        if linear_head:
-            return linear_head.evidence(features, asked.weights, asked.rivals(count))
+        head = self.explained.dense_head if of_output else None
+        if head:
+            ids = asked.rivals(count if head.is_linear else min(count, _MOST_PASSES))
+            return head.evidence(features, asked.weights, ids, self.runner.activation_of)
         terms = [terms_for(asked.weights)]
         if not asked.independent:
             ids = asked.rivals(min(count, _MOST_PASSES))

@@ -124,6 +124,13 @@ class GraphRunner:
                 values.update(zip(call.outputs, keras.tree.flatten(made), strict=True))
             return values[number]
 
+    def activation_of(self, operation: keras.Operation) -> Callable[[tf.Tensor], tf.Tensor]:
+        """What runs the activation of a layer, with its rule if it has one."""
+        _, rule_layer = self.rule_layers.get(id(operation), ("", None))
+        if isinstance(rule_layer, RuleActivation):
+            return rule_layer
+        return operation.activation if is_fused(operation) else operation
+
     @contextlib.contextmanager
     def _scope(self) -> Iterator[None]:
         # What a layer assigns to its variables or adds to its losses is gone after this block.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_learnprop import resampling
 from tf_learnprop.graph import geometry, probing
-from tf_learnprop.graph.linear_head import LinearHead, linear_head
+from tf_learnprop.graph.dense_head import DenseHead, dense_head
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.output_head import OutputHead
 
@@ -220,9 +220,9 @@ class Explained:
         return geometry.shape_on_sides(placement, shape)
 
     @functools.cached_property
-    def linear_head(self) -> LinearHead | None:
-        """What follows the feature map, if it is linear."""
-        return None if self.feature_map is None else linear_head(self.graph, self.output, self.feature_map)
+    def dense_head(self) -> DenseHead | None:
+        """What follows the feature map, if it is made of dense layers."""
+        return None if self.feature_map is None else dense_head(self.graph, self.output, self.feature_map)
 
     @property
     def feature_map_shape(self) -> Shape | None:

@@ -1,0 +1,102 @@
+"""Evidence of all classes by one product a layer, against a backward pass for each class."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import tf_learnprop as tlp
+from tf_learnprop.graph.explained import Explained
+from tf_learnprop.graph.model_graph import ModelGraph
+
+RNG = np.random.default_rng(2)
+
+
+def model_with(*head, shape=(8, 8, 3)):
+    image = keras.Input(shape)
+    convolution = {2: layers.Conv1D, 3: layers.Conv2D}[len(shape)]
+    x = features = convolution(4, 3, activation="relu", name="features")(image)
+    for layer in head:
+        x = layer(x)
+    return keras.Model(image, x), keras.Model(image, features), keras.Model(features, x)
+
+
+LINEAR = {
+    "pooled": lambda: (layers.GlobalAveragePooling2D(), layers.Dense(5)),
+    "pooled, softmax": lambda: (
+        layers.GlobalAveragePooling2D(),
+        layers.Dropout(0.3),
+        layers.Dense(5, "softmax"),
+    ),
+    "flattened": lambda: (layers.Flatten(), layers.Dense(5)),
+    "pooled with axes": lambda: (
+        layers.GlobalAveragePooling2D(keepdims=True),
+        layers.Flatten(),
+        layers.Dense(5),
+    ),
+}
+HIDDEN = {
+    "pooled": lambda: (layers.GlobalAveragePooling2D(), layers.Dense(6, "gelu"), layers.Dense(5)),
+    "flattened, two": lambda: (
+        layers.Flatten(),
+        layers.Dense(7, "relu"),
+        layers.Dropout(0.5),
+        layers.Dense(6, use_bias=False),
+        layers.PReLU("uniform"),
+        layers.Dense(5, "softmax"),
+    ),
+    "no activation": lambda: (layers.Flatten(), layers.Dense(6), layers.Dense(5)),
+}
+OTHERS = {
+    "normalised behind": lambda: (
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(4),
+        layers.BatchNormalization(),
+        layers.Dense(5),
+    ),
+    "softmax within": lambda: (layers.Flatten(), layers.Dense(4, "softmax"), layers.Dense(5)),
+    "normalised": lambda: (layers.GlobalAveragePooling2D(), layers.LayerNormalization(), layers.Dense(5)),
+    "largest value": lambda: (layers.GlobalMaxPooling2D(), layers.Dense(5)),
+    "dense over channels": lambda: (layers.Dense(5), layers.GlobalAveragePooling2D()),
+}
+
+
+def own_activation(operation):
+    return operation.activation if isinstance(operation, layers.Dense) else operation
+
+
+@pytest.mark.parametrize("kind, name", [*(("linear", n) for n in LINEAR), *(("hidden", n) for n in HIDDEN)])
+def test_evidence_is_that_of_backward_passes(kind, name):
+    model, features, head = model_with(*(LINEAR if kind == "linear" else HIDDEN)[name]())
+    explained = Explained(ModelGraph(model))
+    maps = tf.constant(features(RNG.normal(size=(3, 8, 8, 3))))
+    weights = tf.constant(RNG.normal(size=(3, 5)), tf.float32)
+    rivals = tf.constant([[0, 3], [1, 4], [2, 0]])
+    assert explained.dense_head.is_linear == (kind == "linear")
+    evidence = explained.dense_head.evidence(maps, weights, rivals, own_activation)
+    head.layers[-1].activation = keras.activations.linear
+    for k, class_weights in enumerate([weights, *tf.unstack(tf.one_hot(rivals, 5), axis=1)]):
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            score = tf.reduce_sum(head(maps) * class_weights)
+        expected = tf.reduce_sum(maps * tape.gradient(score, maps), -1)
+        np.testing.assert_allclose(evidence[..., k], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["universal", "guided_backprop"])
+@pytest.mark.parametrize("name", HIDDEN)
+def test_maps_are_those_of_a_pass_for_each_rival(name, rule, monkeypatch):
+    """Rules at activations of the head work on the signals of the rivals too."""
+    model, *_ = model_with(*HIDDEN[name]())
+    images = RNG.normal(size=(3, 8, 8, 3)).astype("float32")
+    maps = [tlp.wrap_model(model, rule, readout="multi_layer").explain(images)]
+    monkeypatch.setattr(Explained, "dense_head", None)
+    maps.append(tlp.wrap_model(model, rule, readout="multi_layer").explain(images))
+    np.testing.assert_allclose(*maps, atol=1e-5 * np.abs(maps[1]).max())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_heads_are_none(name):
+    model, _, _ = model_with(*OTHERS[name]())
+    assert Explained(ModelGraph(model)).dense_head is None

@@ -1,0 +1,149 @@
+"""`DenseHead`: what follows the last feature map, if it is a pooling or flattening and dense layers."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tf_learnprop.graph import keras_internals
+from tf_learnprop.graph.activations import is_transparent, own_activation
+from tf_learnprop.graph.layer_kinds import SWAPPABLE
+from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.graph.reader import Call
+
+_GLOBAL_MEANS = tuple(getattr(keras.layers, f"GlobalAveragePooling{rank}D") for rank in (1, 2, 3))
+
+#: Function that runs the activation of a layer: of a dense layer the fused one, else the layer itself.
+ActivationOf = Callable[[keras.Operation], Callable[[tf.Tensor], tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseHead:
+    """The classes' logits from a feature map: its mean over places, or all its values, and dense layers.
+
+    Attributes:
+        hidden: Dense layers and activations before the last dense layer, in the order of execution. A dense
+            layer is in it twice if it has an activation: as a product, and as an activation.
+        dense: The last dense layer.
+        is_pooled: Whether the map is averaged over its places, and not flattened.
+    """
+
+    hidden: tuple[tuple[keras.Operation, bool], ...]
+    dense: keras.layers.Dense
+    is_pooled: bool
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the logits are a linear function of the map."""
+        return not self.hidden
+
+    def evidence(
+        self, features: tf.Tensor, weights: tf.Tensor, rivals: tf.Tensor, activation_of: ActivationOf
+    ) -> tf.Tensor:
+        """R_k(p) = Σ_c a_c(p)·∂s_k/∂a_c(p), what each place says for the asked class and for its rivals.
+
+        The signals of all classes go back through a layer in one product with its kernel.
+
+        Args:
+            features: float32 `[n, *places, c]`, the map a.
+            weights: float32 `[n, units]`, weights of the asked logits.
+            rivals: int `[n, k]`, numbers of other units.
+            activation_of: What runs an activation, and decides its backward pass.
+
+        Returns:
+            float32 `[n, *places, 1 + k]`, the asked class first.
+        """
+        kernel = _kernel(self.dense)
+        asked = tf.matmul(weights, kernel, transpose_b=True)
+        others = tf.transpose(tf.gather(kernel, rivals, axis=1), [1, 2, 0])
+        signals = tf.concat([asked[:, None], others], 1)  # [n, 1 + k, kernel rows]
+        shape = tf.shape(features)
+        flat = tf.reshape(features, [shape[0], -1, features.shape[-1]])
+        if self.hidden:
+            values = tf.reduce_mean(flat, 1) if self.is_pooled else tf.reshape(flat, [shape[0], -1])
+            signals = self._through_hidden(values, signals, activation_of)
+        if self.is_pooled:
+            evidence = tf.einsum("npc,nkc->npk", flat, signals) / tf.cast(tf.shape(flat)[1], tf.float32)
+        else:
+            places = tf.reshape(signals, [shape[0], -1, tf.shape(flat)[1], features.shape[-1]])
+            evidence = tf.einsum("npc,nkpc->npk", flat, places)
+        return tf.reshape(evidence, tf.concat([shape[:-1], [rivals.shape[-1] + 1]], 0))
+
+    def _through_hidden(
+        self, values: tf.Tensor, signals: tf.Tensor, activation_of: ActivationOf
+    ) -> tf.Tensor:
+        """Signals `[n, 1 + k, units]` at the values `[n, inputs]` that enter the first dense layer."""
+        taken = []
+        for layer, is_product in self.hidden:
+            taken.append(values)
+            if is_product:
+                values = tf.matmul(values, _kernel(layer))
+                values = values + tf.convert_to_tensor(layer.bias) if layer.use_bias else values
+            else:
+                values = activation_of(layer)(values)
+        for (layer, is_product), x in zip(reversed(self.hidden), reversed(taken), strict=True):
+            rows = tf.reshape(signals, [-1, signals.shape[-1]])
+            if is_product:
+                # The kernel first: TensorFlow takes twice as long for the product with its transpose.
+                rows = tf.transpose(tf.matmul(_kernel(layer), rows, transpose_b=True))
+            else:
+                x = tf.repeat(x, tf.shape(signals)[1], 0)
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch(x)
+                    y = activation_of(layer)(x)
+                rows = tape.gradient(y, x, rows)
+            signals = tf.reshape(rows, [-1, tf.shape(signals)[1], rows.shape[-1]])
+        return signals
+
+
+def dense_head(graph: ModelGraph, output: int, feature_map: int) -> DenseHead | None:
+    """The dense head between a feature map and an output, None if there is another one."""
+    number, is_pooled, is_flat = feature_map, False, False
+    hidden: list[tuple[keras.Operation, bool]] = []
+    if feature_map in graph.masks:  # then the mean is over some of the places
+        return None
+    while True:
+        users = [call for call in graph.calls if number in call.inputs]
+        if len(users) != 1 or len(users[0].outputs) != 1:
+            return None
+        (call,) = users
+        operation = call.operation
+        if isinstance(operation, keras.layers.Dense):
+            if not (is_pooled or is_flat) or not _has_kernel(operation):
+                return None
+            if graph.calls.index(call) == graph.ends[output].call:
+                return DenseHead(tuple(hidden), operation, is_pooled)
+            activation = own_activation(operation)
+            if activation not in (None, *SWAPPABLE) or operation.compute_dtype != "float32":
+                return None
+            hidden += [(operation, True)] + [(operation, False)] * (activation is not None)
+        elif isinstance(operation, _GLOBAL_MEANS) and not is_flat:
+            is_pooled = True
+        elif isinstance(operation, keras.layers.Flatten):
+            is_flat = True
+        elif hidden and _is_elementwise(call):
+            hidden.append((operation, False))
+        elif not is_transparent(operation) or _is_reshape(call):
+            return None
+        number = call.outputs[0]
+
+
+def _kernel(dense: keras.layers.Dense) -> tf.Tensor:
+    return tf.cast(tf.convert_to_tensor(dense.kernel), tf.float32)
+
+
+def _has_kernel(dense: keras.layers.Dense) -> bool:
+    """Whether a dense layer multiplies by its kernel and by nothing else, as with LoRA or quantized."""
+    is_plain = type(dense) is keras.layers.Dense and not keras_internals.is_quantized(dense)
+    return is_plain and isinstance(dense.kernel, keras.Variable)
+
+
+def _is_elementwise(call: Call) -> bool:
+    """Whether a call is a known activation of each value by itself."""
+    return own_activation(call.operation) in SWAPPABLE and len(call.inputs) == 1
+
+
+def _is_reshape(call: Call) -> bool:
+    """Whether a call may put the places of the map in another order, or among the channels."""
+    return type(call.operation).__name__ in ("Reshape", "Squeeze")
