@@ -8,6 +8,7 @@ from keras import layers
 from scipy import special
 
 import tf_learnprop as tlp
+from tests import toys
 from tests.joint_masks import slow_joint_mask
 from tests.test_joint import DATA, PAIR, everything, linear, photo_and_table, photos_and_tables
 
@@ -113,6 +114,38 @@ class TestFit:
             joint.fit([X, Y])
         with pytest.raises(ValueError, match="The model has 2 inputs. Received: 1 arrays"):
             joint.evaluate(X)
+
+
+@pytest.mark.usefixtures("eagerly")
+class TestFiles:
+    def test_a_saved_model_goes_on(self, tmp_path):
+        """Rules, the centre, what is shared and how it is compiled come back."""
+        joint = tlp.wrap_model(photo_and_table(), "learned", include="*", explained_input="all")
+        joint.compile(keras.optimizers.Adam(1e-2))
+        joint.fit(PAIR, batch_size=4, verbose=0)
+        joint.centre(PAIR)
+        joint.save(tmp_path / "joint.keras")
+        again = keras.models.load_model(tmp_path / "joint.keras")
+        assert len(again.trainable_variables) == len(joint.trainable_variables)
+        assert len(joint.trainable_variables) < sum(len(of.trainable_variables) for of in joint.rule_sets)
+        for name, maps in joint.explain(PAIR).items():
+            np.testing.assert_allclose(again.explain(PAIR)[name], maps, rtol=1e-5, atol=1e-7)
+        for model in (joint, again):
+            model.fit(PAIR, batch_size=4, verbose=0, shuffle=False)
+        for one, other in zip(joint.trainable_variables, again.trainable_variables, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+    def test_weights_of_some_of_the_inputs(self, tmp_path):
+        model = everything()
+        joint, again = (
+            tlp.wrap_model(model, "learned", explained_input=["words", "photo"]) for _ in range(2)
+        )
+        toys.jolt(joint["photo"])
+        again.centre(DATA)
+        joint.save_weights(tmp_path / "joint.weights.h5")
+        again.load_weights(tmp_path / "joint.weights.h5")
+        for name, maps in joint.explain(DATA).items():
+            np.testing.assert_allclose(again.explain(DATA)[name], maps, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -1,7 +1,7 @@
 """`JointModel`: a model that several of its inputs explain, on one scale."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import keras
@@ -11,15 +11,17 @@ from tf_learnprop import attribution
 from tf_learnprop.backward.guidance import PREDICTED
 from tf_learnprop.backward.joint import JointAttributor
 from tf_learnprop.explanations import Attribution, Explanations
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import batches
 from tf_learnprop.model import PropagationModel
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets.base import Target
 from tf_learnprop.targets.by_kind import TracedByKind
-from tf_learnprop.wrapped import WrappedModel
+from tf_learnprop.wrapped import WrappedModel, read_graph, read_rules
 
 
+@keras.saving.register_keras_serializable("tf_learnprop")
 class JointModel(WrappedModel):
     """A model and several of its inputs, explained by one forward and one backward pass.
 
@@ -43,8 +45,8 @@ class JointModel(WrappedModel):
 
     attributor: JointAttributor
 
-    def __init__(self, parts: Sequence[PropagationModel], is_whole: bool):
-        super().__init__(parts[0].source)
+    def __init__(self, parts: Sequence[PropagationModel], is_whole: bool, **kwargs: Any):
+        super().__init__(parts[0].source, **kwargs)
         self._parts, self._is_whole = list(parts), is_whole
         keys = parts[0].graph.input_keys
         self.names = [
@@ -68,6 +70,44 @@ class JointModel(WrappedModel):
         if not self.graph.is_current():
             self._centres = []
             self._bind(ModelGraph(self.source, self.graph.input))
+
+    # -- what Keras asks for ---------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **self._source_config(),
+            "rule_sets": [rule_set.get_config() for rule_set in self.rule_sets],
+            "explained_inputs": self.explained_inputs,
+            "is_whole": self._is_whole,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "JointModel":
+        config = dict(config)
+        graph = read_graph(config, custom_objects)
+        output, parts = config.pop("output"), []
+        for number, rules in zip(config.pop("explained_inputs"), config.pop("rule_sets"), strict=True):
+            explained = Explained(graph, output, number)
+            others = [(part.explained, part.rule_set) for part in parts]
+            rule_set = sharing_rules(read_rules(rules, graph), explained, others)
+            parts.append(PropagationModel(graph.model, rule_set, explained))
+        return cls(parts, config.pop("is_whole"), **config)
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        for number, centre in enumerate(self._centres):
+            store[f"centre_{number}"] = centre
+
+    def load_own_variables(self, store: Any) -> None:
+        arrays = {name: np.asarray(store[name]) for name in store.keys()}
+        count = len(self.attributor.ends) if "centre_0" in arrays else 0
+        self._centres = [arrays.pop(f"centre_{number}") for number in range(count)]
+        self._bind(self.graph)
+        super().load_own_variables(arrays)
+
+    # -- the inputs ------------------------------------------------------------------------------------
 
     def __getitem__(self, which: int | str) -> PropagationModel:
         """The wrapped model of an input, by its name or its place among the explained ones."""
@@ -208,3 +248,23 @@ class JointModel(WrappedModel):
         if self._is_whole:
             return keras.tree.pack_sequence_as(self.graph.input, maps)
         return dict(zip(self.names, maps, strict=True)) if self.graph.input_keys else maps
+
+
+def sharing_rules(
+    rule_set: RuleSet, explained: Explained, others: Iterable[tuple[Explained, RuleSet]]
+) -> RuleSet:
+    """The rule set of one of several inputs, with the rules that other inputs have where they have met it.
+
+    Args:
+        rule_set: Rules and readout of the input.
+        explained: The output and the input.
+        others: The same output and other inputs, with their rule sets; the first comes first.
+    """
+    rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
+    for other, known in reversed(list(others)):
+        for path, rule in zip(known.paths, known.rules, strict=True):
+            runs = explained.run_tensors([path])
+            if path in rule_of and any(explained.reaches(run) and other.reaches(run) for run in runs):
+                rule_of[path] = rule
+    entries = zip(rule_set.paths, rule_of.values(), rule_set.shapes, strict=True)
+    return RuleSet(list(entries), rule_set.readout, rule_set.read, rule_set.structure)

@@ -14,13 +14,13 @@ from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.explanations import Attribution, Explanations
 from tf_learnprop.graph.explained import Explained
-from tf_learnprop.graph.model_graph import ModelGraph, input_from_config
+from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import batches
-from tf_learnprop.rule_files import rule_config, saving
+from tf_learnprop.rule_files import saving
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets.by_kind import TracedByKind
 from tf_learnprop.training import refinement
-from tf_learnprop.wrapped import WrappedModel
+from tf_learnprop.wrapped import WrappedModel, read_graph, read_rules
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
@@ -96,12 +96,9 @@ class PropagationModel(WrappedModel):
 
     def get_config(self) -> dict[str, Any]:
         return {
-            "name": self.name,
-            "source": keras.saving.serialize_keras_object(self.source),
+            **self._source_config(),
             "rule_set": self.rule_set.get_config(),
-            "output": self.explained.output,
             "explained_input": self.explained.input,
-            **self.graph.input_config(),
         }
 
     @classmethod
@@ -109,16 +106,10 @@ class PropagationModel(WrappedModel):
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "PropagationModel":
         config = dict(config)
-        source = keras.saving.deserialize_keras_object(config.pop("source"), custom_objects)
-        inputs = input_from_config(config.pop("input_specs", None), config.pop("input_structure", None))
-        graph = ModelGraph(source, inputs)
-        rules = config.pop("rule_set")
-        paths = {site.path for site in graph.activations}
-        if any(row["path"] not in paths for row in rules["rules"]):
-            # Keras has counted up the names of layers that the source's own Python code makes.
-            rules = rule_config.for_model(rules, graph.structure, graph.activation_runs)
+        graph = read_graph(config, custom_objects)
+        rule_set = read_rules(config.pop("rule_set"), graph)
         explained = Explained(graph, config.pop("output"), config.pop("explained_input"))
-        return cls(source, RuleSet.from_config(rules), explained, **config)
+        return cls(graph.model, rule_set, explained, **config)
 
     # -- maps --------------------------------------------------------------------------------------------
 

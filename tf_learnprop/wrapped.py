@@ -11,8 +11,10 @@ import numpy as np
 from tf_learnprop import attribution, tracing
 from tf_learnprop.backward.guidance import PREDICTED
 from tf_learnprop.explanations import Attribution
-from tf_learnprop.graph.model_graph import ModelGraph
+from tf_learnprop.graph.model_graph import ModelGraph, input_from_config
 from tf_learnprop.inputs import batches
+from tf_learnprop.rule_files import rule_config
+from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets import choosing
 from tf_learnprop.targets.base import Target
 from tf_learnprop.targets.by_kind import TracedByKind
@@ -84,6 +86,15 @@ class WrappedModel(RuleTrainer):
         """All other weights, including those of the source model."""
         trained = {id(weight) for weight in self.trainable_weights}
         return [weight for weight in self.weights if id(weight) not in trained]
+
+    def _source_config(self) -> dict[str, Any]:
+        """The part of the configuration that `read_graph` reads, with the name and the output."""
+        return {
+            "name": self.name,
+            "source": keras.saving.serialize_keras_object(self.source),
+            "output": self.attributor.explained.output,
+            **self.graph.input_config(),
+        }
 
     # -- what the model says ----------------------------------------------------------------------------
 
@@ -183,3 +194,19 @@ class WrappedModel(RuleTrainer):
     def _over_batches(self, function: Callable, images: Any, target: Target, batch_size: int) -> np.ndarray:
         count, stream = batches.split(images, target, self.graph, batch_size, self.explained_inputs)
         return attribution.joined((np.asarray(function(*batch)) for batch in stream), count)
+
+
+def read_graph(config: dict[str, Any], custom_objects: dict[str, Any] | None) -> ModelGraph:
+    """The graph of the source model of a configuration, from which its entries are taken."""
+    source = keras.saving.deserialize_keras_object(config.pop("source"), custom_objects)
+    inputs = input_from_config(config.pop("input_specs", None), config.pop("input_structure", None))
+    return ModelGraph(source, inputs)
+
+
+def read_rules(rules: dict[str, Any], graph: ModelGraph) -> RuleSet:
+    """The rules of a configuration for a source model that was read from it."""
+    paths = {site.path for site in graph.activations}
+    if any(row["path"] not in paths for row in rules["rules"]):
+        # Keras has counted up the names of layers that the source's own Python code makes.
+        rules = rule_config.for_model(rules, graph.structure, graph.activation_runs)
+    return RuleSet.from_config(rules)
