@@ -84,25 +84,10 @@ class Evaluation:
         self.fills: dict[str, Fill] = by_name(fills)
         self.seed: int = seed
         self._mean, self._batch_size, self._verbose = mean, batch_size, verbose
-        self._reader: OutputReader | AnswerReader
-        self._arrays: Callable[[np.ndarray], Any]
         self.several: Several | None = None
         self.follows_classes: bool = not is_asked(model, targets)
-        if explains_several(model):
-            inputs = joint_inputs(model, images, batch_size)
-            self.several, self._arrays = Several(model, inputs.images), inputs.arrays
-            if self.follows_classes:
-                self._reader = JointReader(model, inputs, multi_label)
-        elif self.follows_classes:
-            array = _inputs.images_of(images)
-            self._reader = OutputReader(model, array.shape[1:], from_logits, multi_label)
-            self._images, self._arrays = array, lambda rows: array[rows]
-        else:
-            inputs = masked_inputs(model, _inputs.images_of(images), batch_size)
-            self._images, self._arrays = inputs.images, inputs.arrays
-        if not self.follows_classes:
-            self._reader, targets = AnswerReader(inputs, targets, batch_size), 0
-        perturbed = self._images if self.several is None else self.several.images
+        perturbed = self._open(model, images, targets, from_logits, multi_label)
+        targets = targets if self.follows_classes else 0
         self._count = count = len(keras.tree.flatten(perturbed)[0])
 
         def compute(rows: np.ndarray) -> np.ndarray:
@@ -117,6 +102,30 @@ class Evaluation:
         classes = self.outputs.shape[1]
         self.targets: np.ndarray = predicted if targets is None else class_ids(targets, count, classes)
         self.confidences: np.ndarray = self._followed(self.probabilities, np.arange(count))
+
+    def _open(
+        self, model: Any, images: Any, targets: Any, from_logits: bool, multi_label: bool | None
+    ) -> np.ndarray | list[np.ndarray]:
+        """Makes the reader of the model; returns what is perturbed, of several inputs a list."""
+        self._reader: OutputReader | AnswerReader
+        self._arrays: Callable[[np.ndarray], Any]  # the inputs of some samples
+        if self.follows_classes and not explains_several(model):
+            array = self._images = _inputs.images_of(images)
+            self._arrays = lambda rows: array[rows]
+            self._reader = OutputReader(model, array.shape[1:], from_logits, multi_label)
+            return array
+        if explains_several(model):
+            inputs = joint_inputs(model, images, self._batch_size)
+            self.several = Several(model, inputs.images)
+        else:
+            inputs = masked_inputs(model, _inputs.images_of(images), self._batch_size)
+            self._images = inputs.images
+        self._arrays = inputs.arrays
+        if self.follows_classes:
+            self._reader = JointReader(model, inputs, multi_label)
+        else:
+            self._reader = AnswerReader(inputs, targets, self._batch_size)
+        return inputs.images
 
     @property
     def images(self) -> np.ndarray:
