@@ -107,6 +107,18 @@ class TestFit:
         np.testing.assert_allclose(after, shares, atol=0.05)
         assert np.abs(tlp.shares(joint.explain(PAIR, 1))["photo"] - shares).max() > 0  # not a constant
 
+    @pytest.mark.usefixtures("eagerly")
+    def test_photos_of_any_size(self):
+        photo, table = keras.Input((None, None, 3), name="photo"), keras.Input((3,), name="table")
+        x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(photo))
+        x = layers.Concatenate()([x, layers.Dense(4, "relu")(table)])
+        model = keras.Model({"photo": photo, "table": table}, layers.Dense(2)(x))
+        joint = tlp.wrap_model(model, "learned", explained_input="all")
+        joint.compile()
+        for photos in (PAIR["photo"], PAIR["photo"][:, :9]):
+            losses = joint.fit({**PAIR, "photo": photos}, batch_size=4, verbose=0).history
+            assert np.isfinite(losses["loss"]).all() and 0.2 < losses["mask_area"][0] < 0.6
+
     def test_what_has_no_rules(self):
         joint = tlp.wrap_model(linear(2)[0], "gradient", explained_input="all")
         joint.compile()
