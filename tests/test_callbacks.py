@@ -118,6 +118,8 @@ class TestOverlayLogger:
         source = toys.small_cnn()
         source.compile(loss="mse")
         logger = callbacks.OverlayLogger(IMAGES, folder=tmp_path)
-        with pytest.raises(TypeError, match="made by `wrap_model`. Received: Functional"):
+        with pytest.raises(
+            TypeError, match="made by `wrap_model` and explain one input. Received: Functional"
+        ):
             source.fit(IMAGES, np.zeros((8, 4)), verbose=0, callbacks=[logger])
         assert not list(tmp_path.iterdir())

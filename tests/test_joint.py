@@ -302,6 +302,17 @@ class TestParts:
             alone = joint[name].explain(PAIR, 0)
             np.testing.assert_allclose(scaled(maps), scaled(alone), rtol=1e-3, atol=1e-5)
 
+    def test_rules_go_to_another_model_input_by_input(self, tmp_path):
+        model = photo_and_table()
+        joint = tlp.wrap_model(model, "learned", explained_input="all")
+        again = tlp.wrap_model(model, "learned", explained_input="all")
+        for name in joint:
+            toys.jolt(joint[name], seed=len(name))
+            joint[name].save_rules(tmp_path / f"{name}.keras")
+            again[name].load_rules(tmp_path / f"{name}.keras")
+        for name, maps in joint.explain(PAIR, 0).items():
+            np.testing.assert_allclose(again.explain(PAIR, 0)[name], maps, rtol=1e-4, atol=1e-6)
+
     def test_a_changed_source_is_followed(self):
         model = photo_and_table()
         joint = tlp.wrap_model(model, "gradient", explained_input="all")
@@ -315,21 +326,19 @@ class TestParts:
     def test_what_is_for_one_input_says_so(self, tmp_path):
         joint = tlp.wrap_model(everything(), explained_input=["photo", "table"])
         assert [*joint] == ["photo", "table"] and len(joint) == 2 and joint[-1] is joint["table"]
-        for name in ("fit", "compile", "save_rules", "coverage", "export", "explained"):
+        for name in ("save_rules", "load_rules", "coverage", "rule_set", "explained"):
             with pytest.raises(AttributeError, match=rf"such as `joint\['photo'\].{name}`"):
                 getattr(joint, name)
         with pytest.raises(AttributeError, match="'JointModel' has no attribute 'maps'"):
             joint.maps  # noqa: B018
+        with pytest.raises(TypeError, match=r"such as .* `joint\[0\].rule_set`. Received: Joint"):
+            tlp.save_rules(joint, tmp_path / "rules.keras")
         with pytest.raises(KeyError, match=r"inputs are \['photo', 'table'\]. Received: 'age'"):
             joint["age"]
-        with pytest.raises(ValueError, match="An exported model explains one input"):
-            tlp.serving.export(joint, tmp_path / "1")
         with pytest.raises(ValueError, match=r"A method explains one input.*\['photo', 'table'\]"):
             tlp.explain(joint, DATA, method="saliency")
         with pytest.raises(ValueError, match="A method explains one input"):
             tlp.explain(everything(), DATA, explained_input="all")
-        with pytest.raises(TypeError, match="metrics mask one input"):
-            tlp.metrics.deletion(joint, DATA, joint.explain(DATA))
 
 
 class TestBadInput:

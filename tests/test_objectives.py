@@ -8,6 +8,7 @@ from scipy import special
 
 import tf_learnprop as tlp
 from tests import toys
+from tests.joint_masks import slow_joint_mask
 from tf_learnprop import fills, objectives
 from tf_learnprop.graph.output_head import promote_class
 
@@ -244,6 +245,81 @@ class TestAreaGuidance:
         assert (twin.fills, twin.seed) == (("noise", "shift"), 7)
         one, two = (run(each, *problem, training=True)["loss"] for each in (objective, twin))
         np.testing.assert_array_equal(one, two)
+
+
+class TestSeveralInputs:
+    """Photos of 30 pixels, tables of 4 columns and a single number, on one scale."""
+
+    images = [toys.normal(4, *shape, seed=k) for k, shape in enumerate(((6, 5, 2), (4,), (1,)))]
+    maps = [heavy_tailed((4, *shape), k) for k, shape in enumerate(((6, 5), (4,), (1,)))]
+    maps = [one / np.float32(one[0].size) for one in maps]
+
+    def classify(self, images):
+        return Linear(65)(tf.concat([tf.reshape(one, [tf.shape(one)[0], -1]) for one in images], 1))
+
+    def run(self, objective, training=False):
+        tensors = [list(map(tf.constant, of)) for of in (self.images, self.maps)]
+        losses = objective(*tensors, self.classify(tensors[0]), classify=self.classify, training=training)
+        return {name: values.numpy() for name, values in losses.items()}
+
+    @pytest.mark.parametrize("area", [0.03, 0.2, 0.37, 0.71])
+    def test_one_threshold_for_all(self, area):
+        found = objectives.soft_mask(list(map(tf.constant, self.maps)), tf.fill([4], area), 0.15)
+        for index in range(4):
+            expected = slow_joint_mask([one[index] for one in self.maps], area, 0.15)
+            for mask, values in zip(found, expected, strict=True):
+                np.testing.assert_allclose(mask[index], values, atol=1e-4)
+
+    def test_each_input_has_the_same_area(self):
+        """Of maps that follow one distribution, half of each is kept, however many places it has."""
+        maps = [np.random.default_rng(k).normal(size=(1, size)) / size for k, size in enumerate((4000, 200))]
+        masks = objectives.soft_mask([tf.constant(one, tf.float32) for one in maps], tf.constant([0.5]))
+        np.testing.assert_allclose([np.mean(mask) for mask in masks], 0.5, atol=0.06)
+
+    def test_a_list_of_one_is_one(self):
+        maps = heavy_tailed((3, 40, 40), 5)
+        areas = tf.constant([0.1, 0.4, 0.7])
+        (of_list,) = objectives.soft_mask([tf.constant(maps)], areas)
+        np.testing.assert_allclose(of_list, objectives.soft_mask(tf.constant(maps), areas), atol=5e-3)
+
+    @pytest.mark.parametrize("name", ["mean", "shift"])
+    def test_the_loss_is_the_slow_loop(self, name):
+        objective = objectives.AreaGuidance(fills=(name,))
+        found, classify = self.run(objective), Linear(65)
+
+        def probabilities(images):
+            return classify.probabilities(np.concatenate([one.ravel() for one in images])[None])[0]
+
+        filled = [fills.BY_NAME[name](tf.constant(one)).numpy() for one in self.images]
+        for index in range(4):
+            area = 0.05 + 0.65 * ((0.5 + index / 1.6180339887) % 1.0)
+            masks = slow_joint_mask([one[index] for one in self.maps], area, 0.15)
+            rows = [(one[index], fill[index]) for one, fill in zip(self.images, filled, strict=True)]
+            wide = [masks[0][..., None], *masks[1:]]
+            p = probabilities([x for x, _ in rows])
+            kept = [m * x + (1 - m) * b for m, (x, b) in zip(wide, rows, strict=True)]
+            removed = [m * b + (1 - m) * x for m, (x, b) in zip(wide, rows, strict=True)]
+            preserve = -np.sum(p * np.log(probabilities(kept)))
+            destroy = -np.log(1 - probabilities(removed)[p.argmax()] + 1e-3)
+            np.testing.assert_allclose(found["preserve"][index], preserve, rtol=2e-3)
+            np.testing.assert_allclose(found["destroy"][index], destroy, rtol=2e-3)
+            np.testing.assert_allclose(
+                found["mask_area"][index], np.mean([m.mean() for m in masks]), rtol=2e-3
+            )
+
+    def test_no_two_inputs_get_the_same_noise(self):
+        objective = objectives.AreaGuidance(fills=("noise",))
+        image = [tf.constant(self.images[1])] * 2
+        first, second = objective._fill(image, tf.constant(4), training=True)
+        assert np.abs(first - second).max() > 0.1
+
+    def test_masks_as_in_the_paper(self):
+        found = self.run(objectives.MaskedOutputGuidance(fill="mean"))
+        for index in range(4):
+            values = [one[index] * one[index].size for one in self.maps]
+            low, high = (extreme(np.concatenate(list(map(np.ravel, values)))) for extreme in (np.min, np.max))
+            areas = [((one - low) / (high - low)).mean() for one in values]
+            np.testing.assert_allclose(found["mask_area"][index], np.mean(areas), rtol=1e-4)
 
 
 class TestMaskedOutputGuidance:

@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop.backward.attributor import PREDICTED, Attributor
-from tf_learnprop.backward.joint import JointAttributor
+from tf_learnprop.backward.guidance import PREDICTED, Guided
 from tf_learnprop.explanations import Attribution, Explanations
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.inputs import batches, checks
@@ -18,9 +17,7 @@ from tf_learnprop.targets import choosing
 from tf_learnprop.targets.base import Target
 
 
-def attribute(
-    attributor: Attributor | JointAttributor, inputs: Any, target: Target = PREDICTED
-) -> Attribution:
+def attribute(attributor: Guided, inputs: Any, target: Target = PREDICTED) -> Attribution:
     """Computes maps, classes and probabilities with one forward and one backward pass.
 
     Args:

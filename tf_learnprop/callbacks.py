@@ -72,7 +72,10 @@ class OverlayLogger(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         if not isinstance(model, PropagationModel):
-            raise TypeError(f"The model must be made by `wrap_model`. Received: {type(model).__name__}")
+            raise TypeError(
+                "The model must be made by `wrap_model` and explain one input. "
+                f"Received: {type(model).__name__}"
+            )
         checks.inputs(self.images, model.graph)
 
     def on_train_begin(self, logs: dict | None = None) -> None:

@@ -23,7 +23,7 @@ class Explanations(NamedTuple):
     Attributes:
         maps: Maps `[n, *spatial]` or `[n, features]`: float32; from an exported model float32 or float16, as
             exported, and `[n, k, h, w]` if it was exported with `top_k`; from files float16. NaN for an item
-            with an error.
+            with an error. Of several inputs, a structure of these.
         class_ids: The explained classes, int64 `[n]`, or `[n, k]` with `top_k`. For targets that are weights,
             the class with the largest; for a token, its id. −1 for an item with an error, and for a score
             without classes, such as a value.
@@ -35,7 +35,7 @@ class Explanations(NamedTuple):
         errors: What is wrong with each item that could not be explained, by its row.
     """
 
-    maps: np.ndarray
+    maps: Any  # an array, or a structure of arrays
     class_ids: np.ndarray
     probabilities: np.ndarray
     extras: Any  # a tuple

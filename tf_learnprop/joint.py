@@ -1,31 +1,38 @@
 """`JointModel`: a model that several of its inputs explain, on one scale."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import keras
 import numpy as np
 
-from tf_learnprop import attribution, tracing
-from tf_learnprop.backward.attributor import PREDICTED
+from tf_learnprop import attribution
+from tf_learnprop.backward.guidance import PREDICTED
 from tf_learnprop.backward.joint import JointAttributor
 from tf_learnprop.explanations import Attribution, Explanations
+from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import batches
 from tf_learnprop.model import PropagationModel
-from tf_learnprop.targets import choosing
+from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets.base import Target
 from tf_learnprop.targets.by_kind import TracedByKind
+from tf_learnprop.wrapped import WrappedModel, read_graph, read_rules
 
 
-class JointModel:
+@keras.saving.register_keras_serializable("tf_learnprop")
+class JointModel(WrappedModel):
     """A model and several of its inputs, explained by one forward and one backward pass.
 
     `wrap_model(model, explained_input="all")` makes one. Maps are on one scale: in each sample, the absolute
     values of all maps sum to 1, and those of one input to its share of the attribution, see
     `tf_learnprop.shares`. `joint["photo"]` is the wrapped model of one input, with the rules that are used
-    here. It is trained and exported as any other.
+    here, which is trained and exported as any other.
+
+    `compile`, `fit` and `evaluate` are those of `PropagationModel`. Masks act on all explained inputs at
+    once, cut at one threshold, see `tf_learnprop.objectives.soft_mask`. An objective of your own gets lists,
+    with a tensor for each input.
 
     Args:
         parts: The wrapped model of each explained input, of one source and one output.
@@ -36,31 +43,71 @@ class JointModel:
         source: The model that is explained.
     """
 
-    def __init__(self, parts: Sequence[PropagationModel], is_whole: bool):
+    attributor: JointAttributor
+
+    def __init__(self, parts: Sequence[PropagationModel], is_whole: bool, **kwargs: Any):
+        super().__init__(parts[0].source, **kwargs)
         self._parts, self._is_whole = list(parts), is_whole
-        self.source = parts[0].source
         keys = parts[0].graph.input_keys
         self.names = [
             keys[part.explained.input] if keys else part.explained.input_tensor.name for part in parts
         ]
         self._centres: list[np.ndarray] = []
         self._bind(parts[0].graph)
+        self.built = True
 
     def _bind(self, graph: ModelGraph) -> None:
         """Makes all that depends on how the source model is built."""
-        self._graph = graph
         for part in self._parts:
             part.use_graph(graph)
         attributors = [part.attributor for part in self._parts]
-        self._attributor = JointAttributor(attributors, self._pack, self._centres)
-        self._traced = tracing.for_batches(graph.inputs[0].shape[0])
-        self._maps = TracedByKind(functools.partial(attribution.attribute, self._attributor), self._traced)
+        self.attributor = JointAttributor(attributors, self._pack, self._centres)
+        self._traced = self._trace()
+        self._maps = TracedByKind(functools.partial(attribution.attribute, self.attributor), self._traced)
 
     def _follow_source(self) -> None:
         """Takes over changes of the source model, after which the contributions have no centre."""
-        if not self._graph.is_current():
+        if not self.graph.is_current():
             self._centres = []
-            self._bind(ModelGraph(self.source, self._graph.input))
+            self._bind(ModelGraph(self.source, self.graph.input))
+
+    # -- what Keras asks for ---------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **self._source_config(),
+            "rule_sets": [rule_set.get_config() for rule_set in self.rule_sets],
+            "explained_inputs": self.explained_inputs,
+            "is_whole": self._is_whole,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "JointModel":
+        config = dict(config)
+        graph = read_graph(config, custom_objects)
+        output, parts = config.pop("output"), []
+        for number, rules in zip(config.pop("explained_inputs"), config.pop("rule_sets"), strict=True):
+            explained = Explained(graph, output, number)
+            others = [(part.explained, part.rule_set) for part in parts]
+            rule_set = sharing_rules(read_rules(rules, graph), explained, others)
+            parts.append(PropagationModel(graph.model, rule_set, explained))
+        return cls(parts, config.pop("is_whole"), **config)
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        for number, centre in enumerate(self._centres):
+            store[f"centre_{number}"] = centre
+
+    def load_own_variables(self, store: Any) -> None:
+        arrays = {name: np.asarray(store[name]) for name in store.keys()}
+        count = len(self.attributor.ends) if "centre_0" in arrays else 0
+        self._centres = [arrays.pop(f"centre_{number}") for number in range(count)]
+        self._bind(self.graph)
+        super().load_own_variables(arrays)
+
+    # -- the inputs ------------------------------------------------------------------------------------
 
     def __getitem__(self, which: int | str) -> PropagationModel:
         """The wrapped model of an input, by its name or its place among the explained ones."""
@@ -86,9 +133,19 @@ class JointModel:
         raise AttributeError(f"'JointModel' has no attribute {name!r}")
 
     @property
-    def class_count(self) -> int:
-        """Number of classes of the explained output, as of `PropagationModel`."""
-        return self._parts[0].class_count
+    def explains_several(self) -> bool:
+        """True, also if one input was named in a list."""
+        return True
+
+    @property
+    def explained_inputs(self) -> list[int]:
+        """Numbers of the explained inputs."""
+        return [part.explained.input for part in self._parts]
+
+    @property
+    def rule_sets(self) -> list[RuleSet]:
+        """The rules and the readout of each explained input. Where inputs have met, they share rules."""
+        return [part.rule_set for part in self._parts]
 
     def explain(self, inputs: Any, targets: Any = None, *, batch_size: int = 32, verbose: int = 0) -> Any:
         """Computes a map of each explained input.
@@ -134,32 +191,50 @@ class JointModel:
             TypeError, ValueError: As `explain`.
         """
         self._follow_source()
-        _, stream = batches.split(inputs, PREDICTED, self._graph, batch_size, self._numbers)
-        ends_of, count = self._traced(self._attributor.ends_of), 0
-        totals: list[Any] = [0.0] * len(self._attributor.ends)
+        _, stream = batches.split(inputs, PREDICTED, self.graph, batch_size, self.explained_inputs)
+        ends_of, count = self._traced(self.attributor.ends_of), 0
+        totals: list[Any] = [0.0] * len(self.attributor.ends)
         for batch, _ in stream:
             ends = [np.asarray(end, np.float64).sum(0, keepdims=True) for end in ends_of(batch)]
             totals = [total + end for total, end in zip(totals, ends, strict=True)]
             count += len(keras.tree.flatten(batch)[0])
         self._centres = [np.asarray(total / count, np.float32) for total in totals]
-        self._bind(self._graph)
+        self._bind(self.graph)
 
-    def attribute(self, inputs: Any, targets: Any = None) -> Attribution:
-        """Computes maps from tensors, for use inside a `tf.function`; see `PropagationModel.attribute`.
+    def checked(self, inputs: Any) -> Any:
+        """Samples as arrays in the structure and the dtypes of the model's inputs.
 
-        `maps` of the `Attribution` are tensors in the structure that `explain` returns.
+        Args:
+            inputs: Arrays, or batches, as for `explain`.
+
+        Raises:
+            TypeError, ValueError: As `explain`.
         """
         self._follow_source()
-        explained = self._parts[0].explained
-        return attribution.attribute(self._attributor, *attribution.of_tensors(inputs, targets, explained))
+        count, stream = batches.split(inputs, PREDICTED, self.graph, 1024, self.explained_inputs)
+        return attribution.joined((batch for batch, _ in stream), count)
+
+    def in_order(self, maps: Any) -> list[Any]:
+        expected = self._pack(list(self.names))
+        try:
+            keras.tree.assert_same_structure(expected, maps)
+        except (TypeError, ValueError):
+            received = keras.tree.map_structure(lambda one: getattr(one, "shape", type(one)), maps)
+            raise ValueError(
+                f"`maps` must have the structure that `explain` returns, {expected}. "
+                f"Received: {received!r:.200}"
+            ) from None
+        if self._is_whole or not self.graph.input_keys:
+            return keras.tree.flatten(maps)
+        return [maps[name] for name in self.names]
 
     def _explained(
         self, data: Any, targets: Any, batch_size: int, on_error: str
     ) -> tuple[int | None, Iterator[Explanations]]:
         """Number of batches, None if unknown, and an iterator over `Explanations`."""
         self._follow_source()
-        target = choosing.arrays(targets, self._parts[0].explained)
-        count, stream = batches.stream(data, target, self._graph, batch_size, on_error, self._numbers)
+        target = self._target(targets)
+        count, stream = batches.stream(data, target, self.graph, batch_size, on_error, self.explained_inputs)
         none = self._pack([attribution.no_maps(part.explained) for part in self._parts])
         return count, attribution.explanations(stream, self._explain, none)
 
@@ -169,11 +244,27 @@ class JointModel:
         attribution.warn_if_constant(np.concatenate(flat, 1))
         return result
 
-    @property
-    def _numbers(self) -> list[int]:
-        return [part.explained.input for part in self._parts]
-
     def _pack(self, maps: list[Any]) -> Any:
         if self._is_whole:
-            return keras.tree.pack_sequence_as(self._graph.input, maps)
-        return dict(zip(self.names, maps, strict=True)) if self._graph.input_keys else maps
+            return keras.tree.pack_sequence_as(self.graph.input, maps)
+        return dict(zip(self.names, maps, strict=True)) if self.graph.input_keys else maps
+
+
+def sharing_rules(
+    rule_set: RuleSet, explained: Explained, others: Iterable[tuple[Explained, RuleSet]]
+) -> RuleSet:
+    """The rule set of one of several inputs, with the rules that other inputs have where they have met it.
+
+    Args:
+        rule_set: Rules and readout of the input.
+        explained: The output and the input.
+        others: The same output and other inputs, with their rule sets; the first comes first.
+    """
+    rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
+    for other, known in reversed(list(others)):
+        for path, rule in zip(known.paths, known.rules, strict=True):
+            runs = explained.run_tensors([path])
+            if path in rule_of and any(explained.reaches(run) and other.reaches(run) for run in runs):
+                rule_of[path] = rule
+    entries = zip(rule_set.paths, rule_of.values(), rule_set.shapes, strict=True)
+    return RuleSet(list(entries), rule_set.readout, rule_set.read, rule_set.structure)

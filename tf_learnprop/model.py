@@ -3,31 +3,28 @@
 import dataclasses
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from tf_learnprop import argument_checks, attribution, readouts, tracing
-from tf_learnprop.backward.attributor import PREDICTED, Attributor
+from tf_learnprop import argument_checks, attribution, readouts
+from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.coverage import Coverage
 from tf_learnprop.explanations import Attribution, Explanations
 from tf_learnprop.graph.explained import Explained
-from tf_learnprop.graph.model_graph import ModelGraph, input_from_config
+from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import batches
-from tf_learnprop.rule_files import rule_config, saving
+from tf_learnprop.rule_files import saving
 from tf_learnprop.rule_files.rule_set import RuleSet
-from tf_learnprop.targets import choosing
-from tf_learnprop.targets.base import Target
 from tf_learnprop.targets.by_kind import TracedByKind
 from tf_learnprop.training import refinement
-from tf_learnprop.training.trainer import RuleTrainer
+from tf_learnprop.wrapped import WrappedModel, read_graph, read_rules
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
-class PropagationModel(RuleTrainer):
+class PropagationModel(WrappedModel):
     """A model whose activations follow propagation rules in the backward pass. Use `wrap_model` to make one.
 
     Calling it returns the outputs of the source model. `fit` trains the rules and the readout from images
@@ -45,6 +42,8 @@ class PropagationModel(RuleTrainer):
         attributor: Computes the maps from tensors.
     """
 
+    attributor: Attributor
+
     def __init__(
         self,
         source: keras.Model,
@@ -52,9 +51,7 @@ class PropagationModel(RuleTrainer):
         explained: Explained | None = None,
         **kwargs: Any,
     ):
-        # In the source's precision, but its inputs come to the source as they are.
-        super().__init__(dtype=source.dtype_policy, autocast=False, **kwargs)
-        self.source = source
+        super().__init__(source, **kwargs)
         self.rule_set = rule_set
         self._bind(explained or Explained(ModelGraph(source)))
         self.built = True
@@ -70,13 +67,10 @@ class PropagationModel(RuleTrainer):
         needs = self.rule_set.readout.needs
         self.explained = explained.with_grid(needs.grid).with_layer(needs.layer)
         self.attributor = Attributor(self.explained, self.rule_set)
-        traced = tracing.for_batches(self.graph.inputs[0].shape[0])
+        traced = self._trace()
         self._maps = TracedByKind(functools.partial(attribution.attribute, self.attributor), traced)
         self._signal = TracedByKind(self.attributor.input_signal, traced)
-        self._scores = TracedByKind(self.attributor.scores, traced)
-        self._logits = traced(self.attributor.logits)
         self._refiner: refinement.Refiner | None = None
-        self.train_function = self.test_function = self.predict_function = None
 
     def _follow_source(self) -> None:
         """Takes over changes of the source model: another activation, LoRA, quantization."""
@@ -89,33 +83,22 @@ class PropagationModel(RuleTrainer):
             self._bind(dataclasses.replace(self.explained, graph=graph))
 
     @property
-    def graph(self) -> ModelGraph:
-        """`ModelGraph` of the source model."""
-        return self.explained.graph
+    def explained_inputs(self) -> list[int]:
+        """The number of the explained input, in a list."""
+        return [self.explained.input]
+
+    @property
+    def rule_sets(self) -> list[RuleSet]:
+        """The rules and the readout of the input, in a list."""
+        return [self.rule_set]
 
     # -- what Keras asks for ---------------------------------------------------------------------------
 
-    def call(self, inputs: Any) -> Any:
-        self._follow_source()
-        return self.attributor.outputs(inputs)
-
-    def build(self, input_shape: Any = None) -> None:
-        self.built = True
-
-    @property
-    def non_trainable_weights(self) -> list[keras.Variable]:
-        """All other weights, including those of the source model."""
-        trained = {id(weight) for weight in self.trainable_weights}
-        return [weight for weight in self.weights if id(weight) not in trained]
-
     def get_config(self) -> dict[str, Any]:
         return {
-            "name": self.name,
-            "source": keras.saving.serialize_keras_object(self.source),
+            **self._source_config(),
             "rule_set": self.rule_set.get_config(),
-            "output": self.explained.output,
             "explained_input": self.explained.input,
-            **self.graph.input_config(),
         }
 
     @classmethod
@@ -123,16 +106,10 @@ class PropagationModel(RuleTrainer):
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "PropagationModel":
         config = dict(config)
-        source = keras.saving.deserialize_keras_object(config.pop("source"), custom_objects)
-        inputs = input_from_config(config.pop("input_specs", None), config.pop("input_structure", None))
-        graph = ModelGraph(source, inputs)
-        rules = config.pop("rule_set")
-        paths = {site.path for site in graph.activations}
-        if any(row["path"] not in paths for row in rules["rules"]):
-            # Keras has counted up the names of layers that the source's own Python code makes.
-            rules = rule_config.for_model(rules, graph.structure, graph.activation_runs)
+        graph = read_graph(config, custom_objects)
+        rule_set = read_rules(config.pop("rule_set"), graph)
         explained = Explained(graph, config.pop("output"), config.pop("explained_input"))
-        return cls(source, RuleSet.from_config(rules), explained, **config)
+        return cls(graph.model, rule_set, explained, **config)
 
     # -- maps --------------------------------------------------------------------------------------------
 
@@ -151,11 +128,6 @@ class PropagationModel(RuleTrainer):
             **dict(enumerate(self.explained.placed_shapes(self.rule_set.paths))),
         }
         return [shape_of[position] for position in self.rule_set.read]
-
-    @property
-    def class_count(self) -> int:
-        """Number of classes of the explained output. A single unit counts as two classes, no and yes."""
-        return self.explained.head.class_count
 
     def explain(
         self,
@@ -253,31 +225,6 @@ class PropagationModel(RuleTrainer):
         # Not a generator itself, so that bad arguments raise an error at once.
         return self._explained(data, targets, batch_size, on_error, refine_steps, refine_rate)[1]
 
-    def attribute(self, inputs: Any, targets: Any = None) -> Attribution:
-        """Computes maps from tensors, for use inside a `tf.function` or `tf.data.Dataset.map`.
-
-        `explain` is faster outside of these, as it keeps its trace. Inputs are not checked for values that
-        are not finite.
-
-        Args:
-            inputs: Tensors in the structure of the model's inputs, `[n, h, w, c]` (in general
-                `[n, *spatial, c]` or `[n, features]`).
-            targets: As for `explain`, with tensors or arrays.
-
-        Returns:
-            `tlp.Attribution`, a named tuple of tensors (maps, class_ids, probabilities).
-
-        Raises:
-            ValueError: If the inputs have the wrong shape, or targets don't fit the output.
-            TypeError: If targets have another form.
-            tf.errors.InvalidArgumentError: If a target is out of range or not finite, or their number is
-                wrong.
-        """
-        self._follow_source()
-        return attribution.attribute(
-            self.attributor, *attribution.of_tensors(inputs, targets, self.explained)
-        )
-
     def _explained(
         self,
         data: Any,
@@ -290,7 +237,7 @@ class PropagationModel(RuleTrainer):
         """Number of batches, None if unknown, and an iterator over `Explanations`."""
         argument_checks.integer("refine_steps", refine_steps, 0)
         self._follow_source()
-        target = choosing.arrays(targets, self.explained)
+        target = self._target(targets)
         refine = None
         if refine_steps:
             if self._refiner is None or self._refiner.compiled is not self.objective:
@@ -318,35 +265,7 @@ class PropagationModel(RuleTrainer):
             float32 NumPy array, in the shape of the explained input.
         """
         self._follow_source()
-        target = choosing.arrays(targets, self.explained)
-        return self._over_batches(self._signal, images, target, batch_size)
-
-    def scores(self, images: Any, targets: Any = None, *, batch_size: int = 32) -> np.ndarray:
-        """Computes the explained score of each image, such as the logit of its class, without a map.
-
-        The arguments and errors are those of `explain`.
-
-        Returns:
-            float32 NumPy array `[n]`.
-        """
-        self._follow_source()
-        target = choosing.arrays(targets, self.explained)
-        return self._over_batches(self._scores, images, target, batch_size)
-
-    def logits(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
-        """Computes the explained output before its final softmax or sigmoid.
-
-        The arguments and errors are those of `explain`.
-
-        Returns:
-            float32 NumPy array in the shape of the output, such as `[n, units]`.
-        """
-        self._follow_source()
-        return self._over_batches(lambda inputs, _: self._logits(inputs), images, PREDICTED, batch_size)
-
-    def _over_batches(self, function: Callable, images: Any, target: Target, batch_size: int) -> np.ndarray:
-        count, stream = batches.split(images, target, self.graph, batch_size, self.explained.input)
-        return attribution.joined((np.asarray(function(*batch)) for batch in stream), count)
+        return self._over_batches(self._signal, images, self._target(targets), batch_size)
 
     def save_rules(self, path: str | os.PathLike) -> None:
         """Saves the rules and the readout, see `tf_learnprop.save_rules`."""
@@ -369,45 +288,3 @@ class PropagationModel(RuleTrainer):
                 "wrap the model with them."
             )
         self.rule_set.set_weights(loaded.get_weights())
-
-    def export(
-        self,
-        filepath: str | os.PathLike,
-        format: str = "tf_saved_model",
-        verbose: bool | None = None,
-        input_signature: None = None,
-        **options: Any,
-    ) -> pathlib.Path:
-        """Writes a SavedModel that answers with maps.
-
-        Args:
-            filepath: Folder of the SavedModel; its name is a version number.
-            format: Only "tf_saved_model" can hold the signatures that answer with maps.
-            verbose: True prints where the SavedModel was written.
-            input_signature: Must be None: the signatures follow from the model's inputs and the options.
-            **options: Options of `tf_learnprop.serving.export`.
-
-        Returns:
-            `pathlib.Path` of the SavedModel.
-
-        Raises:
-            ValueError: If another `format` or an `input_signature` is given.
-            ValueError, OSError, ImportError: As `tf_learnprop.serving.export`.
-        """
-        if format != "tf_saved_model":
-            raise ValueError(
-                "`format` must be 'tf_saved_model', the format whose signatures can answer with maps. "
-                f"Received: format={format!r}. To export the model alone, call `export` of its `source`."
-            )
-        if input_signature is not None:
-            raise ValueError(
-                "`input_signature` must be None: the signatures follow from the model's inputs and the "
-                f"options of `tf_learnprop.serving.export`. Received: input_signature={input_signature!r}"
-            )
-        from tf_learnprop import serving  # which imports modules that this one needs
-
-        self._follow_source()
-        path = serving.export(self, filepath, **options)
-        if verbose:
-            print(f"Wrote the SavedModel '{path}'.")
-        return path

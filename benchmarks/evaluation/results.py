@@ -19,6 +19,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).parents[2]
 #: Code that decides which maps rules give, and how rules are trained.
 RULES = (
+    "tf_learnprop/areas.py",
     "tf_learnprop/backward",
     "tf_learnprop/fills.py",
     "tf_learnprop/graph",

@@ -19,6 +19,12 @@ PEERS: dict[str, dict[str, Any]] = {
     "Integrated Gradients, 50 steps": {"method": "integrated_gradients", "steps": 50},
     "Grad-CAM": {"method": "grad_cam"},
 }
+#: Seg-Grad-CAM (Vinogradova et al. 2020) is Grad-CAM of the score of a region.
+OF_REGIONS: dict[str, dict[str, Any]] = {
+    **{title: PEERS[title] for title in list(PEERS)[:2]},
+    "Seg-Grad-CAM, last map": {"method": "grad_cam"},
+    "Seg-Grad-CAM, smallest map": {"method": "grad_cam", "layer": models.BOTTLENECK},
+}
 ATTENTION: dict[str, dict[str, Any]] = {
     "attention rollout": {"method": "attention_rollout"},
     "gradient × attention": {"method": "gradient_x_attention"},
@@ -152,15 +158,15 @@ def _of_series(name: str, build: Callable, make: Callable, is_value: bool = Fals
 
 _MARKED = _trained(_U_NET, images.marked, 700, models.pixel_loss)
 CASES = {
-    "segmenter_marker": Case("u_net_marker", _MARKED, images.marked, _region, _region_is_right, PEERS),
-    "segmenter_square": Case("u_net_marker", _MARKED, _square, _region, _region_is_right, PEERS),
+    "segmenter_marker": Case("u_net_marker", _MARKED, images.marked, _region, _region_is_right, OF_REGIONS),
+    "segmenter_square": Case("u_net_marker", _MARKED, _square, _region, _region_is_right, OF_REGIONS),
     "segmenter_objects": Case(
         "u_net_objects",
         _trained(_U_NET, images.textured, 300, models.pixel_loss),
         images.textured,
         _region,
         _region_is_right,
-        PEERS,
+        OF_REGIONS,
     ),
     "detector": Case(
         "detector",

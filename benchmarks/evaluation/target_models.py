@@ -9,24 +9,26 @@ from benchmarks.evaluation import target_images
 SIDE = target_images.SIDE
 #: Pixels of a side of the cells of the detector.
 CELL = 4
+#: Name of the last layer of a U-Net at its smallest size.
+BOTTLENECK = "bottleneck"
 _BATCH = 32
 
 
-def _block(x, filters, kernel=3, convolution=layers.Conv2D, stride=1):
+def _block(x, filters, kernel=3, convolution=layers.Conv2D, stride=1, name=None):
     x = convolution(filters, kernel, stride, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    return layers.ReLU(name=name)(layers.BatchNormalization(momentum=0.9)(x))
 
 
 def u_net(classes, widths=(12, 16, 24, 32), side=SIDE):
-    """A U-Net: maps of four sizes, skip connections, logits for each pixel. The smallest sees all."""
+    """A U-Net: maps of four sizes, skip connections, logits for each pixel. `BOTTLENECK` sees all."""
     x = image = keras.Input((side, side, 3))
     skipped = []
     for width in widths[:-1]:
         x = _block(x, width)
         skipped.append(x)
         x = layers.MaxPooling2D()(x)
-    for _ in range(3):
-        x = _block(x, widths[-1])
+    for name in (None, None, BOTTLENECK):
+        x = _block(x, widths[-1], name=name)
     for width, skip in zip(widths[-2::-1], skipped[::-1], strict=True):
         x = layers.Concatenate()([layers.UpSampling2D()(x), skip])
         x = _block(x, width)

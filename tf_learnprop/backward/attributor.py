@@ -1,30 +1,23 @@
-"""The computation behind a map: forward pass, backward pass under the rules, readout, guidance.
+"""The computation behind a map: forward pass, backward pass under the rules, readout.
 
 All functions here work on tensors and are meant to run inside a `tf.function`.
 """
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_learnprop import readouts, relevance_sums
-from tf_learnprop.backward.runner import GraphRunner, Trace, rule_layers
+from tf_learnprop.backward.guidance import PREDICTED, Answer, Guided, SelectTarget, tile
+from tf_learnprop.backward.runner import GraphRunner, rule_layers
 from tf_learnprop.graph import geometry
 from tf_learnprop.graph.explained import Explained
-from tf_learnprop.objectives import Objective
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets.base import Asked, Outputs, Target
 from tf_learnprop.targets.classes import Classes
-from tf_learnprop.targets.closeness import Closeness
-
-#: From logits of classes to others, the largest of which is that of the class to explain.
-SelectTarget = Callable[[tf.Tensor], tf.Tensor]
-
-#: The class that the model predicts.
-PREDICTED = Classes()
 
 #: Evidence below this share of the terms of which it is the sum is rounding.
 _LEAST_EVIDENCE = 1e-3
@@ -32,31 +25,7 @@ _LEAST_EVIDENCE = 1e-3
 _MOST_PASSES = 8
 
 
-class Answer(NamedTuple):
-    """What a model says of a target, for an objective to compare with what it says of masked inputs.
-
-    Attributes:
-        target: The target, settled.
-        class_ids: int64 `[n]`, the class that is explained.
-        log_probabilities: float32 `[n, classes]`, or `[n, 2]`, as of `Asked`.
-    """
-
-    target: Target
-    class_ids: tf.Tensor
-    log_probabilities: tf.Tensor
-
-    @property
-    def tensors(self) -> list[tf.Tensor]:
-        """All tensors, each `[n, ...]`."""
-        return [*self.target.leaves, *self[1:]]
-
-    def with_tensors(self, tensors: Sequence[tf.Tensor]) -> "Answer":
-        """The same with other `tensors`."""
-        *leaves, class_ids, log_probabilities = tensors
-        return Answer(self.target.with_leaves(leaves), class_ids, log_probabilities)
-
-
-class Attributor:
+class Attributor(Guided):
     """A source model with its rules in place.
 
     Args:
@@ -73,9 +42,7 @@ class Attributor:
 
     def __init__(self, explained: Explained, rule_set: RuleSet):
         self.rule_set = rule_set
-        self.explained = explained
         rules = dict(zip(rule_set.paths, rule_set.rules, strict=True))
-        self.head = explained.head
         needs = rule_set.readout.needs
         needs_map = needs.rivals or readouts.FEATURE_MAP in rule_set.read
         feature_map = explained.feature_map if needs_map else None
@@ -90,34 +57,13 @@ class Attributor:
             **dict(enumerate(runs)),
         }
         self.needs = needs
-        self.runner = GraphRunner(explained, rule_layers(explained.graph, rules), feature_map)
-
-    def outputs(self, inputs: Any) -> Any:
-        """The model's outputs; a tape around this call gets the rules' backward pass."""
-        return self.runner(inputs).outputs
-
-    def read(self, inputs: Any) -> Outputs:
-        """What the model gives, with its own backward pass."""
-        return self._outputs(self.runner(inputs, with_rules=False))
-
-    def logits(self, inputs: Any) -> tf.Tensor:
-        """The explained output before its final softmax or sigmoid, float32 `[n, ..., units]`."""
-        return self.read(inputs).logits
+        super().__init__(explained, GraphRunner(explained, rule_layers(explained.graph, rules), feature_map))
 
     def maps(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
-        """Attribution maps.
-
-        Args:
-            inputs: tensors in the structure of the model's inputs.
-            target: What is explained; its data are tensors `[n, ...]`.
-
-        Returns:
-            float32 `[n, *spatial]`.
-        """
+        """The maps of `maps_and_asked`, float32 `[n, *spatial]`."""
         return self.maps_and_asked(inputs, target)[0]
 
     def maps_and_asked(self, inputs: Any, target: Target = PREDICTED) -> tuple[tf.Tensor, Asked]:
-        """As `maps`, with what the target asks of the same forward pass."""
         with relevance_sums.shared():
             signals, asked, _ = self._backward(inputs, target, self.needs, frozenset(self.rule_set.read))
             return self.rule_set.readout(signals), asked
@@ -125,83 +71,29 @@ class Attributor:
     def maps_to_compare(
         self, inputs: Any, target: Target = PREDICTED, select_target: SelectTarget | None = None
     ) -> tuple[tf.Tensor, Answer]:
-        """As `maps`, with the answer of the same forward pass, for `loss_of_maps`.
-
-        Args:
-            inputs: As for `maps`.
-            target: As for `maps`.
-            select_target: Maps the logits of the classes to others, whose largest entry is the class that is
-                explained. A score without classes has no choice.
-        """
         read = frozenset(self.rule_set.read)
         with relevance_sums.shared():
             signals, asked, target = self._backward(inputs, target, self.needs, read, select_target)
             maps = self.rule_set.readout(signals)
-        if not select_target and asked.has_classes:
-            asked = asked.promoted()
-        elif not asked.has_answer:
-            target = closeness = Closeness.to(target, asked.scores())
-            asked = closeness.of(asked)
-        class_ids = tf.argmax(asked.answer_logits, -1)
-        answer = Answer(target, class_ids, tf.stop_gradient(asked.log_probabilities(class_ids)))
-        return maps, answer
-
-    def scores(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
-        """The explained score of each sample, float32 `[n]`."""
-        outputs = self.read(inputs)
-        return target.settled(outputs).ask(outputs).scores()
+        return maps, Answer.to(target, asked, select_target is not None)
 
     def input_signal(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
         """∂s/∂x under the rules, s the explained score; float32, the shape of the explained input."""
         needs = readouts.Needs(input_signal=True)
         return self._backward(inputs, target, needs, frozenset())[0].input_signal
 
-    def guidance(
-        self, inputs: Any, objective: Objective, training: bool, target: Target = PREDICTED
-    ) -> dict[str, tf.Tensor]:
-        """The objective's losses for a batch, dict of float32 `[n]`."""
-        image, with_image = self._explained(inputs)
-        # Another image beside inputs that belong to this one would be no sample of the data.
-        if training and len(keras.tree.flatten(inputs)) == 1:
-            inputs = with_image(objective.augment(image))
-        select_target = objective.select_target if training else None
-        maps, answer = self.maps_to_compare(inputs, target, select_target)
-        return self.loss_of_maps(inputs, maps, answer, objective, training)
-
-    def loss_of_maps(
-        self, inputs: Any, maps: tf.Tensor, answer: Answer, objective: Objective, training: bool
-    ) -> dict[str, tf.Tensor]:
-        """The objective's losses for given maps of a batch, and the answer that they explain."""
-        image, run = self.masked(inputs)
-
-        def classify(images: tf.Tensor) -> tf.Tensor:
-            repeats = tf.shape(images)[0] // tf.shape(image)[0]
-            outputs = run(images, repeats)
-            asked = answer.target.map(lambda tensor: _tile(tensor, repeats)).ask(outputs)
-            return asked.log_probabilities(tf.tile(answer.class_ids, [repeats]))
-
-        return objective(image, maps, answer.log_probabilities, classify=classify, training=training)
-
     def masked(self, inputs: Any) -> tuple[tf.Tensor, Callable[..., Outputs]]:
-        """What masks act on, float32, and a function that runs the model on masked copies of it.
-
-        That is the explained input, or the embedding of its ids. The function takes the copies, one batch
-        behind the other, and their number.
-        """
         number = self.explained.embedding
         if number is None:
             image, with_image = self._explained(inputs)
             return image, lambda copies, count=1: self.read(with_image(copies, count))
 
         def run(copies: tf.Tensor, count: int | tf.Tensor = 1) -> Outputs:
-            tiled = keras.tree.map_structure(lambda tensor: _tile(tensor, count), inputs)
+            tiled = keras.tree.map_structure(lambda tensor: tile(tensor, count), inputs)
             return self._outputs(self.runner(tiled, with_rules=False, replaced={number: copies}))
 
         embedding = tf.cast(self.runner.tensor(inputs, number), tf.float32)
         return tf.identity(embedding), run  # without the mask that Keras attached to it
-
-    def _outputs(self, trace: Trace) -> Outputs:
-        return Outputs(trace.logits, trace.outputs, self.explained.output, self.head)
 
     def _backward(
         self,
@@ -335,17 +227,13 @@ class Attributor:
         def with_image(images: tf.Tensor, repeats: int | tf.Tensor = 1) -> Any:
             # Masked copies come one batch behind the other, and so do the other inputs.
             tiled = [
-                images if index == self.explained.input else _tile(tensor, repeats)
+                images if index == self.explained.input else tile(tensor, repeats)
                 for index, tensor in enumerate(flat)
             ]
             return keras.tree.pack_sequence_as(inputs, tiled)
 
         image = flat[self.explained.input]
         return self.in_float(image), with_image
-
-    def in_float(self, image: tf.Tensor) -> tf.Tensor:
-        """The explained input in float32, unless it holds ids."""
-        return image if self.explained.holds_ids else tf.cast(image, tf.float32)
 
 
 def _summed(terms: list[tf.Tensor]) -> tf.Tensor:
@@ -368,7 +256,3 @@ def _on_sides(placement: geometry.Placement | None, tensor: tf.Tensor) -> tf.Ten
 
 def _places_of(placement: geometry.Placement | None) -> geometry.Places | None:
     return None if placement is None else geometry.places_of(placement)
-
-
-def _tile(tensor: tf.Tensor, repeats: int | tf.Tensor) -> tf.Tensor:
-    return tf.tile(tensor, [repeats] + [1] * (tensor.shape.rank - 1))

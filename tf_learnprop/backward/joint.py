@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import readouts, relevance_sums
-from tf_learnprop.backward.attributor import PREDICTED, Attributor
+from tf_learnprop.backward.attributor import Attributor
+from tf_learnprop.backward.guidance import PREDICTED, Answer, Guided, SelectTarget, tile
 from tf_learnprop.backward.runner import GraphRunner, RuleLayers, Watch
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.branches import BranchEnd, branch_ends
@@ -74,7 +75,8 @@ class _Run(NamedTuple):
         tape: Has recorded what follows `tensors`.
         head_tape: Has recorded what follows the feature maps and the ends.
         outputs: What the model gave.
-        asked: What the target asks.
+        target: The target, settled.
+        asked: What it asks.
         scores: The scaled score, without and with its rivals taken away.
     """
 
@@ -83,11 +85,12 @@ class _Run(NamedTuple):
     tape: tf.GradientTape
     head_tape: tf.GradientTape
     outputs: Outputs
+    target: Target
     asked: Asked
     scores: tuple[tf.Tensor, tf.Tensor]
 
 
-class JointAttributor:
+class JointAttributor(Guided):
     """Maps of several inputs on one scale: the absolute values of an input's map sum to its share.
 
     The share of an input is |C| over the sum of these of all explained inputs, with its contribution
@@ -111,7 +114,8 @@ class JointAttributor:
         self._centres = dict(zip(self.ends, centres, strict=True)) if centres else {}
         self._feature_maps = {_feature_map(part) for part in parts if part.needs.rivals}
         self._read = {number for part in parts for number in _read(part)}
-        self._runner = _JointRunner(parts, self._read | self._feature_maps, self.ends)
+        runner = _JointRunner(parts, self._read | self._feature_maps, self.ends)
+        super().__init__(parts[0].explained, runner)
 
     def ends_of(self, inputs: Any) -> list[tf.Tensor]:
         """What leaves the branches at the `ends`, float32 `[n, ...]`.
@@ -119,33 +123,52 @@ class JointAttributor:
         Where the size of an input is not known, that is the mean over the places, `[n, 1, ..., c]`.
         """
         values: dict[Any, tf.Tensor] = {}
-        self._runner(inputs, watch=values.__setitem__)
-        shapes = (self._runner.graph.tensors[end.tensor].shape for end in self.ends)
+        self.runner(inputs, watch=values.__setitem__)
+        shapes = (self.runner.graph.tensors[end.tensor].shape for end in self.ends)
         pairs = zip(self.ends, shapes, strict=True)
         return [_of_size(shape, tf.cast(values[end], tf.float32)) for end, shape in pairs]
 
     def maps_and_asked(self, inputs: Any, target: Target = PREDICTED) -> tuple[Any, Asked]:
-        """Attribution maps, and what the target asks of the same forward pass.
+        maps, run = self._maps(inputs, target)
+        return self._pack(maps), run.asked
 
-        Args:
-            inputs: Tensors in the structure of the model's inputs.
-            target: What is explained; its data are tensors `[n, ...]`.
+    def maps_to_compare(
+        self, inputs: Any, target: Target = PREDICTED, select_target: SelectTarget | None = None
+    ) -> tuple[list[tf.Tensor], Answer]:
+        maps, run = self._maps(inputs, target, select_target)
+        return maps, Answer.to(run.target, run.asked, select_target is not None)
 
-        Returns:
-            float32 `[n, *spatial]` of each input, and `Asked`.
-        """
+    def masked(self, inputs: Any) -> tuple[list[tf.Tensor], Callable[..., Outputs]]:
+        flat = [tf.convert_to_tensor(tensor) for tensor in keras.tree.flatten(inputs)]
+
+        def run(copies: Sequence[tf.Tensor], count: int | tf.Tensor = 1) -> Outputs:
+            tiled, replaced = [tile(tensor, count) for tensor in flat], {}
+            for part, copies_of_part in zip(self._parts, copies, strict=True):
+                number = part.explained.embedding
+                if number is None:
+                    tiled[part.explained.input] = copies_of_part
+                else:
+                    replaced[number] = copies_of_part
+            packed = keras.tree.pack_sequence_as(inputs, tiled)
+            return self._outputs(self.runner(packed, with_rules=False, replaced=replaced))
+
+        return [part.masked(inputs)[0] for part in self._parts], run
+
+    def _maps(
+        self, inputs: Any, target: Target, select_target: SelectTarget | None = None
+    ) -> tuple[list[tf.Tensor], _Run]:
+        """The maps of the inputs in their order, and the run that gave them."""
         with relevance_sums.shared():
-            run = self._run(inputs, target)
+            run = self._run(inputs, target, select_target)
             maps = [
                 part.rule_set.readout(signals)
-                for part, signals in zip(self._parts, self._signals(run, target), strict=True)
+                for part, signals in zip(self._parts, self._signals(run), strict=True)
             ]
         sizes = tf.abs(self._contributions(run))
         shares = tf.math.divide_no_nan(sizes, tf.reduce_sum(sizes, 0))
-        scaled = [_scaled(*pair) for pair in zip(maps, tf.unstack(shares), strict=True)]
-        return self._pack(scaled), run.asked
+        return [_scaled(*pair) for pair in zip(maps, tf.unstack(shares), strict=True)], run
 
-    def _run(self, inputs: Any, target: Target) -> _Run:
+    def _run(self, inputs: Any, target: Target, select_target: SelectTarget | None) -> _Run:
         flat = [tf.convert_to_tensor(tensor) for tensor in keras.tree.flatten(inputs)]
         for part in self._parts:
             flat[part.explained.input] = part.in_float(flat[part.explained.input])
@@ -167,22 +190,24 @@ class JointAttributor:
                     if name.number in self._feature_maps:
                         head_tape.watch(tensor)
 
-            trace = self._runner(keras.tree.pack_sequence_as(inputs, flat), watch=watch)
-            explained = self._parts[0].explained
-            outputs = Outputs(trace.logits, trace.outputs, explained.output, explained.head)
-            asked = target.settled(outputs).ask(outputs)
+            trace = self.runner(keras.tree.pack_sequence_as(inputs, flat), watch=watch)
+            outputs = self._outputs(trace)
+            target = target.settled(outputs)
+            asked = target.ask(outputs)
+            if select_target and asked.has_classes:
+                asked = asked.choosing(select_target(asked.answer_logits))
             scale = self._parts[0].scale
             scores = asked.score() * scale, asked.score(contrast=True) * scale
-        return _Run(tensors, ends, tape, head_tape, outputs, asked, scores)
+        return _Run(tensors, ends, tape, head_tape, outputs, target, asked, scores)
 
-    def _signals(self, run: _Run, target: Target) -> list[readouts.Signals]:
+    def _signals(self, run: _Run) -> list[readouts.Signals]:
         """The `Signals` for the readout of each input."""
         gradients = {}
         for contrast in {part.needs.contrast for part in self._parts}:
             parts = [part for part in self._parts if part.needs.contrast == contrast]
             sources = {number: run.tensors[number] for part in parts for number in _read(part)}
             gradients[contrast] = run.tape.gradient(run.scores[contrast], sources)
-        self._parts[0].check_dependence(target, [g for of in gradients.values() for g in of.values()])
+        self._parts[0].check_dependence(run.target, [g for of in gradients.values() for g in of.values()])
         return [self._signals_of(part, run, gradients[part.needs.contrast]) for part in self._parts]
 
     def _signals_of(

@@ -95,8 +95,9 @@ def images_of(images: Arrays) -> np.ndarray:
     """
     if isinstance(images, Mapping):
         raise TypeError(
-            "`images` must be one array [n, *spatial, c]: metrics mask one input. Received: a dict with the "
-            f"inputs {list(images)}. Measure a model in which the others are fixed, such as "
+            "`images` must be one array [n, *spatial, c], unless `model` was wrapped with "
+            "`explained_input='all'`, or with a list. Received: a dict with the inputs "
+            f"{list(images)}. To measure one input, fix the others, as in "
             "`keras.Model(image, model({'ct': image, 'mr': other}))`."
         )
     with np.errstate(over="ignore"):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop.graph.output_head import OutputHead
+from tf_learnprop.metrics._masked_inputs import MaskedInputs
 
 
 class OutputReader:
@@ -44,26 +45,30 @@ class OutputReader:
         self._from_logits = from_logits
         self._multi_label = activation == "sigmoid" if multi_label is None else multi_label
 
-    def __call__(self, images: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, images: Any, rows: np.ndarray) -> np.ndarray:
         """The model's outputs for images `[n, ...]`, float64 `[n, units]`.
 
         Args:
             images: The images.
-            rows: The number of the image that each comes from; outputs of classes do not depend on it.
+            rows: The number of the image that each comes from.
 
         Raises:
             ValueError: If the outputs have another shape or are not finite.
         """
-        outputs = np.asarray(self._function(images))
-        if outputs.ndim != 2 or len(outputs) != len(images):
+        outputs = np.asarray(self._run(images, rows))
+        if outputs.ndim != 2 or len(outputs) != len(rows):
+            shapes = keras.tree.map_structure(np.shape, images)
             raise ValueError(
                 "`model` must map images [n, ...] to outputs [n, classes]. "
-                f"Received: outputs of shape {outputs.shape} for images of shape {images.shape}"
+                f"Received: outputs of shape {outputs.shape} for images of shape {shapes}"
             )
         outputs = outputs.astype(np.float64)
         if not np.isfinite(outputs).all():
             raise ValueError("The model's outputs must be finite. Received: NaN or infinity")
         return outputs
+
+    def _run(self, images: Any, rows: np.ndarray) -> Any:
+        return self._function(images)
 
     def class_outputs(self, outputs: np.ndarray) -> np.ndarray:
         """Outputs of the classes, float64 `[n, classes]`: of a single unit two, for no and yes."""
@@ -102,6 +107,23 @@ class OutputReader:
                 "The model must give probabilities if `from_logits` is False: rows in 0..1 with a sum of 1, "
                 f"or any values in 0..1 if `multi_label` is True. Received: {received}"
             )
+
+
+class JointReader(OutputReader):
+    """Reads the outputs of a model of several explained inputs as classes.
+
+    Args:
+        model: A `JointModel`.
+        inputs: Its inputs.
+        multi_label: As for `Evaluation`.
+    """
+
+    def __init__(self, model: Any, inputs: MaskedInputs, multi_label: bool | None):
+        super().__init__(model.logits, (), True, multi_label)
+        self._inputs = inputs
+
+    def _run(self, images: Any, rows: np.ndarray) -> np.ndarray:
+        return self._inputs.logits(images, rows)
 
 
 def _inference_of(model: keras.Model, shape: tuple[int, ...]) -> Callable[[Any], Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations  # aliases stay short in `help`
 
+from typing import Any
+
 import numpy as np
 
-from tf_learnprop.metrics import _inputs
+from tf_learnprop.metrics import _inputs, ranking
 from tf_learnprop.metrics._inputs import Arrays
+from tf_learnprop.metrics._several import JointImputer, Several
 from tf_learnprop.metrics.evaluation import Evaluation
 from tf_learnprop.metrics.imputation import Fill, Imputer
 
@@ -29,13 +32,25 @@ class Perturbation:
     """
 
     def __init__(self, evaluation: Evaluation, maps: Arrays):
-        checked = _inputs.maps_of_images(maps, evaluation.images)
         self.evaluation = evaluation
-        self.maps, self.size = checked.reshape(len(checked), -1), checked.shape[1:]
+        self.maps, self.size = self._checked(maps)
+
+    def _checked(self, maps: Arrays) -> tuple[np.ndarray, tuple[int, ...]]:
+        checked = _inputs.maps_of_images(maps, self.evaluation.images)
+        return checked.reshape(len(checked), -1), checked.shape[1:]
+
+    @property
+    def width(self) -> int:
+        """Pixels that change in a step if nothing else is asked for."""
+        return self.size[-1] if len(self.size) > 1 else 1
+
+    def ranks(self) -> np.ndarray:
+        """The rank of each pixel in its map, 0 for the largest; ties in random order. `[n, pixels]`."""
+        return ranking.descending_ranks(self.maps, self.evaluation.seed)
 
     def curves(
         self,
-        imputer: Imputer,
+        imputer: Imputer | JointImputer,
         ranks: np.ndarray,
         thresholds: np.ndarray,
         keep_top: bool | np.ndarray,
@@ -45,7 +60,7 @@ class Perturbation:
 
         Args:
             imputer: What replaces pixels.
-            ranks: int `[n, parts]`, 0 for the most important part.
+            ranks: `[n, parts]`, 0 for the most important part.
             thresholds: int `[steps]`. At each step the parts of a lower rank are the top.
             keep_top: Whether the top is kept and the rest replaced, or the reverse; for all steps, or as
                 bool `[steps]`.
@@ -56,7 +71,7 @@ class Perturbation:
         """
         keeps = np.broadcast_to(keep_top, thresholds.shape)
 
-        def perturb(indices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        def perturb(indices: np.ndarray, numbers: np.ndarray) -> Any:
             keep = (ranks[indices] < thresholds[numbers, None]) == keeps[numbers, None]
             return imputer(indices, self._pixels(keep, labels))
 
@@ -81,6 +96,43 @@ class Perturbation:
 
     def _pixels(self, parts: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         return (parts if labels is None else parts[:, labels]).reshape(-1, *self.size)
+
+
+class JointPerturbation(Perturbation):
+    """As `Perturbation`, of all explained inputs of a `JointModel`, whose places have areas of their own.
+
+    `maps` is float64 `[n, places]`, the maps by area, and `size` is one axis with all places.
+    """
+
+    def _checked(self, maps: Any) -> tuple[np.ndarray, tuple[int, ...]]:
+        values = self._several.values(maps)
+        return values, values.shape[1:]
+
+    @property
+    def _several(self) -> Several:
+        several = self.evaluation.several
+        assert several is not None
+        return several
+
+    @property
+    def width(self) -> int:
+        return self._several.width
+
+    def ranks(self) -> np.ndarray:
+        """The area up to the middle of each place, in the order of the maps, where all have the area 1.
+
+        A place is among the top k of all if its middle is.
+        """
+        order = super().ranks().argsort(1)
+        sizes = self._several.areas[order]
+        middles = np.empty_like(sizes)
+        np.put_along_axis(middles, order, np.cumsum(sizes, 1) - sizes / 2, 1)
+        return middles * sizes.shape[1]
+
+
+def perturbation(evaluation: Evaluation, maps: Any) -> Perturbation:
+    """The maps of one input, or of several together."""
+    return (JointPerturbation if evaluation.several else Perturbation)(evaluation, maps)
 
 
 def drops(evaluation: Evaluation, fill: Fill, removed: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +16,9 @@ from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._answers import AnswerReader, is_asked
 from tf_learnprop.metrics._batches import in_batches
 from tf_learnprop.metrics._inputs import Arrays
-from tf_learnprop.metrics._outputs import OutputReader
+from tf_learnprop.metrics._masked_inputs import joint_inputs, masked_inputs
+from tf_learnprop.metrics._outputs import JointReader, OutputReader
+from tf_learnprop.metrics._several import JointImputer, Several, explains_several
 from tf_learnprop.metrics.imputation import NAMES, Fill, Fills, Imputer, by_name
 from tf_learnprop.targets.classes import class_ids
 
@@ -29,7 +32,8 @@ class Evaluation:
             classes: no (0) and yes (1), with the logits −z/2 and z/2. For a target of `tlp.targets`, and for
             a model of texts, the wrapped model itself.
         images: `[n, *spatial, c]` or `[n, features]`, preprocessed as the model needs them, or a stream of
-            batches. Token ids `[n, tokens]` of a text; what is perturbed is then their embedding.
+            batches. Token ids `[n, tokens]` of a text; what is perturbed is then their embedding. Of a
+            `JointModel`, the inputs of the model: all that it explains are perturbed together.
         targets: The class to follow in each image: None for the predicted one, an id, or ids `[n]`. Or a
             target of `tlp.targets`: then the probability of its answer is followed, see the targets guide.
         fills: The fills of `insertion_deletion` and `report`: a name, several names, or a dict from names of
@@ -44,7 +48,7 @@ class Evaluation:
         verbose: 0 is silent, 1 shows Keras' progress bar.
 
     Attributes:
-        images: float32 `[n, ...]`, what is perturbed.
+        several: What is perturbed of a `JointModel`; None for one input.
         follows_classes: Whether classes of the outputs are followed. If not, outputs and probabilities are
             the scores and the probabilities of the answers, `[n, 1]`.
         targets: int64 `[n]`, the classes that are followed.
@@ -80,17 +84,16 @@ class Evaluation:
         self.fills: dict[str, Fill] = by_name(fills)
         self.seed: int = seed
         self._mean, self._batch_size, self._verbose = mean, batch_size, verbose
-        self._reader: OutputReader | AnswerReader
-        self._inputs = _inputs.images_of(images)
+        self.several: Several | None = None
         self.follows_classes: bool = not is_asked(model, targets)
-        if self.follows_classes:
-            self.images: np.ndarray = self._inputs
-            self._reader = OutputReader(model, self.images.shape[1:], from_logits, multi_label)
-        else:
-            self._reader = AnswerReader(model, self._inputs, targets, batch_size)
-            self._inputs, self.images, targets = self._reader.inputs, self._reader.images, 0
-        count = len(self.images)
-        outputs = in_batches(count, lambda rows: self._reader(self.images[rows], rows), batch_size)
+        perturbed = self._open(model, images, targets, from_logits, multi_label)
+        targets = targets if self.follows_classes else 0
+        self._count = count = len(keras.tree.flatten(perturbed)[0])
+
+        def compute(rows: np.ndarray) -> np.ndarray:
+            return self._reader(keras.tree.map_structure(lambda array: array[rows], perturbed), rows)
+
+        outputs = in_batches(count, compute, batch_size)
         if isinstance(self._reader, OutputReader):
             self._reader.check_kind(outputs)
         self.outputs: np.ndarray = self._reader.class_outputs(outputs)
@@ -100,14 +103,55 @@ class Evaluation:
         self.targets: np.ndarray = predicted if targets is None else class_ids(targets, count, classes)
         self.confidences: np.ndarray = self._followed(self.probabilities, np.arange(count))
 
-    def imputer(self, fill: Fill) -> Imputer:
+    def _open(
+        self, model: Any, images: Any, targets: Any, from_logits: bool, multi_label: bool | None
+    ) -> np.ndarray | list[np.ndarray]:
+        """Makes the reader of the model; returns what is perturbed, of several inputs a list."""
+        self._reader: OutputReader | AnswerReader
+        self._arrays: Callable[[np.ndarray], Any]  # the inputs of some samples
+        if self.follows_classes and not explains_several(model):
+            array = self._images = _inputs.images_of(images)
+            self._arrays = lambda rows: array[rows]
+            self._reader = OutputReader(model, array.shape[1:], from_logits, multi_label)
+            return array
+        if explains_several(model):
+            inputs = joint_inputs(model, images, self._batch_size)
+            self.several = Several(model, inputs.images)
+        else:
+            inputs = masked_inputs(model, _inputs.images_of(images), self._batch_size)
+            self._images = inputs.images
+        self._arrays = inputs.arrays
+        if self.follows_classes:
+            self._reader = JointReader(model, inputs, multi_label)
+        else:
+            self._reader = AnswerReader(inputs, targets, self._batch_size)
+        return inputs.images
+
+    @property
+    def images(self) -> np.ndarray:
+        """What is perturbed, float32 `[n, ...]`.
+
+        Raises:
+            TypeError: If several inputs are perturbed together.
+        """
+        if self.several is not None:
+            raise TypeError(
+                "This metric perturbs one input; `insertion`, `deletion`, `insertion_deletion` and `report` "
+                "perturb several. Measure a model in which the others are fixed. "
+                f"Received: a model with the explained inputs {self.several.names}"
+            )
+        return self._images
+
+    def imputer(self, fill: Fill) -> Imputer | JointImputer:
         """Function that replaces pixels by `fill`, which may be the name of one of `fills`."""
         if isinstance(fill, str):
             fill = self.fills.get(fill, fill)
-        return Imputer(self.images, fill, self._mean, self.seed)
+        if self.several is not None:
+            return self.several.imputer(fill, self._mean, self.seed)
+        return Imputer(self._images, fill, self._mean, self.seed)
 
     def perturbed_outputs(
-        self, variants: int, perturb: Callable[[np.ndarray, np.ndarray], np.ndarray]
+        self, variants: int, perturb: Callable[[np.ndarray, np.ndarray], Any]
     ) -> np.ndarray:
         """The output of the followed class for perturbed images.
 
@@ -122,13 +166,15 @@ class Evaluation:
         return self._perturbed(variants, perturb, self._reader.class_outputs)
 
     def perturbed_probabilities(
-        self, variants: int, perturb: Callable[[np.ndarray, np.ndarray], np.ndarray]
+        self, variants: int, perturb: Callable[[np.ndarray, np.ndarray], Any]
     ) -> np.ndarray:
         """As `perturbed_outputs`, the probability of the followed class."""
         return self._perturbed(variants, perturb, self._reader.probabilities)
 
     def maps(self, explain: Callable[..., npt.ArrayLike], class_ids: np.ndarray) -> np.ndarray:
         """Maps of the images for given classes, float64 `[n, *spatial]`.
+
+        Of a `JointModel`, what they give to all places of its inputs by area, float64 `[n, places]`.
 
         Args:
             explain: Callable from (images `[b, ...]`, class ids `[b]`) to maps `[b, *spatial]`.
@@ -138,22 +184,24 @@ class Evaluation:
             ValueError: If the maps are not finite or not as many as the images.
         """
 
-        def compute(rows: np.ndarray) -> np.ndarray:
-            return _inputs.one_each("explain", explain(self._inputs[rows], class_ids[rows]), len(rows))
+        def compute(rows: np.ndarray) -> Any:
+            maps = explain(self._arrays(rows), class_ids[rows])
+            return maps if self.several else _inputs.one_each("explain", maps, len(rows))
 
-        return in_batches(len(self.images), compute, self._batch_size, self._verbose)
+        maps = in_batches(self._count, compute, self._batch_size, self._verbose)
+        return self.several.values(maps) if self.several else maps
 
     def _perturbed(
         self,
         variants: int,
-        perturb: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        perturb: Callable[[np.ndarray, np.ndarray], Any],
         read: Callable[[np.ndarray], np.ndarray],
     ) -> np.ndarray:
         def compute(flat: np.ndarray) -> np.ndarray:
             indices, numbers = np.divmod(flat, variants)
             return self._followed(read(self._reader(perturb(indices, numbers), indices)), indices)
 
-        count = len(self.images) * variants
+        count = self._count * variants
         return in_batches(count, compute, self._batch_size, self._verbose).reshape(-1, variants)
 
     def _followed(self, values: np.ndarray, indices: np.ndarray) -> np.ndarray:

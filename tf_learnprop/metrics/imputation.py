@@ -48,12 +48,20 @@ class Imputer:
         fill: What replaces pixels.
         mean: Number or `[c]`, the mean colour; None for the images' own.
         seed: Seed of random fills.
+        number: Number of the input, so that no two inputs get the same noise.
 
     Raises:
         ValueError: If a name is unknown, or an array does not fit or is not finite.
     """
 
-    def __init__(self, images: np.ndarray, fill: Fill, mean: npt.ArrayLike | None = None, seed: int = 0):
+    def __init__(
+        self,
+        images: np.ndarray,
+        fill: Fill,
+        mean: npt.ArrayLike | None = None,
+        seed: int = 0,
+        number: int = 0,
+    ):
         if isinstance(fill, str):
             argument_checks.one_of("fill", fill, _ALL)
             if images.ndim == 2 and fill in ("blur", "neighbours"):
@@ -62,7 +70,7 @@ class Imputer:
             mean = images.mean(tuple(range(images.ndim - 1)), dtype=np.float64)
         self._images = images
         self._mean = _fitting("mean", mean, (1, *images.shape[1:]))
-        filled = self._fill_images(fill, seed)
+        filled = self._fill_images(fill, seed, number)
         self._filled = None if filled is None else _fitting("fill", filled, images.shape)
 
     def __call__(self, indices: np.ndarray, keep: np.ndarray) -> np.ndarray:
@@ -74,7 +82,7 @@ class Imputer:
             keep = keep[..., None]
         return np.where(keep, images, self._filled[indices])
 
-    def _fill_images(self, fill: Fill, seed: int) -> npt.ArrayLike | None:
+    def _fill_images(self, fill: Fill, seed: int, number: int) -> npt.ArrayLike | None:
         """What replaces pixels, or None if that depends on the pixels that are kept."""
         if callable(fill):
             return fill(self._images)
@@ -85,7 +93,7 @@ class Imputer:
         if fill == "blur":
             return gaussian_blur(self._images, mean=self._mean)
         if fill == "noise":
-            return noise(tf.constant(self._images), seed=(seed, 0))
+            return noise(tf.constant(self._images), seed=(seed, number))
         if fill == "blocks":
             return blocks(tf.constant(self._images), seed=tf.constant((seed, 0)))
         if fill == "image":

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_learnprop import argument_checks
-from tf_learnprop.metrics import ranking
 from tf_learnprop.metrics._inputs import Arrays
-from tf_learnprop.metrics._perturbation import Perturbation, area, thresholds
+from tf_learnprop.metrics._perturbation import Perturbation, area, perturbation, thresholds
+from tf_learnprop.metrics._several import JointImputer
 from tf_learnprop.metrics.evaluation import Evaluation, takes_evaluation
 from tf_learnprop.metrics.imputation import Fill, Imputer
 
@@ -54,10 +54,13 @@ def deletion(evaluation: Evaluation, maps: Arrays, *, fill: Fill = "mean", step:
     Args:
         evaluation: `Evaluation`, or what one is made of: `deletion(model, images, maps, targets, ...)`.
         maps: `[n, *spatial]` or `[n, features]`, or a stream of batches. Pixels of equal attribution are
-            ranked at random by the seed, all pixels of a constant map for example.
-        fill: What replaces pixels. RISE takes the mean colour of the data.
+            ranked at random by the seed, all pixels of a constant map for example. Of a `JointModel`, the
+            maps of all inputs, which are perturbed in one order: each input has the same area, whatever its
+            number of places, and what is ranked is the attribution by area.
+        fill: What replaces pixels. RISE takes the mean colour of the data. Of several inputs, a name, or a
+            dict from their names to fills. In a table, "blur", "neighbours" and "blocks" are the mean.
         step: Pixels per step; the last step may be shorter. None for the width of the images, or 1 for
-            maps of one axis.
+            maps of one axis. Of several inputs, the area of so many of all their places.
 
     Returns:
         `Curve`.
@@ -67,7 +70,7 @@ def deletion(evaluation: Evaluation, maps: Arrays, *, fill: Fill = "mean", step:
         ValueError: As `Evaluation`; or if the maps are empty, not finite or have another length or size than
             the images, `step` is below 1, or the fill is unknown.
     """
-    return _curve(Perturbation(evaluation, maps), evaluation.imputer(fill), step, inserted=False)
+    return _curve(perturbation(evaluation, maps), evaluation.imputer(fill), step, inserted=False)
 
 
 @takes_evaluation
@@ -90,7 +93,7 @@ def insertion(evaluation: Evaluation, maps: Arrays, *, fill: Fill = "blur", step
     Raises:
         TypeError, ValueError: As `deletion`.
     """
-    return _curve(Perturbation(evaluation, maps), evaluation.imputer(fill), step, inserted=True)
+    return _curve(perturbation(evaluation, maps), evaluation.imputer(fill), step, inserted=True)
 
 
 @takes_evaluation
@@ -111,37 +114,39 @@ def insertion_deletion(evaluation: Evaluation, maps: Arrays, *, step: int | None
     Raises:
         TypeError, ValueError: As `deletion`.
     """
-    perturbation = Perturbation(evaluation, maps)
+    perturbed = perturbation(evaluation, maps)
     inserted, deleted = {}, {}
     for name, fill in evaluation.fills.items():
-        inserted[name], deleted[name] = _both_curves(perturbation, evaluation.imputer(fill), step)
+        inserted[name], deleted[name] = _both_curves(perturbed, evaluation.imputer(fill), step)
     scores = np.mean([inserted[name].scores - deleted[name].scores for name in inserted], 0)
     return InsertionDeletion(scores, inserted, deleted)
 
 
-def _curve(perturbation: Perturbation, imputer: Imputer, step: int | None, inserted: bool) -> Curve:
-    ranks, changed = _order(perturbation, step)
-    curves = perturbation.curves(imputer, ranks, changed, keep_top=inserted)
+def _curve(
+    perturbed: Perturbation, imputer: Imputer | JointImputer, step: int | None, inserted: bool
+) -> Curve:
+    ranks, changed = _order(perturbed, step)
+    curves = perturbed.curves(imputer, ranks, changed, keep_top=inserted)
     return _scored(curves, changed)
 
 
-def _both_curves(perturbation: Perturbation, imputer: Imputer, step: int | None) -> tuple[Curve, Curve]:
+def _both_curves(
+    perturbed: Perturbation, imputer: Imputer | JointImputer, step: int | None
+) -> tuple[Curve, Curve]:
     """Insertion and deletion, which start where the other one ends: these points run once."""
-    ranks, changed = _order(perturbation, step)
+    ranks, changed = _order(perturbed, step)
     limits = np.concatenate([changed, changed[1:-1]])
     keep_top = np.arange(len(limits)) < len(changed)
-    inserted, inner = np.split(perturbation.curves(imputer, ranks, limits, keep_top), [len(changed)], 1)
+    inserted, inner = np.split(perturbed.curves(imputer, ranks, limits, keep_top), [len(changed)], 1)
     deleted = np.concatenate([inserted[:, -1:], inner, inserted[:, :1]], 1)
     return _scored(inserted, changed), _scored(deleted, changed)
 
 
-def _order(perturbation: Perturbation, step: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of the pixels, int `[n, pixels]`, and how many have changed after each step, `[steps + 1]`."""
-    if step is None:
-        step = perturbation.size[-1] if len(perturbation.size) > 1 else 1
+def _order(perturbed: Perturbation, step: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of the pixels, `[n, pixels]`, and how many have changed after each step, int `[steps + 1]`."""
+    step = perturbed.width if step is None else step
     argument_checks.integer("step", step, 1)
-    ranks = ranking.descending_ranks(perturbation.maps, perturbation.evaluation.seed)
-    return ranks, thresholds(ranks.shape[1], step)
+    return perturbed.ranks(), thresholds(perturbed.maps.shape[1], step)
 
 
 def _scored(curves: np.ndarray, changed: np.ndarray) -> Curve:

@@ -12,6 +12,7 @@ from tf_learnprop.metrics import _inputs
 from tf_learnprop.metrics._bootstrap import Interval, bootstrap_interval
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._report_table import ENOUGH_IMAGES, MOST_ALIKE, Report, Row, weak_fills, with_bounds
+from tf_learnprop.metrics._several import Several, explains_several
 from tf_learnprop.metrics.evaluation import Evaluation
 from tf_learnprop.metrics.imputation import NAMES, Fills
 from tf_learnprop.metrics.insertion_deletion import insertion_deletion
@@ -38,9 +39,11 @@ def report(
     takes 6 · fills · steps forward passes for each image.
 
     Args:
-        wrapped: A `PropagationModel`, or any object with the methods `explain(images, class ids)` → maps
-            `[n, h, w]` and `logits(images)` → `[n, classes]` or `[n, 1]`.
-        images: `[n, h, w, c]`, at least two, or a stream of batches. Nothing was trained on them.
+        wrapped: A `PropagationModel`, a `JointModel`, or any object with the methods
+            `explain(images, class ids)` → maps `[n, h, w]` and `logits(images)` → `[n, classes]` or `[n, 1]`.
+        images: `[n, h, w, c]`, at least two, or a stream of batches. Nothing was trained on them. Of a
+            `JointModel`, its inputs, which are perturbed together; the centre is then that of each input with
+            pixels, and each input has the same share of both baselines.
         targets: None for each image's predicted class, a class id, or ids `[n]`.
         fills: As for `Evaluation`.
         mean: As for `Evaluation`.
@@ -60,6 +63,7 @@ def report(
             finite or of different sizes, targets are out of range or have another length, a fill is unknown,
             or `logits` returns probabilities.
     """
+    is_joint = explains_several(wrapped)
     for name in ("explain", "logits"):
         if not callable(getattr(wrapped, name, None)):
             raise TypeError(
@@ -67,11 +71,12 @@ def report(
                 f"Received: {type(wrapped).__name__} without `{name}`"
             )
     argument_checks.integer("steps", steps, 1)
-    images = _inputs.images_of(images)
-    if images.ndim != 4 or len(images) < 2:
-        raise ValueError(f"`images` must be [n, h, w, c] with n >= 2. Received: shape={images.shape}")
+    if not is_joint:
+        images = _inputs.images_of(images)
+        if images.ndim != 4 or len(images) < 2:
+            raise ValueError(f"`images` must be [n, h, w, c] with n >= 2. Received: shape={images.shape}")
     evaluation = Evaluation(
-        wrapped.logits,
+        wrapped if is_joint else wrapped.logits,
         images,
         targets,
         fills=fills,
@@ -81,21 +86,27 @@ def report(
         seed=seed,
         verbose=verbose,
     )
+    count = len(evaluation.targets)
+    if count < 2:
+        raise ValueError(f"`images` must hold at least two samples. Received: {count}")
+    several = evaluation.several
+    known = joint_baselines(several, seed) if several else baselines(evaluation.images.shape[:3], seed)
     candidates = {
         "map": evaluation.maps(wrapped.explain, evaluation.targets),
-        **dict(zip(("centre", "random"), baselines(images.shape[:3], seed).values(), strict=True)),
+        **dict(zip(("centre", "random"), known.values(), strict=True)),
     }
-    step = -(-images[0, ..., 0].size // steps)
+    flat = candidates["map"].reshape(count, -1)
+    step = -(-flat.shape[1] // steps)
     results = {name: insertion_deletion(evaluation, maps, step=step) for name, maps in candidates.items()}
     similar = class_sensitivity(evaluation, wrapped.explain)
     names = list(evaluation.fills)
     rows = [Row.of_fills(name, [name], results, seed) for name in names]
     rows.append(Row.of_fills("all fills", names, results, seed))
     correlation = bootstrap_interval(similar.rank_correlation, seed=seed)
-    constant = int((np.ptp(candidates["map"], (1, 2)) == 0).sum())
+    constant = int((np.ptp(flat, 1) == 0).sum())
     confidence = float(evaluation.confidences.mean())
-    notes = _notes(len(images), rows, correlation, constant)
-    return Report(len(images), confidence, rows, correlation, notes, results)
+    notes = _notes(count, rows, correlation, constant)
+    return Report(count, confidence, rows, correlation, notes, results)
 
 
 def baselines(shape: tuple[int, int, int], seed: int) -> dict[str, np.ndarray]:
@@ -105,6 +116,19 @@ def baselines(shape: tuple[int, int, int], seed: int) -> dict[str, np.ndarray]:
         # Not from the draws of `seed` alone, which order the ties of a constant map.
         "random map": np.random.default_rng((seed, 1)).random(shape),
     }
+
+
+def joint_baselines(several: Several, seed: int) -> dict[str, np.ndarray]:
+    """As `baselines`, what such maps of several inputs give to all places by area, `[n, places]`.
+
+    The blob lies at the centre of each input with pixels. Others have one value everywhere, and each input
+    has the same share of the whole.
+    """
+    blobs = [_blob(size) if len(size) > 1 else np.ones(size) for size in several.sizes]
+    row = np.concatenate([np.ravel(blob / blob.mean()) for blob in blobs])
+    shape = len(several.images[0]), len(row)
+    chance = np.random.default_rng((seed, 1)).random(shape)
+    return {"centre blob": np.broadcast_to(row, shape).copy(), "random map": chance}
 
 
 def centre_blob(height: int, width: int) -> np.ndarray:
@@ -119,8 +143,12 @@ def centre_blob(height: int, width: int) -> np.ndarray:
     Returns:
         float64 `[height, width]`.
     """
-    y, x = (np.linspace(-1, 1, side) if side > 1 else np.zeros(1) for side in (height, width))
-    return np.exp(-(y[:, None] ** 2) - x**2)
+    return _blob((height, width))
+
+
+def _blob(sides: tuple[int, ...]) -> np.ndarray:
+    squares = [np.linspace(-1, 1, side) ** 2 if side > 1 else np.zeros(1) for side in sides]
+    return np.exp(-sum(np.meshgrid(*squares, indexing="ij")))
 
 
 def _notes(count: int, rows: list[Row], correlation: Interval, constant: int) -> list[str]:

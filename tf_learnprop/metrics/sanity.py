@@ -39,7 +39,8 @@ def class_sensitivity(
         absolute: Whether absolute values are compared.
 
     Returns:
-        `Similarity`.
+        `Similarity`. Of a `JointModel`, the rank correlation is that of all places of the inputs, in which
+        each input counts alike, and SSIM is NaN, as they make no picture.
 
     Raises:
         TypeError: As `Evaluation`; or if `explain` is not callable.
@@ -50,7 +51,12 @@ def class_sensitivity(
         raise ValueError("Class sensitivity needs classes. Received: an evaluation of another target")
     predicted, least_likely = evaluation.outputs.argmax(1), evaluation.outputs.argmin(1)
     maps, others = (evaluation.maps(explain, ids) for ids in (predicted, least_likely))
-    return similarity(maps, others, absolute)
+    if evaluation.several is None:
+        return similarity(maps, others, absolute)
+    if absolute:
+        maps, others = np.abs(maps), np.abs(others)
+    correlation = ranking.spearman(maps, others, evaluation.several.areas)
+    return Similarity(correlation, np.full(len(maps), np.nan))
 
 
 @takes_evaluation

@@ -51,9 +51,15 @@ def save_rules(rule_set: RuleSet, path: str | os.PathLike) -> None:
         path: A path that ends in ".keras" or ".weights.h5".
 
     Raises:
+        TypeError: If `rule_set` is no `RuleSet`.
         ValueError: If the path has another ending, or its folder does not exist; if a class of rule or
             readout is not registered with Keras; or if the rules are larger than a rule file may be.
     """
+    if not isinstance(rule_set, RuleSet):
+        raise TypeError(
+            "`rule_set` must be a `RuleSet`, the rules for one explained input, such as `wrapped.rule_set` "
+            f"or `joint[0].rule_set`. Received: {type(rule_set).__name__}"
+        )
     path = pathlib.Path(path)
     if not is_rule_path(path.name):
         raise ValueError(f"`path` must end in '.keras' or '.weights.h5'. Received: path='{path}'")

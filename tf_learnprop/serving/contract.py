@@ -4,7 +4,7 @@ Both sides take them from here: `export`, which writes them, and all that ask an
 imports nothing, so that workers load no modelling code with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 #: Inputs: a single image, a single input of another kind, and the contents of image files. Several inputs
@@ -17,6 +17,19 @@ CLASS_IDS = "class_ids"
 MAPS, PROBABILITIES, OVERLAYS = "maps", "probabilities", "overlays_bytes"
 #: The explained score, an output of a model that is exported with a target.
 SCORES = "scores"
+#: What follows the name of an input in the name of its share, see `share_of`.
+_SHARE = "_share"
+
+
+def share_of(name: str) -> str:
+    """The output with an input's share, of a model that explains several. Its map has the input's name."""
+    return f"{name}{_SHARE}"
+
+
+def explained_inputs(outputs: Iterable[str]) -> list[str]:
+    """Names of the inputs whose maps are outputs, of a model that explains several; else none."""
+    names = list(outputs)
+    return [name for name in names if share_of(name) in names]
 
 
 class Signature(NamedTuple):

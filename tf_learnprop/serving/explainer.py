@@ -61,8 +61,9 @@ class Explainer:
             class_ids: Classes to explain, an int or ints `[n]`, for the signatures of a given class.
 
         Returns:
-            `tlp.Explanations`. An item that is broken, not finite or of the wrong size, or whose class does
-            not exist, gets an entry in `errors`; the others are explained.
+            `tlp.Explanations`; of a model that explains several inputs, with a dict of maps by their names.
+            An item that is broken, not finite or of the wrong size, or whose class does not exist, gets an
+            entry in `errors`; the others are explained.
 
         Raises:
             FileNotFoundError: If `path` holds no SavedModel.
@@ -82,8 +83,9 @@ class Explainer:
                 if filled.shape[1:] != result[name].shape[1:]:  # the model's size is free
                     outputs[name] = filled = _empty(result[name], count)
                 filled[part] = result[name]
-        names = contract.MAPS, contract.CLASS_IDS, contract.PROBABILITIES
-        maps, ids, probabilities = (outputs[name] for name in names)
+        names = contract.explained_inputs(outputs)
+        maps = {name: outputs[name] for name in names} if names else outputs[contract.MAPS]
+        ids, probabilities = outputs[contract.CLASS_IDS], outputs[contract.PROBABILITIES]
         return Explanations(maps, ids, probabilities, (), dict(sorted(errors.items())))
 
     def _function(self) -> Any:
@@ -97,8 +99,8 @@ class Explainer:
                 self._loaded = tf.saved_model.load(self.path)
         argument_checks.one_of("signature", self.signature, self._loaded.signatures)
         function = self._loaded.signatures[self.signature]
-        if contract.MAPS not in function.structured_outputs:
-            outputs = sorted(function.structured_outputs)
+        outputs = sorted(function.structured_outputs)
+        if contract.MAPS not in outputs and not contract.explained_inputs(outputs):
             raise ValueError(
                 f"`signature` must return '{contract.MAPS}'. "
                 f"Received: signature={self.signature!r}, which returns {outputs}"

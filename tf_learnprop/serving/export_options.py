@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -10,10 +10,12 @@ import tensorflow as tf
 
 from tf_learnprop import argument_checks
 from tf_learnprop.argument_checks import ArgumentError
-from tf_learnprop.graph.explained import Explained
 from tf_learnprop.targets import choosing
 from tf_learnprop.targets.base import Target
 from tf_learnprop.targets.fitting import check_classes
+
+if TYPE_CHECKING:  # `model` imports this package
+    from tf_learnprop.wrapped import WrappedModel
 
 _MAP_DTYPES = ("float32", "float16")
 
@@ -39,16 +41,17 @@ class ExportOptions:
         height, width = np.broadcast_to(self.map_size, 2).tolist()
         return height, width
 
-    def check(self, inputs: Sequence[tf.TensorSpec], explained: Explained) -> None:
+    def check(self, inputs: Sequence[tf.TensorSpec], model: "WrappedModel") -> None:
         """Checks every option against the model.
 
         Args:
             inputs: The model's inputs.
-            explained: The output and the input that are explained.
+            model: The wrapped model.
 
         Raises:
             TypeError, ValueError: If an option is out of range, or does not fit the model.
         """
+        explained = model.attributor.explained
         if self.target is not None and self.top_k is not None:
             raise ValueError(
                 "`target` and `top_k` cannot be used together. "
@@ -63,6 +66,11 @@ class ExportOptions:
         if self.top_k is not None:
             argument_checks.integer("top_k", self.top_k, 1, explained.head.class_count)
         if self.map_size is not None:
+            if model.explains_several:
+                raise ValueError(
+                    "`map_size` must be None for a model with several explained inputs. "
+                    f"Received: map_size={self.map_size!r}"
+                )
             _check_map_size(self.map_size, inputs[explained.input])
         argument_checks.one_of("map_dtype", self.map_dtype, _MAP_DTYPES)
         rule = "be the name of a matplotlib colormap"

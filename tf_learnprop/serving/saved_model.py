@@ -22,10 +22,11 @@ from tf_learnprop.targets.base import Target
 if TYPE_CHECKING:  # `model` imports this module
     from tf_learnprop.methods import Method
     from tf_learnprop.model import PropagationModel
+    from tf_learnprop.wrapped import WrappedModel
 
 
 def export(
-    model: "PropagationModel",
+    model: "WrappedModel",
     path: str | os.PathLike[str],
     *,
     method: "str | Method | None" = None,
@@ -72,8 +73,10 @@ def export(
     are NaN. A `Contrast`, a function or a target of your own has no signature for its kind.
 
     A model with several inputs takes each under its own name instead of images. A single input that is not an
-    image is called inputs. A bad request (wrong shape, NaN, class id out of range, broken photo, no samples)
-    returns an error and does not affect later requests.
+    image is called inputs. A `JointModel` has a map of each explained input under the name of that input,
+    instead of maps, and its share of the attribution, float32 `[n]`, as in photo and photo_share. A bad
+    request (wrong shape, NaN, class id out of range, broken photo, no samples) returns an error and does not
+    affect later requests.
 
     Args:
         model: The wrapped model; with `method`, any Keras model.
@@ -91,7 +94,7 @@ def export(
         top_k: Number of classes to explain, best first. Maps are then `[n, k, h, w]`; class_ids,
             probabilities and overlays are `[n, k]`. This costs k maps and one more forward pass.
         map_size: Height and width of the maps, each pixel the mean of the area that it covers. An int
-            stands for both. Overlays keep the model's size.
+            stands for both. Overlays keep the model's size. Not for a `JointModel`.
         map_dtype: Dtype of the maps, "float32" or "float16".
         colormap: Name of the matplotlib colormap for overlays.
         alpha: Opacity of overlays where the heat is 1, in 0..1.
@@ -110,7 +113,6 @@ def export(
         ImportError: If `warmup` is given and tensorflow-serving-api is not installed.
     """
     version = _new_version(path)
-    _check_model(model)
     if method is not None:
         model = _with_method(model, method)
     options = ExportOptions(
@@ -124,7 +126,7 @@ def export(
         alpha=alpha,
     )
     specs = input_specs(model)
-    options.check(specs, model.explained)
+    options.check(specs, model)
     endpoints = Signatures(model, options).endpoints()
     requests: list[warmup_file.Request] = []
     if warmup is not None:
@@ -132,7 +134,7 @@ def export(
         signatures = [signature for signature in endpoints if not signature.of_target]
         class_id = target if isinstance(target, int) else 0
         requests = warmup_file.make_requests(samples, specs, signatures, class_id)
-    if _untrained(model.rule_set):
+    if any(map(_untrained, model.rule_sets)):
         warnings.warn(
             "The rules of this model are untrained, so the served maps will be those of untrained rules. "
             "Call `fit` or load saved rules before `export`.",
@@ -153,16 +155,6 @@ def export(
         if requests:
             warmup_file.write(folder, version.parent.name, requests)
     return version
-
-
-def _check_model(model: Any) -> None:
-    from tf_learnprop.joint import JointModel
-
-    if isinstance(model, JointModel):
-        raise ValueError(
-            "An exported model explains one input. Export each, such as `joint[0]`. "
-            f"Received: a model with the explained inputs {model.names}"
-        )
 
 
 def _with_method(model: keras.Model, method: "str | Method") -> "PropagationModel":

@@ -20,10 +20,10 @@ from tf_learnprop.targets.base import Target
 from tf_learnprop.targets.classes import Classes
 
 if TYPE_CHECKING:  # `model` imports this package
-    from tf_learnprop.model import PropagationModel
+    from tf_learnprop.wrapped import WrappedModel
 
-#: Maps, class ids and probabilities.
-_Maps: TypeAlias = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+#: Maps, class ids and probabilities. Maps of several inputs are in a structure.
+_Maps: TypeAlias = tuple[Any, tf.Tensor, tf.Tensor]
 
 _CLASS_IDS = tf.TensorSpec([None], tf.int64, contract.CLASS_IDS)
 _ENCODED = tf.TensorSpec([None], tf.string, contract.ENCODED)
@@ -40,12 +40,16 @@ class Signatures:
         specs: Specifications of the model's inputs, with the names that requests use.
     """
 
-    def __init__(self, model: "PropagationModel", options: ExportOptions):
+    def __init__(self, model: "WrappedModel", options: ExportOptions):
         self.options = options
         self.specs = input_specs(model)
+        self._names: list[str] | None = None
+        if model.explains_several:
+            self._names = _map_names([self.specs[number].name for number in model.explained_inputs])
+        self._in_order = model.in_order
         self._preprocess: Any = options.preprocess
         self._attributor = model.attributor
-        self._explained = model.explained
+        self._explained = model.attributor.explained
         self._class_count = model.class_count
         self._structure = model.graph.input
         self._colours = photo_codec.colour_table(options.colormap)
@@ -192,17 +196,29 @@ class Signatures:
         packed = keras.tree.pack_sequence_as(self._structure, list(inputs))
         return keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), packed, self._structure)
 
-    def _answer(
-        self, maps: tf.Tensor, class_ids: tf.Tensor, probabilities: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    def _answer(self, maps: Any, class_ids: tf.Tensor, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+        of_class = {contract.CLASS_IDS: class_ids, contract.PROBABILITIES: probabilities}
+        if self._names is None:
+            return {contract.MAPS: self._served(maps, class_ids), **of_class}
+        of_inputs = dict(zip(self._names, self._in_order(maps), strict=True))
+        sizes = {name: _size(one) for name, one in of_inputs.items()}
+        total = tf.add_n(list(sizes.values()))
+        shares = {
+            contract.share_of(name): tf.reshape(tf.math.divide_no_nan(size, total), tf.shape(class_ids))
+            for name, size in sizes.items()
+        }
+        served = {name: self._served(one, class_ids) for name, one in of_inputs.items()}
+        return served | shares | of_class
+
+    def _served(self, maps: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
+        """The maps of an input in the size, the dtype and the form that were asked for."""
         if self.options.map_shape:
             # Each pixel of the result is the mean of the area that it covers.
             maps = tf.image.resize(maps[..., None], self.options.map_shape, "area")[..., 0]
         if self.options.top_k and class_ids.shape.rank == 2:
             sizes = [length or tf.shape(maps)[axis] for axis, length in enumerate(maps.shape) if axis]
             maps = tf.reshape(maps, [-1, self.options.top_k, *sizes])
-        maps = tf.cast(maps, self.options.map_dtype)
-        return {contract.MAPS: maps, contract.CLASS_IDS: class_ids, contract.PROBABILITIES: probabilities}
+        return tf.cast(maps, self.options.map_dtype)
 
     def _with_overlays(
         self, photos: tf.Tensor, maps: tf.Tensor, class_ids: tf.Tensor, probabilities: tf.Tensor
@@ -212,23 +228,41 @@ class Signatures:
         return self._answer(maps, class_ids, probabilities) | overlays
 
 
-def input_specs(model: "PropagationModel") -> list[tf.TensorSpec]:
+def input_specs(model: "WrappedModel") -> list[tf.TensorSpec]:
     """Specifications of the model's inputs, with the names that requests use.
 
     A single input is called "images", or "inputs" if it is not an image. Several inputs keep their own names.
-    The explained input is float32, whatever the model's precision, unless it is integers.
+    Explained inputs are float32, whatever the model's precision, unless they are integers.
     """
     tensors = model.graph.inputs
     names = [tensor.name for tensor in tensors]
     if len(tensors) == 1:
         names = [contract.IMAGES if len(tensors[0].shape) == 4 else contract.INPUTS]
     dtypes = [tensor.dtype for tensor in tensors]
-    if not model.explained.has_integers:
-        dtypes[model.explained.input] = "float32"
+    for number in model.explained_inputs:
+        if not keras.backend.is_int_dtype(dtypes[number]):
+            dtypes[number] = "float32"
     return [
         tf.TensorSpec([None, *tensor.shape[1:]], dtype, name)
         for tensor, dtype, name in zip(tensors, dtypes, names, strict=True)
     ]
+
+
+def _map_names(inputs: list[str]) -> list[str]:
+    """The outputs with the maps of several inputs, which have the names of the inputs."""
+    others = {contract.MAPS, contract.CLASS_IDS, contract.PROBABILITIES, contract.SCORES}
+    others |= {contract.share_of(name) for name in inputs}
+    if taken := others.intersection(inputs):
+        raise ValueError(
+            "An explained input must not have the name of another output of an exported model, since its map "
+            f"has that name: use `keras.Input(..., name='photo')`. Received: inputs {sorted(taken)}"
+        )
+    return inputs
+
+
+def _size(maps: tf.Tensor) -> tf.Tensor:
+    """Σ|A| of each map A, float32 `[n]`."""
+    return tf.reduce_sum(tf.abs(maps), list(range(1, maps.shape.rank)))
 
 
 def _checked(inputs: Sequence[tf.Tensor], specs: Sequence[tf.TensorSpec]) -> list[tf.Tensor]:

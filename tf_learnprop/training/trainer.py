@@ -10,8 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop import objectives, processors, replicas, tracing
-from tf_learnprop.backward.attributor import Attributor
-from tf_learnprop.graph.explained import Explained
+from tf_learnprop.backward.guidance import Guided
 from tf_learnprop.inputs import checks
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets import choosing
@@ -25,26 +24,22 @@ def _over_data(method: Callable) -> Callable:
     def run(self: "RuleTrainer", *args: Any, **kwargs: Any) -> Any:
         self._follow_source()
         devices.check(self)
-        with checks.plain_shape_errors(self.explained.graph), devices.plain_errors():
+        with checks.plain_shape_errors(self.attributor.explained.graph), devices.plain_errors():
             return method(self, *args, **kwargs)
 
     return run
 
 
 class RuleTrainer(keras.Model):
-    """The part of `PropagationModel` that trains its rules; the source model never changes.
+    """The part of a wrapped model that trains its rules; the source model never changes.
 
     Attributes:
-        explained: What is explained; its `graph` is the graph of the source model.
-        attributor: Computes the maps from tensors.
-        rule_set: The rules and the readout, whose weights are trained.
+        attributor: Computes the maps from tensors. What its `explained` has is explained.
         objective: What training minimises; None before `compile`.
         targets: What the maps of training explain; set by `compile`.
     """
 
-    explained: Explained
-    attributor: Attributor
-    rule_set: RuleSet
+    attributor: Guided
     train_function: Any
     test_function: Any
     predict_function: Any
@@ -59,14 +54,20 @@ class RuleTrainer(keras.Model):
         raise NotImplementedError
 
     @property
+    def rule_sets(self) -> list[RuleSet]:
+        """The rules and the readout of each explained input, which may share rules."""
+        raise NotImplementedError
+
+    @property
     def trainable_variables(self) -> list[keras.Variable]:
-        """Weights of the rules and the readout. Those of the source model are not trained."""
-        return self.rule_set.trainable_variables
+        """Weights of the rules and the readouts. Those of the source model are not trained."""
+        variables = [v for rule_set in self.rule_sets for v in rule_set.trainable_variables]
+        return list({id(variable): variable for variable in variables}.values())
 
     @property
     def trainable_weights(self) -> list[keras.Variable]:
         """The same as `trainable_variables`."""
-        return self.rule_set.trainable_weights
+        return self.trainable_variables
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -108,7 +109,7 @@ class RuleTrainer(keras.Model):
                 f"`compile` has no argument {', '.join(map(repr, sorted(unknown)))}: the loss and the "
                 "metrics come from `objective`."
             )
-        choosing.check_shared("targets", targets, self.explained)
+        choosing.check_shared("targets", targets, self.attributor.explained)
         objective = objectives.AreaGuidance() if objective is None else objective
         if not isinstance(objective, objectives.Objective):
             raise TypeError(
@@ -250,12 +251,12 @@ class RuleTrainer(keras.Model):
 
     def _guidance(self, inputs: Any, training: bool) -> dict[str, tf.Tensor]:
         count = tf.shape(keras.tree.flatten(inputs)[0])[0]
-        target = choosing.tensors(self.targets, self.explained, count)
+        target = choosing.tensors(self.targets, self.attributor.explained, count)
         return self.attributor.guidance(inputs, self.objective, training, target)
 
     def _inputs_of(self, data: Any) -> Any:
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return replicas.with_samples_each(checks.tensors(inputs, self.explained.graph))
+        return replicas.with_samples_each(checks.tensors(inputs, self.attributor.explained.graph))
 
     def _report(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         missing = self._trackers.keys() - losses.keys()

@@ -87,26 +87,6 @@ def make_rule_set(
     return rule_set
 
 
-def sharing_rules(
-    rule_set: RuleSet, explained: Explained, others: Iterable[tuple[Explained, RuleSet]]
-) -> RuleSet:
-    """The rule set of one of several inputs, with the rules that other inputs have where they have met it.
-
-    Args:
-        rule_set: Rules and readout of the input.
-        explained: The output and the input.
-        others: The same output and other inputs, with their rule sets; the first comes first.
-    """
-    rule_of = dict(zip(rule_set.paths, rule_set.rules, strict=True))
-    for other, known in reversed(list(others)):
-        for path, rule in zip(known.paths, known.rules, strict=True):
-            runs = explained.run_tensors([path])
-            if path in rule_of and any(explained.reaches(run) and other.reaches(run) for run in runs):
-                rule_of[path] = rule
-    entries = zip(rule_set.paths, rule_of.values(), rule_set.shapes, strict=True)
-    return RuleSet(list(entries), rule_set.readout, rule_set.read, rule_set.structure)
-
-
 def _build(rule_of: dict[str, rules.PropagationRule], shape_of: dict[str, Shape]) -> BuiltRules:
     """Builds each rule for the shape of its activation."""
     built = {}

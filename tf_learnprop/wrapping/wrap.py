@@ -12,7 +12,7 @@ from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.inputs import checks
-from tf_learnprop.joint import JointModel
+from tf_learnprop.joint import JointModel, sharing_rules
 from tf_learnprop.model import PropagationModel
 from tf_learnprop.rule_files import saving
 from tf_learnprop.wrapping import assembly, ends, policy
@@ -147,7 +147,7 @@ def wrap_model(
                 warnings.warn(policy.no_site(graph.activations), stacklevel=2)
             rule_set = assembly.make_rule_set(explained, choice, readout)
             others = [(part.explained, part.rule_set) for part in wrapped]
-            rule_set = assembly.sharing_rules(rule_set, explained, others) if others else rule_set
+            rule_set = sharing_rules(rule_set, explained, others) if others else rule_set
         wrapped.append(PropagationModel(model, rule_set, explained))
     return JointModel(wrapped, explained_input == "all") if is_joint else wrapped[0]
 
