@@ -191,7 +191,7 @@ class TestVarying:
         assert n % 4096 is not n % 2048 and n // 4096 * 4096 is not n
 
     def test_layers_of_equal_places_share_them(self):
-        """All layers of a size of MobileNetV2, and those that its strides pad, are put onto the image once."""
+        """Layers of one size, and those that strides pad, are put onto the image once."""
         graph = ModelGraph(keras.applications.MobileNetV2((None, None, 3), include_top=False, weights=None))
         free = geometry.placements(graph, 0, (None, length_of(0), length_of(1), 3))
         sides = [side for one in geometry.at_run_time(free, (200, 133)) for side in one.sides]
