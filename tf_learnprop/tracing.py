@@ -91,11 +91,13 @@ class _Traced:
                 return sizes.free[0](*arguments)
             except tf.errors.OpError:  # if not of this trace alone, that of the size raises it as well
                 pass
-        result = self._of_one_size(specs, arguments)
-        if is_new:
-            sizes.own.append(shapes)
-            if len(sizes.own) > _FEW_SIZES and not sizes.fails:
-                self._free(sizes, specs, arguments, result)
+        if not is_new:
+            return self.traced(*arguments)
+        self._trace(specs)
+        result = self.traced(*arguments)
+        sizes.own.append(shapes)
+        if len(sizes.own) > _FEW_SIZES and not sizes.fails:
+            self._free(sizes, specs, arguments, result)
         return result
 
     def _new(self) -> Any:
@@ -106,17 +108,13 @@ class _Traced:
             return None
         return tf.TensorSpec([self._length, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
 
-    def _of_one_size(self, specs: Any, arguments: Any) -> Any:
-        traced = self.traced
-        count = traced.experimental_get_tracing_count()
-        concrete = traced.get_concrete_function(*specs)
-        if traced.experimental_get_tracing_count() != count:
-            release_custom_gradients(concrete.graph)
-            if count + 1 >= _MOST_TRACES:
-                self.traced = self._new()
-                for sizes in self._sizes.values():
-                    sizes.own.clear()
-        return traced(*arguments)
+    def _trace(self, specs: Any) -> None:
+        """Traces the function for one size, maybe in place of all others."""
+        if self.traced.experimental_get_tracing_count() + 1 >= _MOST_TRACES:
+            self.traced = self._new()
+            for sizes in self._sizes.values():
+                sizes.own.clear()
+        release_custom_gradients(self.traced.get_concrete_function(*specs).graph)
 
     def _free(self, sizes: _Sizes, specs: Any, arguments: Any, expected: Any) -> None:
         """Traces the function for all sizes along the axes whose sizes have differed."""
