@@ -320,6 +320,8 @@ class Attributor:
         of_output = asked.class_logits is outputs.logits and not asked.independent
         linear_head = self.explained.linear_head if of_output else None
         if linear_head:
+            # Behind a largest value, as many compete as where each takes a pass.
+            count = min(count, _MOST_PASSES) if linear_head.pooling == "max" else count
             return linear_head.evidence(features, asked.weights, asked.rivals(count))
         terms = [terms_for(asked.weights)]
         if not asked.independent:

@@ -10,22 +10,28 @@ from tf_learnprop.graph.activations import is_transparent
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
 
-_GLOBAL_MEANS = tuple(getattr(keras.layers, f"GlobalAveragePooling{rank}D") for rank in (1, 2, 3))
+#: Layers that pool all places, and how.
+_POOLING = {
+    getattr(keras.layers, f"Global{name}Pooling{rank}D"): how
+    for name, how in (("Average", "mean"), ("Max", "max"))
+    for rank in (1, 2, 3)
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class LinearHead:
     """The classes' logits as a linear function of a feature map: s_k = Σ_c W_ck·mean_p a_c(p) + b_k.
 
-    A head that flattens the map has a weight for each place: s_k = Σ_pc W_pck·a_c(p) + b_k.
+    A head that flattens the map has a weight for each place: s_k = Σ_pc W_pck·a_c(p) + b_k. One that takes
+    the largest value of each channel is linear as far as its gradient goes.
 
     Attributes:
         dense: The dense layer, whose kernel holds W.
-        is_pooled: Whether the map is averaged over its places, and not flattened.
+        pooling: "mean" or "max" over the places of the map; None if it is flattened.
     """
 
     dense: keras.layers.Dense
-    is_pooled: bool
+    pooling: str | None
 
     def evidence(self, features: tf.Tensor, weights: tf.Tensor, rivals: tf.Tensor) -> tf.Tensor:
         """R_k(p) = Σ_c a_c(p)·∂s_k/∂a_c(p), what each place says for the asked class and for its rivals.
@@ -46,17 +52,26 @@ class LinearHead:
         directions = tf.concat([asked[:, None], others], 1)  # [n, 1 + k, kernel rows]
         shape = tf.shape(features)
         flat = tf.reshape(features, [shape[0], -1, features.shape[-1]])
-        if self.is_pooled:
+        if self.pooling == "mean":
             evidence = tf.einsum("npc,nkc->npk", flat, directions) / tf.cast(tf.shape(flat)[1], tf.float32)
+        elif self.pooling == "max":
+            evidence = tf.einsum("npc,nkc->npk", _largest_alone(flat), directions)
         else:
             places = tf.reshape(directions, [shape[0], -1, tf.shape(flat)[1], features.shape[-1]])
             evidence = tf.einsum("npc,nkpc->npk", flat, places)
         return tf.reshape(evidence, tf.concat([shape[:-1], [rivals.shape[-1] + 1]], 0))
 
 
+def _largest_alone(flat: tf.Tensor) -> tf.Tensor:
+    """Values `[n, places, c]`, 0 where a channel is not largest; places that are equally large share it."""
+    largest = tf.reduce_max(flat, 1, keepdims=True)
+    is_largest = tf.cast(flat == largest, flat.dtype)
+    return is_largest * (largest / tf.reduce_sum(is_largest, 1, keepdims=True))
+
+
 def linear_head(graph: ModelGraph, output: int, feature_map: int) -> LinearHead | None:
     """The linear head between a feature map and an output, None if there is another one."""
-    number, is_pooled, is_flat = feature_map, False, False
+    number, pooling, is_flat = feature_map, None, False
     if feature_map in graph.masks:  # then the mean is over some of the places
         return None
     while True:
@@ -66,10 +81,11 @@ def linear_head(graph: ModelGraph, output: int, feature_map: int) -> LinearHead 
         (call,) = users
         if isinstance(call.operation, keras.layers.Dense):
             ends_there = graph.calls.index(call) == graph.ends[output].call
-            is_linear = ends_there and (is_pooled or is_flat) and _has_kernel(call.operation)
-            return LinearHead(call.operation, is_pooled) if is_linear else None
-        if isinstance(call.operation, _GLOBAL_MEANS) and not is_flat:
-            is_pooled = True
+            is_linear = ends_there and (pooling or is_flat) and _has_kernel(call.operation)
+            return LinearHead(call.operation, pooling) if is_linear else None
+        how = next((how for layer, how in _POOLING.items() if isinstance(call.operation, layer)), None)
+        if how and not (pooling or is_flat):
+            pooling = how
         elif isinstance(call.operation, keras.layers.Flatten):
             is_flat = True
         elif not is_transparent(call.operation) or _is_reshape(call):
