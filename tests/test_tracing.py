@@ -11,6 +11,7 @@ from tensorflow.python.framework import ops
 
 import tf_learnprop as tlp
 from tests import toys
+from tests.closeness import assert_close
 from tf_learnprop import tracing
 
 
@@ -58,12 +59,12 @@ class TestForAnyShape:
 
 class TestForAnyLength:
     def test_traces_of_many_sizes_do_not_pile_up(self):
-        """Images of ever new sizes."""
+        """Images of ever new sizes, of which each must be known."""
         graphs = []
 
         def double(x):
             graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
-            return 2.0 * x
+            return 2.0 * x + np.zeros(x.shape[1:], "float32")
 
         function = tracing.for_any_length(double)
         for size in range(1, 41):
@@ -71,7 +72,7 @@ class TestForAnyLength:
             np.testing.assert_array_equal(function(x), 2 * x)
             assert function.traced.experimental_get_tracing_count() < 16
         gc.collect()
-        assert len(graphs) == 40 and sum(graph() is not None for graph in graphs) <= 16
+        assert len(graphs) == 41 and sum(graph() is not None for graph in graphs) <= 16
 
     def test_batches_of_all_lengths_share_a_trace(self):
         function = tracing.for_any_length(lambda x, scale: x["a"] * scale)
@@ -94,6 +95,39 @@ class TestForAnyLength:
             np.testing.assert_array_equal(function(tf.ones((2, side))), np.full((2, side), 2.0))
         assert function.traced.experimental_get_tracing_count() == 2
 
+    def test_the_third_size_is_traced_for_all(self):
+        shapes = []
+
+        def total(x, scale):
+            shapes.append(tuple(x.shape))
+            return tf.reduce_sum(x * scale, [1, 2])
+
+        function = tracing.for_any_length(total)
+        for shape in ((2, 3, 5), (1, 4, 5), (2, 7, 5), (3, 9, 5), (2, 4, 5), (2, 1, 5)):
+            result = function(tf.ones(shape), tf.constant(2.0))
+            np.testing.assert_array_equal(result, np.full(shape[0], 2.0 * shape[1] * shape[2]))
+        assert shapes == [(None, 3, 5), (None, 4, 5), (None, 7, 5), (None, None, 5)]
+        assert function(tf.ones((1, 8, 6)), tf.constant(1.0)) == 48  # an axis that was the same so far
+        assert shapes[4:] == [(None, 8, 6), (None, None, None)]
+        assert function(tf.ones((1, 2, 2)), tf.constant(1.0)) == 4 and len(shapes) == 6
+
+    @pytest.mark.parametrize("offset", [0.01, np.nan])
+    def test_a_trace_that_gives_something_else_is_not_used(self, offset):
+        function = tracing.for_any_length(lambda x: x + (offset if x.shape[1] is None else 0))
+        for size in (2, 3, 4, 5):
+            np.testing.assert_array_equal(function(tf.ones((1, size))), np.ones((1, size)))
+
+    def test_sizes_at_which_it_fails_are_traced(self):
+        def grown(x):
+            if x.shape[1] is None:
+                tf.debugging.assert_less(tf.shape(x)[1], 9)
+            return x + 1
+
+        function = tracing.for_any_length(grown)
+        for size in (2, 3, 4, 5, 12, 13):
+            np.testing.assert_array_equal(function(tf.ones((1, size))), np.full((1, size), 2.0))
+        assert function.traced.experimental_get_tracing_count() == 5
+
     def test_runs_eagerly_where_tensorflow_is_told_to(self, eagerly):
         graphs = []
 
@@ -104,6 +138,46 @@ class TestForAnyLength:
         for function in (tracing.for_any_length(double), tracing.for_length(double, 2)):
             np.testing.assert_array_equal(function(tf.ones((3, 2))), np.full((3, 2), 2.0))
         assert graphs == [False] * 3
+
+
+class TestMapsOfManySizes:
+    """A model of any size is traced for three sizes and then for all."""
+
+    SIZES = ((40, 52), (33, 47), (52, 40), (24, 64), (33, 47))
+
+    @staticmethod
+    def model(front):
+        keras.utils.set_random_seed(0)
+        image = keras.Input((None, None, 3))
+        x = front(image)
+        for strides, padding in ((2, "valid"), (1, "same"), (2, "same")):
+            x = keras.layers.Conv2D(6, 3, strides, padding, activation="relu")(x)
+            x = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(x)
+        return keras.Model(image, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x)))
+
+    def check(self, model, count, **options):
+        traces = []
+
+        def score(outputs):
+            traces.append(None)
+            return outputs[:, 2] - outputs[:, 1]
+
+        wrapped = tlp.wrap_model(model, **options)
+        for size in self.SIZES:
+            images = toys.images(2, (*size, 3))
+            expected = tlp.wrap_model(model, **options).explain(images, lambda outputs: score(outputs) * 1)
+            traces.clear()
+            maps = wrapped.explain(images, score)
+            assert_close(maps, expected, 1e-5)
+            count -= len(traces)
+        assert count == 0
+
+    @pytest.mark.parametrize("options", [{}, {"readout": "grad_cam"}], ids=str)
+    def test_are_those_of_one_size(self, options):
+        self.check(self.model(keras.layers.Identity()), 4, **options)
+
+    def test_behind_a_crop_to_a_size(self):
+        self.check(self.model(keras.layers.CenterCrop(24, 32)), 5)
 
 
 class TestReleaseCustomGradients:

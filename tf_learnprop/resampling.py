@@ -213,17 +213,32 @@ def blur_series(maps: tf.Tensor, sigma: float | tf.Tensor) -> tf.Tensor:
 
 def _blurred_by_blocks(maps: tf.Tensor, sigma: float) -> tf.Tensor:
     """`blur_series` for a narrow blur, in O(n)."""
-    length = tf.shape(maps)[-1]
+    (length,) = sides(maps, 1)
     reach = math.ceil(_REACH * sigma)
     distance = np.arange(_BLOCK)[None, :] + reach - np.arange(_BLOCK + 2 * reach)[:, None]
     weights = np.exp(-0.5 * np.square(distance / sigma)) * (np.abs(distance) <= reach)
     padded = tf.pad(maps, [[0, 0], [reach, reach + -length % _BLOCK]])
     sums = _by_blocks(padded, weights, _BLOCK)[:, :length]
     # How much of the kernel lies inside the series: from its centre to one side and to the other.
-    part = tf.constant(np.cumsum(np.exp(-0.5 * np.square(np.arange(reach + 1) / sigma))), tf.float32)
-    place = tf.range(length)
-    sides_inside = [tf.gather(part, tf.minimum(distance, reach)) for distance in (place, length - 1 - place)]
-    return tf.ensure_shape(sums / (tf.add_n(sides_inside) - 1.0), maps.shape)
+    part = np.cumsum(np.exp(-0.5 * np.square(np.arange(reach + 1) / sigma)))
+    return tf.ensure_shape(sums / _sum_inside(length, part), maps.shape)
+
+
+def _sum_inside(length: Length, part: np.ndarray) -> tf.Tensor:
+    """The sum of the kernel of a blur inside a series, float32 `[length]`.
+
+    Args:
+        length: Length of the series.
+        part: The sum from the centre of the kernel, which is 1, to each distance.
+    """
+    reach = len(part) - 1
+    if tf.is_tensor(length) or length < 2 * reach:
+        place, parts = tf.range(length), tf.constant(part, tf.float32)
+        both = [tf.gather(parts, tf.minimum(distance, reach)) for distance in (place, length - 1 - place)]
+        return tf.add_n(both) - 1.0
+    # Looking up each place takes longer than the blur.
+    end = tf.constant(part[:-1] + part[-1] - 1.0, tf.float32)
+    return tf.concat([end, tf.fill([length - 2 * reach], np.float32(2.0 * part[-1] - 1.0)), end[::-1]], 0)
 
 
 def _blurred_by_transform(maps: tf.Tensor, sigma: float | tf.Tensor) -> tf.Tensor:

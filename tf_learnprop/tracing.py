@@ -1,10 +1,12 @@
 """Functions that are traced once, however many layers or batches call them."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import ops  # the only way to the registry of gradients
 
@@ -37,36 +39,123 @@ def with_shape(tensor: tf.Tensor, shape: Sequence[int | None]) -> tf.Tensor:
 
 #: Number of traces, one for each size of the samples, after which all are dropped. Each takes megabytes.
 _MOST_TRACES = 16
+#: Number of sizes that are traced each for itself before one trace is made for all sizes.
+_FEW_SIZES = 2
+#: What the trace for all sizes may differ by from that of one size, as a share of the largest value.
+_ROUNDING = 1e-4
 
 
 def for_any_length(function: Callable) -> Callable:
-    """A `tf.function` that is traced once for batches of all lengths; its scalars stay scalars."""
-    return _traced(function, None)
+    """A `tf.function` that is traced once for batches of all lengths; its scalars stay scalars.
+
+    Samples of other sizes are traced anew. With the third size, one trace is made for all sizes. It is kept
+    if it works and gives the same as that of this size.
+
+    Args:
+        function: Takes and returns tensors, and gives the same whenever it is called with the same.
+    """
+    return _Traced(function, None)
 
 
-def _traced(function: Callable, length: int | None) -> Callable:
-    def new() -> Callable:
-        return tf.function(function, autograph=False)  # as in `fit`
+@dataclasses.dataclass
+class _Sizes:
+    """What was traced for arguments of the same ranks and dtypes.
 
-    def spec(tensor: tf.Tensor | None) -> tf.TensorSpec | None:
+    Attributes:
+        own: The shapes that were traced for themselves.
+        free: What was traced for all sizes, with the shapes that it takes.
+        fails: Whether that could not be done.
+    """
+
+    own: list[list[Any]] = dataclasses.field(default_factory=list)
+    free: tuple[Callable, Sequence[Any]] | None = None
+    fails: bool = False
+
+
+class _Traced:
+    """`for_any_length`, or for batches of one length.
+
+    Attributes:
+        traced: What is traced for one size at a time.
+    """
+
+    def __init__(self, function: Callable, length: int | None):
+        self._function, self._length = function, length
+        self._sizes: dict[Any, _Sizes] = {}
+        self.traced = self._new()
+
+    def __call__(self, *arguments: Any) -> Any:
+        if tf.config.functions_run_eagerly():
+            return self._function(*arguments)
+        specs = keras.tree.map_structure(self._spec, arguments)
+        flat = [spec for spec in keras.tree.flatten(specs) if spec is not None]
+        sizes = self._sizes.setdefault(_kind(keras.tree.flatten(specs)), _Sizes())
+        shapes = [spec.shape for spec in flat]
+        is_new = shapes not in sizes.own
+        if is_new and sizes.free and all(map(tf.TensorShape.is_compatible_with, sizes.free[1], shapes)):
+            try:
+                return sizes.free[0](*arguments)
+            except tf.errors.OpError:  # if not of this trace alone, that of the size raises it as well
+                pass
+        if not is_new:
+            return self.traced(*arguments)
+        self._trace(specs)
+        result = self.traced(*arguments)
+        sizes.own.append(shapes)
+        if len(sizes.own) > _FEW_SIZES and not sizes.fails:
+            self._free(sizes, specs, arguments, result)
+        return result
+
+    def _new(self) -> Any:
+        return tf.function(self._function, autograph=False)  # as in `fit`
+
+    def _spec(self, tensor: tf.Tensor | None) -> tf.TensorSpec | None:
         if tensor is None:
             return None
-        return tf.TensorSpec([length, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
+        return tf.TensorSpec([self._length, *tensor.shape[1:]] if len(tensor.shape) else [], tensor.dtype)
 
-    def call(*arguments: Any) -> Any:
-        if tf.config.functions_run_eagerly():
-            return function(*arguments)
-        traced: Any = call.traced  # type: ignore[attr-defined]
-        count = traced.experimental_get_tracing_count()
-        concrete = traced.get_concrete_function(*keras.tree.map_structure(spec, arguments))
-        if traced.experimental_get_tracing_count() != count:
-            release_custom_gradients(concrete.graph)
-            if count + 1 >= _MOST_TRACES:
-                call.traced = new()  # type: ignore[attr-defined]
-        return traced(*arguments)
+    def _trace(self, specs: Any) -> None:
+        """Traces the function for one size, maybe in place of all others."""
+        if self.traced.experimental_get_tracing_count() + 1 >= _MOST_TRACES:
+            self.traced = self._new()
+            for sizes in self._sizes.values():
+                sizes.own.clear()
+        release_custom_gradients(self.traced.get_concrete_function(*specs).graph)
 
-    call.traced = new()  # type: ignore[attr-defined]
-    return call
+    def _free(self, sizes: _Sizes, specs: Any, arguments: Any, expected: Any) -> None:
+        """Traces the function for all sizes along the axes whose sizes have differed."""
+        shapes = [tf.TensorShape(_common(of_one)) for of_one in zip(*sizes.own, strict=True)]
+        left = iter(shapes)
+        specs = keras.tree.map_structure(lambda spec: spec and tf.TensorSpec(next(left), spec.dtype), specs)
+        free = self._new()
+        try:
+            release_custom_gradients(free.get_concrete_function(*specs).graph)
+            sizes.fails = not _are_close(free(*arguments), expected)
+        except Exception:  # a layer, a rule or a target may do anything with a size
+            sizes.fails = True
+        sizes.free = None if sizes.fails else (free, shapes)
+
+
+def _kind(specs: Sequence[tf.TensorSpec | None]) -> Any:
+    """What arguments have in common that one trace may take."""
+    return tuple(spec and (spec.shape.rank, spec.dtype) for spec in specs)
+
+
+def _common(shapes: Sequence[Sequence[int | None]]) -> list[int | None]:
+    """What is the same in all shapes, None for the rest."""
+    return [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*shapes, strict=True)]
+
+
+def _are_close(results: Any, expected: Any) -> bool:
+    pairs = zip(keras.tree.flatten(results), keras.tree.flatten(expected), strict=True)
+    return all(_is_close(np.asarray(one), np.asarray(other)) for one, other in pairs)
+
+
+def _is_close(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.shape != other.shape or not one.size:
+        return one.shape == other.shape
+    largest = np.max(np.abs(other), initial=0, where=np.isfinite(other))
+    return np.allclose(one, other, rtol=0, atol=_ROUNDING * largest, equal_nan=True)
 
 
 def for_length(function: Callable, length: int) -> Callable:
@@ -74,7 +163,7 @@ def for_length(function: Callable, length: int) -> Callable:
 
     Longer batches are cut into parts, and the last one is filled up with copies of its last sample.
     """
-    traced = _traced(function, length)
+    traced = _Traced(function, length)
 
     def part(leaf: tf.Tensor | None, start: int) -> tf.Tensor | None:
         if leaf is None or not leaf.shape:

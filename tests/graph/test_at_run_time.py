@@ -10,7 +10,14 @@ import tf_learnprop as tlp
 from tests import placed_models as models
 from tests.closeness import assert_close
 from tf_learnprop.graph import geometry
-from tf_learnprop.graph.geometry.varying import AtRunTime, Unknown, largest, length_of, smallest
+from tf_learnprop.graph.geometry.varying import (
+    AtRunTime,
+    Unknown,
+    Varying,
+    largest,
+    length_of,
+    smallest,
+)
 from tf_learnprop.graph.model_graph import ModelGraph
 
 SIZES = (48, 62), (63, 50)  # the readout reads no larger sides
@@ -174,6 +181,21 @@ class TestVarying:
     def test_has_the_value_of_its_formula(self, formula, length):
         value = AtRunTime([tf.constant(length)])(formula(length_of(0)))
         assert np.isclose(value, formula(length), rtol=1e-12)
+
+    def test_equal_formulas_are_one_number(self):
+        n = length_of(0)
+        half = -(-n // 2)
+        assert (half + half) / 2 is half + 0 is half * 1 is (n + 1) // 2 is half
+        assert largest(n, 0) is n and smallest(n, 2**30) is not n and smallest(1, n) == 1
+        assert n - n == 0 and not isinstance(n - n, Varying) and length_of(1) is not n
+        assert n % 4096 is not n % 2048 and n // 4096 * 4096 is not n
+
+    def test_layers_of_equal_places_share_them(self):
+        """Layers of one size, and those that strides pad, are put onto the image once."""
+        graph = ModelGraph(keras.applications.MobileNetV2((None, None, 3), include_top=False, weights=None))
+        free = geometry.placements(graph, 0, (None, length_of(0), length_of(1), 3))
+        sides = [side for one in geometry.at_run_time(free, (200, 133)) for side in one.sides]
+        assert len(sides) > 200 and len(set(sides)) == 2 * (6 + 4)
 
     def test_decides_only_what_holds_for_any_length(self):
         n = length_of(0)

@@ -160,7 +160,8 @@ class Attributor(Guided):
 
     def placed(self, signals: readouts.Signals, positions: Sequence[readouts.Position]) -> readouts.Signals:
         """Signals with maps in the order of the input's sides, and where their places lie."""
-        placements = [self._placement(position, signals.inputs) for position in positions]
+        placements = self._placements([*positions, readouts.FEATURE_MAP], signals.inputs)
+        of_evidence = placements.pop()
         signals = signals._replace(
             activations=list(map(_on_sides, placements, signals.activations)),
             signals=list(map(_on_sides, placements, signals.signals)),
@@ -168,15 +169,18 @@ class Attributor(Guided):
         )
         if signals.evidence is None:
             return signals
-        placement = self._placement(readouts.FEATURE_MAP, signals.inputs)
         return signals._replace(
-            evidence=_on_sides(placement, signals.evidence), evidence_places=_places_of(placement)
+            evidence=_on_sides(of_evidence, signals.evidence), evidence_places=_places_of(of_evidence)
         )
 
-    def _placement(self, position: readouts.Position, image: tf.Tensor) -> geometry.Placement | None:
-        """Where the places of what is read at a position lie in the explained input, None if unknown."""
-        number = self.tensors.get(position)
-        return None if number is None else self.explained.map_placement(number, image)
+    def _placements(
+        self, positions: Sequence[readouts.Position], image: tf.Tensor
+    ) -> list[geometry.Placement | None]:
+        """Where the places of what is read lie in the explained input, None if unknown."""
+        numbers = [self.tensors.get(position) for position in positions]
+        known = [number for number in numbers if number is not None]
+        placements = dict(zip(known, self.explained.map_placements(known, image), strict=True))
+        return [None if number is None else placements[number] for number in numbers]
 
     def evidence(
         self, head_tape: tf.GradientTape, feature_map: tf.Tensor, asked: Asked, outputs: Outputs

@@ -12,7 +12,12 @@ from tf_learnprop.graph.layer_kinds import SWAPPABLE
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
 
-_GLOBAL_MEANS = tuple(getattr(keras.layers, f"GlobalAveragePooling{rank}D") for rank in (1, 2, 3))
+#: Layers that pool all places, and how.
+_POOLING = {
+    getattr(keras.layers, f"Global{name}Pooling{rank}D"): how
+    for name, how in (("Average", "mean"), ("Max", "max"))
+    for rank in (1, 2, 3)
+}
 
 #: Function that runs the activation of a layer: of a dense layer the fused one, else the layer itself.
 ActivationOf = Callable[[keras.Operation], Callable[[tf.Tensor], tf.Tensor]]
@@ -20,23 +25,23 @@ ActivationOf = Callable[[keras.Operation], Callable[[tf.Tensor], tf.Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class DenseHead:
-    """The classes' logits from a feature map: its mean over places, or all its values, and dense layers.
+    """The classes' logits from a feature map: pooled over its places, or all its values, and dense layers.
 
     Attributes:
         hidden: Dense layers and activations before the last dense layer, in the order of execution. A dense
             layer is in it twice if it has an activation: as a product, and as an activation.
         dense: The last dense layer.
-        is_pooled: Whether the map is averaged over its places, and not flattened.
+        pooling: "mean" or "max" over the places of the map; None if it is flattened.
     """
 
     hidden: tuple[tuple[keras.Operation, bool], ...]
     dense: keras.layers.Dense
-    is_pooled: bool
+    pooling: str | None
 
     @property
     def is_linear(self) -> bool:
         """Whether the logits are a linear function of the map."""
-        return not self.hidden
+        return not self.hidden and self.pooling != "max"
 
     def evidence(
         self, features: tf.Tensor, weights: tf.Tensor, rivals: tf.Tensor, activation_of: ActivationOf
@@ -61,14 +66,21 @@ class DenseHead:
         shape = tf.shape(features)
         flat = tf.reshape(features, [shape[0], -1, features.shape[-1]])
         if self.hidden:
-            values = tf.reduce_mean(flat, 1) if self.is_pooled else tf.reshape(flat, [shape[0], -1])
-            signals = self._through_hidden(values, signals, activation_of)
-        if self.is_pooled:
+            signals = self._through_hidden(self._pooled(flat), signals, activation_of)
+        if self.pooling == "mean":
             evidence = tf.einsum("npc,nkc->npk", flat, signals) / tf.cast(tf.shape(flat)[1], tf.float32)
+        elif self.pooling == "max":
+            evidence = tf.einsum("npc,nkc->npk", _largest_alone(flat), signals)
         else:
             places = tf.reshape(signals, [shape[0], -1, tf.shape(flat)[1], features.shape[-1]])
             evidence = tf.einsum("npc,nkpc->npk", flat, places)
         return tf.reshape(evidence, tf.concat([shape[:-1], [rivals.shape[-1] + 1]], 0))
+
+    def _pooled(self, flat: tf.Tensor) -> tf.Tensor:
+        """What enters the first dense layer, `[n, inputs]`, of a map `[n, places, c]`."""
+        if self.pooling is None:
+            return tf.reshape(flat, [tf.shape(flat)[0], -1])
+        return tf.reduce_mean(flat, 1) if self.pooling == "mean" else tf.reduce_max(flat, 1)
 
     def _through_hidden(
         self, values: tf.Tensor, signals: tf.Tensor, activation_of: ActivationOf
@@ -97,9 +109,16 @@ class DenseHead:
         return signals
 
 
+def _largest_alone(flat: tf.Tensor) -> tf.Tensor:
+    """Values `[n, places, c]`, 0 where a channel is not largest; places that are equally large share it."""
+    largest = tf.reduce_max(flat, 1, keepdims=True)
+    is_largest = tf.cast(flat == largest, flat.dtype)
+    return is_largest * (largest / tf.reduce_sum(is_largest, 1, keepdims=True))
+
+
 def dense_head(graph: ModelGraph, output: int, feature_map: int) -> DenseHead | None:
     """The dense head between a feature map and an output, None if there is another one."""
-    number, is_pooled, is_flat = feature_map, False, False
+    number, pooling, is_flat = feature_map, None, False
     hidden: list[tuple[keras.Operation, bool]] = []
     if feature_map in graph.masks:  # then the mean is over some of the places
         return None
@@ -109,17 +128,18 @@ def dense_head(graph: ModelGraph, output: int, feature_map: int) -> DenseHead | 
             return None
         (call,) = users
         operation = call.operation
+        how = next((how for layer, how in _POOLING.items() if isinstance(operation, layer)), None)
         if isinstance(operation, keras.layers.Dense):
-            if not (is_pooled or is_flat) or not _has_kernel(operation):
+            if not (pooling or is_flat) or not _has_kernel(operation):
                 return None
             if graph.calls.index(call) == graph.ends[output].call:
-                return DenseHead(tuple(hidden), operation, is_pooled)
+                return DenseHead(tuple(hidden), operation, pooling)
             activation = own_activation(operation)
             if activation not in (None, *SWAPPABLE) or operation.compute_dtype != "float32":
                 return None
             hidden += [(operation, True)] + [(operation, False)] * (activation is not None)
-        elif isinstance(operation, _GLOBAL_MEANS) and not is_flat:
-            is_pooled = True
+        elif how and not (pooling or is_flat):
+            pooling = how
         elif isinstance(operation, keras.layers.Flatten):
             is_flat = True
         elif hidden and _is_elementwise(call):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -239,9 +239,13 @@ class Explained:
         axes = self.placements[number].axes
         return not axes or axes[-1] is None
 
-    @tf.autograph.experimental.do_not_convert  # no branch here depends on a tensor's values
     def map_placement(self, number: int, image: tf.Tensor) -> geometry.Placement | None:
-        """Where the places of a tensor lie in an input, None if it is no map of that.
+        """As `map_placements`, of one tensor."""
+        return self.map_placements([number], image)[0]
+
+    @tf.autograph.experimental.do_not_convert  # no branch here depends on a tensor's values
+    def map_placements(self, numbers: Sequence[int], image: tf.Tensor) -> list[geometry.Placement | None]:
+        """Where the places of tensors lie in an input, None for one that is no map of that.
 
         For tokens of which a readout names another grid, it is None as well. The size of the input need not
         be known while this is traced.
@@ -249,23 +253,30 @@ class Explained:
         Raises:
             ValueError: If the size is not known, and where the places lie can't be computed without it.
         """
-        if number == self.feature_map and self.grid not in (None, self._grid_of(number)):
-            return None
         sides = list(image.shape[1:-1])
-        if None not in sides:
-            placement = self.placement(number, tuple(image.shape))
-            return placement if geometry.is_map(placement) else None
         lengths = [geometry.length_of(k) if size is None else size for k, size in enumerate(sides)]
-        placement = self.placement(number, (None, *lengths, image.shape[-1]))
-        if geometry.is_map(placement):
-            return geometry.at_run_time(placement, resampling.sides(image, len(sides)))
-        if self.is_map(number):
+        shape = (None, *lengths, image.shape[-1])
+        placements = {number: self.placement(number, shape) for number in numbers if self._lies(number)}
+        maps = {number: placement for number, placement in placements.items() if geometry.is_map(placement)}
+        if None in sides:
+            self._check_no_maps({k: placements[k] for k in placements.keys() - maps.keys()}, image)
+            run_time = geometry.at_run_time([*maps.values()], resampling.sides(image, len(sides)))
+            maps = dict(zip(maps, run_time, strict=True))
+        return [maps.get(number) for number in numbers]
+
+    def _lies(self, number: int) -> bool:
+        """Whether the places of a tensor lie on the grid that a readout names, if it names one."""
+        return number != self.feature_map or self.grid in (None, self._grid_of(number))
+
+    def _check_no_maps(self, placements: Mapping[int, geometry.Placement], image: tf.Tensor) -> None:
+        """Raises ValueError if tensors without places in an input of any size have some in one of a size."""
+        for number in filter(self.is_map, placements):
+            placement = placements[number]
             raise ValueError(
                 "The size of the input must be known to place the maps of this model, as of "
                 f"`keras.Input((224, 224, 3))`. Received: shape {tuple(image.shape)}, and a layer of which "
                 f"{placement.reason or placement.state.value}"
             )
-        return None
 
     @functools.cached_property
     def _last_feature_map(self) -> int | None:

@@ -179,7 +179,7 @@ def _sums_by_place(
     by_place: dict[Any, list[int]] = {}
     for index, (maps, where) in enumerate(zip(terms, places, strict=True)):
         size = tuple(maps.shape[1:])
-        by_place.setdefault(index if None in size else (size, where), []).append(index)
+        by_place.setdefault(index if where is None and None in size else (size, where), []).append(index)
     return [(tf.add_n([terms[k] for k in group]), places[group[0]]) for group in by_place.values()]
 
 

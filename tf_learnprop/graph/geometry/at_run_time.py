@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from tf_learnprop.graph.geometry.placement import AxisMap, Placement, SideMap
 from tf_learnprop.graph.geometry.sides import evenness
-from tf_learnprop.graph.geometry.varying import AtRunTime
+from tf_learnprop.graph.geometry.varying import AtRunTime, identity
+
+_NUMBERS = ("before", "after", "low", "high", "step")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,21 +35,34 @@ class SideAtRunTime(SideMap):
         return self
 
 
-def at_run_time(placement: Placement, lengths: Sequence[int | tf.Tensor]) -> Placement:
-    """The placement of a map when the input is there, with `SideAtRunTime`s.
+def at_run_time(placements: Sequence[Placement], lengths: Sequence[int | tf.Tensor]) -> list[Placement]:
+    """The placements of maps when the input is there, with `SideAtRunTime`s: one for all that are the same.
 
     Args:
-        placement: The placement in an input with sides of `length_of`.
+        placements: The placements in an input with sides of `length_of`.
         lengths: The length of each side, ints or scalar tensors.
     """
-    value, even = AtRunTime(lengths), evenness(placement.sides)
+    value = AtRunTime(lengths)
+    known: dict[Any, SideAtRunTime] = {}
 
-    def placed(side: SideMap) -> SideAtRunTime:
+    def placed(side: SideMap, even: float) -> SideAtRunTime:
         seen = side.without_reach()
-        fields = {name: value(getattr(seen, name)) for name in ("before", "after", "low", "high", "step")}
-        sizes = {name: tf.cast(value(getattr(side, name)), tf.int32) for name in ("length", "places")}
-        start = value(even * side.even_start + (1 - even) * side.start)
-        return SideAtRunTime(start=start, side=side.side, **fields, **sizes)
+        start = even * side.even_start + (1 - even) * side.start
+        numbers = {"start": start} | {name: getattr(seen, name) for name in _NUMBERS}
+        sizes = {"length": side.length or 0, "places": side.places or 0}
+        key = side.side, *map(identity, (numbers | sizes).values())
+        if key not in known:
+            fields = {name: value(number) for name, number in numbers.items()}
+            fields |= {name: tf.cast(value(size), tf.int32) for name, size in sizes.items()}
+            known[key] = SideAtRunTime(side=side.side, **fields)
+        return known[key]
 
-    axes = (axis and AxisMap(axis.first, tuple(map(placed, axis.sides))) for axis in placement.axes)
-    return dataclasses.replace(placement, axes=tuple(axes))
+    def moved(placement: Placement) -> Placement:
+        even = evenness(placement.sides)
+        axes = (
+            axis and AxisMap(axis.first, tuple(placed(side, even) for side in axis.sides))
+            for axis in placement.axes
+        )
+        return dataclasses.replace(placement, axes=tuple(axes))
+
+    return list(map(moved, placements))
