@@ -43,12 +43,25 @@ def model(policy: str = "float32", optimizer: Any = None, **kwargs: Any) -> tlp.
     return wrapped
 
 
+def joint_model() -> tlp.JointModel:
+    """A photo and a table, of which both are masked."""
+    keras.utils.set_random_seed(1)
+    photo, table = keras.Input((SIDE, SIDE, 3), name="photo"), keras.Input((3,), name="table")
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(photo)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Concatenate()([x, keras.layers.Dense(4, "relu")(table)])
+    source = keras.Model({"photo": photo, "table": table}, keras.layers.Dense(3)(x))
+    wrapped = tlp.wrap_model(source, "learned", explained_input="all")
+    wrapped.compile(objective=objectives.AreaGuidance(fills=("blur",)))
+    return wrapped
+
+
 def batches(x: np.ndarray, size: int = 8) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(x).batch(size)
 
 
-def state(wrapped: tlp.PropagationModel) -> list[keras.Variable]:
-    return [*wrapped.rule_set.trainable_variables, *wrapped.optimizer.variables]
+def state(wrapped: tlp.PropagationModel | tlp.JointModel) -> list[keras.Variable]:
+    return [*wrapped.trainable_variables, *wrapped.optimizer.variables]
 
 
 def cluster(count: int) -> list[dict[str, str]]:
@@ -65,7 +78,7 @@ class Recorder:
     def __init__(self) -> None:
         self.arrays: dict[str, Any] = {}
 
-    def record(self, name: str, wrapped: tlp.PropagationModel, history: Any = None) -> None:
+    def record(self, name: str, wrapped: tlp.PropagationModel | tlp.JointModel, history: Any = None) -> None:
         for number, variable in enumerate(state(wrapped)):
             copies = getattr(variable.value, "values", [variable.value])  # of the replicas in this process
             for copy in copies:  # all hold the same
@@ -83,6 +96,13 @@ def run(strategy: tf.distribute.Strategy, path: str) -> None:
     recorder.record("plain", wrapped, history)
     assert wrapped.optimizer.iterations.numpy() == STEPS
     recorder.arrays["evaluate"] = wrapped.evaluate(batches(images(23)), verbose=0)
+
+    with strategy.scope():
+        joint = joint_model()
+    photos = images(16)
+    tables = np.tile(photos[:2, 0, 0], (8, 1))  # of one mean, which fills them, in each replica's part
+    data = tf.data.Dataset.from_tensor_slices({"photo": photos, "table": tables}).batch(8)
+    recorder.record("joint", joint, joint.fit(data, verbose=0))
 
     # The last batch leaves nothing for the last replica.
     try:

@@ -78,6 +78,10 @@ def test_the_weights_after_20_steps(single, several):
     np.testing.assert_allclose(several["evaluate"], single["evaluate"], atol=1e-4)
 
 
+def test_masks_of_several_inputs(single, several):
+    assert_same(single, several, "joint")
+
+
 def test_all_replicas_skip_the_step_that_is_not_finite_on_one(single, several):
     assert_same(single, several, "stopped")
     assert several["message"] == single["message"]
