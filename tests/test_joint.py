@@ -115,6 +115,20 @@ class TestLinear:
         shares = tlp.shares(tlp.wrap_model(model, explained_input="all").explain([np.abs(self.X), self.Y]))
         np.testing.assert_allclose(shares[0], of_x / (of_x + of_y), rtol=1e-5)
 
+    def test_a_branch_at_rest(self):
+        """With a centre it contributes without a signal: its map is zero, and the others share all."""
+        x, y, z = (keras.Input((size,)) for size in (3, 2, 1))
+        at_rest = layers.Dense(2, "relu", use_bias=False, kernel_initializer="ones")(y)
+        head = layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        model = keras.Model([x, y, z], head(layers.Concatenate()([x, at_rest, z])))
+        data = [self.X, -np.abs(self.Y), np.ones((len(self.X), 1), "float32")]
+        joint = tlp.wrap_model(model, "gradient", explained_input="all")
+        joint.centre([0 * self.X, np.abs(self.Y), 0 * data[2]])
+        shares = tlp.shares(maps := joint.explain(data))
+        expected = np.abs(self.X.sum(1)) / (np.abs(self.X.sum(1)) + 1)
+        np.testing.assert_allclose(shares, [expected, 0 * expected, 1 - expected], rtol=1e-4)
+        np.testing.assert_allclose(sum(np.abs(of_input).sum(1) for of_input in maps), 1, rtol=1e-5)
+
 
 @pytest.mark.usefixtures("eagerly")
 class TestEachMap:

@@ -68,6 +68,14 @@ OTHERS = {
         layers.GlobalMaxPooling2D(),
         layers.Dense(5),
     ),
+    "activation at the output": lambda: (layers.GlobalAveragePooling2D(), layers.Dense(5, "tanh")),
+    "axes kept": lambda: (
+        layers.GlobalAveragePooling2D(keepdims=True),
+        layers.Dense(6),
+        layers.PReLU("uniform"),
+        layers.Flatten(),
+        layers.Dense(5),
+    ),
     "dense over channels": lambda: (layers.Dense(5), layers.GlobalAveragePooling2D()),
 }
 
@@ -105,6 +113,32 @@ def test_maps_are_those_of_a_pass_for_each_rival(name, rule, monkeypatch):
     monkeypatch.setattr(Explained, "dense_head", None)
     maps.append(tlp.wrap_model(model, rule, readout="multi_layer").explain(images))
     np.testing.assert_allclose(*maps, atol=1e-5 * np.abs(maps[1]).max())
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_evidence_of_an_output_behind_an_activation(activation, monkeypatch):
+    """The score is what the activation gives, not what enters it."""
+    model, *_ = model_with(
+        layers.GlobalAveragePooling2D(), layers.Dense(6, "relu"), layers.Dense(5, activation)
+    )
+    images = RNG.normal(size=(3, 8, 8, 3)).astype("float32")
+    maps = [tlp.wrap_model(model).explain(images)]
+    monkeypatch.setattr(Explained, "dense_head", None)
+    maps.append(tlp.wrap_model(model).explain(images))
+    np.testing.assert_allclose(*maps, atol=1e-5 * np.abs(maps[1]).max())
+
+
+def test_dense_layers_on_a_pooled_map_with_all_axes():
+    """A layer with weights for each axis runs on the rank that it was built for."""
+    model, *_ = model_with(*OTHERS["axes kept"]())
+    flat, *_ = model_with(
+        layers.GlobalAveragePooling2D(), layers.Dense(6), layers.PReLU("uniform"), layers.Dense(5)
+    )
+    for weight, value in zip(flat.weights, model.get_weights(), strict=True):
+        weight.assign(np.reshape(value, weight.shape))
+    images = RNG.normal(size=(3, 8, 8, 3)).astype("float32")
+    maps, expected = (tlp.wrap_model(of).explain(images) for of in (model, flat))
+    np.testing.assert_allclose(maps, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", OTHERS)

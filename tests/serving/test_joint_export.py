@@ -9,7 +9,7 @@ from keras import layers
 import tf_learnprop as tlp
 from tests import toys
 from tests.test_joint import DATA, PAIR, everything, linear, photo_and_table
-from tf_learnprop.serving import Explainer
+from tf_learnprop.serving import Explainer, contract
 
 X, Y = toys.normal(4, 3), toys.normal(4, 2, seed=1)
 
@@ -60,6 +60,13 @@ def test_a_worker(exported):
         np.testing.assert_allclose(of_input[[0, 1, 3]], maps[name][[0, 1, 3]], rtol=1e-4, atol=1e-6)
         assert np.isnan(of_input[2]).all()
     assert np.isnan(tlp.shares(result.maps)["photo"][2])
+
+
+def test_names_come_in_one_order():
+    outputs = ["table", "photo_share", "class_ids", "photo", "probabilities", "table_share"]
+    for names in (outputs, outputs[::-1]):
+        assert contract.explained_inputs(names) == ["photo", "table"]
+    assert contract.explained_inputs(["maps", "class_ids"]) == []
 
 
 def test_words_and_some_of_the_inputs(tmp_path):

@@ -93,7 +93,8 @@ class _Run(NamedTuple):
 class JointAttributor(Guided):
     """Maps of several inputs on one scale: the absolute values of an input's map sum to its share.
 
-    The share of an input is |C| over the sum of these of all explained inputs, with its contribution
+    The share of an input is |C| over the sum of these of all explained inputs whose map is not 0 everywhere,
+    with its contribution
     C = Σ (y − ȳ)·dy over the values y that leave its own branch, and their signals dy: relevance as
     layer-wise relevance propagation (Bach et al. 2015) and gradient × input have it. The signals are those of
     the score less the scores of its rivals, since what all classes get decides nothing.
@@ -164,9 +165,12 @@ class JointAttributor(Guided):
                 part.rule_set.readout(signals)
                 for part, signals in zip(self._parts, self._signals(run), strict=True)
             ]
-        sizes = tf.abs(self._contributions(run))
+        totals = tf.stack([tf.reduce_sum(tf.abs(of_input), _places(of_input)) for of_input in maps])
+        # A map of zeros can't take a share, so the others take all.
+        sizes = tf.where(totals > 0, tf.abs(self._contributions(run)), 0.0)
         shares = tf.math.divide_no_nan(sizes, tf.reduce_sum(sizes, 0))
-        return [_scaled(*pair) for pair in zip(maps, tf.unstack(shares), strict=True)], run
+        factors = tf.unstack(tf.math.divide_no_nan(shares, totals))
+        return [_scaled(*pair) for pair in zip(maps, factors, strict=True)], run
 
     def _run(self, inputs: Any, target: Target, select_target: SelectTarget | None) -> _Run:
         flat = [tf.convert_to_tensor(tensor) for tensor in keras.tree.flatten(inputs)]
@@ -271,8 +275,10 @@ def _of_size(shape: Sequence[int | None], values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(values, list(range(1, values.shape.rank - 1)), keepdims=True)
 
 
-def _scaled(maps: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """Maps whose absolute values sum to a share, float32 `[n]`, in each sample."""
-    axes = list(range(1, maps.shape.rank))
-    total = tf.reduce_sum(tf.abs(maps), axes, keepdims=True)
-    return maps * tf.math.divide_no_nan(tf.reshape(share, tf.shape(total)), total)
+def _places(maps: tf.Tensor) -> list[int]:
+    return list(range(1, maps.shape.rank))
+
+
+def _scaled(maps: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """Maps times the factor of their sample, float32 `[n]`."""
+    return maps * tf.reshape(factors, [-1] + [1] * (maps.shape.rank - 1))

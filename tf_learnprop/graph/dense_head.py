@@ -130,11 +130,14 @@ def dense_head(graph: ModelGraph, output: int, feature_map: int) -> DenseHead | 
         operation = call.operation
         how = next((how for layer, how in _POOLING.items() if isinstance(operation, layer)), None)
         if isinstance(operation, keras.layers.Dense):
-            if not (pooling or is_flat) or not _has_kernel(operation):
+            if not (pooling or is_flat) or len(graph.tensors[number].shape) != 2:
                 return None
-            if graph.calls.index(call) == graph.ends[output].call:
-                return DenseHead(tuple(hidden), operation, pooling)
-            activation = own_activation(operation)
+            if not _has_kernel(operation):
+                return None
+            activation, end = own_activation(operation), graph.ends[output]
+            if graph.calls.index(call) == end.call:
+                gives_logits = activation is None or end.activation and not end.mixed
+                return DenseHead(tuple(hidden), operation, pooling) if gives_logits else None
             if activation not in (None, *SWAPPABLE) or operation.compute_dtype != "float32":
                 return None
             hidden += [(operation, True)] + [(operation, False)] * (activation is not None)

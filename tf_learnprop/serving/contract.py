@@ -27,8 +27,8 @@ def share_of(name: str) -> str:
 
 
 def explained_inputs(outputs: Iterable[str]) -> list[str]:
-    """Names of the inputs whose maps are outputs, of a model that explains several; else none."""
-    names = list(outputs)
+    """Names of the inputs whose maps are outputs, sorted, of a model that explains several; else none."""
+    names = sorted(outputs)  # a loaded signature has its outputs in any order
     return [name for name in names if share_of(name) in names]
 
 
