@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import tf_learnprop as tlp
@@ -79,6 +80,32 @@ def test_a_layer_that_computes_otherwise_with_a_size_stays_closed():
     assert row.reason == "its call can't be opened (its operations run one by one give something else)"
     x = normal(2, 5, 4)
     assert_close(wrapped(x), model(x), 1e-6)
+
+
+class Positions(layers.Layer):
+    """Has a weight beside a constant that depends on the length."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="random_normal", name="scale")
+
+    def call(self, x):
+        positions = ops.cast(ops.arange(ops.shape(x)[1])[:, None], "float32")
+        return ops.relu(x + self.scale) + positions * self.scale
+
+
+def test_weights_beside_constants_have_a_gradient_and_are_exported(tmp_path):
+    model = sequence(Positions(name="mine"))
+    wrapped = tlp.wrap_model(model, "gradient", readout="input")
+    assert [row.path for row in wrapped.coverage if row.swapped][-1] == "mine/relu"
+    x, scale = tf.constant(normal(2, 5, 4)), model.get_layer("mine").scale.value
+    gradients = []
+    for call in (wrapped, model):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(call(x)[:, 1])
+        gradients.append(tape.gradient(total, scale))
+    assert_close(*gradients)
+    served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
+    assert_close(served(x)["maps"], wrapped.explain(x))
 
 
 class Scaled(layers.Layer):

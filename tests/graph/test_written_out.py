@@ -139,6 +139,7 @@ class TestActivations:
             (lambda x: ops.square(x), []),
             (lambda x: 2 * x + 1, []),
             (lambda x: layers.Rescaling(0.5)(x), []),
+            (lambda x: x * Swish()(ops.mean(x)), ["sigmoid", "product", "product"]),  # of one number
         ],
     )
     def test_others_stay_as_they_are(self, function: Any, expected: list[str]) -> None:

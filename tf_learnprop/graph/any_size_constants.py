@@ -49,6 +49,8 @@ def compared(
         given = {name: _filled(*entries, values, order) for name, entries in replaced.items()}
         graph = tf.compat.v1.get_default_graph()
         given |= {inner.name: graph.capture(outer) for outer, inner in functions[0].graph.captures}
+        for variable in functions[0].graph.variables:  # else neither a tape nor an export knows of it
+            graph.watch_variable(variable)
         results = tf.graph_util.import_graph_def(graphs[0], given, outputs, name="constants")
         for tensor, shape in zip(results, shapes, strict=True):
             tensor.set_shape(shape)

@@ -74,7 +74,7 @@ def _recognised(
 ) -> WrittenOut | None:
     """A function with what it is, or None if it is nothing that is known."""
     steps, ends = function.calls, (function.source, function.result)
-    if len(spec.shape) != len(output.shape) or not keras.backend.is_float_dtype(spec.dtype):
+    if not spec.shape or len(spec.shape) != len(output.shape) or not keras.backend.is_float_dtype(spec.dtype):
         return None
     if any(is_one_of(step.operation, REDUCTIONS) for step in steps):
         roots = [step.outputs[0] for step in steps if is_one_of(step.operation, ROOTS)]
