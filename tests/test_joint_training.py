@@ -119,6 +119,13 @@ class TestFit:
             losses = joint.fit({**PAIR, "photo": photos}, batch_size=4, verbose=0).history
             assert np.isfinite(losses["loss"]).all() and 0.2 < losses["mask_area"][0] < 0.6
 
+    @pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+    def test_inputs_of_other_lengths(self, method):
+        joint = tlp.wrap_model(photo_and_table(), "learned", explained_input="all")
+        joint.compile()
+        with pytest.raises(ValueError, match=r"must have the same length. Received: \[3, 4\]"):
+            getattr(joint, method)({**PAIR, "photo": PAIR["photo"][:3]})
+
     def test_what_has_no_rules(self):
         joint = tlp.wrap_model(linear(2)[0], "gradient", explained_input="all")
         joint.compile()

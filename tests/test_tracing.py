@@ -117,6 +117,27 @@ class TestForAnyLength:
         for size in (2, 3, 4, 5):
             np.testing.assert_array_equal(function(tf.ones((1, size))), np.ones((1, size)))
 
+    def test_a_layer_that_branches_on_the_size(self):
+        """Its code can't be seen, and the sizes at which it does something else may come late."""
+
+        class Coarse(keras.layers.Layer):
+            def call(self, x):
+                if isinstance(x, keras.KerasTensor):
+                    raise NotImplementedError  # so that it can't be opened
+                return 3 * x[:, ::2] if x.shape[1] and x.shape[1] > 30 else x
+
+            def compute_output_shape(self, shape):
+                return (None, None, *shape[2:])
+
+        image = keras.Input((None, 8, 3))
+        x = Coarse()(keras.layers.Conv2D(4, 3, activation="relu")(image))
+        model = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+        wrapped = tlp.wrap_model(model)
+        for side in (16, 20, 24, 40):
+            images = toys.normal(2, side, 8, 3)
+            np.testing.assert_allclose(wrapped.logits(images), model(images), rtol=1e-4, atol=1e-5)
+            assert_close(wrapped.explain(images), tlp.wrap_model(model).explain(images))
+
     def test_sizes_at_which_it_fails_are_traced(self):
         def grown(x):
             if x.shape[1] is None:

@@ -45,7 +45,7 @@ _FEW_SIZES = 2
 _ROUNDING = 1e-4
 
 
-def for_any_length(function: Callable) -> Callable:
+def for_any_length(function: Callable, all_sizes: bool = True) -> Callable:
     """A `tf.function` that is traced once for batches of all lengths; its scalars stay scalars.
 
     Samples of other sizes are traced anew. With the third size, one trace is made for all sizes. It is kept
@@ -53,8 +53,9 @@ def for_any_length(function: Callable) -> Callable:
 
     Args:
         function: Takes and returns tensors, and gives the same whenever it is called with the same.
+        all_sizes: False if it may do something else at some sizes, so that each is traced for itself.
     """
-    return _Traced(function, None)
+    return _Traced(function, None, all_sizes)
 
 
 @dataclasses.dataclass
@@ -64,7 +65,7 @@ class _Sizes:
     Attributes:
         own: The shapes that were traced for themselves.
         free: What was traced for all sizes, with the shapes that it takes.
-        fails: Whether that could not be done.
+        fails: Whether that could not be done, or is not wanted.
     """
 
     own: list[list[Any]] = dataclasses.field(default_factory=list)
@@ -79,8 +80,8 @@ class _Traced:
         traced: What is traced for one size at a time.
     """
 
-    def __init__(self, function: Callable, length: int | None):
-        self._function, self._length = function, length
+    def __init__(self, function: Callable, length: int | None, all_sizes: bool):
+        self._function, self._length, self._all_sizes = function, length, all_sizes
         self._sizes: dict[Any, _Sizes] = {}
         self.traced = self._new()
 
@@ -89,7 +90,7 @@ class _Traced:
             return self._function(*arguments)
         specs = keras.tree.map_structure(self._spec, arguments)
         flat = [spec for spec in keras.tree.flatten(specs) if spec is not None]
-        sizes = self._sizes.setdefault(_kind(keras.tree.flatten(specs)), _Sizes())
+        sizes = self._sizes.setdefault(_kind(keras.tree.flatten(specs)), _Sizes(fails=not self._all_sizes))
         shapes = [spec.shape for spec in flat]
         is_new = shapes not in sizes.own
         if is_new and sizes.free and all(map(tf.TensorShape.is_compatible_with, sizes.free[1], shapes)):
@@ -158,12 +159,12 @@ def _is_close(one: np.ndarray, other: np.ndarray) -> bool:
     return np.allclose(one, other, rtol=0, atol=_ROUNDING * largest, equal_nan=True)
 
 
-def for_length(function: Callable, length: int) -> Callable:
+def for_length(function: Callable, length: int, all_sizes: bool = True) -> Callable:
     """As `for_any_length`, for a function that takes batches of one length alone.
 
     Longer batches are cut into parts, and the last one is filled up with copies of its last sample.
     """
-    traced = _Traced(function, length)
+    traced = _Traced(function, length, all_sizes)
 
     def part(leaf: tf.Tensor | None, start: int) -> tf.Tensor | None:
         if leaf is None or not leaf.shape:
@@ -184,12 +185,14 @@ def for_length(function: Callable, length: int) -> Callable:
     return call
 
 
-def for_batches(length: int | None) -> Callable[[Callable], Callable]:
+def for_batches(length: int | None, all_sizes: bool = True) -> Callable[[Callable], Callable]:
     """`for_any_length`, or `for_length` where a model takes batches of one length alone.
 
     Such a model is a stateful recurrent one.
     """
-    return functools.partial(for_length, length=length) if length else for_any_length
+    if length:
+        return functools.partial(for_length, length=length, all_sizes=all_sizes)
+    return functools.partial(for_any_length, all_sizes=all_sizes)
 
 
 def release_custom_gradients(graph: tf.Graph | None = None) -> None:

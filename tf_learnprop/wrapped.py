@@ -38,7 +38,7 @@ class WrappedModel(RuleTrainer):
 
     def _trace(self) -> Callable[[Callable], Any]:
         """Makes what depends on the attributor; returns how other functions of batches are traced."""
-        traced = tracing.for_batches(self.graph.inputs[0].shape[0])
+        traced = tracing.for_batches(self.graph.inputs[0].shape[0], not self.graph.hides_code)
         self._scores = TracedByKind(self.attributor.scores, traced)
         self._logits = traced(self.attributor.logits)
         self.train_function = self.test_function = self.predict_function = None

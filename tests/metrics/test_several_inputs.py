@@ -196,6 +196,11 @@ class TestBadInput:
         with pytest.raises(TypeError, match=r"perturbs one input; `insertion`.*inputs \['photo', 'table'\]"):
             getattr(metrics, metric)(joint, PAIR, joint.explain(PAIR))
 
+    def test_a_target_without_classes(self, joint):
+        for target, name in ((tlp.targets.Value(), "Value"), (lambda outputs: outputs[:, 0], "function")):
+            with pytest.raises(TypeError, match=f"report compares classes; .*Received: {name}"):
+                metrics.report(joint, PAIR, target)
+
     def test_one_sample(self, joint):
         with pytest.raises(ValueError, match="must hold at least two samples. Received: 1"):
             metrics.report(joint, {name: values[:1] for name, values in PAIR.items()})

@@ -51,6 +51,12 @@ class TestWeights:
         with pytest.raises(TypeError, match="`targets` must be None, an int class id"):
             weights_of(value, 2, explained)
 
+    def test_what_is_no_array(self, explained):
+        with pytest.raises(TypeError, match=r"must be None, an int class id.* dict with the keys \['a'\]"):
+            weights_of({"a": 1}, 2, explained)
+        with pytest.raises(ValueError, match="lists whose rows have the same shape. Received: list of 2"):
+            weights_of([np.zeros((4, 3)), np.zeros((4, 2))], 2, explained)
+
     @pytest.mark.parametrize("value", [4, -1, [0, 4], [-1, 0]])
     def test_out_of_range(self, value, explained):
         with pytest.raises(ValueError, match=r"class ids in 0\.\.3\. Received: ids from"):

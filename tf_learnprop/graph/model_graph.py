@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop.graph import keras_internals, opening, verification
-from tf_learnprop.graph.activations import activation_name
+from tf_learnprop.graph.activations import activation_name, is_opaque
 from tf_learnprop.graph.call_index import CallIndex
 from tf_learnprop.graph.declared import check_uses
 from tf_learnprop.graph.grouping import activations_as_calls, head_as_call
@@ -118,6 +118,11 @@ class ModelGraph:
     def _index(self) -> CallIndex:
         inputs = [n for n, tensor in enumerate(self.tensors) if any(tensor is t for t in self.inputs)]
         return CallIndex(self.calls, inputs, keras.tree.flatten(self.output_structure))
+
+    @property
+    def hides_code(self) -> bool:
+        """Whether a layer runs Python code that no graph shows, which may depend on the size of its input."""
+        return any(not call.enters and is_opaque(call.operation) for call in self.calls)
 
     def run(self, inputs: Any) -> Iterator[tuple[Call, list[tf.Tensor]]]:
         """Runs the calls one by one without rules, and yields each with its results, a flat list.

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import keras
@@ -72,10 +72,15 @@ def inputs(value: Any, model: HasInput, explained: Explained = None) -> Any:
         _input(array, spec, explained is None or k in np.atleast_1d(explained))
         for k, (array, spec) in enumerate(zip(arrays, specs, strict=True))
     ]
-    lengths = {len(array) for array in checked}
+    check_lengths(checked)
+    return _packed(checked, value, model)
+
+
+def check_lengths(arrays: Iterable[Any]) -> None:
+    """Raises ValueError unless arrays `[n, ...]` have the same length."""
+    lengths = {len(array) for array in arrays}
     if len(lengths) > 1:
         raise ValueError(f"All inputs must have the same length. Received: {sorted(lengths)}")
-    return _packed(checked, value, model)
 
 
 def tensors(value: Any, model: HasInput) -> Any:

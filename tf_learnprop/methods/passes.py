@@ -1,6 +1,5 @@
 """What methods run: `Passes` of a model, and `Samples`, a batch that a method changes in many ways."""
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -56,8 +55,8 @@ class Passes:
 
 def tracing_of(explained: Explained) -> Callable[[Callable], Callable]:
     """How functions of a model's inputs are traced: for any length, or for the fixed one of its batches."""
-    length = explained.graph.inputs[0].shape[0]
-    return functools.partial(tracing.for_length, length=length) if length else tracing.for_any_length
+    graph = explained.graph
+    return tracing.for_batches(graph.inputs[0].shape[0], not graph.hides_code)
 
 
 class Samples:

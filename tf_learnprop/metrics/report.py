@@ -17,6 +17,7 @@ from tf_learnprop.metrics.evaluation import Evaluation
 from tf_learnprop.metrics.imputation import NAMES, Fills
 from tf_learnprop.metrics.insertion_deletion import insertion_deletion
 from tf_learnprop.metrics.sanity import class_sensitivity
+from tf_learnprop.targets.base import Target
 
 
 def report(
@@ -58,7 +59,7 @@ def report(
         `Report`.
 
     Raises:
-        TypeError: If `wrapped` does not have these methods.
+        TypeError: If `wrapped` does not have these methods, or `targets` is a target or a function.
         ValueError: If there are fewer than two images or they are not `[n, h, w, c]`, images or maps are not
             finite or of different sizes, targets are out of range or have another length, a fill is unknown,
             or `logits` returns probabilities.
@@ -71,6 +72,11 @@ def report(
                 f"Received: {type(wrapped).__name__} without `{name}`"
             )
     argument_checks.integer("steps", steps, 1)
+    if isinstance(targets, Target) or callable(targets):
+        raise TypeError(
+            "`targets` must be None or class ids, since a report compares classes; `insertion_deletion` "
+            f"takes any target. Received: {type(targets).__name__}"
+        )
     if not is_joint:
         images = _inputs.images_of(images)
         if images.ndim != 4 or len(images) < 2:

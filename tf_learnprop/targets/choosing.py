@@ -1,5 +1,6 @@
 """What stands where targets are asked for becomes a `Target`: None, ids, weights, functions, targets."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,16 @@ from tf_learnprop.targets.values import Score
 
 
 def as_target(value: Any) -> Target:
-    """The target that a value stands for: itself, `Score` of a function, or `Classes` of anything else."""
+    """The target that a value stands for: itself, `Score` of a function, or `Classes` of anything else.
+
+    Raises:
+        TypeError: If it is a dict.
+    """
+    if isinstance(value, Mapping):
+        raise TypeError(
+            "`targets` must be None, an int class id, int ids [n], weights [n, classes], a target or a "
+            f"function. Received: {type(value).__name__} with the keys {list(value)!r:.200}"
+        )
     if isinstance(value, Target):
         return value
     return Score(value) if callable(value) else Classes(value)
@@ -28,7 +38,7 @@ def arrays(value: Any, explained: Explained) -> Target:
     Raises:
         TypeError, ValueError: If it does not fit the output, or its arrays are not of one length.
     """
-    target = as_target(value).map(np.asarray).checked(explained)
+    target = as_target(value).map(_array).checked(explained)
     if target.length is not None:
         target.for_samples(target.length)
     return target
@@ -64,3 +74,13 @@ def tensors(value: Any, explained: Explained, count: int | tf.Tensor) -> Target:
         TypeError, ValueError: If it does not fit the output.
     """
     return as_target(value).map(tf.convert_to_tensor).checked(explained).for_samples(count)
+
+
+def _array(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            "A target must hold arrays, or lists whose rows have the same shape. "
+            f"Received: {type(value).__name__} of {len(value)} that differ in shape"
+        ) from None

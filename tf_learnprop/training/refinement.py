@@ -54,7 +54,7 @@ class Refiner:
                 "`refine_steps` needs an input with pixels, since it masks some of them. "
                 f"Received: an input of shape {shape}"
             )
-        self._run = TracedByKind(self._refined, tracing.for_any_length)
+        self._run = TracedByKind(self._refined, tracing.for_batches(None, not model.graph.hides_code))
 
     def begin(self, steps: int, rate: float, batch_size: int) -> Callable[[Any, Target], np.ndarray]:
         """Makes a function that maps a batch to its refined maps.

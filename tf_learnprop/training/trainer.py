@@ -3,7 +3,7 @@
 import functools
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,6 +24,9 @@ def _over_data(method: Callable) -> Callable:
     def run(self: "RuleTrainer", *args: Any, **kwargs: Any) -> Any:
         self._follow_source()
         devices.check(self)
+        data = args[0] if args else kwargs.get("x")
+        if isinstance(data, Mapping):  # Keras' own check fails for a dict without labels
+            checks.check_lengths(keras.tree.flatten(data))
         with checks.plain_shape_errors(self.attributor.explained.graph), devices.plain_errors():
             return method(self, *args, **kwargs)
 
