@@ -288,7 +288,7 @@ def test_metrics_of_a_model_of_two_inputs_say_what_to_measure():
     x = layers.Conv2D(4, 3, activation="relu")(layers.Concatenate()(list(inputs.values())))
     model = classifier(inputs, layers.GlobalAveragePooling2D()(x))
     wrapped = tlp.wrap_model(model, explained_input="ct")
-    with pytest.raises(TypeError, match=r"the inputs \['ct', 'mr'\].*others are fixed"):
+    with pytest.raises(TypeError, match=r"the inputs \['ct', 'mr'\].*fix the others"):
         tlp.metrics.report(wrapped, {"ct": IMAGES, "mr": IMAGES})
     image, other = inputs["ct"], ops.convert_to_tensor(IMAGES[:1])
     fixed = keras.Model(image, model({"ct": image, "mr": other + 0.0 * image}))  # one MR for all
