@@ -158,6 +158,19 @@ TABLES: dict[str, Callable[[], list[Situation]]] = {
     "Images that are cropped, flipped or padded, and two images": placed,
 }
 
+#: What stands above a table.
+NOTES = {
+    "KerasHub": """\
+The tables show image classifiers. Of the 78 families of backbones in KerasHub 0.32, 67 were built
+small, with random weights and a dense head (commits 4f33f68 to 87229f2). 64 of these are wrapped:
+the gradient at their inputs (for texts, at their weights) equals that of a tape around the model,
+they are explained, and a SavedModel gives the same maps. XLNet and Gemma 3n use their ids for more
+than an embedding, and are refused. The score of SAM had no gradient here. RWKV-7 and Qwen3.5 loop
+over the text in Python: they are exported for texts of a fixed length only.
+
+"""
+}
+
 PLACES = """\
 ## Where the map lies
 
@@ -174,7 +187,9 @@ follows the places through these layers and operations of Keras. `GetItem` is a 
 
 def table(title: str) -> str:
     """One table with its heading."""
-    return f"## {title}\n\n{HEAD}" + "".join(_row(situation) for situation in TABLES[title]())
+    return f"## {title}\n\n{NOTES.get(title, '')}{HEAD}" + "".join(
+        _row(situation) for situation in TABLES[title]()
+    )
 
 
 def _row(situation: Situation) -> str:
