@@ -27,7 +27,6 @@ import json
 import pathlib
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import tf_learnprop as tlp
@@ -76,8 +75,7 @@ def explain(arguments):
 
 def measure_explain(model, batch, rounds):
     """Dict from a side to (seconds an image, ratio to the plain gradient)."""
-    shape = (batch, *model.input_shape[1:])
-    images = np.random.default_rng(0).normal(size=shape).astype("float32")
+    images = parts_of_time.images_for(model, batch)
     functions = {"plain gradient": clock.plain_gradient(model), "forward": clock.forward(model)}
     for name, settings in SIDES.items():
         functions[f"explain: {name}"] = tlp.wrap_model(model, **settings).explain
@@ -91,7 +89,7 @@ def training(arguments, batch=8, rounds=3):
     report = {}
     for name in _chosen(arguments, parts_of_time.CLASSIFIERS):
         model = parts_of_time.model(name)
-        images = np.random.default_rng(0).normal(size=(batch, *model.input_shape[1:])).astype("float32")
+        images = parts_of_time.images_for(model, batch)
         wrapped = tlp.wrap_model(model, rule="learned")
         wrapped.compile()
         call = clock.forward(model)

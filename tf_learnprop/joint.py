@@ -18,7 +18,7 @@ from tf_learnprop.model import PropagationModel
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets.base import Target
 from tf_learnprop.targets.by_kind import TracedByKind
-from tf_learnprop.wrapped import WrappedModel, read_graph, read_rules
+from tf_learnprop.wrapped import WrappedModel, read_rules
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
@@ -82,11 +82,7 @@ class JointModel(WrappedModel):
         }
 
     @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
-    ) -> "JointModel":
-        config = dict(config)
-        graph = read_graph(config, custom_objects)
+    def _of_graph(cls, graph: ModelGraph, config: dict[str, Any]) -> "JointModel":
         output, parts = config.pop("output"), []
         for number, rules in zip(config.pop("explained_inputs"), config.pop("rule_sets"), strict=True):
             explained = Explained(graph, output, number)

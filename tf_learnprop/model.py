@@ -20,7 +20,7 @@ from tf_learnprop.rule_files import saving
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets.by_kind import TracedByKind
 from tf_learnprop.training import refinement
-from tf_learnprop.wrapped import WrappedModel, read_graph, read_rules
+from tf_learnprop.wrapped import WrappedModel, read_rules
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
@@ -102,11 +102,7 @@ class PropagationModel(WrappedModel):
         }
 
     @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
-    ) -> "PropagationModel":
-        config = dict(config)
-        graph = read_graph(config, custom_objects)
+    def _of_graph(cls, graph: ModelGraph, config: dict[str, Any]) -> "PropagationModel":
         rule_set = read_rules(config.pop("rule_set"), graph)
         explained = Explained(graph, config.pop("output"), config.pop("explained_input"))
         return cls(graph.model, rule_set, explained, **config)

@@ -92,14 +92,13 @@ class _Traced:
         flat = [spec for spec in keras.tree.flatten(specs) if spec is not None]
         sizes = self._sizes.setdefault(_kind(keras.tree.flatten(specs)), _Sizes(fails=not self._all_sizes))
         shapes = [spec.shape for spec in flat]
-        is_new = shapes not in sizes.own
-        if is_new and sizes.free and all(map(tf.TensorShape.is_compatible_with, sizes.free[1], shapes)):
+        if shapes in sizes.own:
+            return self.traced(*arguments)
+        if sizes.free and all(map(tf.TensorShape.is_compatible_with, sizes.free[1], shapes)):
             try:
                 return sizes.free[0](*arguments)
             except tf.errors.OpError:  # if not of this trace alone, that of the size raises it as well
                 pass
-        if not is_new:
-            return self.traced(*arguments)
         self._trace(specs)
         result = self.traced(*arguments)
         sizes.own.append(shapes)

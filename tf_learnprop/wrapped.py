@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_learnprop import attribution, tracing
+from tf_learnprop import attribution
 from tf_learnprop.backward.guidance import PREDICTED
 from tf_learnprop.explanations import Attribution
 from tf_learnprop.graph.model_graph import ModelGraph, input_from_config
@@ -38,7 +38,7 @@ class WrappedModel(RuleTrainer):
 
     def _trace(self) -> Callable[[Callable], Any]:
         """Makes what depends on the attributor; returns how other functions of batches are traced."""
-        traced = tracing.for_batches(self.graph.inputs[0].shape[0], not self.graph.hides_code)
+        traced = self.graph.traced
         self._scores = TracedByKind(self.attributor.scores, traced)
         self._logits = traced(self.attributor.logits)
         self.train_function = self.test_function = self.predict_function = None
@@ -88,13 +88,27 @@ class WrappedModel(RuleTrainer):
         return [weight for weight in self.weights if id(weight) not in trained]
 
     def _source_config(self) -> dict[str, Any]:
-        """The part of the configuration that `read_graph` reads, with the name and the output."""
+        """The part of the configuration that says what is explained: name, source, inputs and output."""
         return {
             "name": self.name,
             "source": keras.saving.serialize_keras_object(self.source),
             "output": self.attributor.explained.output,
             **self.graph.input_config(),
         }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "WrappedModel":
+        config = dict(config)
+        source = keras.saving.deserialize_keras_object(config.pop("source"), custom_objects)
+        inputs = input_from_config(config.pop("input_specs", None), config.pop("input_structure", None))
+        return cls._of_graph(ModelGraph(source, inputs), config)
+
+    @classmethod
+    def _of_graph(cls, graph: ModelGraph, config: dict[str, Any]) -> "WrappedModel":
+        """The wrapped model of a graph, by the rest of its configuration."""
+        raise NotImplementedError
 
     # -- what the model says ----------------------------------------------------------------------------
 
@@ -194,13 +208,6 @@ class WrappedModel(RuleTrainer):
     def _over_batches(self, function: Callable, images: Any, target: Target, batch_size: int) -> np.ndarray:
         count, stream = batches.split(images, target, self.graph, batch_size, self.explained_inputs)
         return attribution.joined((np.asarray(function(*batch)) for batch in stream), count)
-
-
-def read_graph(config: dict[str, Any], custom_objects: dict[str, Any] | None) -> ModelGraph:
-    """The graph of the source model of a configuration, from which its entries are taken."""
-    source = keras.saving.deserialize_keras_object(config.pop("source"), custom_objects)
-    inputs = input_from_config(config.pop("input_specs", None), config.pop("input_structure", None))
-    return ModelGraph(source, inputs)
 
 
 def read_rules(rules: dict[str, Any], graph: ModelGraph) -> RuleSet:

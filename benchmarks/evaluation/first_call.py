@@ -3,8 +3,6 @@
 import statistics
 import time
 
-import numpy as np
-
 from benchmarks.evaluation import clock, fresh, parts_of_time
 from tf_learnprop import wrap_model  # loaded before anything is measured
 
@@ -39,7 +37,7 @@ def first_call(name: str, side: str) -> dict[str, float]:
         `wrap_seconds`, the part of `seconds` before the first call.
     """
     model = parts_of_time.model(name)
-    images = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype("float32")
+    images = parts_of_time.images_for(model, 1)
     start, cpu_start = time.perf_counter(), time.process_time()
     function = (
         clock.plain_gradient(model) if side == "plain gradient" else wrap_model(model, rule="learned").explain

@@ -58,6 +58,11 @@ def model(name):
     return getattr(keras.applications, name)(weights=None, classifier_activation=None)
 
 
+def images_for(source, batch):
+    """Noise in the size of a model's images, float32."""
+    return np.random.default_rng(0).normal(size=(batch, *source.input_shape[1:])).astype("float32")
+
+
 def ratio(name, batch, rounds):
     """Processor time of `explain` as a multiple of the plain gradient's."""
     seconds = _seconds(name, batch, rounds, {"explain": {}})
@@ -78,7 +83,7 @@ def measure(name, batch, rounds):
 def _seconds(name, batch, rounds, variants):
     """Processor time of the plain gradient, a forward pass and the variants, which take turns."""
     source = model(name)
-    images = np.random.default_rng(0).normal(size=(batch, *source.input_shape[1:])).astype("float32")
+    images = images_for(source, batch)
     score, target = clock.highest_logit, None
     if name == "U-Net":  # the mean logit of a class over all pixels
         score = lambda logits: tf.reduce_mean(logits[..., 1], [1, 2])  # noqa: E731

@@ -34,7 +34,7 @@ def measure(name: str, batch: int) -> dict[str, dict[str, float]]:
 def grown_mb(name: str, batch: int, side: str) -> float:
     """The MB of one side, after two calls."""
     model = parts_of_time.model(name)
-    images = np.random.default_rng(0).normal(size=(batch, *model.input_shape[1:])).astype("float32")
+    images = parts_of_time.images_for(model, batch)
     before = fresh.peak_mb()
     function = _functions(model)[side]()
     for _ in range(2):
@@ -63,7 +63,7 @@ def _double_backward(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
             outer.watch(images)
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(images)
-                score = tf.reduce_sum(tf.reduce_max(model(images, training=False), -1))
+                score = tf.reduce_sum(clock.highest_logit(model(images, training=False)))
             total = tf.reduce_sum(tf.square(inner.gradient(score, images)))
         return outer.gradient(total, images)
 

@@ -34,6 +34,7 @@ RULES = (
     "tf_learnprop/rules",
     "tf_learnprop/training",
     "tf_learnprop/universal",
+    "tf_learnprop/wrapped.py",
     "tf_learnprop/wrapping",
     "benchmarks/evaluation/learned_rules.py",
     "benchmarks/evaluation/universal_rule.py",

@@ -123,11 +123,8 @@ class Attributor(Guided):
                     head_tape.watch(tensor)
                     feature_map.append(tensor)
 
-            outputs = self._outputs(self.runner(with_image(image), watch=watch))
-            target = target.settled(outputs)
-            asked = target.ask(outputs)
-            if select_target and asked.has_classes:
-                asked = asked.choosing(select_target(asked.answer_logits))
+            trace = self.runner(with_image(image), watch=watch)
+            outputs, target, asked = self._ask(trace, target, select_target)
             score = asked.score(needs.contrast) * self.scale
         sources = [image] * needs.input_signal + activations
         signals = tape.gradient(score, sources)

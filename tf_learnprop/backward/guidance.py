@@ -163,6 +163,17 @@ class Guided:
         """The explained input in float32, unless it holds ids."""
         return image if self.explained.holds_ids else tf.cast(image, tf.float32)
 
+    def _ask(
+        self, trace: Trace, target: Target, select_target: SelectTarget | None
+    ) -> tuple[Outputs, Target, Asked]:
+        """What a run gave, the settled target, and what it asks of that."""
+        outputs = self._outputs(trace)
+        target = target.settled(outputs)
+        asked = target.ask(outputs)
+        if select_target and asked.has_classes:
+            asked = asked.choosing(select_target(asked.answer_logits))
+        return outputs, target, asked
+
     def _outputs(self, trace: Trace) -> Outputs:
         return Outputs(trace.logits, trace.outputs, self.explained.output, self.head)
 

@@ -195,11 +195,7 @@ class JointAttributor(Guided):
                         head_tape.watch(tensor)
 
             trace = self.runner(keras.tree.pack_sequence_as(inputs, flat), watch=watch)
-            outputs = self._outputs(trace)
-            target = target.settled(outputs)
-            asked = target.ask(outputs)
-            if select_target and asked.has_classes:
-                asked = asked.choosing(select_target(asked.answer_logits))
+            outputs, target, asked = self._ask(trace, target, select_target)
             scale = self._parts[0].scale
             scores = asked.score() * scale, asked.score(contrast=True) * scale
         return _Run(tensors, ends, tape, head_tape, outputs, target, asked, scores)

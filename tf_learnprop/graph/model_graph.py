@@ -1,12 +1,13 @@
 """`ModelGraph`: the graph of a Keras model, read once and shared by all that needs it."""
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tf_learnprop import tracing
 from tf_learnprop.graph import keras_internals, opening, verification
 from tf_learnprop.graph.activations import activation_name, is_opaque
 from tf_learnprop.graph.call_index import CallIndex
@@ -123,6 +124,11 @@ class ModelGraph:
     def hides_code(self) -> bool:
         """Whether a layer runs Python code that no graph shows, which may depend on the size of its input."""
         return any(not call.enters and is_opaque(call.operation) for call in self.calls)
+
+    @property
+    def traced(self) -> Callable[[Callable], Callable]:
+        """How functions of the inputs are traced: for any length, or for the fixed one of their batches."""
+        return tracing.for_batches(self.inputs[0].shape[0], not self.hides_code)
 
     def run(self, inputs: Any) -> Iterator[tuple[Call, list[tf.Tensor]]]:
         """Runs the calls one by one without rules, and yields each with its results, a flat list.

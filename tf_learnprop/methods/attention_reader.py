@@ -14,7 +14,6 @@ from tf_learnprop.graph import geometry
 from tf_learnprop.graph.activations import activation_name
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.layer_kinds import ATTENTION_LAYERS
-from tf_learnprop.methods.passes import tracing_of
 from tf_learnprop.targets.base import Outputs, Target
 from tf_learnprop.targets.by_kind import TracedByKind
 
@@ -41,7 +40,7 @@ class AttentionReader:
             raise ValueError(
                 f"All layers of attention must be open, to be read. Received: {closed[0]}, which is closed"
             )
-        self._traced = TracedByKind(self._run, tracing_of(explained))
+        self._traced = TracedByKind(self._run, explained.graph.traced)
 
     def __call__(self, inputs: Any, target: Target) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Weights and gradients of each layer in order, float32 `[n, heads, tokens, tokens]`.

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_learnprop import readouts, tracing
+from tf_learnprop import readouts
 from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.rule_files.rule_set import RuleSet
@@ -31,7 +31,7 @@ class Passes:
         rule_set = RuleSet([], readouts.SaliencyReadout(), [], explained.graph.structure)
         attributor = Attributor(explained, rule_set)
         self._attributor = attributor
-        traced = tracing_of(explained)
+        traced = explained.graph.traced
         self._outputs = traced(lambda inputs: attributor.read(inputs)[:2])
         self.score = TracedByKind(self._score, traced)
         self.probability = TracedByKind(self._probability, traced)
@@ -51,12 +51,6 @@ class Passes:
     def _probability(self, inputs: Any, target: Target) -> tf.Tensor:
         asked = target.ask(self._attributor.read(inputs))
         return asked.answer_probabilities() if asked.has_answer else asked.scores()
-
-
-def tracing_of(explained: Explained) -> Callable[[Callable], Callable]:
-    """How functions of a model's inputs are traced: for any length, or for the fixed one of its batches."""
-    graph = explained.graph
-    return tracing.for_batches(graph.inputs[0].shape[0], not graph.hides_code)
 
 
 class Samples:

@@ -12,7 +12,7 @@ from tf_learnprop.graph import geometry
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.methods.base import Need, register
 from tf_learnprop.methods.masked import MaskedMethod
-from tf_learnprop.methods.passes import Samples, tracing_of
+from tf_learnprop.methods.passes import Samples
 
 
 @register("score_cam")
@@ -71,7 +71,7 @@ class _Channels:
         assert explained.feature_map is not None  # the method needs one
         self._explained, self._number = explained, explained.feature_map
         self._runner = GraphRunner(explained, {}, self._number)
-        self._features = tracing_of(explained)(self._run)
+        self._features = explained.graph.traced(self._run)
         self._readout = readouts.Readout(blur=0.0)
 
     def _run(self, inputs: Any) -> tf.Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_learnprop import areas
 from tf_learnprop.metrics import _inputs, ranking
 from tf_learnprop.metrics._inputs import Arrays
 from tf_learnprop.metrics._several import JointImputer, Several
@@ -126,7 +127,7 @@ class JointPerturbation(Perturbation):
         order = super().ranks().argsort(1)
         sizes = self._several.areas[order]
         middles = np.empty_like(sizes)
-        np.put_along_axis(middles, order, np.cumsum(sizes, 1) - sizes / 2, 1)
+        np.put_along_axis(middles, order, np.asarray(areas.middles(sizes)), 1)
         return middles * sizes.shape[1]
 
 
