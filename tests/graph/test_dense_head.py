@@ -35,6 +35,24 @@ LINEAR = {
         layers.Flatten(),
         layers.Dense(5),
     ),
+    "pooled, noise, softmax of its own": lambda: (
+        layers.GlobalAveragePooling2D(),
+        layers.GaussianNoise(0.3),
+        layers.Dense(5),
+        layers.Softmax(),
+    ),
+    "nested": lambda: (
+        layers.GlobalAveragePooling2D(),
+        keras.Sequential([keras.Input([4]), layers.Dense(5)]),
+    ),
+    "no activation": lambda: (layers.Flatten(), layers.Dense(6), layers.Dense(5)),
+    "normalised": lambda: (layers.GlobalAveragePooling2D(), normalization(), layers.Dense(5, "softmax")),
+    "normalised behind": lambda: (
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(4),
+        normalization(),
+        layers.Dense(5),
+    ),
 }
 NOT_LINEAR = {
     "largest value": lambda: (layers.GlobalMaxPooling2D(), layers.Dense(5)),
@@ -52,15 +70,15 @@ NOT_LINEAR = {
         layers.PReLU("uniform"),
         layers.Dense(5, "softmax"),
     ),
-    "no activation": lambda: (layers.Flatten(), layers.Dense(6), layers.Dense(5)),
-}
-OTHERS = {
-    "normalised behind": lambda: (
+    "pooled, activation": lambda: (
         layers.GlobalAveragePooling2D(),
-        layers.Dense(4),
-        layers.BatchNormalization(),
+        normalization(),
+        layers.ReLU(),
         layers.Dense(5),
     ),
+}
+OTHERS = {
+    "two softmaxes": lambda: (layers.GlobalAveragePooling2D(), layers.Dense(5, "softmax"), layers.Softmax()),
     "softmax within": lambda: (layers.Flatten(), layers.Dense(4, "softmax"), layers.Dense(5)),
     "normalised": lambda: (layers.GlobalAveragePooling2D(), layers.LayerNormalization(), layers.Dense(5)),
     "largest of means": lambda: (
@@ -80,6 +98,15 @@ OTHERS = {
 }
 
 
+def normalization():
+    """With statistics of its own, as after training."""
+    return layers.BatchNormalization(
+        moving_mean_initializer=keras.initializers.RandomNormal(seed=1),
+        moving_variance_initializer=keras.initializers.RandomUniform(0.5, 2, seed=2),
+        gamma_initializer=keras.initializers.RandomNormal(1, seed=3),
+    )
+
+
 def own_activation(operation):
     return operation.activation if isinstance(operation, layers.Dense) else operation
 
@@ -94,13 +121,34 @@ def test_evidence_is_that_of_backward_passes(name):
     rivals = tf.constant([[0, 3], [1, 4], [2, 0]])
     assert explained.dense_head.is_linear == (name in LINEAR)
     evidence = explained.dense_head.evidence(maps, weights, rivals, own_activation)
-    head.layers[-1].activation = keras.activations.linear
+    head = without_softmax(head)
     for k, class_weights in enumerate([weights, *tf.unstack(tf.one_hot(rivals, 5), axis=1)]):
         with tf.GradientTape() as tape:
             tape.watch(maps)
             score = tf.reduce_sum(head(maps) * class_weights)
         expected = tf.reduce_sum(maps * tape.gradient(score, maps), -1)
         np.testing.assert_allclose(evidence[..., k], expected, atol=1e-5)
+
+
+def without_softmax(head):
+    last = head.layers[-1]
+    if isinstance(last, layers.Softmax):
+        return keras.Sequential(head.layers[1:-1])
+    last = last.layers[-1] if isinstance(last, keras.Sequential) else last
+    last.activation = keras.activations.linear
+    return head
+
+
+@pytest.mark.parametrize("softmax", ["fused", "of its own"])
+def test_classes_in_another_order(softmax, monkeypatch):
+    """The columns of the last kernel are in the order of the units before they are turned round."""
+    head = [layers.Dense(5, "softmax")] if softmax == "fused" else [layers.Dense(5), layers.Softmax()]
+    model, *_ = model_with(layers.GlobalAveragePooling2D(), *head)
+    turned = keras.Model(model.input, model.output[:, ::-1])
+    images = RNG.normal(size=(3, 8, 8, 3)).astype("float32")
+    expected = tlp.wrap_model(model).explain(images, [1, 2, 4])
+    maps = tlp.wrap_model(turned).explain(images, [3, 2, 0])
+    np.testing.assert_allclose(maps, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("rule", ["universal", "guided_backprop"])

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_learnprop.graph import keras_internals
-from tf_learnprop.graph.activations import is_transparent, own_activation
+from tf_learnprop.graph.activations import is_fused, is_transparent, own_activation
 from tf_learnprop.graph.layer_kinds import SWAPPABLE
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
@@ -28,8 +28,9 @@ class DenseHead:
     """The classes' logits from a feature map: pooled over its places, or all its values, and dense layers.
 
     Attributes:
-        hidden: Dense layers and activations before the last dense layer, in the order of execution. A dense
-            layer is in it twice if it has an activation: as a product, and as an activation.
+        hidden: What comes before the last dense layer, in the order of execution: dense layers as products
+            (True), activations and batch normalisations (False). A dense layer with an activation is in it
+            twice, as both.
         dense: The last dense layer.
         pooling: "mean" or "max" over the places of the map; None if it is flattened.
     """
@@ -41,7 +42,10 @@ class DenseHead:
     @property
     def is_linear(self) -> bool:
         """Whether the logits are a linear function of the map."""
-        return not self.hidden and self.pooling != "max"
+        activations = [
+            layer for layer, is_product in self.hidden if not (is_product or _is_normalization(layer))
+        ]
+        return not activations and self.pooling != "max"
 
     def evidence(
         self, features: tf.Tensor, weights: tf.Tensor, rivals: tf.Tensor, activation_of: ActivationOf
@@ -122,6 +126,7 @@ def dense_head(graph: ModelGraph, output: int, feature_map: int) -> DenseHead | 
     hidden: list[tuple[keras.Operation, bool]] = []
     if feature_map in graph.masks:  # then the mean is over some of the places
         return None
+    last = _last_dense(graph, output)
     while True:
         users = [call for call in graph.calls if number in call.inputs]
         if len(users) != 1 or len(users[0].outputs) != 1:
@@ -134,10 +139,9 @@ def dense_head(graph: ModelGraph, output: int, feature_map: int) -> DenseHead | 
                 return None
             if not _has_kernel(operation):
                 return None
-            activation, end = own_activation(operation), graph.ends[output]
-            if graph.calls.index(call) == end.call:
-                gives_logits = activation is None or end.activation and not end.mixed
-                return DenseHead(tuple(hidden), operation, pooling) if gives_logits else None
+            if call is last:
+                return DenseHead(tuple(hidden), operation, pooling)
+            activation = own_activation(operation)
             if activation not in (None, *SWAPPABLE) or operation.compute_dtype != "float32":
                 return None
             hidden += [(operation, True)] + [(operation, False)] * (activation is not None)
@@ -145,11 +149,23 @@ def dense_head(graph: ModelGraph, output: int, feature_map: int) -> DenseHead | 
             pooling = how
         elif isinstance(operation, keras.layers.Flatten):
             is_flat = True
-        elif hidden and _is_elementwise(call):
+        elif len(graph.tensors[number].shape) == 2 and _is_elementwise(call):
             hidden.append((operation, False))
-        elif not is_transparent(operation) or _is_reshape(call):
+        elif not (call.enters or is_transparent(operation)) or _is_reshape(call):
             return None
         number = call.outputs[0]
+
+
+def _last_dense(graph: ModelGraph, output: int) -> Call | None:
+    """The call of the dense layer whose units are the logits of an output, in this order; else None."""
+    end = graph.ends[output]
+    if end.call is None or end.mixed or end.selects:
+        return None
+    call = graph.calls[end.call]
+    if end.activation and not is_fused(call.operation):  # a softmax of its own
+        makers = [maker for maker in graph.calls if maker.outputs == call.inputs]
+        return makers[0] if makers and own_activation(makers[0].operation) is None else None
+    return call if end.activation or own_activation(call.operation) is None else None
 
 
 def _kernel(dense: keras.layers.Dense) -> tf.Tensor:
@@ -163,8 +179,14 @@ def _has_kernel(dense: keras.layers.Dense) -> bool:
 
 
 def _is_elementwise(call: Call) -> bool:
-    """Whether a call is a known activation of each value by itself."""
-    return own_activation(call.operation) in SWAPPABLE and len(call.inputs) == 1
+    """Whether a call makes each value of one value alone: a known activation, or a batch normalisation."""
+    if len(call.inputs) != 1:
+        return False
+    return own_activation(call.operation) in SWAPPABLE or _is_normalization(call.operation)
+
+
+def _is_normalization(operation: keras.Operation) -> bool:
+    return type(operation) is keras.layers.BatchNormalization
 
 
 def _is_reshape(call: Call) -> bool:

@@ -78,7 +78,10 @@ JOINING = ("Concatenate",)
 #: Operations that run a Python function.
 CONTROL_FLOW = ("AssociativeScan", "Cond", "ForiLoop", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop")
 #: What passes on the values of its input, in another shape or dtype at most.
-TRANSPARENT = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze")
+TRANSPARENT = (
+    "ActivityRegularization AlphaDropout Cast Dropout Flatten GaussianDropout GaussianNoise Identity Reshape "
+    "SpatialDropout1D SpatialDropout2D SpatialDropout3D Squeeze"
+).split()
 #: What passes on some of the values of its input, each as it is, maybe in other places.
 SELECTING = (
     "Cropping1D Cropping2D Cropping3D ExpandDims Flip GetItem Moveaxis Permute Ravel Roll Slice Swapaxes "
