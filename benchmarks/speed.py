@@ -230,7 +230,7 @@ def add_options(parser):
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="+", choices=every, default=every, metavar="MODEL", help=str(every))
     whole = options.at_least(1)
-    parser.add_argument("--batches", nargs="+", type=whole, default=[1, 32], help="batch sizes")
+    parser.add_argument("--batches", nargs="+", type=whole, default=[1, 8, 32], help="batch sizes")
     parser.add_argument("--rounds", type=whole, default=9, help="of explain at batch 1; a third at larger")
     parser.add_argument("--processes", type=whole, default=3, help="of each side of first_call")
     known = device_speed.PRECISIONS
