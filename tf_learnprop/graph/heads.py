@@ -56,9 +56,9 @@ def head_of(function: Callable[[tf.Tensor], tf.Tensor], spec: keras.KerasTensor)
 
 def _slope(x: np.ndarray, values: np.ndarray, centred: bool) -> float:
     """The factor between numbers and values that are proportional to them; NaN if there is none."""
-    if centred:  # a softmax leaves a constant open
-        x, values = (t - t.mean(-1, keepdims=True) for t in (x, values))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # of logarithms that are infinite
+        if centred:  # a softmax leaves a constant open
+            x, values = (t - t.mean(-1, keepdims=True) for t in (x, values))
         slope = float((x * values).sum() / (np.square(x).sum() + 1e-12))
     return slope if abs(slope) > 1e-3 else np.nan
 
