@@ -1,8 +1,9 @@
 """Insertion − deletion under natural content: another photo, and the photo's own blocks in another order.
 
-Under constant fills, maps can win by the shape of their masks. These two fills show what photos show, and
-neither the rules nor the choice of any default has seen them. Each row is also compared with our first row,
-photo by photo.
+Under constant fills, maps can win by the shape of their masks. These two fills show what photos show. No
+default was chosen by them, and the rules that come with the package never saw them. Rules that are trained
+anew see `blocks`, unless `AreaGuidance(fills=...)` leaves it out. Each row is also compared with our first
+row, photo by photo.
 """
 
 import functools

@@ -149,7 +149,7 @@ class TestAreaGuidance:
         return dict(zip(names, means.T, strict=True))
 
     @pytest.mark.parametrize("masks", [1, 3])
-    @pytest.mark.parametrize("names", [("mean",), ("blur", "mean", "noise", "shift")])
+    @pytest.mark.parametrize("names", [("mean",), ("blur", "mean", "noise", "shift", "blocks")])
     def test_is_the_slow_loop(self, problem, names, masks):
         objective = objectives.AreaGuidance(min_area=0.1, max_area=0.6, width=0.1, fills=names, masks=masks)
         losses = run(objective, *problem, training=False)

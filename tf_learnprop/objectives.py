@@ -246,7 +246,7 @@ class AreaGuidance(Objective):
         min_area: float = 0.05,
         max_area: float = 0.7,
         width: float = 0.15,
-        fills: Sequence[str] = ("blur", "mean", "noise", "shift"),
+        fills: Sequence[str] = ("blur", "mean", "noise", "shift", "blocks"),
         cutmix: float = 0.5,
         runner_up: float = 0.5,
         seed: int = 0,
