@@ -22,8 +22,9 @@ STEPS = 14
 def rows_of(subject, cache, names, masks):
     """The methods: titles, and functions from preprocessed images and class ids to maps."""
     yield "universal rule", tlp.wrap_model(subject.model).explain
-    contrast = tlp.readouts.MultiLayerReadout(contrast="names")
-    yield "… names compete", tlp.wrap_model(subject.model, readout=contrast).explain
+    for title, option in {"… guided": {"guided": True}, "… names compete": {"contrast": "names"}}.items():
+        readout = tlp.readouts.MultiLayerReadout(**option)
+        yield title, tlp.wrap_model(subject.model, readout=readout).explain
     rules = learned_rules.path(subject, cache, quick=False, seed=0)
     yield "trained rules", tlp.wrap_model(subject.model, rule=rules).explain
     wrapped = tlp.wrap_model(subject.model, "gradient")

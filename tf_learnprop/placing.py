@@ -53,11 +53,28 @@ def to_places(maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: P
     axes = like.shape.rank - 1
     if source is None and target is None:
         return resampling.resize(maps, resampling.sides(like, axes))
-    sources = source or _even_places(maps, target or ())
-    targets = target or _even_places(like, sources)
+    sources, targets = _both(maps, source, like, target)
     if resampling.is_long_series([s.places for s in sources], [t.places for t in targets]):
         return resampling.interpolate_at(maps, places_among(sources[0], targets[0]))
     return resampling.apply_along(maps, list(map(_between, sources, targets)))
+
+
+def between(
+    maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: Places | None
+) -> list[tf.Tensor]:
+    """Linear interpolation as `to_places` does it, a matrix `[target, source]` for each side."""
+    if source is None and target is None:
+        lengths = [resampling.sides(one, one.shape.rank - 1) for one in (like, maps)]
+        return [resampling.linear_matrix(*pair) for pair in zip(*lengths, strict=True)]
+    return list(map(_between, *_both(maps, source, like, target)))
+
+
+def _both(
+    maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: Places | None
+) -> tuple[Places, Places]:
+    """Where the places of both lie, if that is known of one."""
+    sources = source or _even_places(maps, target or ())
+    return sources, target or _even_places(like, sources)
 
 
 def _even_places(maps: tf.Tensor, known: Places) -> Places:

@@ -383,7 +383,7 @@ def test_bad_blur(readout, blur):
     "readout",
     [
         readouts.InputReadout(0.2),
-        readouts.MultiLayerReadout(0.1, max_size=None),
+        readouts.MultiLayerReadout(0.1, max_size=None, guided=True),
         readouts.SeriesReadout(3.0, input_weight=0.1, max_size=99, rivals=4),
     ],
 )

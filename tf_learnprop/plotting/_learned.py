@@ -218,10 +218,8 @@ class _Terms(readouts.Readout):
     def call(self, signals: readouts.Signals) -> tf.Tensor:
         terms, relevance = self.readout.terms(signals.activations, signals.signals)
         focus = self.readout.focus_of(relevance, signals.evidence, signals.focus_places)
-        pairs = zip(terms, signals.places_read, strict=True)
-        return tf.stack(
-            [self.readout.to_input(focus.on(term, where), signals.inputs, where) for term, where in pairs], 1
-        )
+        pairs = list(zip(terms, signals.places_read, strict=True))
+        return tf.stack(self.readout.on_pixels(pairs, focus, signals), 1)
 
 
 def _terms(wrapped: "PropagationModel", inputs: Any, target: Target) -> np.ndarray:

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tf_learnprop import placing, resampling
 from tf_learnprop.placing import Places
 from tf_learnprop.readouts.base import inverse_rms
+from tf_learnprop.readouts.guide import Guide
 
 #: What a region keeps of its relevance if another class has it. Less would be lost in float32.
 _LEAST_SHARE = 0.01
@@ -21,6 +22,9 @@ class Focus(Protocol):
     def on(self, maps: tf.Tensor, places: Places | None = None) -> tf.Tensor:
         """Maps, float32 `[n, *source]`, multiplied by f at their places."""
 
+    def follow(self, guide: Guide) -> None:
+        """Puts f at the places of a guide, if it has coarser ones."""
+
     def zero(self, mean: tf.Tensor) -> tf.Tensor:
         """What a place of average relevance would have in the class's own region if no class won it.
 
@@ -34,6 +38,9 @@ class NoFocus:
 
     def on(self, maps: tf.Tensor, places: Places | None = None) -> tf.Tensor:
         return maps
+
+    def follow(self, guide: Guide) -> None:
+        pass
 
     def zero(self, mean: tf.Tensor) -> tf.Tensor:
         return tf.zeros_like(mean)
@@ -54,6 +61,9 @@ class OwnFocus:
 
     def on(self, maps: tf.Tensor, places: Places | None = None) -> tf.Tensor:
         return maps * tf.sigmoid(placing.to_places(self._logit, self._places, maps, places))
+
+    def follow(self, guide: Guide) -> None:
+        self._logit, self._places = guide.finer(self._logit, self._places)
 
     def zero(self, mean: tf.Tensor) -> tf.Tensor:
         return mean / 2.0
@@ -91,6 +101,9 @@ class SharedFocus:
 
     def on(self, maps: tf.Tensor, places: Places | None = None) -> tf.Tensor:
         return maps * placing.to_places(self._factor, self._places, maps, places)
+
+    def follow(self, guide: Guide) -> None:
+        self._factor, self._places = guide.finer(self._factor, self._places)
 
     def zero(self, mean: tf.Tensor) -> tf.Tensor:
         return mean * tf.reduce_max(self._region, list(range(1, self._region.shape.rank))) / self._count

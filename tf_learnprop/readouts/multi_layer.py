@@ -9,6 +9,7 @@ from tf_learnprop import argument_checks, relevance_sums, tracing
 from tf_learnprop.placing import Places
 from tf_learnprop.readouts.base import Needs, Readout, Shape, Signals, inverse_rms, register
 from tf_learnprop.readouts.focus import Focus, NoFocus, OwnFocus, SharedFocus
+from tf_learnprop.readouts.guide import Guide, guide_position
 from tf_learnprop.rules.base import WeightSpecs, serializable
 
 _MAX_RIVALS = 64
@@ -44,6 +45,8 @@ class MultiLayerReadout(Readout):
         contrast: "objects": classes whose evidence lies elsewhere compete, and other names of the same object
             don't. "names": all rivals compete alike, so the map shows what tells the class from its rivals,
             often a part of the object. None: no class competes, as with `focus=0`.
+        guided: Whether the coarsest part of the map, and the focus, follow the outlines that a layer of finer
+            places sees. For images whose size the model knows.
     """
 
     #: w = softplus(RATE·u + START), β = sigmoid(RATE·u) and κ = focus·(φ + (1 − φ)·softplus(RATE·u + START)),
@@ -62,6 +65,7 @@ class MultiLayerReadout(Readout):
         signed: bool = True,
         region: float = 2.0,
         contrast: str | None = "objects",
+        guided: bool = False,
         **kwargs: Any,
     ):
         super().__init__(blur, **kwargs)
@@ -72,11 +76,13 @@ class MultiLayerReadout(Readout):
         argument_checks.integer("rivals", rivals, 0, _MAX_RIVALS)
         argument_checks.flag("signed", signed)
         argument_checks.number("region", region, low=0, high=_MAX_REGION)
+        argument_checks.flag("guided", guided)
         if contrast is not None:
             rule = "be 'objects', 'names' or None"
             argument_checks.one_of("contrast", contrast, ("objects", "names"), rule=rule)
         self.max_size = None if max_size is None else int(max_size)
         self.contrast = contrast
+        self.guided = guided
         self.focus = float(focus) if contrast else 0.0
         self.region = float(region)
         self.needs = Needs(rivals=int(rivals) if self.focus else 0)
@@ -152,13 +158,22 @@ class MultiLayerReadout(Readout):
         terms, relevance = self.terms(signals.activations, signals.signals)
         focus = self.focus_of(relevance, signals.evidence, signals.focus_places)
         sums = _sums_by_place(terms, signals.places_read)
-        maps = tf.add_n(
-            [self.to_input(focus.on(total, places), signals.inputs, places) for total, places in sums]
-        )
+        maps = tf.add_n(self.on_pixels(sums, focus, signals))
         if not self.signed:
             return maps, tf.zeros([1] * maps.shape.rank)
         mean = tf.nn.relu(tf.add_n([_mean_of_sample(total) for total, _ in sums]))
         return maps, tf.reshape(focus.zero(mean), [-1] + [1] * (maps.shape.rank - 1))
+
+    def on_pixels(
+        self, sums: Sequence[tuple[tf.Tensor, Places | None]], focus: Focus, signals: Signals
+    ) -> list[tf.Tensor]:
+        """Maps, each with where its places lie, multiplied by the focus, float32 `[n, *spatial]`."""
+        position = guide_position(signals.activations) if self.guided else None
+        if position is not None:
+            guide = Guide(signals.activations[position], signals.places_read[position])
+            focus.follow(guide)
+            sums = [guide.finer(*pair) for pair in sums]
+        return [self.to_input(focus.on(total, places), signals.inputs, places) for total, places in sums]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -169,6 +184,7 @@ class MultiLayerReadout(Readout):
             "signed": self.signed,
             "region": self.region,
             "contrast": self.contrast,
+            "guided": self.guided,
         }
 
 
