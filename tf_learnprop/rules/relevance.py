@@ -30,8 +30,8 @@ def weight_specs(hidden: int, outputs: int) -> WeightSpecs:
     }
 
 
-def logits(rule: PropagationRule, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-    """What the network of a rule gives for each pixel, w₂·relu(W₁·features + b₁) + b₂.
+def gate(rule: PropagationRule, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    """The factor that the network of a rule gives each pixel, 2·sigmoid(w₂·relu(W₁·features + b₁) + b₂).
 
     Args:
         rule: A rule with the weights of `weight_specs`.
@@ -39,12 +39,12 @@ def logits(rule: PropagationRule, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         dy: float32 `[n, ..., c]`.
 
     Returns:
-        float32 `[n, ..., outputs]`.
+        float32 `[n, ..., outputs]`, in (0, 2).
     """
     weights = rule.feature_kernel, rule.feature_bias, rule.gate_kernel, rule.gate_bias
-    logits, speaks_for, total = _logits(y, dy, *weights)
+    factors, speaks_for, total = _gate(y, dy, *weights)
     relevance_sums.share(y, dy, (speaks_for, total))
-    return tracing.with_shape(logits, [*y.shape[:-1], rule.gate_bias.shape[0]])
+    return tracing.with_shape(factors, [*y.shape[:-1], rule.gate_bias.shape[0]])
 
 
 def relevance_features(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
@@ -78,7 +78,7 @@ def _inverse_rms(sums: tf.Tensor) -> tf.Tensor:
 
 
 @tracing.for_any_shape
-def _logits(
+def _gate(
     y: tf.Tensor,
     dy: tf.Tensor,
     feature_kernel: tf.Tensor,
@@ -86,11 +86,12 @@ def _logits(
     gate_kernel: tf.Tensor,
     gate_bias: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The logits, and the sums on the way to them."""
+    """The gate, and the sums on the way to it."""
     features = by_sample(_sums, y, dy)
     kernels = _inverse_rms(features) * feature_kernel  # of each sample, which is smaller than its features
     hidden = tf.nn.relu(tf.matmul(features, kernels, transpose_a=True) + feature_bias)
     shape = tf.shape(y)[:-1]
     logits = tf.reshape(hidden, [-1, tf.shape(gate_kernel)[0]]) @ gate_kernel + gate_bias
+    factors = 2.0 * tf.sigmoid(tf.reshape(logits, tf.concat([shape, tf.shape(gate_bias)], 0)))
     speaks_for, total = (tf.reshape(features[:, k], shape) for k in (1, 0))
-    return tf.reshape(logits, tf.concat([shape, tf.shape(gate_bias)], 0)), speaks_for, total
+    return factors, speaks_for, total

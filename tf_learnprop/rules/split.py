@@ -124,7 +124,7 @@ class LearnedSplitRule(SplitRule):
         return relevance.weight_specs(self.hidden, outputs=1)
 
     def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
-        return kept(dy * (2.0 * tf.sigmoid(relevance.logits(self, y, dy))))
+        return kept(dy * relevance.gate(self, y, dy))
 
 
 def add(first: list[Any], second: list[Any]) -> list[Any]:
