@@ -79,7 +79,7 @@ class RelevanceRule(GatedRule):
         super().__init__(hidden, initial=initial, **kwargs)
 
     def weight_specs(self, shape: Shape) -> WeightSpecs:
-        return relevance.weight_specs(self.hidden, outputs=1)
+        return relevance.weight_specs(self.hidden)
 
     def gate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         return relevance.gate(self, y, dy)

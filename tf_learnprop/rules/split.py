@@ -121,7 +121,7 @@ class LearnedSplitRule(SplitRule):
         return {**super().get_config(), "hidden": self.hidden}
 
     def weight_specs(self, shape: Shape) -> WeightSpecs:
-        return relevance.weight_specs(self.hidden, outputs=1)
+        return relevance.weight_specs(self.hidden)
 
     def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
         return kept(dy * relevance.gate(self, y, dy))
