@@ -51,7 +51,7 @@ class RuleActivation(keras.layers.Layer):
                 # The routed output, not y: a readout that reads it finds what the rule made of it.
                 return self._backward(x, routed, dy, lambda signal: tape.gradient(y, x, signal)), None
 
-            return tf.identity(output), backward
+            return output, backward
 
         routed = route(x, y)
         return routed

@@ -76,8 +76,11 @@ def apply_along(tensor: tf.Tensor, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
 
 def sides(tensor: tf.Tensor, count: int) -> list[Length]:
     """Lengths of the first `count` axes after the batch: ints, or scalar tensors if not known yet."""
+    known = list(tensor.shape[1 : count + 1])
+    if None not in known:
+        return known
     sizes = tf.shape(tensor)
-    return [tensor.shape[axis] or sizes[axis] for axis in range(1, count + 1)]
+    return [size or sizes[axis] for axis, size in enumerate(known, 1)]
 
 
 def scaled(fraction: float, lengths: Sequence[Length]) -> list[float | tf.Tensor]:
@@ -135,7 +138,7 @@ def blur(images: tf.Tensor, sigmas: Sequence[float | tf.Tensor]) -> tf.Tensor:
         flat = tf.reshape(channels, [-1, tf.shape(images)[1]])
         blurred = tf.reshape(blur_series(flat, sigmas[0]), tf.shape(channels))
         return tf.ensure_shape(tf.transpose(blurred, [0, 2, 1]), images.shape)
-    return apply_along(images, [gaussian_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)])
+    return apply_along(images, [_blur_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)])
 
 
 def is_long_series(lengths: Sequence[Length], size: Sequence[Length]) -> bool:
@@ -265,6 +268,12 @@ def _matrix(target: Length, source: Length, sigma: float | tf.Tensor | None = No
         return tf.constant(_known_matrix(target, source, sigma))
     matrix = linear_matrix(target, source)
     return matrix if sigma is None else tf.matmul(gaussian_matrix(target, sigma), matrix)
+
+
+def _blur_matrix(length: Length, sigma: float | tf.Tensor) -> tf.Tensor:
+    """`gaussian_matrix`, as a constant if all is known."""
+    is_known = not (tf.is_tensor(length) or tf.is_tensor(sigma))
+    return _matrix(length, length, sigma) if is_known else gaussian_matrix(length, sigma)
 
 
 @functools.lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ import tf_learnprop as tlp
 from tests import models, toys
 from tf_learnprop.backward.runner import GraphRunner
 from tf_learnprop.graph.explained import Explained
-from tf_learnprop.graph.folding import folded_calls
+from tf_learnprop.graph.folding import affine_values, folded_calls
 from tf_learnprop.graph.model_graph import ModelGraph
 
 
@@ -61,6 +61,10 @@ def folded_of(model, kept=()):
     return folded_calls(ModelGraph(model), kept)
 
 
+def run(call, x):
+    return call.run({call.inputs[0]: x, **affine_values([call])})
+
+
 @pytest.mark.parametrize("name", FOLDED)
 def test_values_are_those_of_both_layers(name):
     model = FOLDED[name]()
@@ -69,7 +73,7 @@ def test_values_are_those_of_both_layers(name):
     assert list(folded) == [0, 1]
     assert folded[0] is None
     expected = model(x, training=False)
-    y = folded[1].run({folded[1].inputs[0]: x})
+    y = run(folded[1], x)
     np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
 
 
@@ -136,7 +140,7 @@ def test_new_values_of_the_weights_count():
     x = tf.constant(models.sample(model), tf.float32)
     folded = folded_of(model)
     models.randomise(model, seed=5)
-    y = folded[1].run({folded[1].inputs[0]: x})
+    y = run(folded[1], x)
     np.testing.assert_allclose(y, model(x, training=False), atol=1e-5)
 
 

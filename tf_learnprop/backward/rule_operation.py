@@ -60,7 +60,7 @@ class RuleOperation:
                 ]
                 return [None, *cast]
 
-            return tf.identity(output), backward
+            return output, backward
 
         routed = keras_internals.set_mask(route(y, *inputs), keras_internals.mask_of(y))
         return keras.tree.pack_sequence_as(results, [routed, *others])

@@ -13,7 +13,7 @@ from tf_learnprop.backward.rule_operation import RuleOperation
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.activations import is_fused
 from tf_learnprop.graph.explained import Explained
-from tf_learnprop.graph.folding import folded_calls
+from tf_learnprop.graph.folding import affine_values, folded_calls
 from tf_learnprop.graph.layer_kinds import CLIPPING, is_one_of
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call, first_argument
@@ -152,6 +152,8 @@ class GraphRunner:
         graph, trace = self.graph, Trace()
         logits: tf.Tensor | None = None
         values = self._values(inputs)
+        if watch:
+            values.update(affine_values(call for _, call in self._folded))
         for number, call in self._folded if watch else self._calls:
             taken = self._taken(number, values, watch)
             args, kwargs = call.arguments(taken)

@@ -1,10 +1,11 @@
 """Convolutions that run together with the batch normalisation behind them, as one convolution."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_learnprop.graph import keras_internals
@@ -13,6 +14,10 @@ from tf_learnprop.graph.reader import Call, first_argument
 
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
+
+#: Scale and offset of each channel, float32 `[c]`.
+Affine = tuple[tf.Tensor, tf.Tensor]
 
 
 class FoldedConvolution(keras.Operation):
@@ -30,32 +35,71 @@ class FoldedConvolution(keras.Operation):
         super().__init__(name=convolution.name)
         self.convolution, self.normalization = convolution, normalization
 
-    def call(self, *args: Any, **kwargs: Any) -> tf.Tensor:
-        layer, scale = self.convolution, self._scale()
+    @property
+    def channels(self) -> int:
+        """Number of channels that it gives."""
+        return self.normalization.moving_mean.shape[0]
+
+    def call(self, x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+        layer = self.convolution
         is_depthwise = isinstance(layer, _DEPTHWISE)
         kernel = tf.convert_to_tensor(layer.kernel)
         kernel *= tf.reshape(scale, kernel.shape[-2:]) if is_depthwise else scale
         run = keras.ops.depthwise_conv if is_depthwise else keras.ops.conv
         y = run(
-            tf.cast(first_argument(args, kwargs), tf.float32),
+            tf.cast(x, tf.float32),
             kernel,
             layer.strides,
             layer.padding,
             layer.data_format,
             layer.dilation_rate,
         )
-        return tf.nn.bias_add(y, self._offset(scale))
+        return tf.nn.bias_add(y, offset)
 
-    def _scale(self) -> tf.Tensor:
-        layer = self.normalization
-        scale = tf.math.rsqrt(tf.convert_to_tensor(layer.moving_variance) + layer.epsilon)
-        return scale * tf.convert_to_tensor(layer.gamma) if layer.scale else scale
 
-    def _offset(self, scale: tf.Tensor) -> tf.Tensor:
-        layer, mean = self.normalization, tf.convert_to_tensor(self.normalization.moving_mean)
-        if self.convolution.use_bias:
-            mean -= tf.convert_to_tensor(self.convolution.bias)
-        return tf.convert_to_tensor(layer.beta) - mean * scale if layer.center else -mean * scale
+@dataclasses.dataclass(frozen=True)
+class FoldedCall(Call):
+    """A call of a `FoldedConvolution`. It takes an `Affine` as well, by the number `between`.
+
+    Attributes:
+        between: Number of the tensor between convolution and normalisation, which is not made.
+    """
+
+    between: int = -1
+
+    def arguments(self, values: Mapping[int, Any]) -> tuple[tuple, dict[str, Any]]:
+        x = first_argument(*super().arguments(values))
+        return (x, *values[self.between]), {}
+
+
+def affine_values(calls: Iterable[Call]) -> dict[int, Affine]:
+    """What the folded calls among some calls take, by number.
+
+    All channels of all normalisations are computed together: one by one, they would be a seventh of the
+    operations of a map.
+    """
+    folded = [call for call in calls if isinstance(call, FoldedCall)]
+    if not folded:
+        return {}
+    layers = [call.operation.normalization for call in folded]
+    channels = [call.operation.channels for call in folded]
+    epsilon = np.repeat([layer.epsilon for layer in layers], channels).astype("f")
+    gamma = [layer.gamma if layer.scale else np.ones(layer.moving_mean.shape, "f") for layer in layers]
+    beta = [layer.beta if layer.center else np.zeros(layer.moving_mean.shape, "f") for layer in layers]
+    scale = tf.math.rsqrt(_joined([layer.moving_variance for layer in layers]) + epsilon) * _joined(gamma)
+    offset = _joined(beta) - _joined([_mean(call.operation) for call in folded]) * scale
+    pairs = zip(tf.split(scale, channels), tf.split(offset, channels), strict=True)
+    return dict(zip((call.between for call in folded), pairs, strict=True))
+
+
+def _joined(vectors: Iterable[Any]) -> tf.Tensor:
+    return tf.concat([tf.convert_to_tensor(vector) for vector in vectors], 0)
+
+
+def _mean(folded: FoldedConvolution) -> tf.Tensor:
+    """The mean that the normalisation takes away, less the bias of the convolution."""
+    mean = tf.convert_to_tensor(folded.normalization.moving_mean)
+    return mean - tf.convert_to_tensor(folded.convolution.bias) if folded.convolution.use_bias else mean
 
 
 def folded_calls(graph: ModelGraph, kept: Collection[int]) -> dict[int, Call | None]:
@@ -66,7 +110,8 @@ def folded_calls(graph: ModelGraph, kept: Collection[int]) -> dict[int, Call | N
         kept: Numbers of tensors that must be made as they are.
 
     Returns:
-        By the position of a call in `graph.calls`: the call in its place, or None where it is left out.
+        By the position of a call in `graph.calls`: the `FoldedCall` in its place, or None where it is left
+        out.
     """
     outputs = set(keras.tree.flatten(graph.output_structure))
     users: dict[int, list[int]] = {}
@@ -83,8 +128,8 @@ def folded_calls(graph: ModelGraph, kept: Collection[int]) -> dict[int, Call | N
             normalization = graph.calls[after[0]]
             operation = FoldedConvolution(call.operation, normalization.operation)
             folded[position] = None
-            folded[after[0]] = dataclasses.replace(
-                call, path=normalization.path, operation=operation, outputs=normalization.outputs
+            folded[after[0]] = FoldedCall(
+                normalization.path, operation, call.node, call.inputs, normalization.outputs, between=number
             )
     return folded
 

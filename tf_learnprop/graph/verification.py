@@ -48,22 +48,25 @@ class Probe:
         specs: KerasTensors in the structure of its inputs.
 
     Attributes:
-        inputs: Tensors in the structure of the inputs; None if the model runs on none that was tried, or says
-            something else each time.
+        inputs: Tensors in the structure of the inputs; None if the model runs on none that was tried.
         outputs: The model's outputs for them, a flat list.
     """
 
     def __init__(self, model: keras.Model, specs: Any):
+        self._model = model
         self.inputs, self.outputs = None, []
         for length in _FREE_LENGTHS:
             try:
                 inputs = keras.tree.map_structure(lambda spec, n=length: _sample(spec, n), specs)
-                first, second = (_flat_outputs(model, inputs) for _ in range(2))
+                self.outputs = _flat_outputs(model, inputs)
             except Exception:  # whatever a model raises for values or sizes that it can't take
                 continue
-            if _all_equal(first, second):
-                self.inputs, self.outputs = inputs, first
+            self.inputs = inputs
             return
+
+    def repeats(self) -> bool:
+        """Whether the model says the same again. It is only asked if something differs, to save a run."""
+        return _all_equal(self.outputs, _flat_outputs(self._model, self.inputs))
 
 
 class CheckedRun:
@@ -117,6 +120,15 @@ class CheckedRun:
         self.values.update(zip(call.outputs, results, strict=True))
         _note_masks(call, results, self._graph, self.faults)
         return True
+
+
+def passes(graph: "ModelGraph", probe: Probe) -> bool:
+    """Whether the calls of a `ModelGraph` do what the layers and the model do, for a `Probe` with inputs."""
+    run = CheckedRun(graph, probe)
+    if run.faults.closed or run.faults.mask_ranks:
+        return False
+    numbers = keras.tree.flatten(graph.output_structure)
+    return _all_equal(probe.outputs, [run.values[number] for number in numbers])
 
 
 def check_outputs(graph: "ModelGraph", probe: Probe, values: dict[int, tf.Tensor]) -> None:

@@ -23,8 +23,8 @@ class GatedRule(PropagationRule):
 
     g is the gate, a factor for each pixel (or each pixel and channel) that a small network computes: it
     lets the gradient pass, weakens it or strengthens it. g = 2·sigmoid(logit) lies in (0, 2), and
-    subclasses write `gate_logit`. The last weights of the network start at zero, so the gate of an
-    untrained rule is 1, and the rule is exactly the gradient.
+    subclasses write `gate_logit`, or `gate` itself. The last weights of the network start at zero, so the
+    gate of an untrained rule is 1, and the rule is exactly the gradient.
 
     Args:
         hidden: From 1 to 1024. Width of the network's hidden layer.
@@ -47,8 +47,12 @@ class GatedRule(PropagationRule):
         """Logit of the gate, float32, broadcastable to `[n, ..., c]`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `gate_logit(x, y, dy)`.")
 
+    def gate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+        """The gate g, float32, broadcastable to `[n, ..., c]`."""
+        return 2.0 * tf.sigmoid(self.gate_logit(x, y, dy))
+
     def propagate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, vjp: Vjp) -> tf.Tensor:
-        return vjp(dy) * (2.0 * tf.sigmoid(self.gate_logit(x, y, dy)))
+        return vjp(dy) * self.gate(x, y, dy)
 
 
 @register("universal", initial="universal")
@@ -75,10 +79,10 @@ class RelevanceRule(GatedRule):
         super().__init__(hidden, initial=initial, **kwargs)
 
     def weight_specs(self, shape: Shape) -> WeightSpecs:
-        return relevance.weight_specs(self.hidden, outputs=1)
+        return relevance.weight_specs(self.hidden)
 
-    def gate_logit(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-        return relevance.logits(self, y, dy)
+    def gate(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+        return relevance.gate(self, y, dy)
 
 
 @register("channel_mixing")

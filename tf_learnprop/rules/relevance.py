@@ -20,18 +20,18 @@ def width(hidden: int) -> int:
     return hidden
 
 
-def weight_specs(hidden: int, outputs: int) -> WeightSpecs:
+def weight_specs(hidden: int) -> WeightSpecs:
     """The network's weights. Their shapes don't depend on the layer that a rule stands at."""
     return {
         "feature_kernel": ((FEATURES, hidden), keras.initializers.GlorotUniform(seed=hidden)),
         "feature_bias": ((hidden,), "zeros"),
-        "gate_kernel": ((hidden, outputs), "zeros"),
-        "gate_bias": ((outputs,), "zeros"),
+        "gate_kernel": ((hidden, 1), "zeros"),
+        "gate_bias": ((1,), "zeros"),
     }
 
 
-def logits(rule: PropagationRule, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-    """What the network of a rule gives for each pixel, w₂·relu(W₁·features + b₁) + b₂.
+def gate(rule: PropagationRule, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    """The factor that the network of a rule gives each pixel, 2·sigmoid(w₂·relu(W₁·features + b₁) + b₂).
 
     Args:
         rule: A rule with the weights of `weight_specs`.
@@ -39,12 +39,12 @@ def logits(rule: PropagationRule, y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         dy: float32 `[n, ..., c]`.
 
     Returns:
-        float32 `[n, ..., outputs]`.
+        float32 `[n, ..., 1]`, in (0, 2).
     """
     weights = rule.feature_kernel, rule.feature_bias, rule.gate_kernel, rule.gate_bias
-    logits, speaks_for, total = _logits(y, dy, *weights)
+    factors, speaks_for, total = _gate(y, dy, *weights)
     relevance_sums.share(y, dy, (speaks_for, total))
-    return tracing.with_shape(logits, [*y.shape[:-1], rule.gate_bias.shape[0]])
+    return tracing.with_shape(factors, [*y.shape[:-1], 1])
 
 
 def relevance_features(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
@@ -57,20 +57,23 @@ def relevance_features(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 `[n, pixels, 5]`, each feature of unit RMS over a sample.
     """
-    sums = _sums(y, dy)
+    sums = _sums(_flat(y), _flat(dy))
     return tf.linalg.matrix_transpose(sums * _inverse_rms(sums))
 
 
+def _flat(tensor: tf.Tensor) -> tf.Tensor:
+    """A tensor `[n, ..., c]` as `[n, pixels, c]`."""
+    shape = tf.shape(tensor)
+    return tf.reshape(tensor, [shape[0], -1, shape[-1]])
+
+
 def _sums(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-    """The features before they are divided by their RMS, float32 `[n, 5, pixels]`."""
+    """The features before they are divided by their RMS, float32 `[n, 5, pixels]`, from `[n, pixels, c]`."""
     speaks_for, total = relevance_sums.compute(y, dy)
-    shape = tf.shape(y)
-    y, dy = (tf.reshape(tensor, [shape[0], -1, shape[-1]]) for tensor in (y, dy))
-    relevance = tf.stack([tf.reshape(maps, tf.shape(y)[:2]) for maps in (total, speaks_for)], 1)
     alpha = tf.reduce_mean(dy, 1)
     # Rows times yᵀ: as columns behind y, or one by one, they would take TensorFlow twice as long.
     rows = tf.stack([alpha, tf.nn.relu(alpha), tf.ones_like(alpha)], 1)
-    return tf.concat([relevance, tf.matmul(rows, y, transpose_b=True)], 1)
+    return tf.concat([tf.stack([total, speaks_for], 1), tf.matmul(rows, y, transpose_b=True)], 1)
 
 
 def _inverse_rms(sums: tf.Tensor) -> tf.Tensor:
@@ -78,7 +81,7 @@ def _inverse_rms(sums: tf.Tensor) -> tf.Tensor:
 
 
 @tracing.for_any_shape
-def _logits(
+def _gate(
     y: tf.Tensor,
     dy: tf.Tensor,
     feature_kernel: tf.Tensor,
@@ -86,11 +89,11 @@ def _logits(
     gate_kernel: tf.Tensor,
     gate_bias: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The logits, and the sums on the way to them."""
-    features = by_sample(_sums, y, dy)
+    """The gate, and the sums on the way to it."""
+    features = by_sample(_sums, _flat(y), _flat(dy))
     kernels = _inverse_rms(features) * feature_kernel  # of each sample, which is smaller than its features
-    hidden = tf.nn.relu(tf.matmul(features, kernels, transpose_a=True) + feature_bias)
+    hidden = tf.nn.relu(tf.matmul(kernels, features, transpose_a=True) + feature_bias[:, None])
+    factors = 2.0 * tf.sigmoid(tf.reduce_sum(hidden * gate_kernel, 1) + gate_bias)  # a thin product is slower
     shape = tf.shape(y)[:-1]
-    logits = tf.reshape(hidden, [-1, tf.shape(gate_kernel)[0]]) @ gate_kernel + gate_bias
     speaks_for, total = (tf.reshape(features[:, k], shape) for k in (1, 0))
-    return tf.reshape(logits, tf.concat([shape, tf.shape(gate_bias)], 0)), speaks_for, total
+    return tf.reshape(factors, tf.concat([shape, [1]], 0)), speaks_for, total

@@ -121,10 +121,10 @@ class LearnedSplitRule(SplitRule):
         return {**super().get_config(), "hidden": self.hidden}
 
     def weight_specs(self, shape: Shape) -> WeightSpecs:
-        return relevance.weight_specs(self.hidden, outputs=1)
+        return relevance.weight_specs(self.hidden)
 
     def combine(self, y: tf.Tensor, dy: tf.Tensor, kept: Part, rest: Part) -> list[tf.Tensor | None]:
-        return kept(dy * (2.0 * tf.sigmoid(relevance.logits(self, y, dy))))
+        return kept(dy * relevance.gate(self, y, dy))
 
 
 def add(first: list[Any], second: list[Any]) -> list[Any]:
