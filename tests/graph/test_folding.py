@@ -77,6 +77,22 @@ def test_values_are_those_of_both_layers(name):
     np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
 
 
+def test_each_convolution_gets_its_own_channels():
+    model = chain(
+        layers.Conv2D(6, 3),
+        layers.BatchNormalization(epsilon=0.5),
+        layers.DepthwiseConv2D(3, use_bias=False),
+        layers.BatchNormalization(scale=False),
+        layers.ReLU(),
+        layers.Conv2D(3, 1),
+        layers.BatchNormalization(center=False, epsilon=0.1),
+    )
+    x = tf.constant(models.sample(model), tf.float32)
+    y = GraphRunner(Explained(ModelGraph(model)), {})(x, watch=lambda *_: None).outputs
+    expected = model(x, training=False)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+
+
 class Block(keras.Model):
     """Hands `training` on to its layers."""
 
