@@ -98,9 +98,10 @@ OTHERS = {
 }
 
 
-def normalization():
+def normalization(**kwargs):
     """With statistics of its own, as after training."""
     return layers.BatchNormalization(
+        **kwargs,
         moving_mean_initializer=keras.initializers.RandomNormal(seed=1),
         moving_variance_initializer=keras.initializers.RandomUniform(0.5, 2, seed=2),
         gamma_initializer=keras.initializers.RandomNormal(1, seed=3),
@@ -193,3 +194,42 @@ def test_dense_layers_on_a_pooled_map_with_all_axes():
 def test_other_heads_are_none(name):
     model, _, _ = model_with(*OTHERS[name]())
     assert Explained(ModelGraph(model)).dense_head is None
+
+
+class InTraining(layers.Layer):
+    """Normalises by the statistics of the batch at all times."""
+
+    def __init__(self):
+        super().__init__()
+        self.normalization = normalization()
+
+    def call(self, x):
+        return self.normalization(x, training=True)
+
+
+ODD = {
+    "normalised, flattened": lambda: (layers.Flatten(), normalization(), layers.Dense(5)),
+    "activation, flattened": lambda: (layers.Flatten(), layers.PReLU("uniform"), layers.Dense(5)),
+    "float64": lambda: (layers.GlobalAveragePooling2D(), normalization(dtype="float64"), layers.Dense(5)),
+    "softmax of negative logits": lambda: (
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(5),
+        layers.Activation(lambda x: keras.ops.softmax(-x)),
+    ),
+    "normalised in training mode": lambda: (
+        layers.GlobalAveragePooling2D(),
+        InTraining(),
+        layers.ReLU(),
+        layers.Dense(5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_maps_of_odd_heads_are_those_of_a_pass_for_each_rival(name, monkeypatch):
+    model, *_ = model_with(*ODD[name]())
+    images = RNG.normal(size=(3, 8, 8, 3)).astype("float32")
+    maps = [tlp.wrap_model(model).explain(images)]
+    monkeypatch.setattr(Explained, "dense_head", None)
+    maps.append(tlp.wrap_model(model).explain(images))
+    np.testing.assert_allclose(*maps, atol=1e-5 * np.abs(maps[1]).max())

@@ -1,9 +1,12 @@
 """Maps that follow what a layer of finer places sees, beside slow loops over places."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 
+import tf_learnprop as tlp
 from tests import toys
 from tf_learnprop import placing, readouts, resampling
 from tf_learnprop.graph import geometry
@@ -157,6 +160,20 @@ class TestGuidedReadout:
         shapes = (2, 12, 12, 4), (2, 4, 4, 5)
         activations, signals = ([tf.constant(toys.normal(*s, seed=k)) for s in shapes] for k in (1, 2))
         assert np.isfinite(readout(Signals(tf.zeros([2, 12, 12, 3]), None, activations, signals))).all()
+
+    def test_a_trace_of_any_size_has_no_guide(self):
+        image = x = keras.Input((None, None, 3))
+        for _ in range(3):
+            x = layers.Conv2D(4, 3, 2, "same", activation="relu")(x)
+        model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+        guided, plain = (
+            tlp.wrap_model(model, readout=readouts.MultiLayerReadout(guided=flag)) for flag in (True, False)
+        )
+        images = toys.normal(2, 24, 24, 3)
+        traced = tf.function(guided.attribute, input_signature=[tf.TensorSpec([None, None, None, 3])])
+        expected = plain.explain(images)
+        np.testing.assert_allclose(traced(images).maps, expected, atol=1e-5 * np.abs(expected).max())
+        assert np.abs(guided.explain(images) - expected).max() > 0.05 * np.abs(expected).max()
 
     def test_bad_flag(self):
         with pytest.raises(ValueError, match="`guided` must be a bool. Received: guided=1"):

@@ -33,11 +33,13 @@ class DenseHead:
             twice, as both.
         dense: The last dense layer.
         pooling: "mean" or "max" over the places of the map; None if it is flattened.
+        factor: By which the output's own activation multiplies its input.
     """
 
     hidden: tuple[tuple[keras.Operation, bool], ...]
     dense: keras.layers.Dense
     pooling: str | None
+    factor: float = 1.0
 
     @property
     def is_linear(self) -> bool:
@@ -66,7 +68,7 @@ class DenseHead:
         kernel = _kernel(self.dense)
         asked = tf.matmul(weights, kernel, transpose_b=True)
         others = tf.transpose(tf.gather(kernel, rivals, axis=1), [1, 2, 0])
-        signals = tf.concat([asked[:, None], others], 1)  # [n, 1 + k, kernel rows]
+        signals = self.factor * tf.concat([asked[:, None], others], 1)  # [n, 1 + k, kernel rows]
         shape = tf.shape(features)
         flat = tf.reshape(features, [shape[0], -1, features.shape[-1]])
         if self.hidden:
@@ -83,7 +85,8 @@ class DenseHead:
     def _pooled(self, flat: tf.Tensor) -> tf.Tensor:
         """What enters the first dense layer, `[n, inputs]`, of a map `[n, places, c]`."""
         if self.pooling is None:
-            return tf.reshape(flat, [tf.shape(flat)[0], -1])
+            first = next((layer for layer, is_product in self.hidden if is_product), self.dense)
+            return tf.reshape(flat, [-1, first.kernel.shape[0]])  # layers before it need a known width
         return tf.reduce_mean(flat, 1) if self.pooling == "mean" else tf.reduce_max(flat, 1)
 
     def _through_hidden(
@@ -140,7 +143,7 @@ def dense_head(graph: ModelGraph, output: int, feature_map: int) -> DenseHead | 
             if not _has_kernel(operation):
                 return None
             if call is last:
-                return DenseHead(tuple(hidden), operation, pooling)
+                return DenseHead(tuple(hidden), operation, pooling, graph.ends[output].factor)
             activation = own_activation(operation)
             if activation not in (None, *SWAPPABLE) or operation.compute_dtype != "float32":
                 return None
@@ -150,6 +153,8 @@ def dense_head(graph: ModelGraph, output: int, feature_map: int) -> DenseHead | 
         elif isinstance(operation, keras.layers.Flatten):
             is_flat = True
         elif len(graph.tensors[number].shape) == 2 and _is_elementwise(call):
+            if graph.tensors[call.outputs[0]].dtype != "float32":
+                return None
             hidden.append((operation, False))
         elif not (call.enters or is_transparent(operation)) or _is_reshape(call):
             return None
@@ -179,10 +184,11 @@ def _has_kernel(dense: keras.layers.Dense) -> bool:
 
 
 def _is_elementwise(call: Call) -> bool:
-    """Whether a call makes each value of one value alone: a known activation, or a batch normalisation."""
+    """Whether a call makes each value of one alone: a known activation, or a normalisation at rest."""
     if len(call.inputs) != 1:
         return False
-    return own_activation(call.operation) in SWAPPABLE or _is_normalization(call.operation)
+    is_known = own_activation(call.operation) in SWAPPABLE or _is_normalization(call.operation)
+    return is_known and not call.training
 
 
 def _is_normalization(operation: keras.Operation) -> bool:
