@@ -28,10 +28,11 @@ def usual_precision():
 
 
 @pytest.mark.parametrize(("rule", "targets"), [("gradient", None), ("learned", 3), ("universal", None)])
-def test_maps(rule, targets):
-    wrapped = tlp.wrap_model(model(), rule=rule)
-    maps = tf.function(lambda x: wrapped.attribute(x, targets).maps, jit_compile=True)(IMAGES)
-    expected = wrapped.explain(IMAGES, targets)
+@pytest.mark.parametrize("count", [4, 1])
+def test_maps(rule, targets, count):
+    wrapped, images = tlp.wrap_model(model(), rule=rule), IMAGES[:count]
+    maps = tf.function(lambda x: wrapped.attribute(x, targets).maps, jit_compile=True)(images)
+    expected = wrapped.explain(images, targets)
     np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
@@ -39,7 +40,7 @@ def test_batches_of_any_length():
     wrapped = tlp.wrap_model(model())
     spec = tf.TensorSpec([None, *IMAGES.shape[1:]])
     compiled = tf.function(wrapped.attribute, input_signature=[spec], jit_compile=True)
-    for count in (4, 3):
+    for count in (4, 3, 1):
         expected = wrapped.explain(IMAGES[:count])
         maps = compiled(IMAGES[:count]).maps
         np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -52,6 +53,13 @@ def test_half_precision(policy, tolerance):
     maps = tf.function(wrapped.attribute, jit_compile=True)(IMAGES).maps
     expected = wrapped.explain(IMAGES)
     np.testing.assert_allclose(maps, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def test_training_on_a_last_batch_of_one():
+    wrapped = tlp.wrap_model(model(), rule="learned")
+    wrapped.compile(jit_compile=True)
+    history = wrapped.fit(IMAGES[:3], batch_size=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
 
 
 @pytest.mark.parametrize("readout", ["input", pytest.param("multi_layer", marks=pytest.mark.slow)])

@@ -42,9 +42,15 @@ def _looped(function: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf.Tenso
     count = tf.shape(tensors[0])[0]
 
     def step(k: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-        sample = (tensor[k : k + 1] for tensor in tensors)  # not copied
+        sample = (_sample(tensor, k) for tensor in tensors)
         return k + 1, results.write(k, function(*sample)[0])
 
     results = tf.TensorArray(tf.float32, count)
     _, results = tf.while_loop(lambda k, _: k < count, step, (0, results), parallel_iterations=1)
     return results.stack()
+
+
+def _sample(tensor: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
+    """`tensor[k : k + 1]`, which is not copied, of a size that XLA knows."""
+    others = tf.shape(tensor)[1:]
+    return tf.slice(tensor, tf.concat([[k], tf.zeros_like(others)], 0), tf.concat([[1], others], 0))
