@@ -138,7 +138,7 @@ def blur(images: tf.Tensor, sigmas: Sequence[float | tf.Tensor]) -> tf.Tensor:
         flat = tf.reshape(channels, [-1, tf.shape(images)[1]])
         blurred = tf.reshape(blur_series(flat, sigmas[0]), tf.shape(channels))
         return tf.ensure_shape(tf.transpose(blurred, [0, 2, 1]), images.shape)
-    return apply_along(images, [_blur_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)])
+    return apply_along(images, [blur_matrix(*axis) for axis in zip(lengths, sigmas, strict=True)])
 
 
 def is_long_series(lengths: Sequence[Length], size: Sequence[Length]) -> bool:
@@ -270,7 +270,7 @@ def _matrix(target: Length, source: Length, sigma: float | tf.Tensor | None = No
     return matrix if sigma is None else tf.matmul(gaussian_matrix(target, sigma), matrix)
 
 
-def _blur_matrix(length: Length, sigma: float | tf.Tensor) -> tf.Tensor:
+def blur_matrix(length: Length, sigma: float | tf.Tensor) -> tf.Tensor:
     """`gaussian_matrix`, as a constant if all is known."""
     is_known = not (tf.is_tensor(length) or tf.is_tensor(sigma))
     return _matrix(length, length, sigma) if is_known else gaussian_matrix(length, sigma)

@@ -182,17 +182,16 @@ class TestLayerContributions:
         x = keras.layers.Conv2D(5, 3, padding="same", activation="relu")(image)
         x = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(keras.layers.MaxPooling2D(4)(x))
         model = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
-        photo, difference = toys.images(1)[0], []
-        for guided in (True, False):
-            readout = tlp.readouts.MultiLayerReadout(guided=guided)
-            wrapped = tlp.wrap_model(
-                model, rule="learned", readout=tlp.readouts.MultiLayerReadout(guided=True)
-            )
-            axes = plotting.layer_contributions(wrapped, photo, target=2).axes[2:]
-            terms = np.stack([axis.images[0].get_array() for axis in axes])
-            unclipped = (np.abs(terms) < np.abs(terms).max()).all(0)
-            map_ = tlp.wrap_model(model, rule="learned", readout=readout).explain(photo[None], 2)[0]
-            difference.append(np.ptp((terms.sum(0) - map_)[unclipped]))
+        guided, plain = (
+            tlp.wrap_model(model, rule="learned", readout=tlp.readouts.MultiLayerReadout(guided=flag))
+            for flag in (True, False)
+        )
+        photo = toys.images(1)[0]
+        axes = plotting.layer_contributions(guided, photo, target=2).axes[2:]
+        terms = np.stack([axis.images[0].get_array() for axis in axes])
+        unclipped = (np.abs(terms) < np.abs(terms).max()).all(0)
+        maps = [wrapped.explain(photo[None], 2)[0] for wrapped in (guided, plain)]
+        difference = [np.ptp((terms.sum(0) - map_)[unclipped]) for map_ in maps]
         assert unclipped.mean() > 0.9 and difference[0] < 1e-4 and difference[1] > 0.01
 
     def test_predicted_class_by_default(self):

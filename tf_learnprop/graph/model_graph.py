@@ -68,12 +68,14 @@ class ModelGraph:
     def _verify(self, inputs: Any, reader: Reader) -> Reader:
         """Closes opened layers again until the calls compute what the model does; the last `Reader`."""
         probe = verification.Probe(self.model, self.input)
+        if probe.inputs is None:
+            return reader
+        run = verification.CheckedRun(self, probe)
         # Of a model that is random, nothing can be said.
-        if probe.inputs is None or verification.passes(self, probe) or not probe.repeats():
+        if run.passes() or not probe.repeats():
             return reader
         known = verification.Faults()
         while True:
-            run = verification.CheckedRun(self, probe)
             new = run.faults
             # What follows a mask that gets lost is wrong as well, but maybe not once the mask is known.
             if new.mask_ranks.keys() - known.mask_ranks.keys():
@@ -83,6 +85,7 @@ class ModelGraph:
             else:
                 break
             reader = self._read(inputs, known)
+            run = verification.CheckedRun(self, probe)
         verification.check_outputs(self, probe, run.values)
         return reader
 

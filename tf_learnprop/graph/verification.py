@@ -84,7 +84,7 @@ class CheckedRun:
     def __init__(self, graph: "ModelGraph", probe: Probe):
         self.faults = Faults()
         self.values = dict(enumerate(graph.standardized(probe.inputs)))
-        self._graph = graph
+        self._graph, self._probe = graph, probe
         self._own_runs: dict[int, _OwnRun] = {}  # by number of block
         with keras.StatelessScope() as scope:
             for number in range(len(graph.calls)):
@@ -93,6 +93,13 @@ class CheckedRun:
                 if not self._run_call(number):
                     return
             self._leave_blocks(len(graph.calls))
+
+    def passes(self) -> bool:
+        """Whether the calls do what the layers and the model do."""
+        if self.faults.closed or self.faults.mask_ranks:
+            return False
+        numbers = keras.tree.flatten(self._graph.output_structure)
+        return _all_equal(self._probe.outputs, [self.values[number] for number in numbers])
 
     def _enter_blocks(self, number: int, scope: keras.StatelessScope) -> None:
         """Runs the layers whose calls begin with this one."""
@@ -120,15 +127,6 @@ class CheckedRun:
         self.values.update(zip(call.outputs, results, strict=True))
         _note_masks(call, results, self._graph, self.faults)
         return True
-
-
-def passes(graph: "ModelGraph", probe: Probe) -> bool:
-    """Whether the calls of a `ModelGraph` do what the layers and the model do, for a `Probe` with inputs."""
-    run = CheckedRun(graph, probe)
-    if run.faults.closed or run.faults.mask_ranks:
-        return False
-    numbers = keras.tree.flatten(graph.output_structure)
-    return _all_equal(probe.outputs, [run.values[number] for number in numbers])
 
 
 def check_outputs(graph: "ModelGraph", probe: Probe, values: dict[int, tf.Tensor]) -> None:

@@ -67,7 +67,7 @@ class Guide:
         Args:
             matrices: Linear interpolation along each side, float32 `[fine, coarse]`.
         """
-        blurs = [resampling.gaussian_matrix(matrix.shape[1], _REACH) for matrix in matrices]
+        blurs = [resampling.blur_matrix(matrix.shape[1], _REACH) for matrix in matrices]
         near = _of_places(*map(tf.matmul, matrices, blurs))
         linear = _of_places(*matrices)
         means = tf.einsum("qp,nqc->npc", linear / (tf.reduce_sum(linear, 0) + _EPSILON), self._features)
