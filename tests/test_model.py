@@ -604,6 +604,46 @@ class TestPrecision:
             fit(ready(mixed), np.full_like(IMAGES, 3e38))
 
 
+class TestWithContrast:
+    def test_is_a_copy(self, learned):
+        before, maps = values(learned.weights), learned.explain(IMAGES, 2)
+        names = learned.with_contrast("names")
+        toys.jolt(names, seed=1)
+        assert names.source is learned.source
+        assert same(values(learned.weights), before)
+        np.testing.assert_array_equal(learned.explain(IMAGES, 2), maps)
+
+    def test_there_and_back(self, learned):
+        again = learned.with_contrast("names").with_contrast("objects").explain(IMAGES, 2)
+        expected = learned.explain(IMAGES, 2)
+        np.testing.assert_allclose(again, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+    @pytest.mark.parametrize("contrast", ["objects", "names", None])
+    def test_of_loaded_rules(self, source, learned, contrast, tmp_path):
+        learned.save_rules(tmp_path / "rules.keras")
+        loaded = tlp.wrap_model(source, rule=tmp_path / "rules.keras").with_contrast(contrast)
+        expected = tlp.wrap_model(
+            source, "channel_mixing", readout=tlp.readouts.MultiLayerReadout(contrast=contrast)
+        )
+        pairs = zip(expected.rule_set.weights, learned.rule_set.weights, strict=contrast is not None)
+        for mine, its in pairs:  # the last one, of the focus, is not there without competition
+            mine.assign(its)
+        maps = expected.explain(IMAGES, 2)
+        found = loaded.explain(IMAGES, 2)
+        np.testing.assert_allclose(found, maps, rtol=1e-5, atol=1e-6 * np.abs(maps).max())
+
+    def test_keeps_the_other_options(self, source):
+        readout = tlp.readouts.MultiLayerReadout(region=1.0, rivals=3, signed=False, guided=True, max_size=9)
+        names = tlp.wrap_model(source, readout=readout).with_contrast("names").rule_set.readout
+        assert names.get_config() == {**readout.get_config(), "contrast": "names"}
+
+    def test_refused(self, source, learned):
+        with pytest.raises(TypeError, match="readout InputReadout"):
+            tlp.wrap_model(source, readout="input").with_contrast("names")
+        with pytest.raises(ValueError, match="`contrast` must be 'objects', 'names' or None"):
+            learned.with_contrast("classes")
+
+
 class TestSaving:
     @pytest.mark.parametrize("compiled", [True, False])
     def test_round_trip(self, source, tmp_path, compiled):

@@ -107,6 +107,30 @@ class PropagationModel(WrappedModel):
         explained = Explained(graph, config.pop("output"), config.pop("explained_input"))
         return cls(graph.model, rule_set, explained, **config)
 
+    def with_contrast(self, contrast: str | None) -> "PropagationModel":
+        """The same model and rules, asked another question; see `tf_learnprop.readouts.MultiLayerReadout`.
+
+        The source model is shared, and the weights of the rules and the readout are copied. A focus that this
+        readout does not have starts at its initial value.
+
+        Args:
+            contrast: "objects": where is the object? "names": what tells the class from its rivals? None: no
+                class competes.
+
+        Raises:
+            TypeError: If the readout is no `MultiLayerReadout`.
+            ValueError: If `contrast` has another value.
+        """
+        self._follow_source()
+        readout = self.rule_set.readout
+        if not isinstance(readout, readouts.MultiLayerReadout):
+            raise TypeError(
+                "Classes compete in a `MultiLayerReadout` alone. "
+                f"Received: a model with the readout {type(readout).__name__}"
+            )
+        rule_set = self.rule_set.copy(readout.with_contrast(contrast))
+        return PropagationModel(self.source, rule_set, self.explained)
+
     # -- maps --------------------------------------------------------------------------------------------
 
     @property

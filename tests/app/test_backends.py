@@ -51,6 +51,57 @@ class TestWrapped:
             WrappedBackend(spec, tlp.wrap_model(source), (SIDE, SIDE, 3))
 
 
+class TestQuestions:
+    CONTRASTS = {
+        "Where is the object?": "objects",
+        "What tells it from its rivals?": "names",
+        "What speaks for it at all?": None,
+    }
+
+    @staticmethod
+    def asked(wrapped, contrast):
+        """A model wrapped with this contrast, with the weights of another."""
+        readout = tlp.readouts.MultiLayerReadout(contrast=contrast)
+        made = tlp.wrap_model(wrapped.source, "learned", readout=readout)
+        pairs = zip(made.rule_set.weights, wrapped.rule_set.weights, strict=contrast is not None)
+        for mine, its in pairs:  # the last one, of the focus, is not there without competition
+            mine.assign(its)
+        return made
+
+    @pytest.mark.parametrize("own", ["objects", "names"])
+    def test_maps_are_those_of_a_model_wrapped_with_the_contrast(self, in_process, wrapped, own):
+        backend = WrappedBackend(in_process._spec, self.asked(wrapped, own), in_process.shape)
+        assert list(backend.questions) == list(self.CONTRASTS)
+        maps = []
+        for question, contrast in self.CONTRASTS.items():
+            method = backend.asking("learned rules", backend.questions[question])
+            assert (method == "learned rules") == (contrast == own)
+            maps.append(backend.explain(PHOTOS[0], 2, method))
+            expected = self.asked(wrapped, contrast).explain(IMAGES[:1], 2)[0]
+            np.testing.assert_allclose(maps[-1], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert np.abs(maps[one] - maps[other]).max() > 0.01 * np.abs(maps[one]).max()
+
+    def test_are_compared_first_in_place_of_the_method(self, in_process):
+        assert in_process.compared[:3] == tuple(in_process.questions.values())
+        assert "names" not in in_process.methods
+
+    def test_other_methods_are_not_asked(self, in_process):
+        names = in_process.questions["What tells it from its rivals?"]
+        assert in_process.asking("saliency", names) == "saliency"
+        assert in_process.asking("learned rules", None) == "learned rules"
+
+    @pytest.mark.parametrize(
+        "readout",
+        ["input", tlp.readouts.MultiLayerReadout(contrast=None), tlp.readouts.MultiLayerReadout(rivals=0)],
+    )
+    def test_none_where_no_class_competes(self, in_process, wrapped, readout):
+        other = tlp.wrap_model(wrapped.source, "learned", readout=readout)
+        backend = WrappedBackend(in_process._spec, other, in_process.shape)
+        assert not backend.questions and "names" in backend.methods
+        assert backend.compared[0] == "learned rules"
+
+
 class TestServed:
     def test_shape_and_classes(self, served):
         assert served.shape == (SIDE, SIDE, 3) and served.class_count == 4

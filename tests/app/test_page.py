@@ -169,6 +169,43 @@ def test_drop_click_slide_and_download(open_page, in_process, wrapped, photo_fil
     expect(captions.nth(place)).to_have_text(f"saliency: kept {kept:.1%}, removed {removed:.1%}")
 
 
+def test_questions_to_the_rules(open_page, in_process, wrapped, photo_file, tmp_path):
+    page = open_page(in_process)
+    drop(page, photo_file)
+    best = view.open_photo(photo_file, in_process).top_classes(1)[0]
+    assert_numbers(page, in_process, wrapped, photo_file, best, 20)
+    images = np.float32(data.read_image(photo_file, SIDE, SIDE)[None]) / 64 - 2
+    maps = {}
+    for question, contrast in (
+        ("What tells it from its rivals?", "names"),
+        ("What speaks for it at all?", None),
+    ):
+        page.locator("#question label", has_text=question).click()
+        (maps[contrast],) = wrapped.with_contrast(contrast).explain(images, best)
+        assert_numbers(page, in_process, wrapped, photo_file, best, 20, maps[contrast])
+
+    # Another method is not asked; the question stands when the rules are chosen again.
+    page.get_by_test_id("saliency-radio-label").click()
+    expect(page.locator("#question input").first).to_be_disabled()
+    gradient = in_process.explain(data.read_image(photo_file, SIDE, SIDE), best, "saliency")
+    assert_numbers(page, in_process, wrapped, photo_file, best, 20, gradient)
+    page.locator("#method label", has_text="learned rules").click()
+    expect(page.locator("#question input").first).to_be_enabled()
+    assert_numbers(page, in_process, wrapped, photo_file, best, 20, maps[None])
+
+    with page.expect_download() as download:
+        page.locator("#npy").click()
+    assert download.value.suggested_filename.endswith("learned_rules_no_competition.npy")
+    download.value.save_as(tmp_path / "map.npy")
+    found = np.load(tmp_path / "map.npy")
+    np.testing.assert_allclose(found, maps[None], rtol=1e-4, atol=1e-5 * np.abs(found).max())
+
+    page.locator("#compare").click()
+    captions = page.locator("#compared .caption-label")
+    for place, question in enumerate(("", ", names compete", ", no competition")):
+        expect(captions.nth(place)).to_contain_text(f"learned rules{question}: kept ")
+
+
 def test_paste_and_another_class(open_page, in_process, wrapped, photo_file):
     page = open_page(in_process)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -215,6 +252,8 @@ def test_a_click_on_a_place_or_a_box(open_page, segmenter, detector, patches_fil
     for backend, names in ((segmenter, ("red: 6.2%", "green: 14.1%")), (detector, ("red: ", "green: "))):
         page = open_page(backend)
         drop(page, patches_file, shown="#found img")
+        question = list(backend.questions)[-1]
+        page.locator("#question label", has_text=question).click()
         source = ""
         for (row, column), name in zip(((5, 3), (12, 12)), names, strict=True):
             click(page, row, column)
@@ -223,7 +262,7 @@ def test_a_click_on_a_place_or_a_box(open_page, segmenter, detector, patches_fil
             expect(page.locator("#map img")).not_to_have_attribute("src", source)
             source = page.locator("#map img").get_attribute("src")
         part = backend.parts(pixels).at(12, 12, backend.choices[0])
-        attribution = backend.explain(pixels, part.target, backend.methods[0])
+        attribution = backend.explain(pixels, part.target, backend.questions[question])
         with page.expect_download() as download:
             page.locator("#npy").click()
         download.value.save_as(tmp_path / "map.npy")
@@ -253,4 +292,5 @@ def check_served(page, served, wrapped, photo_file):
     assert_numbers(page, served, wrapped, photo_file, best[1], 20, attribution)
     move(page, "share", -5)
     assert_numbers(page, served, wrapped, photo_file, best[1], 15, attribution)
-    assert not page.locator("#method").is_visible() and not page.locator("#compare").is_visible()
+    for choice in ("#method", "#question", "#compare"):
+        assert not page.locator(choice).is_visible()

@@ -13,6 +13,9 @@ from tf_learnprop.app.backends import Backend
 from tf_learnprop.app.map_downloads import MapDownloads
 from tf_learnprop.app.view import Photo, PhotoMap
 
+#: Pictures side by side in the comparison, at most.
+_COLUMNS = 4
+
 #: A photo and the class to explain.
 Asked = tuple[Photo, int] | None
 
@@ -49,12 +52,14 @@ class Handlers:
         """Another class of the same photo, and no choice in the other list."""
         return (None if asked is None or class_id is None else (asked[0], class_id)), None
 
-    def explain(self, asked: Asked, method: str) -> tuple[PhotoMap | None, gr.DownloadButton, gr.Gallery]:
+    def explain(
+        self, asked: Asked, method: str, question: str | None
+    ) -> tuple[PhotoMap | None, gr.DownloadButton, gr.Gallery]:
         """The map, the button that downloads it, and no comparison any more."""
         nothing = gr.Gallery(value=None, visible=False)
         if asked is None:
             return None, gr.DownloadButton(interactive=False), nothing
-        explained = view.explain(*asked, method, self._backend)
+        explained = view.explain(*asked, self._backend.asking(method, question), self._backend)
         name = view.file_name(explained, self._backend)
         return explained, self._downloads.array(explained, name, explained.attribution), nothing
 
@@ -95,7 +100,7 @@ class Handlers:
             both = view.parts(one, share / 100)
             kept, removed = view.part_probabilities(both, one.class_id, self._backend)
             pictures.append((view.overlay(one, 0.85), f"{method}: kept {kept:.1%}, removed {removed:.1%}"))
-        return gr.Gallery(value=pictures, visible=True, columns=len(pictures))
+        return gr.Gallery(value=pictures, visible=True, columns=min(len(pictures), _COLUMNS))
 
     def classes(self) -> Sequence[tuple[str, int]]:
         """Names and ids of all classes."""

@@ -13,6 +13,7 @@ from tf_learnprop.app.handlers import Handlers
 CSS = """
 footer { display: none !important; }
 .part b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; }
+#compared .caption-label { white-space: normal; }
 """
 #: Fonts that every system has, so that none is loaded.
 THEME = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
@@ -30,8 +31,7 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
         title: Name of the model.
         folder: Folder for the files that can be downloaded.
     """
-    handlers, methods = Handlers(backend, folder), list(backend.methods)
-    several = len(methods) > 1
+    handlers = Handlers(backend, folder)
     # Each place of a slider leaves a picture in Gradio's cache; old ones are deleted.
     with gr.Blocks(title=f"tf-learnprop: {title}", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(f"## What does {title} look at?")
@@ -44,9 +44,7 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
             with gr.Column():
                 picture = gr.Image(label="Map", interactive=False, height=320, buttons=[], elem_id="map")
                 opacity = gr.Slider(0, 100, 85, step=1, label="Opacity (%)", elem_id="opacity")
-                method = gr.Radio(
-                    methods, value=methods[0], label="Method", visible=several, elem_id="method"
-                )
+                method, question = method_inputs(backend)
             with gr.Column():
                 share = gr.Slider(1, 99, 20, step=1, label="Keep or remove the top (%)", elem_id="share")
                 with gr.Row():
@@ -56,12 +54,15 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
                     with gr.Column(min_width=150):
                         removed = gr.Image(label="Removed", interactive=False, height=230, buttons=[])
                         removed_text = gr.HTML(elem_id="removed")
+                several = len(backend.compared) > 1
                 compare = gr.Button("Compare the methods", size="md", visible=several, elem_id="compare")
                 with gr.Row():
                     small: dict[str, Any] = {"interactive": False, "size": "md", "min_width": 150}
                     save_picture = gr.DownloadButton("Save picture", elem_id="png", **small)
                     save_map = gr.DownloadButton("Save map", elem_id="npy", **small)
-        compared = gr.Gallery(label="Methods", visible=False, buttons=[], elem_id="compared")
+        compared = gr.Gallery(
+            label="Methods", visible=False, buttons=[], height="max-content", elem_id="compared"
+        )
 
         file.change(told(handlers.open), file, [asked, top, file], **EVENT)
         top.input(handlers.choose, [asked, top], [asked, other], **EVENT)
@@ -70,9 +71,9 @@ def build(backend: Backend, title: str, folder: pathlib.Path) -> gr.Blocks:
         on = functools.partial(gr.on, **EVENT)
         results = [explained, save_map, compared]
         on(
-            [asked.change, method.input],
+            [asked.change, method.input, question.input],
             told(handlers.explain),
-            [asked, method],
+            [asked, method, question],
             results,
             show_progress_on=picture,
         )
@@ -92,6 +93,27 @@ def photo_input() -> gr.Image:
     # Gradio would open the file itself, and report one that can't be read with a traceback.
     file.preprocess = lambda payload: payload and payload.path  # type: ignore
     return file
+
+
+def method_inputs(backend: Backend) -> tuple[gr.Radio, gr.Radio]:
+    """The method, and the question that the main one is asked; see `Backend.asking`."""
+    main, questions = backend.methods[0], list(backend.questions.items())
+    question = gr.Radio(
+        questions,
+        value=main if questions else None,
+        label="Question to the learned rules",
+        visible=bool(questions),
+        elem_id="question",
+    )
+    method = gr.Radio(
+        list(backend.methods),
+        value=main,
+        label="Method",
+        visible=len(backend.methods) > 1,
+        elem_id="method",
+    )
+    method.input(lambda chosen: gr.Radio(interactive=chosen == main), method, question, **EVENT)
+    return method, question
 
 
 def told(handler: Callable) -> Callable:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tf_learnprop.app import view
 from tf_learnprop.app.map_downloads import MapDownloads
-from tf_learnprop.app.page import EVENT, photo_input, told
+from tf_learnprop.app.page import EVENT, method_inputs, photo_input, told
 from tf_learnprop.app.places import Part, Parts, PlacesBackend, outlined
 
 
@@ -75,11 +75,14 @@ class PlacesHandlers:
         part = opened.parts.at(row, column, choice)
         return (None, "Nothing is found there.") if part is None else ((opened, part), part.name)
 
-    def explain(self, asked: Asked, method: str) -> tuple[PartMap | None, gr.DownloadButton]:
+    def explain(
+        self, asked: Asked, method: str, question: str | None
+    ) -> tuple[PartMap | None, gr.DownloadButton]:
         """The map, and the button that downloads it."""
         if asked is None:
             return None, gr.DownloadButton(interactive=False)
         opened, part = asked
+        method = self._backend.asking(method, question)
         explained = PartMap(*asked, self._backend.explain(opened.pixels, part.target, method))
         return explained, self._downloads.array(explained, "map", explained.attribution)
 
@@ -101,7 +104,7 @@ def build(backend: PlacesBackend, title: str, folder: pathlib.Path) -> gr.Blocks
         title: Name of the model.
         folder: Folder for the files that can be downloaded.
     """
-    handlers, methods, choices = PlacesHandlers(backend, folder), list(backend.methods), list(backend.choices)
+    handlers, choices = PlacesHandlers(backend, folder), list(backend.choices)
     with gr.Blocks(title=f"tf-learnprop: {title}", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(f"## What does {title} look at?")
         opened, asked, explained = gr.State(), gr.State(), gr.State()
@@ -121,9 +124,7 @@ def build(backend: PlacesBackend, title: str, folder: pathlib.Path) -> gr.Blocks
             with gr.Column():
                 picture = gr.Image(label="Map", interactive=False, height=320, buttons=[], elem_id="map")
                 opacity = gr.Slider(0, 100, 85, step=1, label="Opacity (%)", elem_id="opacity")
-                method = gr.Radio(
-                    methods, value=methods[0], label="Method", visible=len(methods) > 1, elem_id="method"
-                )
+                method, question = method_inputs(backend)
                 with gr.Row():
                     small: dict[str, Any] = {"interactive": False, "size": "md", "min_width": 150}
                     save_picture = gr.DownloadButton("Save picture", elem_id="png", **small)
@@ -133,9 +134,9 @@ def build(backend: PlacesBackend, title: str, folder: pathlib.Path) -> gr.Blocks
         found.select(told(handlers.click), [opened, choice], [asked, name], **EVENT)
         on = functools.partial(gr.on, **EVENT)
         on(
-            [asked.change, method.input],
+            [asked.change, method.input, question.input],
             told(handlers.explain),
-            [asked, method],
+            [asked, method, question],
             [explained, save_map],
             show_progress_on=picture,
         )

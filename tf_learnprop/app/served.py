@@ -6,7 +6,7 @@ See https://www.tensorflow.org/tfx/serving/api_rest.
 import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class ServedBackend(Backend):
     """
 
     methods: tuple[str, ...] = ("served rules",)
+    questions: Mapping[str, str] = {}
     compared = methods
     shape: tuple[int, int, int]
 

@@ -30,9 +30,5 @@ class Names(OnePassMethod):
         readout = model.rule_set.readout if isinstance(model, PropagationModel) else None
         if type(readout) is not readouts.MultiLayerReadout:
             return super().on(model, **ends)
-        explained = explained_of(model, **ends)
-        config = readout.get_config()
-        if not config["focus"]:  # no class competes in it, so it has no zero either
-            del config["focus"], config["rivals"], config["signed"]
-        readout = readouts.MultiLayerReadout.from_config({**config, "contrast": "names"})
-        return PropagationModel(explained.graph.model, model.rule_set.copy(readout), explained)
+        explained_of(model, **ends)  # refuses ends
+        return model.with_contrast("names")

@@ -77,9 +77,7 @@ class MultiLayerReadout(Readout):
         argument_checks.flag("signed", signed)
         argument_checks.number("region", region, low=0, high=_MAX_REGION)
         argument_checks.flag("guided", guided)
-        if contrast is not None:
-            rule = "be 'objects', 'names' or None"
-            argument_checks.one_of("contrast", contrast, ("objects", "names"), rule=rule)
+        _check_contrast(contrast)
         self.max_size = None if max_size is None else int(max_size)
         self.contrast = contrast
         self.guided = guided
@@ -175,6 +173,18 @@ class MultiLayerReadout(Readout):
             sums = [guide.finer(*pair) for pair in sums]
         return [self.to_input(focus.on(total, places), signals.inputs, places) for total, places in sums]
 
+    def with_contrast(self, contrast: str | None) -> "MultiLayerReadout":
+        """A new readout, without weights, with the arguments of this one but for `contrast`.
+
+        Raises:
+            ValueError: If `contrast` has another value than the argument may have.
+        """
+        _check_contrast(contrast)  # Keras would make another error of it
+        config = self.get_config()
+        if not self.focus:  # no class competes in it, so it has no zero either
+            del config["focus"], config["rivals"], config["signed"]
+        return type(self).from_config({**config, "contrast": contrast})
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -186,6 +196,12 @@ class MultiLayerReadout(Readout):
             "contrast": self.contrast,
             "guided": self.guided,
         }
+
+
+def _check_contrast(contrast: str | None) -> None:
+    if contrast is not None:
+        rule = "be 'objects', 'names' or None"
+        argument_checks.one_of("contrast", contrast, ("objects", "names"), rule=rule)
 
 
 def _sums_by_place(
