@@ -107,6 +107,24 @@ class PropagationModel(WrappedModel):
         explained = Explained(graph, config.pop("output"), config.pop("explained_input"))
         return cls(graph.model, rule_set, explained, **config)
 
+    # -- maps --------------------------------------------------------------------------------------------
+
+    @property
+    def coverage(self) -> Coverage:
+        """`Coverage`: lists each activation of the source model, whether it is swapped, and why not."""
+        self._follow_source()
+        return Coverage(self.explained, self.rule_set)
+
+    @property
+    def read_shapes(self) -> list[tuple[int | None, ...]]:
+        """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
+        shape_of: dict[readouts.Position, Any] = {
+            readouts.INPUT: self.explained.input_shape,
+            readouts.FEATURE_MAP: self.explained.feature_map_shape,
+            **dict(enumerate(self.explained.placed_shapes(self.rule_set.paths))),
+        }
+        return [shape_of[position] for position in self.rule_set.read]
+
     def with_contrast(self, contrast: str | None) -> "PropagationModel":
         """The same model and rules, asked another question; see `tf_learnprop.readouts.MultiLayerReadout`.
 
@@ -130,24 +148,6 @@ class PropagationModel(WrappedModel):
             )
         rule_set = self.rule_set.copy(readout.with_contrast(contrast))
         return PropagationModel(self.source, rule_set, self.explained)
-
-    # -- maps --------------------------------------------------------------------------------------------
-
-    @property
-    def coverage(self) -> Coverage:
-        """`Coverage`: lists each activation of the source model, whether it is swapped, and why not."""
-        self._follow_source()
-        return Coverage(self.explained, self.rule_set)
-
-    @property
-    def read_shapes(self) -> list[tuple[int | None, ...]]:
-        """Shapes `(None, ..., c)` of what the readout reads, a list in the order of execution."""
-        shape_of: dict[readouts.Position, Any] = {
-            readouts.INPUT: self.explained.input_shape,
-            readouts.FEATURE_MAP: self.explained.feature_map_shape,
-            **dict(enumerate(self.explained.placed_shapes(self.rule_set.paths))),
-        }
-        return [shape_of[position] for position in self.rule_set.read]
 
     def explain(
         self,
