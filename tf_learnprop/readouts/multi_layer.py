@@ -168,7 +168,7 @@ class MultiLayerReadout(Readout):
         self, sums: Sequence[tuple[tf.Tensor, Places | None]], focus: Focus, signals: Signals
     ) -> list[tf.Tensor]:
         """Maps, each with where its places lie, multiplied by the focus, float32 `[n, *spatial]`."""
-        position = guide_position(signals.activations) if self.guided else None
+        position = guide_position(signals.activations, signals.places_read) if self.guided else None
         if position is not None:
             guide = Guide(signals.activations[position], signals.places_read[position])
             focus.follow(guide)
