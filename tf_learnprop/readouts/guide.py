@@ -29,7 +29,7 @@ def guide_position(activations: Sequence[tf.Tensor], places: Sequence[Places | N
         activations: float32 `[n, ..., c]`.
         places: Where their places lie.
     """
-    if not activations or activations[-1].shape.rank != 4:
+    if not activations or len(activations[-1].shape) != 4:
         return None
     last = activations[-1].shape[1:-1], places[-1]
     pairs = enumerate(zip(activations, places, strict=True))
