@@ -124,7 +124,7 @@ def rows_of(model, names, masks):
     """The methods: titles, and functions from preprocessed images and class ids to maps."""
     settings = {
         "universal rule": {},
-        "… guided": {"readout": tlp.readouts.MultiLayerReadout(guided=True)},
+        "… not guided": {"readout": tlp.readouts.MultiLayerReadout(guided=False)},
         "… names compete": {"readout": tlp.readouts.MultiLayerReadout(contrast="names")},
         "… no competition": {"readout": tlp.readouts.MultiLayerReadout(contrast=None)},
         "untrained rules": {"rule": "learned"},

@@ -14,7 +14,7 @@ from tf_learnprop import metrics
 #: Arguments of `wrap_model` for each row.
 ROWS = {
     "universal rule": {},
-    "… guided": {"readout": tlp.readouts.MultiLayerReadout(guided=True)},
+    "… not guided": {"readout": tlp.readouts.MultiLayerReadout(guided=False)},
     "… names compete": {"readout": tlp.readouts.MultiLayerReadout(contrast="names")},
     "… names compete, 8 rivals": {"readout": tlp.readouts.MultiLayerReadout(contrast="names", rivals=8)},
     "Grad-CAM": {"rule": "gradient", "readout": "grad_cam"},

@@ -65,8 +65,43 @@ def between(
     """Linear interpolation as `to_places` does it, a matrix `[target, source]` for each side."""
     if source is None and target is None:
         lengths = [resampling.sides(one, one.shape.rank - 1) for one in (like, maps)]
-        return [resampling.linear_matrix(*pair) for pair in zip(*lengths, strict=True)]
+        return [resampling.axis_matrix(*pair) for pair in zip(*lengths, strict=True)]
     return list(map(_between, *_both(maps, source, like, target)))
+
+
+def times_as_dense(
+    fine: Sequence[int | None],
+    fine_places: Places | None,
+    coarse: Sequence[int | None],
+    places: Places | None,
+) -> list[float]:
+    """How many fine places there are for a coarse one along each side; 0 where that is not known.
+
+    Args:
+        fine: Number of fine places along each side.
+        fine_places: Where they lie. How far apart they are may be known although their number is not.
+        coarse: Number of coarse places along each side.
+        places: Where they lie.
+    """
+    lengths = [_value(side.length) for side in fine_places or places or ()] or [1] * len(fine)
+    narrow, wide = _spacings(fine, fine_places, lengths), _spacings(coarse, places, lengths)
+    return [b / a if a and b else 0.0 for a, b in zip(narrow, wide, strict=True)]
+
+
+def _spacings(
+    counts: Sequence[int | None], places: Places | None, lengths: Sequence[float | None]
+) -> list[float]:
+    """From one place to the next along each side, in units of the lengths; 0 where that is not known."""
+    if places:
+        return [abs(_value(side.step) or 0.0) for side in places]
+    return [
+        length / count if length and count else 0.0 for length, count in zip(lengths, counts, strict=True)
+    ]
+
+
+def _value(number: float | tf.Tensor | None) -> float | None:
+    """A number; None if it is not known while a graph is traced."""
+    return tf.get_static_value(number) if tf.is_tensor(number) else number
 
 
 def _both(

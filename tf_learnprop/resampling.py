@@ -98,7 +98,9 @@ def resize(maps: tf.Tensor, size: Sequence[Length]) -> tf.Tensor:
         return maps
     if is_long_series(lengths, size):
         return _resized_series(maps, size[0])
-    return apply_along(maps, [_matrix(target, length) for target, length in zip(size, lengths, strict=True)])
+    return apply_along(
+        maps, [axis_matrix(target, length) for target, length in zip(size, lengths, strict=True)]
+    )
 
 
 def resize_and_blur(
@@ -119,7 +121,7 @@ def resize_and_blur(
     if is_long_series(lengths, size):
         return blur_series(resize(maps, size), sigmas[0])
     axes = zip(size, lengths, sigmas, strict=True)
-    return apply_along(maps, [_matrix(target, length, sigma) for target, length, sigma in axes])
+    return apply_along(maps, [axis_matrix(target, length, sigma) for target, length, sigma in axes])
 
 
 def blur(images: tf.Tensor, sigmas: Sequence[float | tf.Tensor]) -> tf.Tensor:
@@ -262,7 +264,7 @@ def _blurred_by_transform(maps: tf.Tensor, sigma: float | tf.Tensor) -> tf.Tenso
     return tf.ensure_shape(convolved(maps) / convolved(tf.ones([length])), maps.shape)
 
 
-def _matrix(target: Length, source: Length, sigma: float | tf.Tensor | None = None) -> tf.Tensor:
+def axis_matrix(target: Length, source: Length, sigma: float | tf.Tensor | None = None) -> tf.Tensor:
     """Linear interpolation of an axis, then a Gaussian blur unless `sigma` is None; `[target, source]`."""
     if not any(tf.is_tensor(value) for value in (target, source, sigma)):
         return tf.constant(_known_matrix(target, source, sigma))
@@ -273,12 +275,12 @@ def _matrix(target: Length, source: Length, sigma: float | tf.Tensor | None = No
 def blur_matrix(length: Length, sigma: float | tf.Tensor) -> tf.Tensor:
     """`gaussian_matrix`, as a constant if all is known."""
     is_known = not (tf.is_tensor(length) or tf.is_tensor(sigma))
-    return _matrix(length, length, sigma) if is_known else gaussian_matrix(length, sigma)
+    return axis_matrix(length, length, sigma) if is_known else gaussian_matrix(length, sigma)
 
 
 @functools.lru_cache(maxsize=256)
 def _known_matrix(target: int, source: int, sigma: float | None) -> np.ndarray:
-    """`_matrix` as a NumPy array: a constant in a graph, in place of a few dozen operations."""
+    """`axis_matrix` as a NumPy array: a constant in a graph, in place of a few dozen operations."""
     with tf.init_scope():  # outside the graph that is being traced
         matrix = linear_matrix(target, source)
         return (matrix if sigma is None else tf.matmul(gaussian_matrix(target, sigma), matrix)).numpy()

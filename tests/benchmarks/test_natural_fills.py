@@ -21,7 +21,14 @@ def test_a_table_of_the_methods(monkeypatch, capsys, tmp_path):
     natural_fills.run(arguments)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     titles = [line.split("|")[1].strip() for line in lines[2:]]
-    assert titles == ["universal rule", "… guided", "… names compete", "trained rules", "saliency", "rise"]
+    assert titles == [
+        "universal rule",
+        "… not guided",
+        "… names compete",
+        "trained rules",
+        "saliency",
+        "rise",
+    ]
     maps = tlp.wrap_model(model).explain(images, np.arange(4))
     direct = tlp.metrics.insertion_deletion(
         subject.forward,

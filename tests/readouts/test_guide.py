@@ -125,7 +125,23 @@ class TestGuide:
     )
     def test_the_last_layer_of_three_times_the_places_guides(self, shapes, position):
         activations = [tf.TensorSpec([None, *shape, 3]) for shape in shapes]
-        assert guide_position(activations) == position
+        assert guide_position(activations, [None] * len(shapes)) == position
+
+
+def of_any_size(padding, guided):
+    """A wrapped model of images of any size, with an untrained rule."""
+    keras.utils.set_random_seed(0)
+    image = x = keras.Input((None, None, 3))
+    for _ in range(3):
+        x = layers.Conv2D(4, 3, 2, padding, activation="relu")(x)
+    model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    return tlp.wrap_model(model, rule="learned", readout=readouts.MultiLayerReadout(guided=guided))
+
+
+def traced(wrapped):
+    """From images to maps, in one trace for all sizes."""
+    specs = [tf.TensorSpec([None, None, None, 3])]
+    return tf.function(lambda images: wrapped.attribute(images).maps, input_signature=specs)
 
 
 class TestGuidedReadout:
@@ -161,19 +177,32 @@ class TestGuidedReadout:
         activations, signals = ([tf.constant(toys.normal(*s, seed=k)) for s in shapes] for k in (1, 2))
         assert np.isfinite(readout(Signals(tf.zeros([2, 12, 12, 3]), None, activations, signals))).all()
 
-    def test_a_trace_of_any_size_has_no_guide(self):
-        image = x = keras.Input((None, None, 3))
-        for _ in range(3):
-            x = layers.Conv2D(4, 3, 2, "same", activation="relu")(x)
-        model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
-        guided, plain = (
-            tlp.wrap_model(model, readout=readouts.MultiLayerReadout(guided=flag)) for flag in (True, False)
+    @pytest.mark.parametrize("padding", ["same", "valid"])
+    @pytest.mark.parametrize("size", [(24, 24), (47, 65), (64, 40)])
+    def test_a_trace_of_any_size_has_the_guide_of_that_size(self, size, padding):
+        guided, plain = (of_any_size(padding, guided=flag) for flag in (True, False))
+        images = toys.normal(2, *size, 3)
+        expected = guided.explain(images)
+        np.testing.assert_allclose(traced(guided)(images), expected, atol=2e-5 * np.abs(expected).max())
+        assert np.abs(plain.explain(images) - expected).max() > 0.02 * np.abs(expected).max()
+
+    def test_too_many_weights(self, monkeypatch):
+        """Maps of known sizes, and of sizes that are known at run time, are then interpolated linearly."""
+        y, maps, images = scene(36, 48, 3), tf.constant(toys.normal(2, 12, 12)), toys.normal(2, 64, 64, 3)
+        guided, explained = (
+            Guide(tf.constant(y)).finer(maps)[0],
+            of_any_size("same", guided=True).explain(images),
         )
-        images = toys.normal(2, 24, 24, 3)
-        traced = tf.function(guided.attribute, input_signature=[tf.TensorSpec([None, None, None, 3])])
-        expected = plain.explain(images)
-        np.testing.assert_allclose(traced(images).maps, expected, atol=1e-5 * np.abs(expected).max())
-        assert np.abs(guided.explain(images) - expected).max() > 0.05 * np.abs(expected).max()
+        monkeypatch.setattr("tf_learnprop.readouts.guide._MOST_WEIGHTS", 36 * 48 * 12 * 12 - 1)
+        found, _ = Guide(tf.constant(y)).finer(maps)
+        blurred = resampling.blur(maps[..., None], [0.5, 0.5])[..., 0]
+        np.testing.assert_allclose(found, placing.to_places(blurred, None, found, None), atol=1e-5)
+        assert np.abs(found - guided).max() > 0.1
+        monkeypatch.setattr("tf_learnprop.readouts.guide._MOST_WEIGHTS", 32 * 32 * 8 * 8 - 1)
+        wrapped = of_any_size("same", guided=True)
+        expected = wrapped.explain(images)
+        np.testing.assert_allclose(traced(wrapped)(images), expected, atol=2e-5 * np.abs(expected).max())
+        assert np.abs(expected - explained).max() > 0.02 * np.abs(expected).max()
 
     def test_bad_flag(self):
         with pytest.raises(ValueError, match="`guided` must be a bool. Received: guided=1"):

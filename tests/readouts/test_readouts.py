@@ -124,7 +124,7 @@ class TestMultiLayerReadout:
         image = toys.normal(2, *size, 3)
         activations = [toys.normal(2, *source, 4 + k, seed=k) for k, source in enumerate(sources)]
         signals = [1e-4 * toys.normal(*y.shape, seed=9) for y in activations]
-        readout = readouts.MultiLayerReadout(blur, focus=focus)
+        readout = readouts.MultiLayerReadout(blur, focus=focus, guided=False)
         readout.build(len(sources))
         strength = None
         if focus:
@@ -173,7 +173,13 @@ class TestMultiLayerReadout:
         image, y = toys.normal(2, *size, 3), toys.normal(2, *source, 4, seed=1)
         dy, evidence = toys.normal(*y.shape, seed=2), toys.normal(2, *places, 4, seed=3)
         readout = readouts.MultiLayerReadout(
-            blur=0, focus=3.0, rivals=3, signed=signed, region=region, contrast=contrast
+            blur=0,
+            focus=3.0,
+            rivals=3,
+            signed=signed,
+            region=region,
+            contrast=contrast,
+            guided=False,
         )
         readout.build(1)
         maps = readout(Signals(tf.constant(image), None, [y], [dy], tf.constant(1e-3 * evidence)))
@@ -383,7 +389,7 @@ def test_bad_blur(readout, blur):
     "readout",
     [
         readouts.InputReadout(0.2),
-        readouts.MultiLayerReadout(0.1, max_size=None, guided=True),
+        readouts.MultiLayerReadout(0.1, max_size=None, guided=False),
         readouts.SeriesReadout(3.0, input_weight=0.1, max_size=99, rivals=4),
     ],
 )

@@ -1,5 +1,6 @@
 """A guide: maps of coarse places are interpolated between those where the model sees what is alike."""
 
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -7,23 +8,32 @@ import tensorflow as tf
 from tf_learnprop import placing, resampling
 from tf_learnprop.placing import Places
 
-#: A layer guides maps of places that are at least this many times as wide.
-_LEAST_RATIO = 3
+#: A layer guides maps if it has at least this many places for each of theirs, along each side. Layers at a
+#: half and at a quarter of the spacing stay apart, also where a side is divided unevenly.
+_LEAST_RATIO = 2.5
 #: Standard deviation of the blur that lets a place take from coarse places further off, in coarse places.
 _REACH = 0.5
 #: τ: how much places that go together differ, in standard deviations of the guide.
 _ALIKE = 0.2
 #: Larger exponents count as this, so that a place that nothing around is like is interpolated linearly.
 _LARGEST_EXPONENT = 50.0
+#: Most weights of a sample, 64 MB. Maps of more are interpolated linearly.
+_MOST_WEIGHTS = 2**24
 _EPSILON = 1e-12
 
 
-def guide_position(activations: Sequence[tf.Tensor]) -> int | None:
-    """The position of the last of the activations of images that can guide maps of the last one."""
-    if not activations or activations[-1].shape.rank != 4:
+def guide_position(activations: Sequence[tf.Tensor], places: Sequence[Places | None]) -> int | None:
+    """The position of the last of the activations of images that can guide maps of the last one.
+
+    Args:
+        activations: float32 `[n, ..., c]`.
+        places: Where their places lie.
+    """
+    if not activations or len(activations[-1].shape) != 4:
         return None
-    fits = [_is_finer(y.shape[1:-1], activations[-1].shape[1:-1]) for y in activations]
-    return max((position for position, fit in enumerate(fits) if fit), default=None)
+    last = activations[-1].shape[1:-1], places[-1]
+    pairs = enumerate(zip(activations, places, strict=True))
+    return max((k for k, (y, where) in pairs if _is_finer((y.shape[1:-1], where), last)), default=None)
 
 
 class Guide:
@@ -34,18 +44,17 @@ class Guide:
     exp(−|y(q) − ȳ(p)|²/(2·τ²·V)): ȳ(p) is its mean around p, by the weights of linear interpolation, and V
     its variance over all places, summed over the channels. So a map ends where the model sees something else.
     After Kopf, Cohen, Lischinski, Uyttendaele, "Joint bilateral upsampling", SIGGRAPH 2007, where the guide
-    is a photo.
+    is a photo. Where that would take more than 2²⁴ weights a sample, a = 1.
 
     Args:
-        activation: y, float32 `[n, height, width, c]`; height and width are known.
+        activation: y, float32 `[n, height, width, c]`.
         places: Where its places lie.
     """
 
     def __init__(self, activation: tf.Tensor, places: Places | None = None):
-        self._activation, self._places = activation, places
-        size = activation.shape[1] * activation.shape[2]
-        features = tf.reshape(activation, [-1, size, activation.shape[-1]])
-        self._features = features - tf.reduce_mean(features, 1, keepdims=True)
+        self._like, self._places = activation[..., 0], places
+        self._features = activation - tf.reduce_mean(activation, [1, 2], keepdims=True)
+        self._squares = tf.reduce_sum(tf.square(self._features), -1)
 
     def finer(self, maps: tf.Tensor, places: Places | None = None) -> tuple[tf.Tensor, Places | None]:
         """Maps at the places of the guide, and where these lie; maps of fine places are left as they are.
@@ -54,39 +63,63 @@ class Guide:
             maps: float32 `[n, *source]`.
             places: Where their places lie.
         """
-        if not _is_finer(self._activation.shape[1:-1], maps.shape[1:]):
+        if not _is_finer((self._like.shape[1:], self._places), (maps.shape[1:], places)):
             return maps, places
-        like = self._activation[..., 0]
-        coarse = tf.reshape(maps, [-1, maps.shape[1] * maps.shape[2], 1])
-        fine = tf.matmul(self._weights(placing.between(maps, places, like, self._places)), coarse)
-        return tf.ensure_shape(tf.reshape(fine, tf.shape(like)), like.shape), self._places
+        rows, columns = placing.between(maps, places, self._like, self._places)
 
-    def _weights(self, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
+        def guided() -> tf.Tensor:
+            coarse = tf.reshape(maps, [tf.shape(maps)[0], -1, 1])
+            return tf.reshape(tf.matmul(self._weights(rows, columns), coarse), tf.shape(self._like))
+
+        def linear() -> tf.Tensor:
+            return resampling.apply_along(maps, [_blurred(rows), _blurred(columns)])
+
+        if None in (*rows.shape, *columns.shape):
+            is_small = tf.size(rows, tf.int64) * tf.size(columns, tf.int64) <= _MOST_WEIGHTS
+            fine = tf.cond(is_small, guided, linear)
+        else:
+            fine = guided() if math.prod((*rows.shape, *columns.shape)) <= _MOST_WEIGHTS else linear()
+        return tf.ensure_shape(fine, self._like.shape), self._places
+
+    def _weights(self, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
         """The weights of the coarse places at each place of the guide, float32 `[n, fine, coarse]`.
 
         Args:
-            matrices: Linear interpolation along each side, float32 `[fine, coarse]`.
+            rows: Linear interpolation along the first side, float32 `[fine, coarse]`.
+            columns: The same along the second.
         """
-        blurs = [resampling.blur_matrix(matrix.shape[1], _REACH) for matrix in matrices]
-        near = _of_places(*map(tf.matmul, matrices, blurs))
-        linear = _of_places(*matrices)
-        means = tf.einsum("qp,nqc->npc", linear / (tf.reduce_sum(linear, 0) + _EPSILON), self._features)
-        own, others = (tf.reduce_sum(tf.square(values), -1) for values in (self._features, means))
-        products = tf.matmul(self._features, means, transpose_b=True)
-        distances = tf.nn.relu(own[:, :, None] + others[:, None, :] - 2.0 * products)
-        variance = tf.reduce_mean(own, 1)[:, None, None] + _EPSILON
-        exponents = tf.minimum(distances / (2.0 * _ALIKE**2 * variance), _LARGEST_EXPONENT)
-        weights = near * tf.exp(-exponents)
+        near = tf.einsum("qp,rs->qrps", _blurred(rows), _blurred(columns))
+        near = tf.reshape(near, [tf.size(self._like[0]), -1])
+        weights = near * tf.exp(-tf.minimum(self._exponents(rows, columns), _LARGEST_EXPONENT))
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights, -1, keepdims=True))
 
+    def _exponents(self, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+        """|y(q) − ȳ(p)|²/(2·τ²·V), float32 `[n, fine, coarse]`."""
+        n, channels = tf.shape(self._features)[0], self._features.shape[-1]
+        # Side by side, and without turning an axis, which would copy y.
+        means = tf.matmul(_means(rows), tf.reshape(self._features, [n, tf.shape(rows)[0], -1]))
+        means = tf.reshape(means, [n * tf.shape(rows)[1], -1, channels])
+        means = tf.reshape(tf.matmul(_means(columns), means), [n, -1, channels])
+        products = tf.matmul(tf.reshape(self._features, [n, -1, channels]), means, transpose_b=True)
+        own = tf.reshape(self._squares, [n, -1, 1])
+        distances = tf.nn.relu(own + tf.reduce_sum(tf.square(means), -1)[:, None] - 2.0 * products)
+        variance = tf.reduce_mean(own, 1, keepdims=True) + _EPSILON
+        return distances / (2.0 * _ALIKE**2 * variance)
 
-def _of_places(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    """One matrix `[h·w, r·s]` from matrices `[h, r]` and `[w, s]` of the two sides."""
-    joined = rows[:, None, :, None] * columns[None, :, None, :]
-    return tf.reshape(joined, [rows.shape[0] * columns.shape[0], -1])
+
+def _blurred(matrix: tf.Tensor) -> tf.Tensor:
+    """Linear interpolation of a side that is blurred before, `[fine, coarse]`."""
+    count = matrix.shape[1] or tf.shape(matrix)[1]
+    return tf.matmul(matrix, resampling.blur_matrix(count, _REACH))
 
 
-def _is_finer(sides: Sequence[int | None], coarse: Sequence[int | None]) -> bool:
-    """Whether sides are known to have so many more places."""
-    pairs = zip(sides, coarse, strict=True)
-    return all(side and other and side >= _LEAST_RATIO * other for side, other in pairs)
+def _means(matrix: tf.Tensor) -> tf.Tensor:
+    """Means of fine places around coarse ones, by the weights of linear interpolation, `[coarse, fine]`."""
+    return tf.transpose(matrix / (tf.reduce_sum(matrix, 0) + _EPSILON))
+
+
+def _is_finer(
+    fine: tuple[Sequence[int | None], Places | None], coarse: tuple[Sequence[int | None], Places | None]
+) -> bool:
+    """Whether places are so much finer than others. Both are given by their numbers and where they lie."""
+    return all(times >= _LEAST_RATIO for times in placing.times_as_dense(*fine, *coarse))

@@ -46,7 +46,7 @@ class MultiLayerReadout(Readout):
             don't. "names": all rivals compete alike, so the map shows what tells the class from its rivals,
             often a part of the object. None: no class competes, as with `focus=0`.
         guided: Whether the coarsest part of the map, and the focus, follow the outlines that a layer of finer
-            places sees. For images whose size the model knows.
+            places sees, or are interpolated linearly. For images.
     """
 
     #: w = softplus(RATE·u + START), β = sigmoid(RATE·u) and κ = focus·(φ + (1 − φ)·softplus(RATE·u + START)),
@@ -65,7 +65,7 @@ class MultiLayerReadout(Readout):
         signed: bool = True,
         region: float = 2.0,
         contrast: str | None = "objects",
-        guided: bool = False,
+        guided: bool = True,
         **kwargs: Any,
     ):
         super().__init__(blur, **kwargs)
@@ -166,7 +166,7 @@ class MultiLayerReadout(Readout):
         self, sums: Sequence[tuple[tf.Tensor, Places | None]], focus: Focus, signals: Signals
     ) -> list[tf.Tensor]:
         """Maps, each with where its places lie, multiplied by the focus, float32 `[n, *spatial]`."""
-        position = guide_position(signals.activations) if self.guided else None
+        position = guide_position(signals.activations, signals.places_read) if self.guided else None
         if position is not None:
             guide = Guide(signals.activations[position], signals.places_read[position])
             focus.follow(guide)
