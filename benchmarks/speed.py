@@ -153,7 +153,8 @@ def precision(arguments):
         for batch in arguments.batches:
             name, policy, jit = settings
             title = f"{name}, {policy}{', XLA' if jit == 'on' else ''}, batch {batch}"
-            rows = device_speed.precision(name, policy, jit == "on", batch, max(3, arguments.rounds // 3))
+            rounds = max(3, arguments.rounds // 3)
+            rows = device_speed.precision(name, policy, jit == "on", batch, rounds, not arguments.maps_alone)
             report[title] = rows
             _print_rows(title, rows, "plain gradient")
     return report
@@ -236,6 +237,7 @@ def add_options(parser):
     known = device_speed.PRECISIONS
     parser.add_argument("--precisions", nargs="+", choices=known, default=list(known), help="of precision")
     parser.add_argument("--xla", nargs="+", choices=["off", "on"], default=["off", "on"], help="of precision")
+    parser.add_argument("--maps-alone", action="store_true", help="no training step in precision")
     parser.add_argument("--seconds", type=whole, default=5, help="of each row of throughput")
     guard = parser.add_mutually_exclusive_group()
     guard.add_argument("--check", action="store_true", help="fail if a map costs 10 %% more than is kept")

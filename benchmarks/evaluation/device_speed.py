@@ -25,19 +25,20 @@ def device():
     return names or "CPU; no GPU could be used"
 
 
-def precision(name, policy, jit_compile, batch, rounds):
+def precision(name, policy, jit_compile, batch, rounds, training=True):
     """Dict from a side to (seconds an image, ratio to the plain gradient of the same precision)."""
     model = _model(name, policy)
     images = _images(batch)
     wrapped = tlp.wrap_model(model)
     attribute = tf.function(lambda x: wrapped.attribute(x).maps, jit_compile=jit_compile)
-    trained = tlp.wrap_model(model, rule="learned")
-    trained.compile(jit_compile=jit_compile)
     sides = {
         "plain gradient": clock.plain_gradient(model, jit_compile),
         "explain": lambda x: attribute(tf.constant(x)).numpy(),
-        "training step": trained.train_on_batch,
     }
+    if training:
+        trained = tlp.wrap_model(model, rule="learned")
+        trained.compile(jit_compile=jit_compile)
+        sides["training step"] = trained.train_on_batch
     times = clock.seconds({side: lambda f=f: f(images) for side, f in sides.items()}, rounds)
     return {side: (value / batch, value / times["plain gradient"]) for side, value in times.items()}
 
