@@ -3,6 +3,7 @@
 Without `Places`, those of a map share out the input evenly.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -67,6 +68,24 @@ def between(
         lengths = [resampling.sides(one, one.shape.rank - 1) for one in (like, maps)]
         return [resampling.axis_matrix(*pair) for pair in zip(*lengths, strict=True)]
     return list(map(_between, *_both(maps, source, like, target)))
+
+
+def in_region(
+    maps: tf.Tensor, places: Places | None, others: tf.Tensor, region: Places | None
+) -> Places | None:
+    """The places of maps that `to_pixels` puts where other maps lie: 0 outside the region that these cover.
+
+    Args:
+        maps: float32 `[n, *places]`.
+        places: Where their places lie.
+        others: float32 `[n, *other places]`, the other maps.
+        region: Where their places lie.
+    """
+    if places is None and region is None:
+        return None
+    pairs = zip(*_both(maps, places, others, region), strict=True)
+    ends = [(side, *covers.region) for side, covers in pairs]
+    return tuple(dataclasses.replace(side, low=low, high=high) for side, low, high in ends)
 
 
 def times_as_dense(

@@ -186,6 +186,30 @@ class TestGuidedReadout:
         np.testing.assert_allclose(traced(guided)(images), expected, atol=2e-5 * np.abs(expected).max())
         assert np.abs(plain.explain(images) - expected).max() > 0.02 * np.abs(expected).max()
 
+    @pytest.mark.parametrize("size", [(None, None), (24, 32)])
+    def test_outside_what_the_coarse_layer_sees(self, size):
+        """The early layer sees all pixels, the others those within a crop: rows 4 to 20, columns 6 to 26.
+
+        Its own term, and the focus with it, ends one place further out.
+        """
+        keras.utils.set_random_seed(0)
+        image = keras.Input((*size, 3))
+        x = layers.Cropping2D((2, 3))(layers.Conv2D(4, 3, 2, "same", activation="relu")(image))
+        for _ in range(2):
+            x = layers.Conv2D(4, 3, 2, "same", activation="relu")(x)
+        model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+        guided, plain = (
+            tlp.wrap_model(model, readout=readouts.MultiLayerReadout(blur=0, guided=flag)).explain(
+                toys.normal(2, 24, 32, 3)
+            )
+            for flag in (True, False)
+        )
+        inside = np.zeros((24, 32), bool)
+        inside[2:23, 4:29] = True
+        largest = np.abs(plain).max()
+        np.testing.assert_allclose(guided[:, ~inside], plain[:, ~inside], atol=1e-5 * largest)
+        assert np.abs(guided - plain)[:, inside].max() > 0.02 * largest
+
     def test_too_many_weights(self, monkeypatch):
         """Maps of known sizes, and of sizes that are known at run time, are then interpolated linearly."""
         y, maps, images = scene(36, 48, 3), tf.constant(toys.normal(2, 12, 12)), toys.normal(2, 64, 64, 3)

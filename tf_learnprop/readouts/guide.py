@@ -59,6 +59,8 @@ class Guide:
     def finer(self, maps: tf.Tensor, places: Places | None = None) -> tuple[tf.Tensor, Places | None]:
         """Maps at the places of the guide, and where these lie; maps of fine places are left as they are.
 
+        They cover the region that the coarse places cover.
+
         Args:
             maps: float32 `[n, *source]`.
             places: Where their places lie.
@@ -79,7 +81,8 @@ class Guide:
             fine = tf.cond(is_small, guided, linear)
         else:
             fine = guided() if math.prod((*rows.shape, *columns.shape)) <= _MOST_WEIGHTS else linear()
-        return tf.ensure_shape(fine, self._like.shape), self._places
+        fine = tf.ensure_shape(fine, self._like.shape)
+        return fine, placing.in_region(fine, self._places, maps, places)
 
     def _weights(self, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
         """The weights of the coarse places at each place of the guide, float32 `[n, fine, coarse]`.
