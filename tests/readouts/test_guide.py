@@ -107,6 +107,12 @@ class TestGuide:
         np.testing.assert_allclose(fine[0, 30, 30], linear[0, 30, 30], atol=1e-5)
         assert np.isfinite(fine).all()
 
+    @pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e30])
+    def test_only_ratios_of_activations_count(self, scale):
+        guide, maps = scene(9, 12, 5), tf.constant(toys.normal(2, 3, 4, seed=1))
+        found, _ = Guide(tf.constant(guide * np.float32(scale))).finer(maps)
+        np.testing.assert_allclose(found, Guide(tf.constant(guide)).finer(maps)[0], atol=1e-4)
+
     def test_maps_of_fine_places_stay_as_they_are(self):
         maps = tf.constant(toys.normal(2, 6, 6))
         assert Guide(tf.constant(scene(12, 12, 3))).finer(maps)[0] is maps

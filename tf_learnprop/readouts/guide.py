@@ -53,7 +53,10 @@ class Guide:
 
     def __init__(self, activation: tf.Tensor, places: Places | None = None):
         self._like, self._places = activation[..., 0], places
-        self._features = activation - tf.reduce_mean(activation, [1, 2], keepdims=True)
+        # Only ratios count, and squares of large values would be infinite.
+        largest = tf.reduce_max(tf.abs(activation), [1, 2, 3], keepdims=True)
+        y = tf.math.divide_no_nan(activation, largest)
+        self._features = y - tf.reduce_mean(y, [1, 2], keepdims=True)
         self._squares = tf.reduce_sum(tf.square(self._features), -1)
 
     def finer(self, maps: tf.Tensor, places: Places | None = None) -> tuple[tf.Tensor, Places | None]:
