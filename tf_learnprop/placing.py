@@ -15,6 +15,7 @@ from tf_learnprop.graph.geometry import (
     Places,
     SideMap,
     between_matrix,
+    constant,
     even_side,
     place_matrix,
     place_positions,
@@ -94,7 +95,9 @@ def times_as_dense(
     coarse: Sequence[int | None],
     places: Places | None,
 ) -> list[float]:
-    """How many fine places there are for a coarse one along each side; 0 where that is not known.
+    """How many fine places there are for a coarse one along each side.
+
+    It is 0 where that is not known, or depends on the size of an input of any size.
 
     Args:
         fine: Number of fine places along each side.
@@ -104,7 +107,7 @@ def times_as_dense(
     """
     lengths = [_value(side.length) for side in fine_places or places or ()] or [1] * len(fine)
     narrow, wide = _spacings(fine, fine_places, lengths), _spacings(coarse, places, lengths)
-    return [b / a if a and b else 0.0 for a, b in zip(narrow, wide, strict=True)]
+    return [constant(b / a) or 0.0 if a and b else 0.0 for a, b in zip(narrow, wide, strict=True)]
 
 
 def _spacings(
@@ -112,7 +115,7 @@ def _spacings(
 ) -> list[float]:
     """From one place to the next along each side, in units of the lengths; 0 where that is not known."""
     if places:
-        return [abs(_value(side.step) or 0.0) for side in places]
+        return [side.spacing for side in places]
     return [
         length / count if length and count else 0.0 for length, count in zip(lengths, counts, strict=True)
     ]

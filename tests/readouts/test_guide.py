@@ -134,10 +134,12 @@ class TestGuide:
         assert guide_position(activations, [None] * len(shapes)) == position
 
 
-def of_any_size(padding, guided):
-    """A wrapped model of images of any size, with an untrained rule."""
+def of_any_size(padding, guided, resized=None):
+    """A wrapped model of images of any size, resized if a size is given, with an untrained rule."""
     keras.utils.set_random_seed(0)
     image = x = keras.Input((None, None, 3))
+    if resized:
+        x = layers.Resizing(*resized)(x)
     for _ in range(3):
         x = layers.Conv2D(4, 3, 2, padding, activation="relu")(x)
     model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
@@ -188,6 +190,16 @@ class TestGuidedReadout:
     def test_a_trace_of_any_size_has_the_guide_of_that_size(self, size, padding):
         guided, plain = (of_any_size(padding, guided=flag) for flag in (True, False))
         images = toys.normal(2, *size, 3)
+        expected = guided.explain(images)
+        np.testing.assert_allclose(traced(guided)(images), expected, atol=2e-5 * np.abs(expected).max())
+        assert np.abs(plain.explain(images) - expected).max() > 0.02 * np.abs(expected).max()
+
+    @pytest.mark.parametrize("padding", ["same", "valid"])
+    @pytest.mark.parametrize("resized", [(32, 32), (33, 27)])
+    def test_a_trace_of_any_size_behind_a_resize(self, resized, padding):
+        """How far apart places lie depends on the size of the image, but not how much closer some are."""
+        guided, plain = (of_any_size(padding, flag, resized) for flag in (True, False))
+        images = toys.normal(2, 40, 47, 3)
         expected = guided.explain(images)
         np.testing.assert_allclose(traced(guided)(images), expected, atol=2e-5 * np.abs(expected).max())
         assert np.abs(plain.explain(images) - expected).max() > 0.02 * np.abs(expected).max()
