@@ -22,8 +22,10 @@ STEPS = 14
 def rows_of(subject, cache, names, masks):
     """The methods: titles, and functions from preprocessed images and class ids to maps."""
     yield "universal rule", tlp.wrap_model(subject.model).explain
-    others = {"… not guided": {"guided": False}, "… names compete": {"contrast": "names"}}
-    for title, option in others.items():
+    for title, option in {
+        "… not guided": {"guided": False},
+        "… names compete": {"contrast": "names"},
+    }.items():
         readout = tlp.readouts.MultiLayerReadout(**option)
         yield title, tlp.wrap_model(subject.model, readout=readout).explain
     rules = learned_rules.path(subject, cache, quick=False, seed=0)

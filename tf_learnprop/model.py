@@ -128,8 +128,9 @@ class PropagationModel(WrappedModel):
     def with_contrast(self, contrast: str | None) -> "PropagationModel":
         """The same model and rules, asked another question; see `tf_learnprop.readouts.MultiLayerReadout`.
 
-        The source model is shared, and the weights of the rules and the readout are copied. A focus that this
-        readout does not have starts at its initial value.
+        The source model is shared, and the weights of the rules and the readout are copied. The new model
+        isn't compiled. If no class competes in this readout, `focus`, `rivals` and `signed` of the new one
+        have their defaults, and its focus starts at its initial value.
 
         Args:
             contrast: "objects": where is the object? "names": what tells the class from its rivals? None: no

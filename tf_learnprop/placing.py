@@ -3,6 +3,7 @@
 Without `Places`, those of a map share out the input evenly.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from tf_learnprop.graph.geometry import (
     Places,
     SideMap,
     between_matrix,
+    constant,
     even_side,
     place_matrix,
     place_positions,
@@ -69,13 +71,33 @@ def between(
     return list(map(_between, *_both(maps, source, like, target)))
 
 
+def in_region(
+    maps: tf.Tensor, places: Places | None, others: tf.Tensor, region: Places | None
+) -> Places | None:
+    """The places of maps that `to_pixels` puts where other maps lie: 0 outside the region that these cover.
+
+    Args:
+        maps: float32 `[n, *places]`.
+        places: Where their places lie.
+        others: float32 `[n, *other places]`, the other maps.
+        region: Where their places lie.
+    """
+    if places is None and region is None:
+        return None
+    pairs = zip(*_both(maps, places, others, region), strict=True)
+    ends = [(side, *covers.region) for side, covers in pairs]
+    return tuple(dataclasses.replace(side, low=low, high=high) for side, low, high in ends)
+
+
 def times_as_dense(
     fine: Sequence[int | None],
     fine_places: Places | None,
     coarse: Sequence[int | None],
     places: Places | None,
 ) -> list[float]:
-    """How many fine places there are for a coarse one along each side; 0 where that is not known.
+    """How many fine places there are for a coarse one along each side.
+
+    It is 0 where that is not known, or depends on the size of an input of any size.
 
     Args:
         fine: Number of fine places along each side.
@@ -85,7 +107,7 @@ def times_as_dense(
     """
     lengths = [_value(side.length) for side in fine_places or places or ()] or [1] * len(fine)
     narrow, wide = _spacings(fine, fine_places, lengths), _spacings(coarse, places, lengths)
-    return [b / a if a and b else 0.0 for a, b in zip(narrow, wide, strict=True)]
+    return [constant(b / a) or 0.0 if a and b else 0.0 for a, b in zip(narrow, wide, strict=True)]
 
 
 def _spacings(
@@ -93,7 +115,7 @@ def _spacings(
 ) -> list[float]:
     """From one place to the next along each side, in units of the lengths; 0 where that is not known."""
     if places:
-        return [abs(_value(side.step) or 0.0) for side in places]
+        return [side.spacing for side in places]
     return [
         length / count if length and count else 0.0 for length, count in zip(lengths, counts, strict=True)
     ]

@@ -107,6 +107,12 @@ class TestGuide:
         np.testing.assert_allclose(fine[0, 30, 30], linear[0, 30, 30], atol=1e-5)
         assert np.isfinite(fine).all()
 
+    @pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e30])
+    def test_only_ratios_of_activations_count(self, scale):
+        guide, maps = scene(9, 12, 5), tf.constant(toys.normal(2, 3, 4, seed=1))
+        found, _ = Guide(tf.constant(guide * np.float32(scale))).finer(maps)
+        np.testing.assert_allclose(found, Guide(tf.constant(guide)).finer(maps)[0], atol=1e-4)
+
     def test_maps_of_fine_places_stay_as_they_are(self):
         maps = tf.constant(toys.normal(2, 6, 6))
         assert Guide(tf.constant(scene(12, 12, 3))).finer(maps)[0] is maps
@@ -128,10 +134,12 @@ class TestGuide:
         assert guide_position(activations, [None] * len(shapes)) == position
 
 
-def of_any_size(padding, guided):
-    """A wrapped model of images of any size, with an untrained rule."""
+def of_any_size(padding, guided, resized=None):
+    """A wrapped model of images of any size, resized if a size is given, with an untrained rule."""
     keras.utils.set_random_seed(0)
     image = x = keras.Input((None, None, 3))
+    if resized:
+        x = layers.Resizing(*resized)(x)
     for _ in range(3):
         x = layers.Conv2D(4, 3, 2, padding, activation="relu")(x)
     model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
@@ -185,6 +193,40 @@ class TestGuidedReadout:
         expected = guided.explain(images)
         np.testing.assert_allclose(traced(guided)(images), expected, atol=2e-5 * np.abs(expected).max())
         assert np.abs(plain.explain(images) - expected).max() > 0.02 * np.abs(expected).max()
+
+    @pytest.mark.parametrize("padding", ["same", "valid"])
+    @pytest.mark.parametrize("resized", [(32, 32), (33, 27)])
+    def test_a_trace_of_any_size_behind_a_resize(self, resized, padding):
+        """How far apart places lie depends on the size of the image, but not how much closer some are."""
+        guided, plain = (of_any_size(padding, flag, resized) for flag in (True, False))
+        images = toys.normal(2, 40, 47, 3)
+        expected = guided.explain(images)
+        np.testing.assert_allclose(traced(guided)(images), expected, atol=2e-5 * np.abs(expected).max())
+        assert np.abs(plain.explain(images) - expected).max() > 0.02 * np.abs(expected).max()
+
+    @pytest.mark.parametrize("size", [(None, None), (24, 32)])
+    def test_outside_what_the_coarse_layer_sees(self, size):
+        """The early layer sees all pixels, the others those within a crop: rows 4 to 20, columns 6 to 26.
+
+        Its own term, and the focus with it, ends one place further out.
+        """
+        keras.utils.set_random_seed(0)
+        image = keras.Input((*size, 3))
+        x = layers.Cropping2D((2, 3))(layers.Conv2D(4, 3, 2, "same", activation="relu")(image))
+        for _ in range(2):
+            x = layers.Conv2D(4, 3, 2, "same", activation="relu")(x)
+        model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+        guided, plain = (
+            tlp.wrap_model(model, readout=readouts.MultiLayerReadout(blur=0, guided=flag)).explain(
+                toys.normal(2, 24, 32, 3)
+            )
+            for flag in (True, False)
+        )
+        inside = np.zeros((24, 32), bool)
+        inside[2:23, 4:29] = True
+        largest = np.abs(plain).max()
+        np.testing.assert_allclose(guided[:, ~inside], plain[:, ~inside], atol=1e-5 * largest)
+        assert np.abs(guided - plain)[:, inside].max() > 0.02 * largest
 
     def test_too_many_weights(self, monkeypatch):
         """Maps of known sizes, and of sizes that are known at run time, are then interpolated linearly."""

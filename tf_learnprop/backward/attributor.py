@@ -53,6 +53,7 @@ class Attributor(Guided):
             needs = dataclasses.replace(needs, rivals=0)  # there is no place where classes could compete
         runs = explained.run_tensors(rule_set.paths)
         self.tensors: dict[readouts.Position, int | None] = {
+            readouts.INPUT: explained.input,
             readouts.FEATURE_MAP: feature_map,
             **dict(enumerate(runs)),
         }

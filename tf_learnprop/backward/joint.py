@@ -218,9 +218,7 @@ class JointAttributor(Guided):
         signals = part.unscaled(tensors, [gradients[k] for k in _read(part)])
         signal_at = dict(zip(_read(part), signals, strict=True))
         read = part.rule_set.read
-        numbers: list[Any] = [
-            number if position == readouts.INPUT else part.tensors[position] for position in read
-        ]
+        numbers: list[Any] = [part.tensors[position] for position in read]
         evidence = None
         if part.needs.rivals:
             feature_map = run.tensors[_feature_map(part)]

@@ -53,11 +53,16 @@ class Guide:
 
     def __init__(self, activation: tf.Tensor, places: Places | None = None):
         self._like, self._places = activation[..., 0], places
-        self._features = activation - tf.reduce_mean(activation, [1, 2], keepdims=True)
+        # Only ratios count, and squares of large values would be infinite.
+        largest = tf.reduce_max(tf.abs(activation), [1, 2, 3], keepdims=True)
+        y = tf.math.divide_no_nan(activation, largest)
+        self._features = y - tf.reduce_mean(y, [1, 2], keepdims=True)
         self._squares = tf.reduce_sum(tf.square(self._features), -1)
 
     def finer(self, maps: tf.Tensor, places: Places | None = None) -> tuple[tf.Tensor, Places | None]:
         """Maps at the places of the guide, and where these lie; maps of fine places are left as they are.
+
+        They cover the region that the coarse places cover.
 
         Args:
             maps: float32 `[n, *source]`.
@@ -79,7 +84,8 @@ class Guide:
             fine = tf.cond(is_small, guided, linear)
         else:
             fine = guided() if math.prod((*rows.shape, *columns.shape)) <= _MOST_WEIGHTS else linear()
-        return tf.ensure_shape(fine, self._like.shape), self._places
+        fine = tf.ensure_shape(fine, self._like.shape)
+        return fine, placing.in_region(fine, self._places, maps, places)
 
     def _weights(self, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
         """The weights of the coarse places at each place of the guide, float32 `[n, fine, coarse]`.

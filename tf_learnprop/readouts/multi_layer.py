@@ -176,6 +176,8 @@ class MultiLayerReadout(Readout):
     def with_contrast(self, contrast: str | None) -> "MultiLayerReadout":
         """A new readout, without weights, with the arguments of this one but for `contrast`.
 
+        If no class competes in this one, `focus`, `rivals` and `signed` of the new one have their defaults.
+
         Raises:
             ValueError: If `contrast` has another value than the argument may have.
         """

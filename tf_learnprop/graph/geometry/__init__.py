@@ -10,7 +10,7 @@ from tf_learnprop.graph.geometry.place_matrix import (
 )
 from tf_learnprop.graph.geometry.placement import AxisMap, Placement, SideMap, State
 from tf_learnprop.graph.geometry.sides import Places, even_side, is_map, on_sides, places_of, shape_on_sides
-from tf_learnprop.graph.geometry.varying import length_of
+from tf_learnprop.graph.geometry.varying import constant, length_of
 
 __all__ = [
     "AxisMap",
@@ -20,6 +20,7 @@ __all__ = [
     "State",
     "at_run_time",
     "between_matrix",
+    "constant",
     "even_side",
     "is_map",
     "length_of",

@@ -19,13 +19,22 @@ class SideAtRunTime(SideMap):
 
     Places that share out the input evenly lie where `tf.image.resize` has them. Each side is equal to itself
     alone.
+
+    Attributes:
+        made_of: The side in an input with sides of `length_of`.
     """
+
+    made_of: SideMap
 
     __eq__, __hash__ = object.__eq__, object.__hash__
 
     @property
     def region(self) -> tuple[float, float]:
         return self.low, self.high
+
+    @property
+    def spacing(self) -> float:
+        return self.made_of.spacing
 
     @property
     def evenness(self) -> float:
@@ -54,7 +63,7 @@ def at_run_time(placements: Sequence[Placement], lengths: Sequence[int | tf.Tens
         if key not in known:
             fields = {name: value(number) for name, number in numbers.items()}
             fields |= {name: tf.cast(value(size), tf.int32) for name, size in sizes.items()}
-            known[key] = SideAtRunTime(side=side.side, **fields)
+            known[key] = SideAtRunTime(side=side.side, made_of=side, **fields)
         return known[key]
 
     def moved(placement: Placement) -> Placement:

@@ -55,6 +55,11 @@ class SideMap(Origin):
         return largest(self.low, low), smallest(self.high, high)
 
     @property
+    def spacing(self) -> float:
+        """Pixels from one place to the next, whichever way they run; it may be a `Varying`."""
+        return abs(self.step)
+
+    @property
     def seen(self) -> tuple[float, float]:
         """The first and last whole pixel of this region."""
         low, high = self.region

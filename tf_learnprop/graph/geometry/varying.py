@@ -172,6 +172,12 @@ def identity(number: float) -> Any:
     return (id(number),) if isinstance(number, Varying) else number
 
 
+def constant(number: float) -> float | None:
+    """The value that a number has at all lengths, but for rounding; None if it depends on them."""
+    values = np.atleast_1d(_values(number))
+    return float(values[0]) if np.allclose(values, values[0], rtol=1e-9, atol=0) else None
+
+
 def _values(number: float) -> Any:
     return number.values if isinstance(number, Varying) else np.float64(number)
 
