@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -58,6 +59,7 @@ class Guide:
         y = tf.math.divide_no_nan(activation, largest)
         self._features = y - tf.reduce_mean(y, [1, 2], keepdims=True)
         self._squares = tf.reduce_sum(tf.square(self._features), -1)
+        self._known: dict[Any, tf.Tensor] = {}  # weights for coarse places of known sizes
 
     def finer(self, maps: tf.Tensor, places: Places | None = None) -> tuple[tf.Tensor, Places | None]:
         """Maps at the places of the guide, and where these lie; maps of fine places are left as they are.
@@ -72,18 +74,23 @@ class Guide:
             return maps, places
         rows, columns = placing.between(maps, places, self._like, self._places)
 
-        def guided() -> tf.Tensor:
+        def guided(weights: tf.Tensor) -> tf.Tensor:
             coarse = tf.reshape(maps, [tf.shape(maps)[0], -1, 1])
-            return tf.reshape(tf.matmul(self._weights(rows, columns), coarse), tf.shape(self._like))
+            return tf.reshape(tf.matmul(weights, coarse), tf.shape(self._like))
 
         def linear() -> tf.Tensor:
             return resampling.apply_along(maps, [_blurred(rows), _blurred(columns)])
 
         if None in (*rows.shape, *columns.shape):
             is_small = tf.size(rows, tf.int64) * tf.size(columns, tf.int64) <= _MOST_WEIGHTS
-            fine = tf.cond(is_small, guided, linear)
+            fine = tf.cond(is_small, lambda: guided(self._weights(rows, columns)), linear)
+        elif math.prod((*rows.shape, *columns.shape)) <= _MOST_WEIGHTS:
+            key = places, *maps.shape[1:]  # the focus and the last layer often have the same places
+            if key not in self._known:
+                self._known[key] = self._weights(rows, columns)
+            fine = guided(self._known[key])
         else:
-            fine = guided() if math.prod((*rows.shape, *columns.shape)) <= _MOST_WEIGHTS else linear()
+            fine = linear()
         fine = tf.ensure_shape(fine, self._like.shape)
         return fine, placing.in_region(fine, self._places, maps, places)
 
