@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import tf_learnprop as tlp
 from tests import toys
+from tests.closeness import assert_close
 from tf_learnprop import objectives
 
 IMAGES = toys.images(10)
@@ -923,6 +924,24 @@ class TestExplain:
             wrapped.explain(images)
         learned = ready(model)
         assert np.isfinite(learned.fit(inputs, batch_size=2, verbose=0).history["loss"]).all()
+
+    def test_a_list_of_inputs_by_name(self):
+        """Keras takes a dict for a list of inputs; it must not be read in the order of the names."""
+        right, left = keras.Input((6, 6, 2), name="right"), keras.Input((6, 6, 2), name="left")
+        x = [keras.layers.Conv2D(3, 3, activation="relu")(image) for image in (right, left)]
+        x = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling2D()(tensor) for tensor in x])
+        wrapped = tlp.wrap_model(keras.Model([right, left], keras.layers.Dense(2)(x)), "gradient")
+        images = toys.images(3, (6, 6, 2)), toys.images(3, (6, 6, 2), seed=1)
+        named = {"left": images[1], "right": images[0]}
+        expected = wrapped.explain(list(images), 1)
+        results = [
+            wrapped.explain(named, 1),
+            wrapped.attribute(named, 1).maps,
+            wrapped.attribute(images, 1).maps,
+        ]
+        results += [part.maps for part in wrapped.explain_batches(named, 1, on_error="skip")]
+        for maps in results:
+            assert_close(maps, expected)
 
     @pytest.mark.parametrize("shape", [(9, 2), (4, 5, 6, 2), (7,)])
     def test_signals_volumes_and_features(self, shape):

@@ -37,8 +37,9 @@ def of_tensors(inputs: Any, targets: Any, explained: Explained) -> tuple[Any, Ta
     """
     graph = explained.graph
     inputs = checks.tensors(keras.tree.map_structure(tf.convert_to_tensor, inputs), graph)
-    inputs = keras.tree.map_structure(lambda x, spec: tf.cast(x, spec.dtype), inputs, graph.input)
-    first = keras.tree.flatten(inputs)[0]
+    specs = keras.tree.flatten(graph.input)
+    flat = [tf.cast(x, spec.dtype) for x, spec in zip(keras.tree.flatten(inputs), specs, strict=True)]
+    inputs, first = keras.tree.pack_sequence_as(inputs, flat), flat[0]
     count = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
     return inputs, choosing.tensors(targets, explained, count)
 

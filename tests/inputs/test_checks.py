@@ -54,8 +54,19 @@ class TestInputs:
         first, second = checks.inputs([IMAGES, vectors], two)
         np.testing.assert_array_equal(first, IMAGES)
         assert second.dtype == np.float32
-        named = checks.inputs({"in0": IMAGES, "in1": vectors}, two)
-        assert named.keys() == {"in0", "in1"}
+
+    def test_a_dict_for_a_list_of_inputs_goes_by_name(self):
+        """As in Keras, also where the names are not in the order of the inputs, and if there are more."""
+        specs = [keras.Input((4, 4, 3), name=name) for name in ("right", "left")]
+        two = keras.Model(specs, keras.layers.Subtract()(specs))
+        value = {"left": IMAGES, "other": IMAGES, "right": IMAGES + 1}
+        for checked in (checks.inputs(value, two), checks.tensors(value, two)):
+            np.testing.assert_array_equal(two(checked), np.ones_like(IMAGES))
+
+    def test_a_dict_for_a_list_of_inputs_needs_their_names(self):
+        two = model((4, 4, 3), (5,))
+        with pytest.raises(ValueError, match=r"keys \['in0', 'in1'\]. Received: the keys \['in0', 'in2'\]"):
+            checks.inputs({"in0": IMAGES, "in2": np.ones((2, 5))}, two)
 
     def test_a_model_of_one_named_input_gets_its_own_structure(self):
         image = keras.Input((4, 4, 3), name="image")

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import keras
@@ -63,6 +63,7 @@ def inputs(value: Any, model: HasInput, explained: Explained = None) -> Any:
         TypeError: If `value` does not hold numbers.
         ValueError: If the structure or a shape is wrong, or the values are empty or not finite.
     """
+    value = by_name(value, model)
     specs = keras.tree.flatten(model.input)
     arrays = keras.tree.flatten(value)
     if len(specs) == 1 and is_list_of_samples(value, specs[0]):
@@ -74,6 +75,28 @@ def inputs(value: Any, model: HasInput, explained: Explained = None) -> Any:
     ]
     check_lengths(checked)
     return _packed(checked, value, model)
+
+
+def by_name(value: Any, model: HasInput) -> Any:
+    """A dict for several inputs in a list, by their names, as a list in their order; else `value` itself.
+
+    Keras reads such a dict so, too. Flattened, it would be in the order of the names.
+
+    Args:
+        value: As for `inputs`.
+        model: `ModelGraph`, or a Functional `keras.Model`.
+
+    Raises:
+        ValueError: If the dict lacks a name.
+    """
+    specs = model.input
+    is_flat = isinstance(specs, (list, tuple)) and all(isinstance(spec, keras.KerasTensor) for spec in specs)
+    if not (isinstance(value, Mapping) and is_flat and len(specs) > 1):
+        return value
+    names = [spec.name for spec in specs]
+    if not set(names) <= set(value):
+        raise ValueError(f"A dict of inputs must have the keys {names}. Received: the keys {list(value)}")
+    return [value[name] for name in names]
 
 
 def check_lengths(arrays: Iterable[Any]) -> None:
@@ -98,6 +121,7 @@ def tensors(value: Any, model: HasInput) -> Any:
     Raises:
         ValueError: If the structure or a shape is wrong.
     """
+    value = by_name(value, model)
     specs = keras.tree.flatten(model.input)
     leaves = keras.tree.flatten(value)
     check_count(leaves, specs)

@@ -26,6 +26,7 @@ def sort_out(
     Raises:
         TypeError, ValueError: If the batch can't be divided into samples.
     """
+    value = checks.by_name(value, model)
     try:
         inputs = checks.inputs(value, model, explained)
         return inputs, np.arange(len(keras.tree.flatten(inputs)[0])), {}
@@ -66,6 +67,7 @@ def cut(value: Any, model: checks.HasInput, size: int) -> tuple[int, Iterator[An
     Raises:
         TypeError, ValueError: As `sort_out`.
     """
+    value = checks.by_name(value, model)
     columns = _columns(value, model)
     total = len(columns[0])
     starts = range(0, total, size)
