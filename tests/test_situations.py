@@ -1,6 +1,7 @@
 """Situations from public bug reports of comparable libraries, each with a small model."""
 
 import tempfile
+import warnings
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from keras import layers, ops
 
 import tf_learnprop as tlp
 from tests import models
+from tests.closeness import assert_close
 from tf_learnprop.wrapping import policy
 
 RNG = np.random.default_rng(12)
@@ -166,10 +168,24 @@ class TestInputs:
         of_floats = convolutional(keras.Input((10, 10, 3)))
         of_floats.set_weights(model.get_weights())
         photos = RNG.integers(0, 256, (3, 10, 10, 3)).astype("uint8")
-        wrapped = tlp.wrap_model(model, "gradient", readout="input")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # they have a gradient
+            wrapped = tlp.wrap_model(model, "gradient", readout="input")
         np.testing.assert_allclose(wrapped(photos), model(photos), atol=1e-5)
         expected = tlp.wrap_model(of_floats, "gradient", readout="input").explain(photos / 255)
         np.testing.assert_allclose(wrapped.explain(photos), expected, atol=1e-4 * np.abs(expected).max())
+
+    def test_pixels_that_are_cropped_before_they_are_floats(self):
+        """Learned rules stand behind them, too."""
+        models = []
+        for dtype in ("uint8", "float32"):
+            image = keras.Input((12, 12, 3), dtype=dtype)
+            x = layers.Conv2D(4, 3, activation="relu")(layers.Rescaling(1 / 255)(image[:, 1:-1, :-2]))
+            models.append(classifier(image, layers.GlobalAveragePooling2D()(x)))
+        models[1].set_weights(models[0].get_weights())
+        ours, expected = (tlp.wrap_model(model, "universal", readout="input") for model in models)
+        photos = RNG.integers(0, 256, (3, 12, 12, 3)).astype("uint8")
+        assert_close(ours.input_signal(photos, 1), expected.input_signal(photos, 1))
 
     @pytest.fixture(scope="class")
     def mixed(self):

@@ -45,6 +45,21 @@ class TestInputs:
         result = checks.inputs([IMAGES[0]], model((4, 4, 3)))
         np.testing.assert_array_equal(result, IMAGES[:1])
 
+    @pytest.mark.parametrize(
+        "value, received",
+        [(-1.0, "-1.0 to 7.0"), (256, "7 to 256"), (np.int64(300), "7 to 300"), (np.inf, "7.0 to inf")],
+    )
+    def test_numbers_that_an_integer_input_cannot_hold(self, value, received):
+        """Cast, they would be other numbers."""
+        with pytest.raises(
+            ValueError, match=rf"'in0' must be in 0..255, as it is uint8. Received: {received}"
+        ):
+            checks.inputs(np.array([[7, value]]), model((2,), dtype="uint8"))
+
+    def test_numbers_that_an_integer_input_holds(self):
+        whole = checks.inputs(np.array([[0.0, 255.9]]), model((2,), dtype="uint8"))
+        np.testing.assert_array_equal(whole, np.array([[0, 255]], np.uint8))
+
     def test_nested_numbers_are_a_batch(self):
         np.testing.assert_array_equal(checks.inputs([[0.5]], model((1,))), [[0.5]])
 

@@ -61,7 +61,7 @@ def reached_paths(
     position_of, path_of = {}, {}
     for position, (path, call) in enumerate(activation_calls(graph, paths)):
         position_of[id(call)], path_of[id(call)] = position, path
-    before = _ancestors(graph, output)
+    before = _ancestors(graph, output, sources)
     followed = set(sources)  # numbers of the tensors that depend on something that is read
     reached = set()
     for call in graph.calls:
@@ -72,7 +72,7 @@ def reached_paths(
             if position_of[id(call)] in read:
                 dependent = set(call.outputs)
         dependent |= {k for k in call.outputs if k == feature_map}
-        followed |= _floats(graph, dependent)
+        followed |= _carriers(graph, dependent, sources)
     return reached
 
 
@@ -120,7 +120,7 @@ def reaches_only_embeddings(graph: ModelGraph, explained_input: int) -> bool:
 
 def has_gradient(graph: ModelGraph, output: int, number: int) -> bool:
     """Whether an output has a gradient at a tensor, as far as the dtypes between them tell."""
-    return number in _ancestors(graph, output)
+    return number in _ancestors(graph, output, {number})
 
 
 def outputs_of_layer(graph: ModelGraph, layer: str) -> list[int]:
@@ -222,16 +222,24 @@ def _descendants(graph: ModelGraph, numbers: Iterable[int], without: int | None 
     return descendants
 
 
-def _ancestors(graph: ModelGraph, output: int) -> set[int]:
-    """Numbers of the tensors that have a gradient of an output, its own among them."""
+def _ancestors(graph: ModelGraph, output: int, sources: Collection[int]) -> set[int]:
+    """Numbers of the tensors that have a gradient of an output, its own among them; see `_carriers`."""
     number = keras.tree.flatten(graph.output_structure)[output]
     ancestors = {number}
     for call in reversed(graph.calls):
         for output_number in ancestors & set(call.outputs):
-            ancestors |= _floats(graph, call.sources(output_number))
+            ancestors |= _carriers(graph, call.sources(output_number), sources)
     return ancestors
 
 
-def _floats(graph: ModelGraph, numbers: Iterable[int]) -> set[int]:
-    """Those of some tensors, given by number, that can carry a gradient."""
-    return {k for k in numbers if keras.backend.is_float_dtype(graph.tensors[k].dtype)}
+def _carriers(graph: ModelGraph, numbers: Iterable[int], sources: Collection[int]) -> set[int]:
+    """Those of some tensors, given by number, that can carry a gradient of others, the sources.
+
+    Sources of integers are pixels. They run in float32, and so does what keeps their dtype, as a crop does.
+    """
+    dtypes = {graph.tensors[k].dtype for k in sources}
+    return {
+        k
+        for k in numbers
+        if graph.tensors[k].dtype in dtypes or keras.backend.is_float_dtype(graph.tensors[k].dtype)
+    }

@@ -212,6 +212,8 @@ def _input(array: Any, spec: keras.KerasTensor, must_be_finite: bool) -> np.ndar
     if array.dtype.kind not in kinds and str(array.dtype) != "bfloat16":
         raise TypeError(f"{name} must hold numbers. Received: dtype={array.dtype}")
     _check_length(array, spec, name)
+    if keras.backend.is_int_dtype(spec.dtype) and not np.can_cast(array.dtype, spec.dtype):
+        _check_range(array, spec, name)
     with np.errstate(all="ignore"):  # a value that is too large for the dtype becomes infinite
         cast = array.astype(spec.dtype, copy=False)
     finite = np.isfinite(array) & np.isfinite(cast)
@@ -219,6 +221,16 @@ def _input(array: Any, spec: keras.KerasTensor, must_be_finite: bool) -> np.ndar
         bad = np.flatnonzero(~finite.reshape(len(array), -1).all(1))
         raise ValueError(f"{name} must be finite. Received: NaN or infinity in samples {bad[:10]}")
     return cast
+
+
+def _check_range(array: np.ndarray, spec: keras.KerasTensor, name: str) -> None:
+    # Too large an integer would come back as another one. NaN has an error of its own.
+    low, high = np.iinfo(spec.dtype).min, np.iinfo(spec.dtype).max
+    if (array <= low - 1).any() or (array >= high + 1).any():
+        raise ValueError(
+            f"{name} must be in {low}..{high}, as it is {spec.dtype}. "
+            f"Received: {array.min()} to {array.max()}"
+        )
 
 
 def _strings(array: np.ndarray, spec: keras.KerasTensor, name: str) -> np.ndarray:
