@@ -197,6 +197,18 @@ class TestFit:
             losses.append(fit(wrapped).history["loss"][0])
         np.testing.assert_allclose(losses, losses[0], rtol=1e-4)
 
+    def test_an_optimizer_that_asks_for_shapes(self, source):
+        """Traced, as with all others. Muon turns a gradient that is taller than wide."""
+        changes = []
+        for eager in (False, True):
+            wrapped = toys.jolt(ready(source))
+            wrapped.compile(keras.optimizers.Muon(1e-2), run_eagerly=eager)
+            before = wrapped.rule_set.get_weights()
+            fit(wrapped)
+            after = wrapped.rule_set.get_weights()
+            changes.append(np.concatenate([np.ravel(b - a) for a, b in zip(before, after, strict=True)]))
+        assert_close(*changes, tolerance=1e-2)
+
     def test_validation(self, wrapped):
         history = fit(wrapped, epochs=2, validation_data=IMAGES[:4], validation_freq=1).history
         for name in ("val_loss", "val_preserve", "val_destroy", "val_mask_area"):

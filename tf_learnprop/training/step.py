@@ -41,6 +41,8 @@ def apply_if_finite(
         loss = tf.reduce_sum(losses["loss"]) / count
         scaled = optimizer.scale_loss(loss)
     gradients = tape.gradient(scaled, [v.value for v in variables], unconnected_gradients="zero")
+    # A traced gradient may have lost its shape, which Keras' Muon asks for.
+    gradients = [tracing.with_shape(dv, v.shape) for dv, v in zip(gradients, variables, strict=True)]
     loss, *gradients = replicas.total([loss, *gradients])
     tracing.release_custom_gradients()  # only here have all replicas computed theirs
     handles_overflow = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
