@@ -200,7 +200,7 @@ class TestPlan:
 
     def test_names_that_no_picture_will_have(self, photos):
         (photos / "maps").mkdir()
-        for name in ("a.png", "a.wolf.png", "a.cat.jpg", "a.cat.b.png"):
+        for name in ("a.png", ".a.png", "a.wolf.png", "a.cat.jpg", "a.cat.b.png"):
             (photos / "maps" / name).write_bytes(b"")
         assert len(plan(photos).places) == 1
 

@@ -176,7 +176,7 @@ def stem_of(path: pathlib.Path) -> pathlib.Path:
 def ending_of(path: pathlib.Path) -> str:
     """The classes in the name of a picture or array; empty if its name can be of neither."""
     parts = path.name.rsplit(".", 2)
-    return parts[1] if len(parts) == 3 else ""
+    return parts[1] if len(parts) == 3 and parts[0] else ""
 
 
 def _has_size(path: pathlib.Path, size: int) -> bool:
