@@ -598,6 +598,18 @@ ERRORS = {
         ValueError,
         "MultiLayerReadout needs activations, and this model has none.*Use readout='input'",
     ),
+    "no places for tokens": (  # the map had one value for a sample
+        lambda: keras.Sequential([keras.Input((4,)), layers.Dense(2, "relu"), layers.Dense(2)]),
+        {"readout": "tokens"},
+        ValueError,
+        "TokenReadout needs .*the last feature map, and this model has none.*Use readout='input'",
+    ),
+    "images are no series": (
+        lambda: _outputs("classes"),
+        {"readout": "series"},
+        ValueError,
+        r"SeriesReadout needs an input with 1 side. Received: an input \(None, 8, 8, 3\)",
+    ),
     "rule file": (lambda: _outputs("classes"), {"rule": "no/such.keras"}, ValueError, "no/such.keras"),
 }
 

@@ -46,6 +46,7 @@ class Needs:
         rivals: Number of rival classes whose evidence is computed, if the model has a feature map.
         contrast: Whether the backward pass starts at the logit of the class that is asked for less the mean
             of the other logits, weighted by their softmax.
+        sides: Number of sides that the input must have: 1 for a series, 2 for images. None: any.
     """
 
     input_signal: bool = False
@@ -55,6 +56,7 @@ class Needs:
     layer: str | None = None
     rivals: int = 0
     contrast: bool = False
+    sides: int | None = None
 
     def __str__(self) -> str:
         sources = ["the last feature map" if self.feature_map else "activations"]

@@ -43,7 +43,7 @@ class SeriesReadout(MultiLayerReadout):
         argument_checks.number("input_weight", input_weight, low=0, high=_LARGEST_WEIGHT)
         self.smoothing = float(smoothing)
         self.input_weight = float(input_weight)
-        self.needs = dataclasses.replace(self.needs, input_signal=True)
+        self.needs = dataclasses.replace(self.needs, input_signal=True, sides=1)
 
     def call(self, signals: Signals) -> tf.Tensor:
         maps, zero = self.maps_and_zero(signals)

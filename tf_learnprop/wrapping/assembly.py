@@ -145,11 +145,17 @@ def _what_is_read(
     Raises:
         ValueError: If the model has nothing that the readout needs.
     """
-    needs, unmet = readout.needs, f"{type(readout).__name__} needs {readout.needs}, and this model has none"
+    name, needs, sides = type(readout).__name__, readout.needs, len(explained.input_shape) - 2
+    unmet = f"{name} needs {needs}, and this model has none"
+    if needs.sides not in (None, sides):
+        raise ValueError(
+            f"{name} needs an input with {needs.sides} side{'s' * (needs.sides != 1)}. "
+            f"Received: an input {explained.input_shape}"
+        )
     if needs.feature_map:
         if explained.feature_map is not None:
             return [readouts.FEATURE_MAP]
-        if needs.or_input:
+        if needs.or_input and sides:
             return [readouts.INPUT]
         raise ValueError(
             f"{unmet}: no tensor that all paths to the output pass has places in the input "
