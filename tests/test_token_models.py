@@ -413,7 +413,8 @@ class TestMixedPrecision:
         loaded = keras.models.load_model(tmp_path / "model.keras")
         np.testing.assert_allclose(loaded.explain(x), maps, atol=1e-3 * abs(maps).max())
         served = tf.saved_model.load(str(wrapped.export(tmp_path / "1"))).signatures["serving_default"]
-        np.testing.assert_allclose(served(tf.constant(x))["maps"], maps, atol=1e-3 * abs(maps).max())
+        # TensorFlow optimises the served graph, and float16 has steps of 1e-3.
+        np.testing.assert_allclose(served(tf.constant(x))["maps"], maps, atol=3e-3 * abs(maps).max())
 
 
 @pytest.mark.parametrize("are_an_output", [False, True], ids=["unused", "output"])

@@ -45,6 +45,11 @@ class TestInputs:
         result = checks.inputs([IMAGES[0]], model((4, 4, 3)))
         np.testing.assert_array_equal(result, IMAGES[:1])
 
+    def test_a_dict_in_a_list_is_no_dict(self):
+        two = model((4, 4, 3), (5,))
+        with pytest.raises(ValueError, match="in a list or in a dict. Received: a list with a dict"):
+            checks.inputs([{"in0": IMAGES, "in1": np.ones((2, 5))}], two)
+
     @pytest.mark.parametrize(
         "value, received",
         [(-1.0, "-1.0 to 7.0"), (256, "7 to 256"), (np.int64(300), "7 to 300"), (np.inf, "7.0 to inf")],

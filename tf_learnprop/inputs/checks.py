@@ -87,13 +87,20 @@ def by_name(value: Any, model: HasInput) -> Any:
         model: `ModelGraph`, or a Functional `keras.Model`.
 
     Raises:
-        ValueError: If the dict lacks a name.
+        ValueError: If the dict lacks a name, or stands in a list.
     """
     specs = model.input
     is_flat = isinstance(specs, (list, tuple)) and all(isinstance(spec, keras.KerasTensor) for spec in specs)
-    if not (isinstance(value, Mapping) and is_flat and len(specs) > 1):
+    if not is_flat or len(specs) == 1:
         return value
     names = [spec.name for spec in specs]
+    if isinstance(value, (list, tuple)) and any(isinstance(part, Mapping) for part in value):
+        raise ValueError(
+            f"The inputs {names} must be arrays in a list or in a dict. Received: a list with a dict; "
+            "batches come from a generator or a dataset"
+        )
+    if not isinstance(value, Mapping):
+        return value
     if not set(names) <= set(value):
         raise ValueError(f"A dict of inputs must have the keys {names}. Received: the keys {list(value)}")
     return [value[name] for name in names]
