@@ -83,10 +83,12 @@ class TestInputs:
         for checked in (checks.inputs(value, two), checks.tensors(value, two)):
             np.testing.assert_array_equal(two(checked), np.ones_like(IMAGES))
 
-    def test_a_dict_for_a_list_of_inputs_needs_their_names(self):
-        two = model((4, 4, 3), (5,))
-        with pytest.raises(ValueError, match=r"keys \['in0', 'in1'\]. Received: the keys \['in0', 'in2'\]"):
-            checks.inputs({"in0": IMAGES, "in2": np.ones((2, 5))}, two)
+    @pytest.mark.parametrize("structure", [list, lambda specs: {spec.name: spec for spec in specs}])
+    def test_a_dict_of_inputs_needs_their_names(self, structure):
+        specs = [keras.Input((2,), name=name) for name in ("b", "c")]
+        two = keras.Model(structure(specs), keras.layers.Subtract()(specs))
+        with pytest.raises(ValueError, match=r"keys \['b', 'c'\]. Received: the keys \['a', 'b'\]"):
+            checks.inputs({"a": np.ones((1, 2)), "b": np.ones((1, 2))}, two)
 
     def test_a_model_of_one_named_input_gets_its_own_structure(self):
         image = keras.Input((4, 4, 3), name="image")

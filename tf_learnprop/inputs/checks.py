@@ -78,9 +78,9 @@ def inputs(value: Any, model: HasInput, explained: Explained = None) -> Any:
 
 
 def by_name(value: Any, model: HasInput) -> Any:
-    """A dict for several inputs in a list, by their names, as a list in their order; else `value` itself.
+    """A dict for several inputs, by their names or keys, in the model's structure; else `value` itself.
 
-    Keras reads such a dict so, too. Flattened, it would be in the order of the names.
+    Keras reads a dict for a list so, too. Flattened, it would be in the order of the names.
 
     Args:
         value: As for `inputs`.
@@ -90,10 +90,13 @@ def by_name(value: Any, model: HasInput) -> Any:
         ValueError: If the dict lacks a name, or stands in a list.
     """
     specs = model.input
-    is_flat = isinstance(specs, (list, tuple)) and all(isinstance(spec, keras.KerasTensor) for spec in specs)
+    parts = specs.values() if isinstance(specs, Mapping) else specs
+    is_flat = isinstance(specs, (Mapping, list, tuple)) and all(
+        isinstance(part, keras.KerasTensor) for part in parts
+    )
     if not is_flat or len(specs) == 1:
         return value
-    names = [spec.name for spec in specs]
+    names = list(specs) if isinstance(specs, Mapping) else [spec.name for spec in specs]
     if isinstance(value, (list, tuple)) and any(isinstance(part, Mapping) for part in value):
         raise ValueError(
             f"The inputs {names} must be arrays in a list or in a dict. Received: a list with a dict; "
@@ -103,7 +106,8 @@ def by_name(value: Any, model: HasInput) -> Any:
         return value
     if not set(names) <= set(value):
         raise ValueError(f"A dict of inputs must have the keys {names}. Received: the keys {list(value)}")
-    return [value[name] for name in names]
+    named = {name: value[name] for name in names}
+    return named if isinstance(specs, Mapping) else list(named.values())
 
 
 def check_lengths(arrays: Iterable[Any]) -> None:
