@@ -107,6 +107,22 @@ def test_errors(model, arguments, message, run, folder, tmp_path, monkeypatch):
     assert status == 2 and message in " ".join(err.split())
 
 
+def test_photos_of_one_name(run, folder, tmp_path):
+    """Of another ending or in another folder; each has its own map."""
+    photo, photos = Image.open(folder / "photo.png"), tmp_path / "photos"
+    (photos / "b").mkdir(parents=True)
+    for name, angle in (("a.png", 0), ("a.bmp", 90), ("b/a.png", 180)):
+        photo.rotate(angle).save(photos / name)
+    command = ["explain", photos, "--model", folder / "regressor.keras", "--preprocess", "0..1", "--value"]
+    status, out, _ = run(*command, "--out", tmp_path / "maps", "--json")
+    rows = {row["image"]: np.load(row["map"]) for row in json.loads(out)["images"]}
+    assert status == 0 and len(rows) == 3
+    model = keras.models.load_model(folder / "regressor.keras")
+    for path, maps in rows.items():
+        expected = tlp.wrap_model(model).explain(np.asarray(Image.open(path))[None] / 255, targets.Value(0))
+        np.testing.assert_allclose(maps, expected[0], atol=1e-4 * np.abs(expected).max())
+
+
 def test_nothing_is_replaced(run, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     command = ["explain", "photo.png", "--model", "regressor.keras", "--preprocess", "0..1", "--value"]

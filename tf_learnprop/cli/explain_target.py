@@ -77,7 +77,8 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     paths = files.images(arguments.images)
     rows, skipped = [], {}
     with files.folder(arguments.out) as out:
-        places = {path: _place(out, path, arguments.overwrite) for path in paths}
+        names = files.names(paths)
+        places = {path: _place(out / names[path], path, arguments.overwrite) for path in paths}
         spec = options.load_model(arguments)
         maker = _Maker(arguments, spec)
         for path, place in places.items():
@@ -138,6 +139,7 @@ class _Maker:
             "score": score,
         }
         figure = self._drawn(pixels, images, batch.maps[0], _said(row))
+        place.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(picture, dpi=150)
         np.save(array, batch.maps[0])
         return row
@@ -220,9 +222,8 @@ def _said(row: dict[str, Any]) -> str:
     return f"class {row['class_id']}, {row['probability']:.1%}"
 
 
-def _place(out: pathlib.Path, photo: pathlib.Path, overwrite: bool) -> pathlib.Path:
-    """The path of a picture without its ending."""
-    place = out / photo.stem
+def _place(place: pathlib.Path, photo: pathlib.Path, overwrite: bool) -> pathlib.Path:
+    """The path of a picture without its ending, if the picture may be written there."""
     taken = [
         path for path in (place.with_name(f"{place.name}{end}") for end in (".png", ".npy")) if path.exists()
     ]

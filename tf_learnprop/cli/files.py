@@ -113,3 +113,12 @@ def _say_ignored(paths: Sequence[pathlib.Path]) -> None:
         more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
         names = ", ".join(str(path) for path in paths[:5])
         print(f"ignored, as the format is not supported: {names}{more}", file=sys.stderr)
+
+
+def names(photos: Sequence[pathlib.Path]) -> dict[pathlib.Path, pathlib.Path]:
+    """Each photo's path below the folder that all share; endings are kept only where paths would clash."""
+    absolute = {path: pathlib.Path(os.path.abspath(path)) for path in photos}  # links keep their own names
+    common = os.path.commonpath([path.parent for path in absolute.values()])
+    below = {path: place.relative_to(common) for path, place in absolute.items()}
+    short = {path: name.with_suffix("") for path, name in below.items()}
+    return short if len(set(short.values())) == len(set(below.values())) else below

@@ -53,7 +53,7 @@ def plan(
         UsageError: If a photo, or the result of another run, would be overwritten.
     """
     result = Plan({}, {})
-    stems = {photo: manifest.out / name for photo, name in _names(photos).items()}
+    stems = {photo: manifest.out / name for photo, name in files.names(photos).items()}
     written = {path: one for one in manifest.entries() for path in (one.path, one.array)}
     present = _present({stem.parent for stem in stems.values()})
     ending, known = labels and picture_files.ending(labels), frozenset(known)
@@ -118,12 +118,3 @@ def _state(photo: pathlib.Path) -> list[int]:
     """What changes with the content of a file."""
     status = photo.stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def _names(photos: Sequence[pathlib.Path]) -> dict[pathlib.Path, pathlib.Path]:
-    """Each photo's path below the folder that all share; endings are kept only where paths would clash."""
-    absolute = {path: pathlib.Path(os.path.abspath(path)) for path in photos}  # links keep their own names
-    common = os.path.commonpath([path.parent for path in absolute.values()])
-    below = {path: place.relative_to(common) for path, place in absolute.items()}
-    short = {path: name.with_suffix("") for path, name in below.items()}
-    return short if len(set(short.values())) == len(set(below.values())) else below
