@@ -223,6 +223,17 @@ class TestAttribute:
         function = tf.function(wrapped.attribute, reduce_retracing=True)
         assert_explains(function(tf.constant(IMAGES), targets), wrapped, targets)
 
+    def test_autograph_leaves_its_code_as_it_is(self, wrapped):
+        seen = []
+
+        def first_logit(outputs):
+            seen.append(tf.__internal__.autograph.control_status_ctx().status.name)
+            return outputs[:, 0]
+
+        maps = tf.function(lambda images: wrapped.attribute(images, first_logit).maps)(IMAGES)
+        assert set(seen) == {"DISABLED"}
+        np.testing.assert_allclose(maps, wrapped.explain(IMAGES, first_logit), atol=1e-5)
+
     def test_inside_a_data_set(self, wrapped):
         data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(4)
         count = []

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tf_learnprop import attribution
 from tf_learnprop.backward.guidance import PREDICTED
@@ -112,6 +113,7 @@ class WrappedModel(RuleTrainer):
 
     # -- what the model says ----------------------------------------------------------------------------
 
+    @tf.autograph.experimental.do_not_convert  # as in `explain`; else it takes most of the time of a trace
     def attribute(self, inputs: Any, targets: Any = None) -> Attribution:
         """Computes maps from tensors, for use inside a `tf.function` or `tf.data.Dataset.map`.
 
