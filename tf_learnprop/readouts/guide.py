@@ -73,48 +73,57 @@ class Guide:
         if not _is_finer((self._like.shape[1:], self._places), (maps.shape[1:], places)):
             return maps, places
         rows, columns = placing.between(maps, places, self._like, self._places)
+        fine_sides, coarse_sides = resampling.sides(self._like, 2), resampling.sides(maps, 2)
 
         def guided(weights: tf.Tensor) -> tf.Tensor:
-            coarse = tf.reshape(maps, [tf.shape(maps)[0], -1, 1])
-            return tf.reshape(tf.matmul(weights, coarse), tf.shape(self._like))
+            coarse = tf.reshape(maps, [-1, math.prod(coarse_sides), 1])
+            return tf.reshape(tf.matmul(weights, coarse), [-1, *fine_sides])
 
         def linear() -> tf.Tensor:
             return resampling.apply_along(maps, [_blurred(rows), _blurred(columns)])
 
         if None in (*rows.shape, *columns.shape):
             is_small = tf.size(rows, tf.int64) * tf.size(columns, tf.int64) <= _MOST_WEIGHTS
-            fine = tf.cond(is_small, lambda: guided(self._weights(rows, columns)), linear)
+            fine = tf.cond(is_small, lambda: guided(self._weights(rows, columns, coarse_sides)), linear)
         elif math.prod((*rows.shape, *columns.shape)) <= _MOST_WEIGHTS:
             key = places, *maps.shape[1:]  # the focus and the last layer often have the same places
             if key not in self._known:
-                self._known[key] = self._weights(rows, columns)
+                self._known[key] = self._weights(rows, columns, coarse_sides)
             fine = guided(self._known[key])
         else:
             fine = linear()
         fine = tf.ensure_shape(fine, self._like.shape)
         return fine, placing.in_region(fine, self._places, maps, places)
 
-    def _weights(self, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    def _weights(
+        self, rows: tf.Tensor, columns: tf.Tensor, coarse_sides: Sequence[resampling.Length]
+    ) -> tf.Tensor:
         """The weights of the coarse places at each place of the guide, float32 `[n, fine, coarse]`.
 
         Args:
             rows: Linear interpolation along the first side, float32 `[fine, coarse]`.
             columns: The same along the second.
+            coarse_sides: Number of coarse places along each side.
         """
         near = tf.einsum("qp,rs->qrps", _blurred(rows), _blurred(columns))
-        near = tf.reshape(near, [tf.size(self._like[0]), -1])
-        weights = near * tf.exp(-tf.minimum(self._exponents(rows, columns), _LARGEST_EXPONENT))
+        near = tf.reshape(near, [math.prod(resampling.sides(self._like, 2)), math.prod(coarse_sides)])
+        exponents = self._exponents(rows, columns, coarse_sides)
+        weights = near * tf.exp(-tf.minimum(exponents, _LARGEST_EXPONENT))
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights, -1, keepdims=True))
 
-    def _exponents(self, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    def _exponents(
+        self, rows: tf.Tensor, columns: tf.Tensor, coarse_sides: Sequence[resampling.Length]
+    ) -> tf.Tensor:
         """|y(q) − ȳ(p)|²/(2·τ²·V), float32 `[n, fine, coarse]`."""
-        n, channels = tf.shape(self._features)[0], self._features.shape[-1]
+        height, width = resampling.sides(self._like, 2)
+        channels = self._features.shape[-1]
         # Side by side, and without turning an axis, which would copy y.
-        means = tf.matmul(_means(rows), tf.reshape(self._features, [n, tf.shape(rows)[0], -1]))
-        means = tf.reshape(means, [n * tf.shape(rows)[1], -1, channels])
-        means = tf.reshape(tf.matmul(_means(columns), means), [n, -1, channels])
-        products = tf.matmul(tf.reshape(self._features, [n, -1, channels]), means, transpose_b=True)
-        own = tf.reshape(self._squares, [n, -1, 1])
+        means = tf.matmul(_means(rows), tf.reshape(self._features, [-1, height, width * channels]))
+        means = tf.matmul(_means(columns), tf.reshape(means, [-1, width, channels]))
+        means = tf.reshape(means, [-1, math.prod(coarse_sides), channels])
+        features = tf.reshape(self._features, [-1, height * width, channels])
+        products = tf.matmul(features, means, transpose_b=True)
+        own = tf.reshape(self._squares, [-1, height * width, 1])
         distances = tf.nn.relu(own + tf.reduce_sum(tf.square(means), -1)[:, None] - 2.0 * products)
         variance = tf.reduce_mean(own, 1, keepdims=True) + _EPSILON
         return distances / (2.0 * _ALIKE**2 * variance)
