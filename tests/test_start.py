@@ -152,6 +152,13 @@ class TestSilence:
 
 
 class TestInterruption:
+    @pytest.fixture(autouse=True)
+    def _interrupts_are_heard(self):
+        """A shell has the programs that it starts in the background ignore interrupts."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     @pytest.mark.parametrize(
         "code",
         ["try: press()\nexcept: pass", "try: press()\nexcept BaseException: raise ImportError", "press()"],
