@@ -78,7 +78,9 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     rows, skipped = [], {}
     with files.folder(arguments.out) as out:
         names = files.names(paths)
-        places = {path: _place(out / names[path], path, arguments.overwrite) for path in paths}
+        places = {path: out / names[path] for path in paths}
+        for path, place in places.items():
+            _check_place(place, path, arguments.overwrite)
         spec = options.load_model(arguments)
         maker = _Maker(arguments, spec)
         for path, place in places.items():
@@ -222,8 +224,8 @@ def _said(row: dict[str, Any]) -> str:
     return f"class {row['class_id']}, {row['probability']:.1%}"
 
 
-def _place(place: pathlib.Path, photo: pathlib.Path, overwrite: bool) -> pathlib.Path:
-    """The path of a picture without its ending, if the picture may be written there."""
+def _check_place(place: pathlib.Path, photo: pathlib.Path, overwrite: bool) -> None:
+    """Raises UsageError unless a picture may be written at a path, given without its ending."""
     taken = [
         path for path in (place.with_name(f"{place.name}{end}") for end in (".png", ".npy")) if path.exists()
     ]
@@ -231,7 +233,6 @@ def _place(place: pathlib.Path, photo: pathlib.Path, overwrite: bool) -> pathlib
         raise UsageError(f"--out: {taken[0]} exists; give another folder, or --overwrite to replace it")
     if any(os.path.samefile(path, photo) for path in taken):
         raise UsageError(f"--out must be another folder: a picture would overwrite the photo {photo}")
-    return place
 
 
 def _box(text: str) -> list[float]:
