@@ -54,6 +54,7 @@ class Guide:
 
     def __init__(self, activation: tf.Tensor, places: Places | None = None):
         self._like, self._places = activation[..., 0], places
+        self._sides = resampling.sides(self._like, 2)
         # Only ratios count, and squares of large values would be infinite.
         largest = tf.reduce_max(tf.abs(activation), [1, 2, 3], keepdims=True)
         y = tf.math.divide_no_nan(activation, largest)
@@ -73,11 +74,11 @@ class Guide:
         if not _is_finer((self._like.shape[1:], self._places), (maps.shape[1:], places)):
             return maps, places
         rows, columns = placing.between(maps, places, self._like, self._places)
-        fine_sides, coarse_sides = resampling.sides(self._like, 2), resampling.sides(maps, 2)
+        coarse_sides = resampling.sides(maps, 2)
 
         def guided(weights: tf.Tensor) -> tf.Tensor:
             coarse = tf.reshape(maps, [-1, math.prod(coarse_sides), 1])
-            return tf.reshape(tf.matmul(weights, coarse), [-1, *fine_sides])
+            return tf.reshape(tf.matmul(weights, coarse), [-1, *self._sides])
 
         def linear() -> tf.Tensor:
             return resampling.apply_along(maps, [_blurred(rows), _blurred(columns)])
@@ -106,7 +107,7 @@ class Guide:
             coarse_sides: Number of coarse places along each side.
         """
         near = tf.einsum("qp,rs->qrps", _blurred(rows), _blurred(columns))
-        near = tf.reshape(near, [math.prod(resampling.sides(self._like, 2)), math.prod(coarse_sides)])
+        near = tf.reshape(near, [math.prod(self._sides), math.prod(coarse_sides)])
         exponents = self._exponents(rows, columns, coarse_sides)
         weights = near * tf.exp(-tf.minimum(exponents, _LARGEST_EXPONENT))
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights, -1, keepdims=True))
@@ -115,7 +116,7 @@ class Guide:
         self, rows: tf.Tensor, columns: tf.Tensor, coarse_sides: Sequence[resampling.Length]
     ) -> tf.Tensor:
         """|y(q) − ȳ(p)|²/(2·τ²·V), float32 `[n, fine, coarse]`."""
-        height, width = resampling.sides(self._like, 2)
+        height, width = self._sides
         channels = self._features.shape[-1]
         # Side by side, and without turning an axis, which would copy y.
         means = tf.matmul(_means(rows), tf.reshape(self._features, [-1, height, width * channels]))
