@@ -119,6 +119,19 @@ class TestNoGradient:
         with pytest.warns(UserWarning, match=r"The maps of 3 of 3 samples have one value everywhere"):
             tlp.wrap_model(model).explain(IMAGES)
 
+    def test_a_map_of_nan_warns(self):
+        """The factor and the scale of the gradient are together beyond the range of float16."""
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            image = keras.Input((10, 10, 3))
+            x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(image))
+            x = layers.Dense(1, dtype="float32", kernel_initializer="ones")(x)
+            model = keras.Model(image, layers.Rescaling(1e3, dtype="float32")(x))
+        finally:
+            keras.config.set_dtype_policy("float32")
+        with pytest.warns(UserWarning, match=r"The maps of 3 of 3 samples hold NaN or infinity .*float16"):
+            tlp.wrap_model(model).explain(IMAGES, tlp.targets.Value())
+
 
 def test_half_precision_does_not_underflow():
     """Means over 96 × 96 pixels make gradients that are zero in float16."""

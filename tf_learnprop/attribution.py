@@ -44,12 +44,21 @@ def of_tensors(inputs: Any, targets: Any, explained: Explained) -> tuple[Any, Ta
     return inputs, choosing.tensors(targets, explained, count)
 
 
-def warn_if_constant(maps: np.ndarray) -> None:
-    """Warns of maps `[n, ...]` with one value everywhere, which say nothing.
+def warn_if_meaningless(maps: np.ndarray) -> None:
+    """Warns of maps `[n, ...]` with one value everywhere, or with NaN or infinity, which say nothing.
 
     Must be called by a generator that the user's call has made.
     """
     flat = maps.reshape(len(maps), -1)
+    broken = np.flatnonzero(~np.isfinite(flat).all(1))
+    if len(broken):
+        warnings.warn(
+            f"The maps of {len(broken)} of {len(maps)} samples hold NaN or infinity (first sample "
+            f"{broken[0]}). Likely causes: weights that are not finite, or gradients beyond the range of "
+            "float16, as behind a large factor at the end of a model in mixed_float16. Build such a model "
+            "with the policy mixed_bfloat16 or float32.",
+            stacklevel=2,
+        )
     constant = np.flatnonzero(flat.max(1) == flat.min(1))
     if flat.shape[1] > 1 and len(constant):
         warnings.warn(

@@ -237,7 +237,7 @@ class JointModel(WrappedModel):
     def _explain(self, inputs: Any, target: Target) -> Attribution:
         result = keras.tree.map_structure(np.asarray, self._maps(inputs, target))
         flat = [maps.reshape(len(maps), -1) for maps in keras.tree.flatten(result.maps)]
-        attribution.warn_if_constant(np.concatenate(flat, 1))
+        attribution.warn_if_meaningless(np.concatenate(flat, 1))
         return result
 
     def _pack(self, maps: list[Any]) -> Any:

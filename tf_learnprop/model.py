@@ -272,7 +272,7 @@ class PropagationModel(WrappedModel):
     ) -> Iterator[Explanations]:
         def explain(*arguments: Any) -> Attribution:
             result = Attribution(*map(np.asarray, self._maps(*arguments)))
-            attribution.warn_if_constant(result.maps)
+            attribution.warn_if_meaningless(result.maps)
             return result if refine is None else result._replace(maps=refine(*arguments))
 
         return attribution.explanations(stream, explain, attribution.no_maps(self.explained))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+import tf_learnprop as tlp
 from tests import models, toys
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.output_head import OutputHead
@@ -209,6 +210,12 @@ def _stack():
     return keras.Sequential([keras.Input((4,)), inner, layers.Dense(3, "relu", name="end")])
 
 
+def _nested_stack():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, "relu"), layers.Dense(4, "tanh")])
+    inputs = keras.Input((4,))
+    return inner, keras.Model(inputs, layers.Dense(2)(inner(inputs)))
+
+
 def _fit(model):
     model.compile("sgd", "mse")
     model.fit(np.ones((2, 4)), np.ones((2, 3)), verbose=0)
@@ -241,6 +248,25 @@ class TestIsCurrent:
         change(model)
         assert not graph.is_current()
         assert ModelGraph(model).is_current()
+
+    def test_a_layer_is_added_to_a_model_inside_another(self):
+        inner, model = _nested_stack()
+        wrapped = tlp.wrap_model(model, rule="gradient", readout="input")
+        x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+        wrapped.explain(x)
+        inner.add(layers.Dense(4, "tanh"))
+        assert not wrapped.graph.is_current()
+        np.testing.assert_allclose(wrapped(x), model(x), rtol=1e-6)
+        new = tlp.wrap_model(model, rule="gradient", readout="input")
+        np.testing.assert_allclose(wrapped.explain(x), new.explain(x), rtol=1e-5)
+        assert wrapped.graph.is_current()
+
+    def test_an_activation_with_a_rule_is_taken_out_of_a_model_inside_another(self):
+        inner, model = _nested_stack()
+        wrapped = tlp.wrap_model(model, rule="gradient", readout="input")
+        inner.pop()
+        with pytest.raises(ValueError, match="must keep the activations that have rules"):
+            wrapped.explain(np.ones((2, 4), "float32"))
 
     @pytest.mark.parametrize("change", NO_CHANGES.values(), ids=NO_CHANGES)
     def test_new_values_change_nothing(self, change):

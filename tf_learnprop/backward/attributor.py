@@ -4,7 +4,7 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_learnprop import readouts, relevance_sums
 from tf_learnprop.backward.guidance import PREDICTED, Answer, Guided, SelectTarget, tile
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
-from tf_learnprop.graph import geometry
+from tf_learnprop.graph import geometry, keras_internals
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.rule_files.rule_set import RuleSet
 from tf_learnprop.targets.base import Asked, Outputs, Target
@@ -109,6 +109,7 @@ class Attributor(Guided):
         positions: list[readouts.Position] = [readouts.INPUT] if readouts.INPUT in read else []
         activations = [image] if positions else []
         feature_map = []
+        masks: dict[readouts.Position, tf.Tensor | None] = {}
         # Records what follows the feature map alone: each of its gradients is a pass through the head.
         head_tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
         with head_tape, tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -116,6 +117,8 @@ class Attributor(Guided):
                 tape.watch(image)
 
             def watch(position: readouts.Position, tensor: tf.Tensor) -> None:
+                # Now, since later layers may take it away.
+                masks[position] = keras_internals.mask_of(tensor)
                 if position in read:
                     tape.watch(tensor)
                     positions.append(position)
@@ -137,6 +140,10 @@ class Attributor(Guided):
         input_signal = signals.pop(0) if needs.input_signal else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
         signals = readouts.Signals(image, input_signal, activations, signals, evidence)
+        signals = signals._replace(mask=first_mask(masks.values(), image))
+        if evidence is not None:
+            of_evidence = first_mask([masks[readouts.FEATURE_MAP]], feature_map[0])
+            signals = signals._replace(evidence_mask=of_evidence)
         return self.placed(signals, positions), asked, target
 
     def check_dependence(self, target: Target, gradients: Sequence[tf.Tensor | None]) -> None:
@@ -236,6 +243,20 @@ class Attributor(Guided):
 
         image = flat[self.explained.input]
         return self.in_float(image), with_image
+
+
+def first_mask(masks: Iterable[tf.Tensor | None], tensor: tf.Tensor) -> tf.Tensor | None:
+    """The first of some masks that says of each place of a tensor whether the model reads it.
+
+    Args:
+        masks: bool, or None.
+        tensor: `[n, *places, c]`, or ids `[n, tokens]`.
+
+    Returns:
+        bool `[n, *places]`; None if there is none.
+    """
+    places = list(tensor.shape[1:2] if tensor.shape.rank == 2 else tensor.shape[1:-1])
+    return next((mask for mask in masks if mask is not None and list(mask.shape[1:]) == places), None)
 
 
 def _summed(terms: list[tf.Tensor]) -> tf.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import readouts, relevance_sums
-from tf_learnprop.backward.attributor import Attributor
+from tf_learnprop.backward.attributor import Attributor, first_mask
 from tf_learnprop.backward.guidance import PREDICTED, Answer, Guided, SelectTarget, tile
 from tf_learnprop.backward.runner import GraphRunner, RuleLayers, Watch
 from tf_learnprop.graph import keras_internals
@@ -71,6 +71,7 @@ class _Run(NamedTuple):
 
     Attributes:
         tensors: What the readouts read, by number of the tensor.
+        masks: The masks that they carry.
         ends: What leaves the branches.
         tape: Has recorded what follows `tensors`.
         head_tape: Has recorded what follows the feature maps and the ends.
@@ -81,6 +82,7 @@ class _Run(NamedTuple):
     """
 
     tensors: dict[int, tf.Tensor]
+    masks: dict[int, tf.Tensor | None]
     ends: dict[BranchEnd, tf.Tensor]
     tape: tf.GradientTape
     head_tape: tf.GradientTape
@@ -177,6 +179,7 @@ class JointAttributor(Guided):
         for part in self._parts:
             flat[part.explained.input] = part.in_float(flat[part.explained.input])
         tensors: dict[int, tf.Tensor] = dict(enumerate(flat))
+        masks: dict[int, tf.Tensor | None] = {}
         ends: dict[BranchEnd, tf.Tensor] = {}
         head_tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
         with head_tape, tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
@@ -189,6 +192,7 @@ class JointAttributor(Guided):
                     ends[name] = tensor
                 elif isinstance(name, _Tensor):
                     tensors[name.number] = tensor
+                    masks[name.number] = keras_internals.mask_of(tensor)
                     if name.number in self._read:
                         tape.watch(tensor)
                     if name.number in self._feature_maps:
@@ -198,7 +202,7 @@ class JointAttributor(Guided):
             outputs, target, asked = self._ask(trace, target, select_target)
             scale = self._parts[0].scale
             scores = asked.score() * scale, asked.score(contrast=True) * scale
-        return _Run(tensors, ends, tape, head_tape, outputs, target, asked, scores)
+        return _Run(tensors, masks, ends, tape, head_tape, outputs, target, asked, scores)
 
     def _signals(self, run: _Run) -> list[readouts.Signals]:
         """The `Signals` for the readout of each input."""
@@ -219,9 +223,12 @@ class JointAttributor(Guided):
         signal_at = dict(zip(_read(part), signals, strict=True))
         read = part.rule_set.read
         numbers: list[Any] = [part.tensors[position] for position in read]
-        evidence = None
+        masks = [run.masks.get(k) for k in numbers]
+        evidence = of_evidence = None
         if part.needs.rivals:
             feature_map = run.tensors[_feature_map(part)]
+            masks.append(run.masks.get(_feature_map(part)))
+            of_evidence = first_mask(masks[-1:], feature_map)
             evidence = part.evidence(run.head_tape, feature_map, run.asked, run.outputs)
         of_input = readouts.Signals(
             run.tensors[number],
@@ -229,6 +236,8 @@ class JointAttributor(Guided):
             [tf.cast(run.tensors[k], tf.float32) for k in numbers],
             [signal_at[k] for k in numbers],
             evidence,
+            mask=first_mask(masks, run.tensors[number]),
+            evidence_mask=of_evidence,
         )
         return part.placed(of_input, read)
 

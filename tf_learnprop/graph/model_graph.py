@@ -231,6 +231,7 @@ class ModelGraph:
         state = [keras_internals.functional_of(self.model)]
         if state[0] is None:
             state += keras_internals.sublayers(self.model)
+        state += map(keras_internals.functional_of, keras_internals.sublayers(self.model)[1:])
         for _, operation in self.operations:
             if isinstance(operation, keras.layers.Layer):
                 for layer in keras_internals.sublayers(operation):

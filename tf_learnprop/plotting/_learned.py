@@ -217,7 +217,7 @@ class _Terms(readouts.Readout):
 
     def call(self, signals: readouts.Signals) -> tf.Tensor:
         terms, relevance = self.readout.terms(signals.activations, signals.signals)
-        focus = self.readout.focus_of(relevance, signals.evidence, signals.focus_places)
+        focus = self.readout.focus_of(relevance, signals.evidence, signals.focus_places, signals.focus_mask)
         pairs = list(zip(terms, signals.places_read, strict=True))
         return tf.stack(self.readout.on_pixels(pairs, focus, signals), 1)
 

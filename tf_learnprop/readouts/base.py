@@ -24,10 +24,29 @@ _EPSILON = 1e-12
 _DEFAULT_BLUR = 1 / 32
 
 
-def inverse_rms(maps: tf.Tensor) -> tf.Tensor:
-    """One over the root mean square of each sample of maps `[n, *source]`, float32 `[n, 1, ..., 1]`."""
+def share_of(mask: tf.Tensor | None, rank: int) -> float | tf.Tensor:
+    """The share of the places of each sample that a mask lets through, float32 of a rank; 1 without a mask.
+
+    A mean over the places of something that is 0 at masked ones, divided by it, is that over the others.
+
+    Args:
+        mask: bool `[n, *places]`, or None.
+        rank: The rank of the result, `[n, 1, ..., 1]`.
+    """
+    if mask is None:
+        return 1.0
+    share = tf.reduce_mean(tf.cast(mask, tf.float32), list(range(1, mask.shape.rank)))
+    return tf.reshape(tf.maximum(share, _EPSILON), [-1] + [1] * (rank - 1))
+
+
+def inverse_rms(maps: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+    """One over the root mean square of each sample of maps `[n, *source]`, float32 `[n, 1, ..., 1]`.
+
+    With a mask, maps must be 0 at masked places, and the mean is over the others.
+    """
     axes = list(range(1, maps.shape.rank))
-    return tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
+    inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(maps), axes, keepdims=True) + _EPSILON**2)
+    return inverse if mask is None else inverse * tf.sqrt(share_of(mask, maps.shape.rank))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +96,9 @@ class Signals(NamedTuple):
         places: Where the places of the activations lie in the input, for `Readout.to_input`: one entry for
             each activation, or none at all. An entry is None if its places share out the input evenly.
         evidence_places: The same for `evidence`.
+        mask: bool `[n, *spatial]`, the places of the input that the model reads, where it masks others, such
+            as the padding of texts and series; None if it masks none.
+        evidence_mask: The same for the places of `evidence`.
     """
 
     inputs: tf.Tensor
@@ -86,11 +108,18 @@ class Signals(NamedTuple):
     evidence: tf.Tensor | None = None
     places: Sequence[placing.Places | None] = ()
     evidence_places: placing.Places | None = None
+    mask: tf.Tensor | None = None
+    evidence_mask: tf.Tensor | None = None
 
     @property
     def places_read(self) -> Sequence[placing.Places | None]:
         """`places`, with an entry for each activation in any case."""
         return self.places or [None] * len(self.activations)
+
+    @property
+    def focus_mask(self) -> tf.Tensor | None:
+        """The mask at the places of the evidence, or without it that of the input."""
+        return self.mask if self.evidence is None else self.evidence_mask
 
     @property
     def focus_places(self) -> placing.Places | None:

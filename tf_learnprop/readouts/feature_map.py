@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_learnprop import argument_checks
 from tf_learnprop.argument_checks import ArgumentError
-from tf_learnprop.readouts.base import Needs, Readout, Signals, inverse_rms, register
+from tf_learnprop.readouts.base import Needs, Readout, Signals, inverse_rms, register, share_of
 from tf_learnprop.rules.base import serializable
 
 _MAX_SIDE = 2**16
@@ -22,8 +22,9 @@ class TokenReadout(Readout):
     A = T/rms(T) + I/rms(I), where T = Σ_c (y − ȳ)·dy, resized, says which patch speaks for the class, and
     I = Σ_c x·dx at the input x says where in it. y is the last feature map before attention. In a vision
     transformer it is the embedding of the patches, in a text classifier that of the words. ȳ is its mean over
-    all places, which carries no evidence of where something is. Deeper in the model, attention has carried
-    evidence from token to token, so relevance there does not say where in the input it came from.
+    all places that are not masked, which carries no evidence of where something is. Deeper in the model,
+    attention has carried evidence from token to token, so relevance there does not say where in the input it
+    came from.
 
     Classes compete in the score: the backward pass starts at the logit of the class that is asked for less
     those of its rivals. So A is positive where a place speaks for the class more than for its rivals. With
@@ -67,14 +68,14 @@ class TokenReadout(Readout):
         (y,), (dy,) = map(self._on_grid, signals.activations), map(self._on_grid, signals.signals)
         (where,) = signals.places_read
         places = list(range(1, y.shape.rank - 1))
-        relevance = tf.reduce_sum((y - tf.reduce_mean(y, places, keepdims=True)) * dy, -1)
+        relevance = tf.reduce_sum((y - _mean(y, places, signals.mask)) * dy, -1)
         if inputs.shape.rank == 2:
             return relevance
         maps = self.to_input(relevance, inputs, where)
         if input_signal is None:
             return maps
         own = self.to_input(tf.reduce_sum(inputs * input_signal, -1), inputs)
-        return maps * inverse_rms(maps) + own * inverse_rms(own)
+        return maps * inverse_rms(maps, signals.mask) + own * inverse_rms(own, signals.mask)
 
     def _on_grid(self, tokens: tf.Tensor) -> tf.Tensor:
         """The tokens of the grid, `[n, *grid, c]`, if they come as `[n, tokens, c]`."""
@@ -86,6 +87,14 @@ class TokenReadout(Readout):
     def get_config(self) -> dict[str, Any]:
         grid = None if self.needs.grid is None else list(self.needs.grid)
         return {**super().get_config(), "grid": grid, "with_input": self.needs.input_signal}
+
+
+def _mean(y: tf.Tensor, places: list[int], mask: tf.Tensor | None) -> tf.Tensor:
+    """ȳ, float32 `[n, 1, ..., 1, c]`."""
+    if mask is None or mask.shape.rank != y.shape.rank - 1:
+        return tf.reduce_mean(y, places, keepdims=True)
+    unmasked = tf.where(mask[..., None], y, 0.0)
+    return tf.reduce_mean(unmasked, places, keepdims=True) / share_of(mask, y.shape.rank)
 
 
 def _is_grid(grid: Any) -> bool:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tf_learnprop import placing, resampling
 from tf_learnprop.placing import Places
-from tf_learnprop.readouts.base import inverse_rms
+from tf_learnprop.readouts.base import inverse_rms, share_of
 from tf_learnprop.readouts.guide import Guide
 
 #: What a region keeps of its relevance if another class has it. Less would be lost in float32.
@@ -53,10 +53,17 @@ class OwnFocus:
         strength: κ, float32 scalar.
         relevance: h, float32 `[n, *places]`, relevance of the last layer that is read.
         places: Where its places lie.
+        mask: `Signals.focus_mask`.
     """
 
-    def __init__(self, strength: tf.Tensor, relevance: tf.Tensor, places: Places | None = None):
-        self._logit = strength * relevance * inverse_rms(relevance)
+    def __init__(
+        self,
+        strength: tf.Tensor,
+        relevance: tf.Tensor,
+        places: Places | None = None,
+        mask: tf.Tensor | None = None,
+    ):
+        self._logit = strength * relevance * inverse_rms(relevance, mask)
         self._places = places
 
     def on(self, maps: tf.Tensor, places: Places | None = None) -> tf.Tensor:
@@ -79,6 +86,7 @@ class SharedFocus:
         of_objects: Whether a rival counts for as much as its evidence lies elsewhere, so that other names of
             the same object don't compete.
         places: Where the places of the evidence lie.
+        mask: `Signals.focus_mask`.
     """
 
     def __init__(
@@ -88,14 +96,20 @@ class SharedFocus:
         region: float,
         of_objects: bool,
         places: Places | None = None,
+        mask: tf.Tensor | None = None,
     ):
         self._places = places
-        weights = _elsewhere(evidence) if of_objects else tf.ones([tf.shape(evidence)[0], evidence.shape[-1]])
+        if mask is not None:  # the root mean square of evidence is over all places
+            strength *= tf.sqrt(share_of(mask, evidence.shape.rank))
+        weights = (
+            _elsewhere(evidence, mask) if of_objects else tf.ones([tf.shape(evidence)[0], evidence.shape[-1]])
+        )
         weights = tf.reshape(weights, [-1, *[1] * (evidence.shape.rank - 2), evidence.shape[-1]])
         # A softmax does not change if all classes gain the same, and neither should the scale.
         evidence -= tf.reduce_mean(evidence, -1, keepdims=True)
         place = _share_of_first(strength, evidence, weights)
-        self._region = _region_share(strength, evidence, weights, region) if region else tf.ones_like(place)
+        around = _region_share(strength, evidence, weights, region, mask) if region else tf.ones_like(place)
+        self._region = around if mask is None else tf.where(mask, around, 0.0)
         self._factor = place * self._region
         self._count = tf.reshape(tf.reduce_sum(weights, -1), [-1])
 
@@ -109,22 +123,34 @@ class SharedFocus:
         return mean * tf.reduce_max(self._region, list(range(1, self._region.shape.rank))) / self._count
 
 
-def _elsewhere(evidence: tf.Tensor) -> tf.Tensor:
+def _elsewhere(evidence: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     """w_k = clip(1 − ρ_k, 10⁻⁴, 1)², float32 `[n, classes]`; 1 for the asked class.
 
     ρ_k is the correlation over places of R_k with the R of the asked class. Another name of the same object
     has its evidence at the same places.
     """
     flat = tf.reshape(evidence, [tf.shape(evidence)[0], -1, evidence.shape[-1]])
-    flat -= tf.reduce_mean(flat, 1, keepdims=True)
+    flat -= tf.reduce_mean(flat, 1, keepdims=True) / share_of(mask, 3)
+    if mask is not None:
+        flat = tf.where(tf.reshape(mask, [tf.shape(mask)[0], -1, 1]), flat, 0.0)
     flat *= tf.math.rsqrt(tf.reduce_sum(tf.square(flat), 1, keepdims=True) + _EPSILON)
     correlation = tf.reduce_sum(flat[..., :1] * flat, 1)
     weights = tf.square(tf.clip_by_value(1.0 - correlation, _LEAST_WEIGHT, 1.0))
     return tf.concat([tf.ones_like(weights[:, :1]), weights[:, 1:]], 1)
 
 
-def _region_share(strength: tf.Tensor, evidence: tf.Tensor, weights: tf.Tensor, region: float) -> tf.Tensor:
-    around = resampling.blur(evidence, [region] * (evidence.shape.rank - 2))
+def _region_share(
+    strength: tf.Tensor,
+    evidence: tf.Tensor,
+    weights: tf.Tensor,
+    region: float,
+    mask: tf.Tensor | None = None,
+) -> tf.Tensor:
+    sigmas = [region] * (evidence.shape.rank - 2)
+    around = resampling.blur(evidence, sigmas)
+    if mask is not None:  # the mean of unmasked places alone, as at the end of a series
+        inside = resampling.blur(tf.cast(mask[..., None], tf.float32), sigmas)
+        around = tf.where(mask[..., None], around / tf.maximum(inside, _EPSILON), 0.0)
     return _LEAST_SHARE + (1.0 - _LEAST_SHARE) * _share_of_first(strength, around, weights)
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_learnprop import argument_checks, relevance_sums, tracing
 from tf_learnprop.placing import Places
-from tf_learnprop.readouts.base import Needs, Readout, Shape, Signals, inverse_rms, register
+from tf_learnprop.readouts.base import Needs, Readout, Shape, Signals, inverse_rms, register, share_of
 from tf_learnprop.readouts.focus import Focus, NoFocus, OwnFocus, SharedFocus
 from tf_learnprop.readouts.guide import Guide, guide_position
 from tf_learnprop.rules.base import WeightSpecs, serializable
@@ -132,7 +132,11 @@ class MultiLayerReadout(Readout):
         return terms, tracing.with_shape(total, y.shape[:-1])  # of the last layer
 
     def focus_of(
-        self, relevance: tf.Tensor, evidence: tf.Tensor | None, places: Places | None = None
+        self,
+        relevance: tf.Tensor,
+        evidence: tf.Tensor | None,
+        places: Places | None = None,
+        mask: tf.Tensor | None = None,
     ) -> Focus:
         """The focus of a batch.
 
@@ -140,27 +144,36 @@ class MultiLayerReadout(Readout):
             relevance: h, float32 `[n, *places]`, used where classes can't compete.
             evidence: R_k, see `Signals`.
             places: Where the places of R_k, or else of h, lie.
+            mask: `Signals.focus_mask`.
         """
         if not self.focus:
             return NoFocus()
         if evidence is None:
-            return OwnFocus(self.focus_strength(), relevance, places)
-        return SharedFocus(self.focus_strength(), evidence, self.region, self.contrast == "objects", places)
+            return OwnFocus(self.focus_strength(), relevance, places, mask)
+        return SharedFocus(
+            self.focus_strength(), evidence, self.region, self.contrast == "objects", places, mask
+        )
 
     def call(self, signals: Signals) -> tf.Tensor:
         maps, zero = self.maps_and_zero(signals)
         return maps - zero
 
     def maps_and_zero(self, signals: Signals) -> tuple[tf.Tensor, tf.Tensor]:
-        """The sum over the layers, float32 `[n, *spatial]`, and its zero, float32 `[n, 1, ..., 1]`."""
+        """The sum over the layers, float32 `[n, *spatial]`, and its zero, which broadcasts to it."""
         terms, relevance = self.terms(signals.activations, signals.signals)
-        focus = self.focus_of(relevance, signals.evidence, signals.focus_places)
+        if signals.mask is not None:  # the root mean square of a term is over all places
+            terms = [term * tf.sqrt(share_of(signals.mask, term.shape.rank)) for term in terms]
+        focus = self.focus_of(relevance, signals.evidence, signals.focus_places, signals.focus_mask)
         sums = _sums_by_place(terms, signals.places_read)
         maps = tf.add_n(self.on_pixels(sums, focus, signals))
         if not self.signed:
             return maps, tf.zeros([1] * maps.shape.rank)
         mean = tf.nn.relu(tf.add_n([_mean_of_sample(total) for total, _ in sums]))
-        return maps, tf.reshape(focus.zero(mean), [-1] + [1] * (maps.shape.rank - 1))
+        zero = tf.reshape(focus.zero(mean), [-1] + [1] * (maps.shape.rank - 1))
+        if signals.mask is None:
+            return maps, zero
+        # Nothing is relevant at masked places, so they have no zero, and the mean is over the others.
+        return maps, tf.where(signals.mask, zero / share_of(signals.mask, maps.shape.rank), 0.0)
 
     def on_pixels(
         self, sums: Sequence[tuple[tf.Tensor, Places | None]], focus: Focus, signals: Signals

@@ -1,6 +1,7 @@
 """The readout of series: many layers, and the input itself."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -8,6 +9,7 @@ import tensorflow as tf
 from tf_learnprop import argument_checks, resampling
 from tf_learnprop.placing import Places
 from tf_learnprop.readouts.base import Signals, inverse_rms, register
+from tf_learnprop.readouts.focus import Focus
 from tf_learnprop.readouts.multi_layer import MultiLayerReadout
 from tf_learnprop.rules.base import serializable
 
@@ -48,7 +50,22 @@ class SeriesReadout(MultiLayerReadout):
     def call(self, signals: Signals) -> tf.Tensor:
         maps, zero = self.maps_and_zero(signals)
         own = tf.reduce_sum(signals.inputs * signals.input_signal, -1)
-        return (maps - zero) * inverse_rms(maps) + self.input_weight * own * inverse_rms(own)
+        maps = (maps - zero) * inverse_rms(maps, signals.mask)
+        return maps + self.input_weight * own * inverse_rms(own, signals.mask)
+
+    def on_pixels(
+        self, sums: Sequence[tuple[tf.Tensor, Places | None]], focus: Focus, signals: Signals
+    ) -> list[tf.Tensor]:
+        maps, mask = super().on_pixels(sums, focus, signals), signals.mask
+        if mask is None:
+            return maps
+        # A blur carries relevance to masked places, as the end of a series would not.
+        inside = self.to_input(tf.cast(mask, tf.float32), signals.inputs)
+        of_input = [list(total.shape[1:]) == list(mask.shape[1:]) for total, _ in sums]
+        kept = [
+            values / inside if as_long else values for values, as_long in zip(maps, of_input, strict=True)
+        ]
+        return [tf.where(mask, values, 0.0) for values in kept]
 
     def to_input(self, maps: tf.Tensor, inputs: tf.Tensor, places: Places | None = None) -> tf.Tensor:
         """Blurs maps by `smoothing` and puts them onto the pixels of the inputs."""

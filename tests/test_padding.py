@@ -1,0 +1,93 @@
+"""Padding that a model masks changes no map: texts and series that are padded, and the same without."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import tf_learnprop as tlp
+
+RNG = np.random.default_rng(3)
+WORDS = RNG.integers(1, 30, (12, 6))
+SERIES = RNG.normal(size=(4, 24, 3)).astype("float32")
+
+BODIES = {
+    "BiLSTM": lambda x: layers.Bidirectional(layers.LSTM(6))(x),
+    "GRU": lambda x: layers.GRU(6)(x),
+    "mean": lambda x: layers.GlobalAveragePooling1D()(layers.Dense(6, "relu")(x)),
+    "attention": lambda x: layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 4)(x, x)),
+}
+
+
+def text_model(body):
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32")
+    x = body(layers.Embedding(30, 8, mask_zero=True)(ids))
+    return keras.Model(ids, layers.Dense(3)(x))
+
+
+def series_model(length=None):
+    keras.utils.set_random_seed(1)
+    series = keras.Input((length, 3))
+    x = layers.LSTM(6)(layers.Dense(6, "relu")(layers.Masking()(series)))
+    return keras.Model(series, layers.Dense(3)(x))
+
+
+def padded(samples, count):
+    return np.pad(samples, [(0, 0), (0, count)] + [(0, 0)] * (samples.ndim - 2))
+
+
+# The gate of a learned rule also looks at masked places, as behind the dense layer of "mean".
+@pytest.mark.parametrize(
+    "name, rule",
+    [(name, "gradient") for name in BODIES] + [(name, "universal") for name in BODIES if name != "mean"],
+)
+def test_a_padded_text_has_the_map_of_the_text(name, rule):
+    wrapped = tlp.wrap_model(text_model(BODIES[name]), rule=rule, readout="tokens")
+    maps, longer = wrapped.explain(WORDS, 1), wrapped.explain(padded(WORDS, 30), 1)
+    scale = np.abs(maps).max()
+    np.testing.assert_allclose(longer[:, :6], maps, atol=1e-5 * scale)
+    assert np.abs(longer[:, 6:]).max() == 0
+    assert scale > 0
+
+
+def test_the_embedding_of_the_masked_id_does_not_matter():
+    model = text_model(BODIES["BiLSTM"])
+    wrapped, texts = tlp.wrap_model(model), padded(WORDS, 4)
+    before = wrapped.explain(texts, 1)
+    table = model.layers[1].embeddings
+    table.assign(tf.concat([50.0 * table[:1], table[1:]], 0))
+    np.testing.assert_allclose(wrapped.explain(texts, 1), before, atol=1e-6)
+
+
+@pytest.mark.parametrize("contrast", ["objects", "names", None])
+@pytest.mark.parametrize("smoothing", [0.0, 2.0])
+def test_a_padded_series_has_the_map_of_the_series(contrast, smoothing):
+    readout = tlp.readouts.SeriesReadout(contrast=contrast, smoothing=smoothing)
+    wrapped = tlp.wrap_model(series_model(), readout=readout)
+    maps, longer = wrapped.explain(SERIES, 1), wrapped.explain(padded(SERIES, 24), 1)
+    np.testing.assert_allclose(longer[:, :24], maps, atol=1e-5 * np.abs(maps).max())
+    assert np.abs(longer[:, 24:]).max() == 0
+    assert np.abs(maps).max() > 0
+
+
+def test_samples_of_a_batch_may_have_other_lengths():
+    wrapped = tlp.wrap_model(series_model(48))
+    batch = padded(SERIES, 24)
+    batch[1, 10:] = 0
+    alone = wrapped.explain(batch[1:2], 1)
+    np.testing.assert_allclose(wrapped.explain(batch, 1)[1:2], alone, atol=1e-5 * np.abs(alone).max())
+    assert np.abs(alone[:, 10:]).max() == 0
+
+
+def test_a_stride_behind_masked_steps_is_no_error():
+    keras.utils.set_random_seed(1)
+    series = keras.Input((None, 3))
+    x = layers.Dense(6, "relu")(layers.Masking()(series))
+    x = layers.Conv1D(4, 3, strides=2, activation="relu")(x)
+    model = keras.Model(series, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+    with pytest.warns(UserWarning, match="does not support masking|passed an input with a mask"):
+        model(padded(SERIES, 4))
+    maps = tlp.wrap_model(model).explain(padded(SERIES, 4))
+    assert np.isfinite(maps).all()
