@@ -91,3 +91,14 @@ def test_a_stride_behind_masked_steps_is_no_error():
         model(padded(SERIES, 4))
     maps = tlp.wrap_model(model).explain(padded(SERIES, 4))
     assert np.isfinite(maps).all()
+
+
+def test_masked_steps_that_the_model_reads_count():
+    """A bare sum passes no mask on, so the mean behind it reads all steps."""
+    keras.utils.set_random_seed(1)
+    series = keras.Input((8, 3))
+    x = layers.Dense(6, "relu", bias_initializer="ones")(layers.Masking()(series))
+    x = layers.GlobalAveragePooling1D()(keras.ops.add(x, 0.0))
+    wrapped = tlp.wrap_model(keras.Model(series, layers.Dense(3)(x)))
+    maps = wrapped.explain(padded(SERIES[:, :4], 4), 1)
+    assert (np.abs(maps[:, 4:]).max(1) > 0).all()

@@ -140,10 +140,12 @@ class Attributor(Guided):
         input_signal = signals.pop(0) if needs.input_signal else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
         signals = readouts.Signals(image, input_signal, activations, signals, evidence)
-        signals = signals._replace(mask=first_mask(masks.values(), image))
+        masked = [(masks.get(k), signal) for k, signal in zip(positions, signals.signals, strict=True)]
         if evidence is not None:
-            of_evidence = first_mask([masks[readouts.FEATURE_MAP]], feature_map[0])
-            signals = signals._replace(evidence_mask=of_evidence)
+            of_evidence = masks[readouts.FEATURE_MAP], evidence
+            masked.append(of_evidence)
+            signals = signals._replace(evidence_mask=places_read([of_evidence], feature_map[0]))
+        signals = signals._replace(mask=places_read(masked, image))
         return self.placed(signals, positions), asked, target
 
     def check_dependence(self, target: Target, gradients: Sequence[tf.Tensor | None]) -> None:
@@ -245,18 +247,23 @@ class Attributor(Guided):
         return self.in_float(image), with_image
 
 
-def first_mask(masks: Iterable[tf.Tensor | None], tensor: tf.Tensor) -> tf.Tensor | None:
-    """The first of some masks that says of each place of a tensor whether the model reads it.
+def places_read(masked: Iterable[tuple[tf.Tensor | None, tf.Tensor]], tensor: tf.Tensor) -> tf.Tensor | None:
+    """The places of a tensor that the model reads, by the first mask that has these places.
+
+    A place that is masked counts if a signal comes back to it: a layer further on has lost the mask.
 
     Args:
-        masks: bool, or None.
+        masked: Pairs of a mask, bool, or None, and the signal at what carries it, float32 `[n, ..., c]`.
         tensor: `[n, *places, c]`, or ids `[n, tokens]`.
 
     Returns:
-        bool `[n, *places]`; None if there is none.
+        bool `[n, *places]`; None if no mask has them.
     """
     places = list(tensor.shape[1:2] if tensor.shape.rank == 2 else tensor.shape[1:-1])
-    return next((mask for mask in masks if mask is not None and list(mask.shape[1:]) == places), None)
+    for mask, signal in masked:
+        if mask is not None and list(mask.shape[1:]) == places:
+            return mask | tf.reduce_any(signal != 0.0, -1)
+    return None
 
 
 def _summed(terms: list[tf.Tensor]) -> tf.Tensor:
