@@ -50,7 +50,8 @@ def warn_if_meaningless(maps: np.ndarray) -> None:
     Must be called by a generator that the user's call has made.
     """
     flat = maps.reshape(len(maps), -1)
-    broken = np.flatnonzero(~np.isfinite(flat).all(1))
+    low, high = flat.min(1), flat.max(1)  # NaN if a value is
+    broken = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high)))
     if len(broken):
         warnings.warn(
             f"The maps of {len(broken)} of {len(maps)} samples hold NaN or infinity (first sample "
@@ -59,7 +60,7 @@ def warn_if_meaningless(maps: np.ndarray) -> None:
             "with the policy mixed_bfloat16 or float32.",
             stacklevel=2,
         )
-    constant = np.flatnonzero(flat.max(1) == flat.min(1))
+    constant = np.flatnonzero(low == high)
     if flat.shape[1] > 1 and len(constant):
         warnings.warn(
             f"The maps of {len(constant)} of {len(maps)} samples have one value everywhere (first sample "

@@ -4,7 +4,7 @@ All functions here work on tensors and are meant to run inside a `tf.function`.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -117,7 +117,7 @@ class Attributor(Guided):
                 tape.watch(image)
 
             def watch(position: readouts.Position, tensor: tf.Tensor) -> None:
-                # Now, since later layers may take it away.
+                # Read at once, as attention takes the masks of its inputs away.
                 masks[position] = keras_internals.mask_of(tensor)
                 if position in read:
                     tape.watch(tensor)
@@ -140,13 +140,7 @@ class Attributor(Guided):
         input_signal = signals.pop(0) if needs.input_signal else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
         signals = readouts.Signals(image, input_signal, activations, signals, evidence)
-        masked = [(masks.get(k), signal) for k, signal in zip(positions, signals.signals, strict=True)]
-        if evidence is not None:
-            of_evidence = masks[readouts.FEATURE_MAP], evidence
-            masked.append(of_evidence)
-            signals = signals._replace(evidence_mask=places_read([of_evidence], feature_map[0]))
-        signals = signals._replace(mask=places_read(masked, image))
-        return self.placed(signals, positions), asked, target
+        return self.placed(signals, positions, masks), asked, target
 
     def check_dependence(self, target: Target, gradients: Sequence[tf.Tensor | None]) -> None:
         """Raises ValueError if the score of a target has no gradient at all that is read."""
@@ -165,8 +159,24 @@ class Attributor(Guided):
         signals = [tf.cast(tf.zeros_like(x) if dx is None else dx, tf.float32) for x, dx in pairs]
         return signals if self.scale == 1.0 else [signal / self.scale for signal in signals]
 
-    def placed(self, signals: readouts.Signals, positions: Sequence[readouts.Position]) -> readouts.Signals:
-        """Signals with maps in the order of the input's sides, and where their places lie."""
+    def placed(
+        self,
+        signals: readouts.Signals,
+        positions: Sequence[readouts.Position],
+        masks: Mapping[readouts.Position, tf.Tensor | None],
+    ) -> readouts.Signals:
+        """Signals with maps in the order of the input's sides, where their places lie, and which are read.
+
+        Args:
+            signals: Signals without places and masks.
+            positions: The positions of its activations.
+            masks: The masks that Keras attached to them and to the feature map.
+        """
+        masked = [(masks.get(k), signal) for k, signal in zip(positions, signals.signals, strict=True)]
+        if signals.evidence is not None:
+            masked.append((masks[readouts.FEATURE_MAP], signals.evidence))
+            signals = signals._replace(evidence_mask=_places_read(masked[-1:], signals.evidence))
+        signals = signals._replace(mask=_places_read(masked, signals.inputs))
         placements = self._placements([*positions, readouts.FEATURE_MAP], signals.inputs)
         of_evidence = placements.pop()
         signals = signals._replace(
@@ -247,10 +257,10 @@ class Attributor(Guided):
         return self.in_float(image), with_image
 
 
-def places_read(masked: Iterable[tuple[tf.Tensor | None, tf.Tensor]], tensor: tf.Tensor) -> tf.Tensor | None:
+def _places_read(masked: Iterable[tuple[tf.Tensor | None, tf.Tensor]], tensor: tf.Tensor) -> tf.Tensor | None:
     """The places of a tensor that the model reads, by the first mask that has these places.
 
-    A place that is masked counts if a signal comes back to it: a layer further on has lost the mask.
+    A masked place to which a signal comes back is read, too: a layer further on has lost the mask.
 
     Args:
         masked: Pairs of a mask, bool, or None, and the signal at what carries it, float32 `[n, ..., c]`.

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import readouts, relevance_sums
-from tf_learnprop.backward.attributor import Attributor, places_read
+from tf_learnprop.backward.attributor import Attributor
 from tf_learnprop.backward.guidance import PREDICTED, Answer, Guided, SelectTarget, tile
 from tf_learnprop.backward.runner import GraphRunner, RuleLayers, Watch
 from tf_learnprop.graph import keras_internals
@@ -223,22 +223,19 @@ class JointAttributor(Guided):
         signal_at = dict(zip(_read(part), signals, strict=True))
         read = part.rule_set.read
         numbers: list[Any] = [part.tensors[position] for position in read]
+        evidence = None
+        if part.needs.rivals:
+            feature_map = run.tensors[_feature_map(part)]
+            evidence = part.evidence(run.head_tape, feature_map, run.asked, run.outputs)
         of_input = readouts.Signals(
             run.tensors[number],
             signal_at[number] if part.needs.input_signal else None,
             [tf.cast(run.tensors[k], tf.float32) for k in numbers],
             [signal_at[k] for k in numbers],
+            evidence,
         )
-        masked = [(run.masks.get(k), signal_at[k]) for k in numbers]
-        if part.needs.rivals:
-            feature_map = run.tensors[_feature_map(part)]
-            evidence = part.evidence(run.head_tape, feature_map, run.asked, run.outputs)
-            masked.append((run.masks.get(_feature_map(part)), evidence))
-            of_input = of_input._replace(
-                evidence=evidence, evidence_mask=places_read(masked[-1:], feature_map)
-            )
-        of_input = of_input._replace(mask=places_read(masked, run.tensors[number]))
-        return part.placed(of_input, read)
+        masks = {position: run.masks.get(k) for position, k in part.tensors.items() if k is not None}
+        return part.placed(of_input, read, masks)
 
     def _contributions(self, run: _Run) -> tf.Tensor:
         """C of each input, float32 `[inputs, n]`."""

@@ -228,10 +228,10 @@ class ModelGraph:
 
     def _current_state(self) -> list[Any]:
         """Objects that stay the same ones for as long as the model stays as it is."""
-        state = [keras_internals.functional_of(self.model)]
+        layers = keras_internals.sublayers(self.model)  # the model itself comes first
+        state: list[Any] = [keras_internals.functional_of(layer) for layer in layers]
         if state[0] is None:
-            state += keras_internals.sublayers(self.model)
-        state += map(keras_internals.functional_of, keras_internals.sublayers(self.model)[1:])
+            state += layers
         for _, operation in self.operations:
             if isinstance(operation, keras.layers.Layer):
                 for layer in keras_internals.sublayers(operation):

@@ -96,8 +96,8 @@ class Signals(NamedTuple):
         places: Where the places of the activations lie in the input, for `Readout.to_input`: one entry for
             each activation, or none at all. An entry is None if its places share out the input evenly.
         evidence_places: The same for `evidence`.
-        mask: bool `[n, *spatial]`, the places of the input that the model reads, where it masks others, such
-            as the padding of texts and series; None if it masks none.
+        mask: bool `[n, *spatial]`, the places of the input that the model reads. None unless it masks others,
+            such as the padding of texts and series.
         evidence_mask: The same for the places of `evidence`.
     """
 

@@ -91,7 +91,7 @@ class TokenReadout(Readout):
 
 def _mean(y: tf.Tensor, places: list[int], mask: tf.Tensor | None) -> tf.Tensor:
     """ȳ, float32 `[n, 1, ..., 1, c]`."""
-    if mask is None or mask.shape.rank != y.shape.rank - 1:
+    if mask is None:
         return tf.reduce_mean(y, places, keepdims=True)
     unmasked = tf.where(mask[..., None], y, 0.0)
     return tf.reduce_mean(unmasked, places, keepdims=True) / share_of(mask, y.shape.rank)

@@ -99,15 +99,12 @@ class SharedFocus:
         mask: tf.Tensor | None = None,
     ):
         self._places = places
-        if mask is not None:  # the root mean square of evidence is over all places
-            strength *= tf.sqrt(share_of(mask, evidence.shape.rank))
-        weights = (
-            _elsewhere(evidence, mask) if of_objects else tf.ones([tf.shape(evidence)[0], evidence.shape[-1]])
-        )
-        weights = tf.reshape(weights, [-1, *[1] * (evidence.shape.rank - 2), evidence.shape[-1]])
+        count, classes = tf.shape(evidence)[0], evidence.shape[-1]
+        weights = _elsewhere(evidence, mask) if of_objects else tf.ones([count, classes])
+        weights = tf.reshape(weights, [-1, *[1] * (evidence.shape.rank - 2), classes])
         # A softmax does not change if all classes gain the same, and neither should the scale.
         evidence -= tf.reduce_mean(evidence, -1, keepdims=True)
-        place = _share_of_first(strength, evidence, weights)
+        place = _share_of_first(strength, evidence, weights, mask)
         around = _region_share(strength, evidence, weights, region, mask) if region else tf.ones_like(place)
         self._region = around if mask is None else tf.where(mask, around, 0.0)
         self._factor = place * self._region
@@ -123,7 +120,7 @@ class SharedFocus:
         return mean * tf.reduce_max(self._region, list(range(1, self._region.shape.rank))) / self._count
 
 
-def _elsewhere(evidence: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+def _elsewhere(evidence: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     """w_k = clip(1 − ρ_k, 10⁻⁴, 1)², float32 `[n, classes]`; 1 for the asked class.
 
     ρ_k is the correlation over places of R_k with the R of the asked class. Another name of the same object
@@ -144,20 +141,22 @@ def _region_share(
     evidence: tf.Tensor,
     weights: tf.Tensor,
     region: float,
-    mask: tf.Tensor | None = None,
+    mask: tf.Tensor | None,
 ) -> tf.Tensor:
     sigmas = [region] * (evidence.shape.rank - 2)
     around = resampling.blur(evidence, sigmas)
     if mask is not None:  # the mean of unmasked places alone, as at the end of a series
         inside = resampling.blur(tf.cast(mask[..., None], tf.float32), sigmas)
         around = tf.where(mask[..., None], around / tf.maximum(inside, _EPSILON), 0.0)
-    return _LEAST_SHARE + (1.0 - _LEAST_SHARE) * _share_of_first(strength, around, weights)
+    return _LEAST_SHARE + (1.0 - _LEAST_SHARE) * _share_of_first(strength, around, weights, mask)
 
 
-def _share_of_first(strength: tf.Tensor, evidence: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+def _share_of_first(
+    strength: tf.Tensor, evidence: tf.Tensor, weights: tf.Tensor, mask: tf.Tensor | None
+) -> tf.Tensor:
     """Softmax over the classes, of the first, each class counted by its weight."""
     # With the classes in front: along a last axis of few values, it takes twice as long.
-    scaled, weights = map(_classes_first, (strength * inverse_rms(evidence) * evidence, weights))
+    scaled, weights = map(_classes_first, (strength * inverse_rms(evidence, mask) * evidence, weights))
     logits = scaled + tf.math.log(weights)
     shares = tf.exp(logits - tf.stop_gradient(tf.reduce_max(logits, 0, keepdims=True)))
     return shares[0] / tf.reduce_sum(shares, 0)

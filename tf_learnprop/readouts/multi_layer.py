@@ -162,7 +162,8 @@ class MultiLayerReadout(Readout):
         """The sum over the layers, float32 `[n, *spatial]`, and its zero, which broadcasts to it."""
         terms, relevance = self.terms(signals.activations, signals.signals)
         if signals.mask is not None:  # the root mean square of a term is over all places
-            terms = [term * tf.sqrt(share_of(signals.mask, term.shape.rank)) for term in terms]
+            scale = tf.sqrt(share_of(signals.mask, relevance.shape.rank))
+            terms = [term * scale for term in terms]
         focus = self.focus_of(relevance, signals.evidence, signals.focus_places, signals.focus_mask)
         sums = _sums_by_place(terms, signals.places_read)
         maps = tf.add_n(self.on_pixels(sums, focus, signals))

@@ -56,16 +56,16 @@ class SeriesReadout(MultiLayerReadout):
     def on_pixels(
         self, sums: Sequence[tuple[tf.Tensor, Places | None]], focus: Focus, signals: Signals
     ) -> list[tf.Tensor]:
+        """As there, but masked places get nothing, not even by the blur."""
         maps, mask = super().on_pixels(sums, focus, signals), signals.mask
         if mask is None:
             return maps
-        # A blur carries relevance to masked places, as the end of a series would not.
-        inside = self.to_input(tf.cast(mask, tf.float32), signals.inputs)
-        of_input = [list(total.shape[1:]) == list(mask.shape[1:]) for total, _ in sums]
-        kept = [
-            values / inside if as_long else values for values, as_long in zip(maps, of_input, strict=True)
-        ]
-        return [tf.where(mask, values, 0.0) for values in kept]
+        inside = self.to_input(tf.cast(mask, tf.float32), signals.inputs)  # of the blur's weights
+        kept = []
+        for values, (total, _) in zip(maps, sums, strict=True):
+            as_long = list(total.shape[1:]) == list(mask.shape[1:])
+            kept.append(tf.where(mask, values / inside if as_long else values, 0.0))
+        return kept
 
     def to_input(self, maps: tf.Tensor, inputs: tf.Tensor, places: Places | None = None) -> tf.Tensor:
         """Blurs maps by `smoothing` and puts them onto the pixels of the inputs."""
