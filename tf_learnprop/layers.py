@@ -6,7 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_learnprop import rules
+from tf_learnprop import relevance_sums, rules, self_gated
+
+#: Gives the output of an activation, None if it is still there, and the gradient of a signal at it.
+Parts = Callable[[], tuple[tf.Tensor | None, rules.Vjp]]
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
@@ -38,30 +41,45 @@ class RuleActivation(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        # Persistent, as a rule may ask for the true gradient of more than one signal.
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            y = self.activation(x)
+        formula = self_gated.value_and_slope(self.activation)
+        y, parts = self._kept(x) if formula is None else self._computed_anew(x, formula)
 
         # The activation runs outside the custom gradient: an activation with weights (PReLU) would
         # otherwise need them as arguments. Its result passes through, and only x gets a signal.
         @tf.custom_gradient
         def route(_: tf.Tensor, output: tf.Tensor) -> tuple[tf.Tensor, Callable]:
             def backward(dy: tf.Tensor) -> tuple[tf.Tensor, None]:
+                with tf.control_dependencies([dy]):  # else TensorFlow computes again what it still has
+                    again, vjp = parts()
                 # The routed output, not y: a readout that reads it finds what the rule made of it.
-                return self._backward(x, routed, dy, lambda signal: tape.gradient(y, x, signal)), None
+                value = tf.cast(routed if again is None else again, tf.float32)
+                signal = self.rule.propagate(tf.cast(x, tf.float32), value, tf.cast(dy, tf.float32), vjp)
+                if again is not None:
+                    relevance_sums.share_with(routed, again, dy)
+                return tf.cast(signal, x.dtype), None
 
             return output, backward
 
         routed = route(x, y)
         return routed
 
-    def _backward(self, x: tf.Tensor, y: tf.Tensor, dy: tf.Tensor, true_vjp: rules.Vjp) -> tf.Tensor:
-        def vjp(signal: tf.Tensor) -> tf.Tensor:
-            return tf.cast(true_vjp(tf.cast(signal, y.dtype)), signal.dtype)
+    def _kept(self, x: tf.Tensor) -> tuple[tf.Tensor, Parts]:
+        # Persistent, as a rule may ask for the true gradient of more than one signal.
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            y = self.activation(x)
 
-        arguments = [*(tf.cast(tensor, tf.float32) for tensor in (x, y, dy)), vjp]
-        return tf.cast(self.rule.propagate(*arguments), x.dtype)
+        def vjp(signal: tf.Tensor) -> tf.Tensor:
+            return tf.cast(tape.gradient(y, x, tf.cast(signal, y.dtype)), signal.dtype)
+
+        return y, lambda: (None, vjp)
+
+    def _computed_anew(self, x: tf.Tensor, formula: self_gated.ValueAndSlope) -> tuple[tf.Tensor, Parts]:
+        def parts() -> tuple[tf.Tensor, rules.Vjp]:
+            again, slope = formula(tf.cast(x, tf.float32))
+            return again, lambda signal: tf.cast(tf.cast(signal, tf.float32) * slope, signal.dtype)
+
+        return self.activation(x), parts
 
     def compute_output_shape(self, input_shape: rules.Shape) -> rules.Shape:
         return input_shape

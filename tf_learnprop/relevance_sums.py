@@ -33,6 +33,13 @@ def share(y: tf.Tensor, dy: tf.Tensor, sums: Sums) -> None:
         known[id(y), id(dy)] = (y, dy, sums)
 
 
+def share_with(y: tf.Tensor, same: tf.Tensor, dy: tf.Tensor) -> None:
+    """Keeps the sums of `same` and dy, where they were shared, for y as well, which has the same values."""
+    known = _KNOWN.get() or {}
+    if (id(same), id(dy)) in known:
+        share(y, dy, known[id(same), id(dy)][-1])
+
+
 def of(y: tf.Tensor, dy: tf.Tensor) -> Sums:
     """The sums of y and dy, both float32 `[n, ..., c]`."""
     known = _KNOWN.get() or {}
