@@ -98,6 +98,23 @@ class TestRuleResponse:
             np.testing.assert_allclose(lines(axis)["x = -1"][1], lines(axis)["x = -1"][0] / 2, atol=1e-6)
             assert plotting.rule_response(wrapped, there).get_title() == there
 
+    def test_rules_at_operations_are_not_drawn(self):
+        tokens = keras.Input((6, 4))
+        x = keras.layers.LayerNormalization()(keras.layers.Dense(4)(tokens))
+        normalised = keras.Model(tokens, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x)))
+        x = keras.layers.Dense(4, activation="relu", name="mlp")(x)
+        model = keras.Model(tokens, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x)))
+        wrapped = tlp.wrap_model(model, rule="libra")
+        norm, mlp = wrapped.rule_set.paths
+        axis = plotting.rule_response(wrapped)
+        assert axis.get_title() == mlp
+        dy, dx = lines(axis)["x = 1"]  # dy·y/x, with y = x
+        np.testing.assert_allclose(dx, dy, atol=1e-6)
+        with pytest.raises(ValueError, match=f"`layer` must be one of .'{mlp}'.. Received: layer='{norm}'"):
+            plotting.rule_response(wrapped, norm)
+        with pytest.raises(ValueError, match="must have a rule behind an activation. Received: rules at"):
+            plotting.rule_response(tlp.wrap_model(normalised, rule="libra"))
+
     def test_layers_without_pixels_and_activations_with_weights(self):
         image = keras.Input((10, 10, 2))
         x = keras.layers.PReLU(alpha_initializer=keras.initializers.Constant(0.25))(image)

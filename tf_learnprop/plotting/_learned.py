@@ -55,16 +55,22 @@ def rule_response(wrapped: "PropagationModel", layer: str | None = None, *, ax: 
         wrapped: The wrapped model; its rules may be of any type.
         layer: Path of a layer with a rule (see `wrapped.coverage`). None: the layer whose rule differs most
             from the gradient, by the mean of |dx − gradient| over the mean of |gradient| on the probe.
+            Rules at attention, normalisation, products and recurrent layers have no such response.
         ax: `Axes` to draw on; None for those of a new figure.
 
     Returns:
         The `Axes`. Its lines are labelled "x = …" and with the names of the hand-crafted rules.
 
     Raises:
-        ValueError: If the layer has no rule.
+        ValueError: If the layer is no activation with a rule, or there is none.
         TypeError: If `ax` is no axes.
     """
-    paths = wrapped.rule_set.paths
+    activations = {site.path for site in wrapped.graph.activations if site.kind == "activation"}
+    paths = [path for path in wrapped.rule_set.paths if path in activations]
+    if not paths:
+        raise ValueError(
+            f"`wrapped` must have a rule behind an activation. Received: rules at {wrapped.rule_set.paths}"
+        )
     if layer is not None:
         argument_checks.one_of("layer", layer, paths)
     axis = _figures.axes(ax, 4, 3.4)
