@@ -1,5 +1,6 @@
 """`explain_dataset` with the engine in this process: maps by value, resuming, and bad input."""
 
+import functools
 import json
 import os
 import pathlib
@@ -202,11 +203,29 @@ class TestAnotherRun:
 
 
 def test_overwriting_another_run(explainer, photos, once, tmp_path):
-    write(tmp_path / "part-00099.parquet", b"of another run")
+    scale.explain_dataset(explainer, photos, tmp_path, shard_size=2)
     write(tmp_path / "notes.txt", b"of the user")
     scale.explain_dataset(explainer, photos, tmp_path, overwrite=True, **OPTIONS)
     assert contents(tmp_path) == once
     assert (tmp_path / "notes.txt").read_bytes() == b"of the user"
+
+
+@pytest.mark.parametrize("name", ["part-00000.parquet", "manifest.json"])
+def test_files_of_others_are_never_overwritten(explainer, photos, tmp_path, name):
+    write(tmp_path / name, b'{"name": "of the user"}')
+    with pytest.raises(ValueError, match=f"`out` must hold no other files {name[:5]}"):
+        scale.explain_dataset(explainer, photos, tmp_path, overwrite=True, **OPTIONS)
+    assert (tmp_path / name).read_bytes() == b'{"name": "of the user"}'
+
+
+@pytest.mark.parametrize("out", [".", "maps"])
+def test_maps_beside_their_images_are_no_images(explainer, tmp_path, out):
+    for number in range(3):
+        write(tmp_path / f"{number}.png", png(number))
+    run = functools.partial(scale.explain_dataset, explainer, tmp_path, tmp_path / out, shard_size=2)
+    run()
+    (tmp_path / out / "part-00001.parquet").unlink()
+    assert run() == scale.Result(3, {}, 2)
 
 
 def test_the_manifest(served, explainer, photos, tmp_path):

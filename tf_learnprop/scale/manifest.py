@@ -33,16 +33,20 @@ class Manifest:
     images: Mapping[str, Any]
     options: Mapping[str, Any]
 
-    def check(self, folder: str | os.PathLike[str]) -> None:
-        """Checks that a folder holds no maps, or maps that were made from the same.
+    def check(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Checks that a folder holds no maps, or maps that were made from the same or may be overwritten.
 
         Raises:
-            ValueError: If it holds maps of another model, other images or other options.
+            ValueError: If it holds maps of another model, other images or other options, unless `overwrite`;
+                or files of others with names of ours.
         """
         folder = pathlib.Path(folder)
-        if not (folder / FILE).exists():
-            if any(folder.glob(output.PARTS)):
-                raise ArgumentError("out", f"hold no other files {output.PARTS}", os.fspath(folder))
+        if overwrite and _holds_maps(folder):
+            return
+        if overwrite or not (folder / FILE).exists():
+            others = [name for name in (FILE, output.PARTS) if any(folder.glob(name))]
+            if others:
+                raise ArgumentError("out", f"hold no other files {' or '.join(others)}", os.fspath(folder))
             return
         before = read(folder)
         pairs = [
@@ -98,6 +102,20 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"{path} must be a manifest of format {_FORMAT}")
     return content
+
+
+def files_of_maps(folder: str | os.PathLike[str]) -> frozenset[str]:
+    """Absolute paths of the maps in a folder, whatever they were made from; none without their manifest."""
+    folder = pathlib.Path(os.path.abspath(folder))
+    return frozenset(map(str, folder.glob(output.PARTS))) if _holds_maps(folder) else frozenset()
+
+
+def _holds_maps(folder: pathlib.Path) -> bool:
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"format", "model", "images", "options"} <= content.keys()
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tf_learnprop import argument_checks, writing
 from tf_learnprop.scale import exported_model, extras, formats, output, shard_maps, shards
-from tf_learnprop.scale.manifest import Manifest
+from tf_learnprop.scale.manifest import Manifest, files_of_maps
 
 if TYPE_CHECKING:
     from tf_learnprop.serving import Explainer
@@ -76,7 +76,7 @@ def explain_dataset(
         explain_labels: Whether the label that comes with each image is explained, instead of the class that
             the model predicts. An image without a label gets an error.
         columns: Where Parquet and TFRecord files hold images, names and labels.
-        overwrite: Whether to remove the maps of another run from `out` first.
+        overwrite: Whether to remove the maps of another run from `out` first. Files of others stay.
         progress: Called with the number of images that are done and the number of all images that were left
             at the start (None if only reading the files can tell); first with 0.
 
@@ -85,7 +85,8 @@ def explain_dataset(
 
     Raises:
         ValueError: If there is no such model, no images or no such engine; if an argument is out of range; or
-            if `out` holds maps of another model, other images or other options.
+            if `out` holds maps of another model, other images or other options, or files of others that are
+            called as those of maps.
         ImportError: If PyArrow or the engine is not installed.
         ConnectionError: If the engine can't be reached.
         OSError: If the maps can't be written, as when the disk is full. What was finished is kept.
@@ -104,14 +105,13 @@ def explain_dataset(
         rule = f"be a folder, or an explainer with the signature '{options.signature}'"
         raise argument_checks.ArgumentError("model", rule, explainer.path, f"'{explainer.signature}'")
     exported_model.check(explainer.path, explainer.signature)
-    parts = shards.find(images, shard_size, columns)
+    parts = shards.find(images, shard_size, columns, files_of_maps(out))
     if explain_labels and parts[0].kind == "images":
         raise argument_checks.ArgumentError(
             "explain_labels", "be False for a folder of images, which come without labels", explain_labels
         )
     manifest = _manifest(explainer, images, parts, options, shard_size, columns)
-    if not overwrite:
-        manifest.check(out)
+    manifest.check(out, overwrite)
     there = {shard.name for shard in parts if not overwrite and output.file_of(out, shard.name).exists()}
     todo = [shard for shard in parts if shard.name not in there]
     if todo:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from tf_learnprop import argument_checks
@@ -66,6 +66,7 @@ def find(
     source: str | os.PathLike[str],
     shard_size: int = 256,
     columns: formats.Columns = formats.Columns(),  # noqa: B008, it is frozen
+    without: Collection[str] = (),
 ) -> list[Shard]:
     """Lists the shards of a data set.
 
@@ -74,6 +75,7 @@ def find(
             images, or Parquet files, or TFRecord files.
         shard_size: Number of image files in a shard.
         columns: Where Parquet and TFRecord files hold images, names and labels.
+        without: Absolute paths of files that are none of the data set.
 
     Returns:
         The shards. The same files are always cut into the same shards.
@@ -84,7 +86,7 @@ def find(
     """
     argument_checks.integer("shard_size", shard_size, 1)
     source = os.fspath(source)
-    root, files = _files(source)
+    root, files = _files(source, without)
     kinds: dict[str, list[str]] = {}
     for file in files:
         kinds.setdefault(_kind(file), []).append(file)
@@ -140,7 +142,7 @@ def _image(root: str, file: str) -> Item:
         return Item(path, None, None, error.strerror or type(error).__name__)
 
 
-def _files(source: str) -> tuple[str, list[str]]:
+def _files(source: str, without: Collection[str]) -> tuple[str, list[str]]:
     """The root of a data set, and the sorted paths of its files below the root."""
     if os.path.isdir(source):
         root = os.path.abspath(source)
@@ -151,7 +153,8 @@ def _files(source: str) -> tuple[str, list[str]]:
         paths = [os.path.abspath(path) for path in paths]
         root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     start = len(os.path.join(root, ""))
-    return root, sorted(path[start:].replace(os.sep, "/") for path in paths if os.path.isfile(path))
+    paths = [path for path in paths if os.path.isfile(path) and path not in without]
+    return root, sorted(path[start:].replace(os.sep, "/") for path in paths)
 
 
 def _kind(file: str) -> str:
