@@ -69,6 +69,15 @@ class TestPlacesToWrite:
         status, _, err = run(*train_arguments(out))
         assert status == 2 and "--overwrite replaces it" in err and out.read_text() == "precious"
 
+    @pytest.mark.parametrize("name", ["rules.keras.backup", "rules.keras.backup/notes.txt"])
+    def test_no_backup_of_others_is_taken(self, run, train_arguments, tmp_path, name):
+        precious = tmp_path / name
+        precious.parent.mkdir(exist_ok=True)
+        precious.write_text("precious")
+        status, _, err = run(*train_arguments(tmp_path / "rules.keras"))
+        assert status == 2 and "rules.keras.backup is no unfinished training" in err
+        assert precious.read_text() == "precious"
+
     def test_previews_go_to_an_empty_folder(self, run, train_arguments, tmp_path):
         (tmp_path / "epoch_002.png").write_text("precious")
         arguments = train_arguments(tmp_path / "out" / "rules.keras")

@@ -60,7 +60,10 @@ def test_another_kind_of_output(target, form, classifier):
     [
         (Region(MASK[:6]), r"`mask` must have the size of the output, \[12, 12\].*size \[6, 12\]"),
         (Region(np.ones((3, 2, 12, 12))), r"`mask` must have shape \[any, any\] or \[n, any, any\]"),
-        (Region([MASK, 0 * MASK]), r"`mask` must not be empty. Received: one that is not in samples \[1\]"),
+        (
+            Region([MASK, 0 * MASK]),
+            r"`mask` must be above 0 somewhere. Received: one that is not in samples \[1\]",
+        ),
         (Region(-MASK), "`mask` must be >= 0"),
         (Region(np.nan * MASK), "`mask` must be finite"),
         (Region(MASK, 3), r"`class_id` must be class ids in 0\.\.2. Received: ids from 3 to 3"),
@@ -96,7 +99,7 @@ def test_types(target, text, segmenter):
 def test_tensors_are_checked_when_they_run(segmenter):
     explain = tf.function(lambda mask, ids: segmenter.attribute(IMAGES, Region(mask, ids)).maps)
     assert explain(tf.ones((12, 12)), tf.constant([0, 1])).shape == (2, 12, 12)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="`mask` must not be empty"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`mask` must be above 0 somewhere"):
         explain(tf.zeros((12, 12)), tf.constant([0, 1]))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"`class_id` must be class ids in 0\.\.2"):
         explain(tf.ones((12, 12)), tf.constant([0, 3]))

@@ -169,7 +169,7 @@ def masks(name: str, value: Any, places: int) -> PerSample:
     array = required(found.values, found.values >= 0, f"`{name}` must be >= 0")
     axes = tuple(range(-places, 0))
     area = tf.reduce_sum(array, axes) if tf.is_tensor(array) else array.sum(axes)
-    return PerSample(name, required(array, area > 0, f"`{name}` must not be empty"), found.shared)
+    return PerSample(name, required(array, area > 0, f"`{name}` must be above 0 somewhere"), found.shared)
 
 
 def broken_rule(error: tf.errors.InvalidArgumentError) -> str | None:
