@@ -123,6 +123,12 @@ class TestPlaceToWrite:
         assert status == 2 and "holds another report" in err
         assert (tmp_path / "report.txt").read_text() == "precious"
 
+    def test_other_settings_are_kept(self, run, work, model, tmp_path):
+        (tmp_path / "settings.json").write_text("precious")
+        status, _, err = run("evaluate", *model, "--images", work / "photos", "--out", tmp_path)
+        assert status == 2 and "settings.json exists; give another folder, or --overwrite" in err
+        assert (tmp_path / "settings.json").read_text() == "precious"
+
 
 def test_examples_replace_the_best_pixels(model, work, images_of):
     wrapped = tlp.wrap_model(keras.models.load_model(work / "model.keras"), "universal")

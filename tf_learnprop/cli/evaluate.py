@@ -121,8 +121,12 @@ def _report(
 
 
 def _check_is_ours(out: pathlib.Path, note: pathlib.Path, now: dict, overwrite: bool) -> None:
-    """Checks that no report of other settings is in the folder."""
-    if overwrite or not any(out.glob("report.*")):
+    """Checks that no report of other settings is in the folder, and no other file of the note's name."""
+    if overwrite:
+        return
+    if not any(out.glob("report.*")):
+        if note.exists():
+            raise UsageError(f"--out: {note} exists; give another folder, or --overwrite to replace the file")
         return
     if not note.exists():
         raise UsageError(f"--out: {out} holds another report; --overwrite replaces it")
