@@ -10,7 +10,7 @@ import tf_learnprop as tlp
 from tests import toys
 from tf_learnprop import scale
 
-pytest.importorskip("pyarrow")
+pa = pytest.importorskip("pyarrow")
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +147,12 @@ class TestBadUsage:
         (line,) = err.splitlines()
         assert line.startswith("tf-learnprop")
         assert list(tmp_path.iterdir()) == []
+
+    def test_of_a_column(self, run, served, tmp_path):
+        pytest.importorskip("pyarrow.parquet").write_table(
+            pa.table({"jpg": [b"x"]}), tmp_path / "images.parquet"
+        )
+        arguments = ["explain-dataset", served, "--images", tmp_path, "--out", tmp_path / "maps"]
+        assert "--image-column must name the images, one of ['jpg']. Received: None" in run(*arguments)[2]
+        status, _, err = run(*arguments, "--target-column", "y")
+        assert status == 2 and "--target-column must be one of ['jpg']. Received: y" in err

@@ -82,9 +82,9 @@ class TestParquet:
 
     def test_a_missing_column(self, tmp_path):
         pa.parquet.write_table(pa.table({"jpg": [b"x"]}), tmp_path / "a.parquet")
-        with pytest.raises(ValueError, match=r"a.parquet: `image_column` must name .*\['jpg'\]"):
+        with pytest.raises(ValueError, match=r"a.parquet: `columns.image` must name .*\['jpg'\]"):
             shards.find(tmp_path)
-        with pytest.raises(ValueError, match=r"`target_column` must be one of \['jpg'\].*'y'"):
+        with pytest.raises(ValueError, match=r"`columns.target` must be one of \['jpg'\].*'y'"):
             shards.find(tmp_path, columns=scale.Columns("jpg", target="y"))
 
     def test_a_broken_file_is_one_error(self, tmp_path):
@@ -124,7 +124,7 @@ class TestTFRecord:
 
     def test_missing_features(self, tmp_path):
         write_tfrecord(tmp_path / "a.tfrecord", [example(x=png(0))])
-        with pytest.raises(ValueError, match=r"a.tfrecord: `image_column` must name .*\['x'\]"):
+        with pytest.raises(ValueError, match=r"a.tfrecord: `columns.image` must name .*\['x'\]"):
             shards.find(tmp_path)
 
 

@@ -21,6 +21,11 @@ from tf_learnprop import scale
 from tf_learnprop.cli import files
 from tf_learnprop.cli.errors import CommandError, naming_options
 
+#: Arguments of `explain_dataset` that are not called as their options.
+_OPTIONS = {"model": "MODEL"} | {
+    f"columns.{name}": f"--{name}-column" for name in ("image", "name", "target")
+}
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
@@ -155,7 +160,7 @@ def _progress(console: rich.console.Console) -> Iterator[Callable[[int, int | No
 def _plain_errors() -> Iterator[None]:
     """Tells what the user can mend in one line."""
     try:
-        with naming_options({"model": "MODEL"}, ImportError, ConnectionError):
+        with naming_options(_OPTIONS, ImportError, ConnectionError):
             yield
     except OSError as error:
         raise CommandError(f"{error}; what was finished is kept, and the same command continues") from error

@@ -39,16 +39,16 @@ class Columns:
         Raises:
             ValueError: If there are no images, or if a name that was given is missing.
         """
-        names_by_option = {"image_column": self.image, "name_column": self.name, "target_column": self.target}
-        for option, column in names_by_option.items():
+        given = {f"columns.{name}": column for name, column in dataclasses.asdict(self).items()}
+        for argument, column in given.items():
             if column is not None and column not in available:
-                raise ArgumentError(option, f"be one of {available}", column)
+                raise ArgumentError(argument, f"be one of {available}", column)
         image, name, target = (
             column or next((known for known in names if known in available), None)
-            for column, names in zip(names_by_option.values(), (_IMAGE, _NAME, _TARGET), strict=True)
+            for column, names in zip(given.values(), (_IMAGE, _NAME, _TARGET), strict=True)
         )
         if image is None:
-            raise ArgumentError("image_column", f"name the images, one of {available}", self.image)
+            raise ArgumentError("columns.image", f"name the images, one of {available}", self.image)
         return image, name, target
 
 
