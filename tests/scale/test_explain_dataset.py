@@ -202,6 +202,17 @@ class TestAnotherRun:
             scale.explain_dataset(explainer, photos, maps, class_names="abcd")
 
 
+def test_a_damaged_file_is_named(explainer, tmp_path):
+    write(tmp_path / "photos" / "1.png", png(1))
+    run = functools.partial(scale.explain_dataset, explainer, tmp_path / "photos", tmp_path / "maps")
+    run()
+    file = tmp_path / "maps" / "part-00000.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+    for read in (run, functools.partial(tlp.data.read_maps, tmp_path / "maps")):
+        with pytest.raises(ValueError, match=r"must be whole.*Received: .*maps.part-00000.parquet \("):
+            read()
+
+
 def test_overwriting_another_run(explainer, photos, once, tmp_path):
     scale.explain_dataset(explainer, photos, tmp_path, shard_size=2)
     write(tmp_path / "notes.txt", b"of the user")

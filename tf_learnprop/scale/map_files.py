@@ -102,7 +102,8 @@ class MapFiles:
             )
 
     def _checked_rows(self, file: pathlib.Path) -> int:
-        metadata = extras.require("pyarrow.parquet").read_metadata(file)
+        with output.naming(file):
+            metadata = extras.require("pyarrow.parquet").read_metadata(file)
         names = metadata.schema.to_arrow_schema().names
         missing = [name for name in self._columns if name not in names]
         if missing:

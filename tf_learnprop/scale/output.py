@@ -7,6 +7,7 @@ the run that made it was finished, interrupted or killed.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -93,10 +94,24 @@ def summary(folder: str | os.PathLike[str], names: Iterable[str]) -> Summary:
     parquet = extras.require("pyarrow.parquet")
     explained, failed = 0, collections.Counter()
     for name in names:
-        errors = parquet.read_table(file_of(folder, name), columns=["error"])["error"]
+        file = file_of(folder, name)
+        with naming(file):
+            errors = parquet.read_table(file, columns=["error"])["error"]
         explained += errors.null_count
         failed.update(re.sub(r"\d+", "…", error) for error in errors.drop_null().to_pylist())
     return Summary(explained, dict(failed.most_common()))
+
+
+@contextlib.contextmanager
+def naming(file: pathlib.Path) -> Iterator[None]:
+    """Raises a ValueError that names a file of maps if it can't be read as Parquet."""
+    try:
+        yield
+    except extras.require("pyarrow").ArrowInvalid as error:
+        raise ValueError(
+            "Each file of maps must be whole; without it, the same run makes it again. "
+            f"Received: {file} ({error})"
+        ) from error
 
 
 def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
