@@ -12,6 +12,7 @@ its correlation with mutagenesis, or with what windows of zeros do.
 Results are kept in RESULTS/known_answer.jsonl.
 """
 
+import contextlib
 import functools
 from typing import NamedTuple
 
@@ -149,7 +150,8 @@ def _chapter(subject, store, arguments):
         def explain(method=method, variant=variant):
             return variant.form(method.explain(context.images, context.labels), context.images)
 
-        found[method.name] = kept({"method": method.name}, results.PEERS, explain)
+        with contextlib.suppress(ValueError):  # as for attention in windows
+            found[method.name] = kept({"method": method.name}, results.PEERS, explain)
     found[ORACLE] = kept({"method": ORACLE}, (patch_oracle,), lambda: patch_oracle(context.masks))
     columns = [
         ("ranks", "known_ranks"),

@@ -141,16 +141,43 @@ def attends_to_others():
     return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
 
 
+def attends_to_few():
+    """Four tokens, beside a feature map of 4 × 4 places."""
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(8, 4, 4)(inputs)
+    few = keras.layers.Reshape((4, 8))(keras.layers.AveragePooling2D(2)(x))
+    few = keras.layers.Reshape((2, 2, 8))(keras.layers.MultiHeadAttention(2, 4)(few, few))
+    x = x + keras.layers.UpSampling2D(2)(few)
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+def attends_in_windows():
+    """As many tokens in a window as places in the feature map."""
+    inputs = keras.Input((16, 4))
+    windows = keras.layers.Lambda(lambda x: tf.reshape(x, [-1, 4, 4]))(inputs)
+    x = keras.layers.MultiHeadAttention(2, 4)(windows, windows)
+    x = keras.layers.Lambda(lambda x: tf.reshape(x, [-1, 16, 4]))(x)
+    x = keras.layers.AveragePooling1D(4)(x)
+    x = x + keras.layers.MultiHeadAttention(2, 4)(x, x)
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
+
+
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize(
     ("build", "shape", "message"),
     [
         (toys.small_cnn, (16, 16, 3), "needs attention that can be read. Received: model"),
-        (token_models.windows, (16, 16, 3), "tokens must be the places of the feature map, and at most 8"),
+        (token_models.windows, (16, 16, 3), r"in windows, whose number in the layers is \[4, 4\]"),
+        (attends_to_few, (16, 16, 3), "tokens must be the places of the feature map, and at most 8"),
         (
             attends_to_others,
             (8, 4),
             r"among the same tokens.*\(queries, keys\) of the layers in order \[\(4, 8",
+        ),
+        (
+            attends_in_windows,
+            (16, 4),
+            r"among all tokens of a sample.*windows, whose number in the layers is \[4, 1\]",
         ),
     ],
 )

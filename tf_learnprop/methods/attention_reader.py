@@ -46,9 +46,17 @@ class AttentionReader:
         """Weights and gradients of each layer in order, float32 `[n, heads, tokens, tokens]`.
 
         Raises:
-            ValueError: If a layer's attention is not among the same tokens as that of others.
+            ValueError: If a layer's attention is not among all tokens of a sample, and the same as others'.
         """
-        return self._traced(inputs, target)
+        weights, gradients = self._traced(inputs, target)
+        count = len(keras.tree.flatten(inputs)[0])
+        parts = [len(of_layer) // count for of_layer in weights]
+        if set(parts) != {1}:
+            raise ValueError(
+                "All attention must be among all tokens of a sample, to be followed to the input. "
+                f"Received: attention in windows, whose number in the layers is {parts}"
+            )
+        return weights, gradients
 
     def _run(self, inputs: Any, target: Target) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         found: list[tf.Tensor] = []
