@@ -135,3 +135,14 @@ class TestSingleUnit:
         np.testing.assert_allclose(have.probabilities, expected, rtol=1e-4, atol=1e-6)
         with pytest.raises(ValueError, match="ends in 'sigmoid'"):
             metrics.Evaluation(model, IMAGES, **options)
+
+
+def test_ids_are_not_perturbed_as_numbers():
+    ids = keras.Input((6,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(20, 4)(ids))
+    model = keras.Model(ids, keras.layers.Dense(3)(x))
+    texts, maps = np.arange(12).reshape(2, 6), np.random.default_rng(0).normal(size=(2, 6))
+    with pytest.raises(ValueError, match="must be the wrapped model if it takes ids"):
+        metrics.deletion(model, texts, maps)
+    wrapped = tlp.wrap_model(model, "gradient")
+    assert np.isfinite(metrics.deletion(wrapped, texts, maps).scores).all()

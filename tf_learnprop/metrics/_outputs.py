@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.output_head import OutputHead
 from tf_learnprop.metrics._masked_inputs import MaskedInputs
 
@@ -22,7 +23,8 @@ class OutputReader:
 
     Raises:
         TypeError: If `model` is not callable.
-        ValueError: If `from_logits` is True and the model is known to end in a softmax or sigmoid.
+        ValueError: If `from_logits` is True and the model is known to end in a softmax or sigmoid, or if it
+            takes ids.
     """
 
     def __init__(
@@ -34,6 +36,11 @@ class OutputReader:
     ):
         if not callable(model):
             raise TypeError(f"`model` must be a callable or a keras.Model. Received: {type(model).__name__}")
+        if isinstance(model, keras.Model) and len(shape) == 1 and _has_embedding(model):
+            raise ValueError(
+                "`model` must be the wrapped model if it takes ids: the embedding is perturbed, since a mean "
+                "of ids means nothing. Received: a model with an embedding that is not wrapped"
+            )
         activation = _final_activation(model)
         if from_logits and activation and isinstance(model, keras.Model):
             raise ValueError(
@@ -130,6 +137,10 @@ def _inference_of(model: keras.Model, shape: tuple[int, ...]) -> Callable[[Any],
     """The model in inference mode, traced once for batches of all lengths."""
     spec = tf.TensorSpec([None, *shape], tf.float32)
     return tf.function(lambda images: model(images, training=False), input_signature=[spec])
+
+
+def _has_embedding(model: keras.Model) -> bool:
+    return any(isinstance(layer, keras.layers.Embedding) for layer in keras_internals.sublayers(model))
 
 
 def _final_activation(model: Callable[..., Any]) -> str:

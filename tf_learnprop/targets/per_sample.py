@@ -51,7 +51,7 @@ class PerSample:
         values = self.values
         if not tf.is_tensor(values):
             if not self.shared and len(values) != count:
-                raise ValueError(f"`{self.name}` must be of length {count}. Received: shape={values.shape}")
+                raise ValueError(f"`{self.name}` must be of length {count}. Received: length {len(values)}")
             return np.broadcast_to(values, (count, *values.shape)) if self.shared else values
         if self.shared:
             return tf.broadcast_to(values, tf.concat([[count], tf.shape(values)], 0))
