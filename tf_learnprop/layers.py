@@ -41,7 +41,8 @@ class RuleActivation(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        formula = self_gated.value_and_slope(self.activation)
+        # In half precision, the formulas round otherwise than the gradients of Keras do.
+        formula = self_gated.value_and_slope(self.activation) if x.dtype.size >= 4 else None
         y, parts = self._kept(x) if formula is None else self._computed_anew(x, formula)
 
         # The activation runs outside the custom gradient: an activation with weights (PReLU) would

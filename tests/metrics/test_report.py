@@ -320,6 +320,7 @@ class TestBadInput:
 def test_metrics_import_nothing_that_knows_of_rules():
     allowed = {
         "tf_learnprop.areas",
+        "tf_learnprop.graph.keras_internals",
         "tf_learnprop.graph.output_head",
         "tf_learnprop.inputs.batches",
         "tf_learnprop.inputs.checks",
