@@ -12,7 +12,6 @@ its correlation with mutagenesis, or with what windows of zeros do.
 Results are kept in RESULTS/known_answer.jsonl.
 """
 
-import contextlib
 import functools
 from typing import NamedTuple
 
@@ -150,8 +149,10 @@ def _chapter(subject, store, arguments):
         def explain(method=method, variant=variant):
             return variant.form(method.explain(context.images, context.labels), context.images)
 
-        with contextlib.suppress(ValueError):  # as for attention in windows
+        try:
             found[method.name] = kept({"method": method.name}, results.PEERS, explain)
+        except ValueError as reason:  # as for attention in windows
+            print(f"{method.name} left out: {reason}", flush=True)
     found[ORACLE] = kept({"method": ORACLE}, (patch_oracle,), lambda: patch_oracle(context.masks))
     columns = [
         ("ranks", "known_ranks"),

@@ -50,7 +50,7 @@ class RuleActivation(keras.layers.Layer):
         @tf.custom_gradient
         def route(_: tf.Tensor, output: tf.Tensor) -> tuple[tf.Tensor, Callable]:
             def backward(dy: tf.Tensor) -> tuple[tf.Tensor, None]:
-                with tf.control_dependencies([dy]):  # else TensorFlow computes again what it still has
+                with tf.control_dependencies([dy]):  # or TensorFlow computes them ahead, and keeps them
                     again, vjp = parts()
                 # The routed output, not y: a readout that reads it finds what the rule made of it.
                 value = tf.cast(routed if again is None else again, tf.float32)

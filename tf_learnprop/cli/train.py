@@ -164,8 +164,8 @@ class _Backup:
         self.settings = settings.of(arguments, "preview", "tensorboard")
         if not self.note.exists() and (self.folder.is_file() or any(self.folder.glob("*"))):
             raise UsageError(
-                f"--out: {self.folder} is no unfinished training, whose state would be kept there; move it, "
-                "or give another --out"
+                f"--out: {self.folder} is no unfinished training, and this one would keep its state there; "
+                "move it, or give another --out"
             )
         changed = self.epochs() and settings.difference(self.note, self.settings)
         if changed:

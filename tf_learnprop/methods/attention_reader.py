@@ -46,7 +46,7 @@ class AttentionReader:
         """Weights and gradients of each layer in order, float32 `[n, heads, tokens, tokens]`.
 
         Raises:
-            ValueError: If a layer's attention is not among all tokens of a sample, and the same as others'.
+            ValueError: If a layer attends to other tokens than the rest, or not to all of a sample.
         """
         weights, gradients = self._traced(inputs, target)
         count = len(keras.tree.flatten(inputs)[0])

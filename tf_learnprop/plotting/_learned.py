@@ -62,7 +62,7 @@ def rule_response(wrapped: "PropagationModel", layer: str | None = None, *, ax: 
         The `Axes`. Its lines are labelled "x = …" and with the names of the hand-crafted rules.
 
     Raises:
-        ValueError: If the layer is no activation with a rule, or there is none.
+        ValueError: If the layer is no activation with a rule, or if the model has none.
         TypeError: If `ax` is no axes.
     """
     activations = {site.path for site in wrapped.graph.activations if site.kind == "activation"}

@@ -85,8 +85,8 @@ def explain_dataset(
 
     Raises:
         ValueError: If there is no such model, no images or no such engine; if an argument is out of range; or
-            if `out` holds maps of another model, other images or other options, or files of others that are
-            called as those of maps.
+            if `out` holds maps of another model, other images or other options, or other files with
+            the names of its own.
         ImportError: If PyArrow or the engine is not installed.
         ConnectionError: If the engine can't be reached.
         OSError: If the maps can't be written, as when the disk is full. What was finished is kept.
