@@ -202,6 +202,19 @@ class TestAnotherRun:
             scale.explain_dataset(explainer, photos, maps, class_names="abcd")
 
 
+def test_reasons_keep_the_numbers_that_are_always_the_same(tmp_path):
+    import pyarrow as pa
+
+    rule = "must have at most 178 megapixels. Received: {} x 9"
+    errors = [rule.format(20), None, "512 bytes are missing", rule.format(16), "512 bytes are missing"]
+    for number in range(2):  # reasons of two files are counted together
+        columns = {name: [None] * 5 for name in output.schema().names}
+        columns |= {"path": list("abcde"), "error": errors}
+        output.write(tmp_path, f"part-{number}", [pa.table(columns, output.schema())])
+    summary = output.summary(tmp_path, ["part-0", "part-1"])
+    assert summary == output.Summary(2, {rule.format("…"): 4, "512 bytes are missing": 4})
+
+
 def test_a_damaged_file_is_named(explainer, tmp_path):
     write(tmp_path / "photos" / "1.png", png(1))
     run = functools.partial(scale.explain_dataset, explainer, tmp_path / "photos", tmp_path / "maps")

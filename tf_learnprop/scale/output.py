@@ -12,7 +12,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tf_learnprop import writing
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PARTS = "part-*.parquet"
 #: A row group is written once its rows take so many bytes.
 _ROW_GROUP = 2**25
+_NUMBER = re.compile(r"(\d+)")
 
 
 def schema() -> pa.Schema:
@@ -82,7 +83,8 @@ class Summary:
 
     Attributes:
         explained: Number of maps.
-        failed: Number of images without a map, by reason.
+        failed: Number of images without a map, by reason. Reasons that differ in numbers alone are one, with
+            "…" where their numbers differ.
     """
 
     explained: int
@@ -90,7 +92,7 @@ class Summary:
 
 
 def summary(folder: str | os.PathLike[str], names: Iterable[str]) -> Summary:
-    """Counts the rows of the shards in `names`. Numbers within reasons are replaced by "…"."""
+    """Counts the rows of the shards in `names`."""
     parquet = extras.require("pyarrow.parquet")
     explained, failed = 0, collections.Counter()
     for name in names:
@@ -98,8 +100,20 @@ def summary(folder: str | os.PathLike[str], names: Iterable[str]) -> Summary:
         with naming(file):
             errors = parquet.read_table(file, columns=["error"])["error"]
         explained += errors.null_count
-        failed.update(re.sub(r"\d+", "…", error) for error in errors.drop_null().to_pylist())
-    return Summary(explained, dict(failed.most_common()))
+        failed.update(errors.drop_null().to_pylist())
+    return Summary(explained, _merged(failed))
+
+
+def _merged(errors: Mapping[str, int]) -> dict[str, int]:
+    """Counts by reason, the most frequent first, from counts by error; see `Summary.failed`."""
+    counts, reasons = collections.Counter(), {}
+    for error, count in errors.items():
+        parts = _NUMBER.split(error)  # text and numbers in turn
+        kind = tuple(parts[::2])
+        counts[kind] += count
+        pairs = zip(parts, reasons.get(kind, parts), strict=True)
+        reasons[kind] = [part if part == earlier else "…" for part, earlier in pairs]
+    return {"".join(reasons[kind]): count for kind, count in counts.most_common()}
 
 
 @contextlib.contextmanager

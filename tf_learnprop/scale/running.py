@@ -28,7 +28,8 @@ class Result:
 
     Attributes:
         explained: Number of maps.
-        failed: Number of images that could not be explained, by reason.
+        failed: Number of images that could not be explained, by reason; "…" stands for numbers in which
+            the errors of a reason differ.
         kept: Number of images, among all these, that an earlier run dealt with.
     """
 
