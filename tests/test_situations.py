@@ -73,6 +73,37 @@ class TestNames:
         ):
             wrapped.export(tmp_path / "1")
 
+    def test_of_a_layer_that_tensorflow_cannot_trace(self):
+        """Nor can Keras: its own `predict` raises an error."""
+        error = r"ASCII letters, digits and _ \. .* traces no others.*Received: a layer named '{}'"
+        for name in ("conv 1", "größe"):
+            model = convolutional(keras.Input((10, 10, 3)), name=name)
+            with pytest.raises(ValueError, match=error.format(name)):
+                tlp.wrap_model(model)
+        inside = layers.Bidirectional(layers.LSTM(2, name="my lstm"))
+        series = keras.Input((5, 3))
+        with pytest.raises(ValueError, match=error.format("forward_my lstm")):
+            tlp.wrap_model(classifier(series, layers.Dense(3, "relu")(inside(series))))
+
+    def test_of_a_nested_model_may_be_any(self):
+        """It is opened, so its name is not traced."""
+        block = keras.Sequential([keras.Input((10, 10, 3)), layers.Conv2D(4, 3, activation="relu", name="c")])
+        block.name = "my block"
+        image = keras.Input((10, 10, 3), name="my image")
+        model = classifier(image, layers.GlobalAveragePooling2D()(block(image)))
+        wrapped = tlp.wrap_model(model, "gradient")
+        np.testing.assert_allclose(
+            wrapped.input_signal(IMAGES), models.reference_signal(model, IMAGES), atol=1e-6
+        )
+
+    def test_of_a_weight_in_an_exported_model(self, tmp_path):
+        model = convolutional(keras.Input((10, 10, 3)), name="conv 1")
+        model.layers[1].name = "conv_1"  # its weights keep their paths until the model is saved and loaded
+        with pytest.raises(ValueError, match="has other characters .* Received: a weight at 'conv 1/kernel'"):
+            tlp.wrap_model(model).export(tmp_path / "1")
+        model.save(tmp_path / "model.keras")
+        tlp.wrap_model(keras.models.load_model(tmp_path / "model.keras")).export(tmp_path / "1")
+
 
 def test_a_custom_layer_behind_a_product_with_a_number_is_opened():
     """Keras marks such a product as sparse."""

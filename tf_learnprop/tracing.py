@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +38,9 @@ def with_shape(tensor: tf.Tensor, shape: Sequence[int | None]) -> tf.Tensor:
     return tensor
 
 
+#: Names of layers and weights that a trace can hold, and what they are made of.
+NAME = re.compile(r"[A-Za-z0-9_.\\/>-]*")
+CHARACTERS = "ASCII letters, digits and _ . \\ / > -"
 #: Number of traces, one for each size of the samples, after which all are dropped. Each takes megabytes.
 _MOST_TRACES = 16
 #: Number of sizes that are traced each for itself before one trace is made for all sizes.

@@ -98,7 +98,25 @@ def test_a_value(tmp_path):
     np.testing.assert_allclose(found["scores"], of_x + of_y, rtol=1e-4, atol=1e-5)
 
 
+def test_inputs_whose_names_are_no_arguments(tmp_path):
+    x, y = keras.Input((3,), name="my photo"), keras.Input((2,), name="2nd")
+    model = keras.Model([x, y], layers.Dense(2)(layers.Concatenate()([x, y])))
+    joint = tlp.wrap_model(model, "gradient", explained_input="all")
+    path = joint.export(tmp_path / "1")
+    found = tf.saved_model.load(path).signatures["serving_default"](**tensors({"my_photo": X, "arg_2nd": Y}))
+    maps = joint.explain([X, Y], joint.logits([X, Y]).argmax(1))
+    assert_same(found, dict(zip(["my_photo", "arg_2nd"], maps, strict=True)))
+    answer = Explainer(path)({"my_photo": X, "arg_2nd": Y})
+    np.testing.assert_allclose(answer.maps["my_photo"], maps[0], rtol=1e-4, atol=1e-6)
+
+
 class TestBadInput:
+    def test_inputs_with_one_name_in_requests(self, tmp_path):
+        x, y = keras.Input((3,), name="my x"), keras.Input((2,), name="my_x")
+        model = keras.Model([x, y], layers.Dense(2)(layers.Concatenate()([x, y])))
+        with pytest.raises(ValueError, match=r"must differ .* Received: inputs \['my x', 'my_x'\]"):
+            tlp.wrap_model(model, "gradient").export(tmp_path / "1")
+
     def test_options(self, tmp_path):
         joint = tlp.wrap_model(photo_and_table(), "gradient", explained_input="all")
         with pytest.raises(ValueError, match="`map_size` must be None for a model with several"):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 #: Inputs: a single image, a single input of another kind, and the contents of image files. Several inputs
-#: keep their own names.
+#: keep their own names, as those of arguments: `my photo` becomes `my_photo`.
 IMAGES, INPUTS, ENCODED = "images", "inputs", "encoded"
 #: An output of the signatures that explain, and an input of those that take the classes to explain.
 CLASS_IDS = "class_ids"

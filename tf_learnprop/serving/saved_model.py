@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_learnprop import readouts, rules, writing
+from tf_learnprop import readouts, rules, tracing, writing
 from tf_learnprop.argument_checks import ArgumentError
 from tf_learnprop.inputs import checks
 from tf_learnprop.rule_files.rule_set import RuleSet
@@ -185,10 +185,11 @@ def _new_version(path: str | os.PathLike[str]) -> pathlib.Path:
 
 def _check_names(weights: list[keras.Variable]) -> None:
     for weight in weights:
-        if weight.path.startswith("_"):
+        if weight.path.startswith("_") or not tracing.NAME.fullmatch(weight.path):
             raise ValueError(
-                "A SavedModel holds no weights whose path begins with an underscore, also in Keras' own "
-                f"`export`. Give the layer another name. Received: a weight at '{weight.path}'"
+                "A SavedModel holds no weights whose path begins with an underscore, or has other characters "
+                f"than {tracing.CHARACTERS}, also in Keras' own `export`. Give the layer another name, save "
+                f"the model and load it. Received: a weight at '{weight.path}'"
             )
 
 

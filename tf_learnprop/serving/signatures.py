@@ -5,6 +5,8 @@ gradients of layers.
 """
 
 import functools
+import keyword
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -231,11 +233,16 @@ class Signatures:
 def input_specs(model: "WrappedModel") -> list[tf.TensorSpec]:
     """Specifications of the model's inputs, with the names that requests use.
 
-    A single input is called "images", or "inputs" if it is not an image. Several inputs keep their own names.
-    Explained inputs are float32, whatever the model's precision, unless they are integers.
+    A single input is called "images", or "inputs" if it is not an image. Several inputs keep their own names,
+    see `_argument`. Explained inputs are float32, whatever the model's precision, unless they are integers.
     """
     tensors = model.graph.inputs
-    names = [tensor.name for tensor in tensors]
+    names = [_argument(tensor.name) for tensor in tensors]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            "The names of inputs must differ in their ASCII letters and digits. "
+            f"Received: inputs {[tensor.name for tensor in tensors]}"
+        )
     if len(tensors) == 1:
         names = [contract.IMAGES if len(tensors[0].shape) == 4 else contract.INPUTS]
     dtypes = [tensor.dtype for tensor in tensors]
@@ -246,6 +253,12 @@ def input_specs(model: "WrappedModel") -> list[tf.TensorSpec]:
         tf.TensorSpec([None, *tensor.shape[1:]], dtype, name)
         for tensor, dtype, name in zip(tensors, dtypes, names, strict=True)
     ]
+
+
+def _argument(name: str) -> str:
+    """The name of an input as an argument's, for requests: "my photo" is "my_photo", "2nd" is "arg_2nd"."""
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return name if name[0].isalpha() and not keyword.iskeyword(name) else f"arg_{name}"
 
 
 def _map_names(inputs: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, overload
 
 import keras
 
-from tf_learnprop import readouts, rules
+from tf_learnprop import readouts, rules, tracing
 from tf_learnprop.graph import keras_internals
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.graph.model_graph import ModelGraph
@@ -97,11 +97,11 @@ def wrap_model(
 
     Raises:
         TypeError: If `model` is no Keras model, or a rule or readout has another type.
-        ValueError: If the model is unbuilt, can't be opened, is channels first, or has nothing to swap; if
-            `inputs` are given for a model that needs none; if a rule is unknown; if a pattern matches
-            nothing, or asks for a rule where it does not suit; if the model can't meet the needs of the
-            readout; if the output has another shape; or if a rule file is missing, damaged, or of another
-            model.
+        ValueError: If the model is unbuilt, can't be opened, is channels first, has a layer whose name
+            TensorFlow can't trace, or has nothing to swap; if `inputs` are given for a model that needs none;
+            if a rule is unknown; if a pattern matches nothing, or asks for a rule where it does not suit; if
+            the model can't meet the needs of the readout; if the output has another shape; or if a rule file
+            is missing, damaged, or of another model.
 
     Examples:
         >>> image = keras.Input((8, 8, 1))
@@ -179,7 +179,20 @@ def _read(model: Any, inputs: Any) -> ModelGraph:
     for path, operation in graph.operations:
         if getattr(operation, "data_format", None) == "channels_first":
             raise ValueError(f"Models must be channels last. Layer '{path}' is channels_first.")
+    for call in graph.calls:
+        if isinstance(call.operation, keras.layers.Layer) and not call.enters:
+            for layer in keras_internals.sublayers(call.operation):
+                _check_name(layer.name)
     return graph
+
+
+def _check_name(layer: str) -> None:
+    if not tracing.NAME.fullmatch(layer):
+        raise ValueError(
+            f"Names of layers must be made of {tracing.CHARACTERS}: TensorFlow traces no others, also in "
+            "Keras' own `predict`. Set `layer.name`, save the model and load it. "
+            f"Received: a layer named '{layer}'"
+        )
 
 
 def _check_file_arguments(**arguments: Any) -> None:
