@@ -60,11 +60,12 @@ class TestForms:
             metrics.deletion(metrics.Evaluation(linear, IMAGES), MAPS, **option)
 
     def test_missing_and_unknown_arguments(self):
-        with pytest.raises(TypeError, match="missing a required argument: 'maps'"):
+        with pytest.raises(TypeError, match="^`deletion`: missing a required argument: 'maps'"):
             metrics.deletion(linear, IMAGES)
         with pytest.raises(TypeError, match="too many positional"):
             metrics.deletion(linear, IMAGES, MAPS, 1, "mean")
-        with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        names = "model, images, maps, targets, fill, step, fills, mean, from_logits, multi_label, .*, verbose"
+        with pytest.raises(TypeError, match=f"^`deletion`: .* argument 'colour'. Its arguments are {names}$"):
             metrics.deletion(linear, IMAGES, MAPS, colour=1)
 
 

@@ -229,12 +229,13 @@ def takes_evaluation(metric: Callable[Concatenate[Evaluation, P], R]) -> Metric[
     Keyword arguments that the metric does not have go to `Evaluation`.
     """
     _, subject, *options = inspect.signature(metric).parameters
+    _, _, _, *shared = inspect.signature(Evaluation).parameters  # after the model, the images and the targets
     kinds = inspect.Parameter
     one_off = inspect.Signature(
         [
             *(kinds(name, kinds.POSITIONAL_OR_KEYWORD) for name in ("model", "images", subject)),
             kinds("targets", kinds.POSITIONAL_OR_KEYWORD, default=None),
-            kinds("options", kinds.VAR_KEYWORD),
+            *(kinds(name, kinds.KEYWORD_ONLY, default=None) for name in dict.fromkeys([*options, *shared])),
         ]
     )
 
@@ -242,10 +243,13 @@ def takes_evaluation(metric: Callable[Concatenate[Evaluation, P], R]) -> Metric[
     def call(*args: Any, **kwargs: Any) -> R:
         if "evaluation" in kwargs or args and isinstance(args[0], Evaluation):
             return metric(*args, **kwargs)
-        arguments = one_off.bind(*args, **kwargs).arguments
-        shared = arguments.pop("options", {})
-        own = {name: shared.pop(name) for name in options if name in shared}
+        try:
+            arguments = one_off.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            names = ", ".join(one_off.parameters)
+            raise TypeError(f"`{metric.__name__}`: {error}. Its arguments are {names}") from None
+        own = {name: arguments.pop(name) for name in options if name in arguments}
         measured = arguments.pop(subject)
-        return metric(Evaluation(**arguments, **shared), measured, **own)
+        return metric(Evaluation(**arguments), measured, **own)
 
     return call
