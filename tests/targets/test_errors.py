@@ -112,6 +112,19 @@ def test_embeddings_of_another_length(classifier):
         Similarity(np.ones(3), "sine")
 
 
+def test_nothing_is_similar_to_a_vector_of_zeros(classifier):
+    rule = "`to` must be other than 0 somewhere"
+    for kind in ("cosine", "dot"):
+        with pytest.raises(ValueError, match=f"{rule}. Received: one that is not$"):
+            classifier.explain(IMAGES, Similarity(np.zeros(3), kind))
+    with pytest.raises(ValueError, match=rf"{rule}. Received: one that is not in samples \[1\]"):
+        classifier.explain(IMAGES, Similarity([[0.0, 0.0, 1e-30], [0.0, 0.0, 0.0]]))
+    explain = tf.function(lambda to: classifier.attribute(IMAGES, Similarity(to)).maps)
+    assert explain(tf.eye(3)[:2]).shape == (2, 12, 12)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rule):
+        explain(tf.eye(3)[:2] * [[1.0], [0.0]])
+
+
 @pytest.mark.parametrize(
     ("target", "text"),
     [

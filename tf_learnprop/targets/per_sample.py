@@ -151,6 +151,22 @@ def numbers(name: str, value: Any, shape: Shape) -> PerSample:
     return PerSample(name, required(array, finite, f"`{name}` must be finite"), not each)
 
 
+def vectors(name: str, value: Any, length: int | None) -> PerSample:
+    """Vectors of a length that are not all zero, one for all samples or `[n, length]`.
+
+    Returns:
+        float32.
+
+    Raises:
+        TypeError, ValueError: If they are none, or a vector is zero.
+    """
+    found = numbers(name, value, [length])
+    values = found.values
+    other = tf.reduce_any(values != 0, -1) if tf.is_tensor(values) else (values != 0).any(-1)
+    rule = f"`{name}` must be other than 0 somewhere"
+    return PerSample(name, required(values, other, rule), found.shared)
+
+
 def masks(name: str, value: Any, places: int) -> PerSample:
     """Masks over places: numbers >= 0 that are not all zero.
 

@@ -62,7 +62,8 @@ class Similarity(Target):
     """How similar an output `[n, d]`, such as an embedding, is to a reference.
 
     Args:
-        to: The reference, `[d]` for all samples or `[n, d]`, as the model's own output for another image.
+        to: The reference, `[d]` for all samples or `[n, d]`, as the model's own output for another image. It
+            must not be all zeros, to which nothing is similar.
         kind: "cosine", or "dot" for the dot product.
     """
 
@@ -77,7 +78,7 @@ class Similarity(Target):
     def checked(self, explained: Explained) -> "Similarity":
         shape = explained.output_tensor.shape
         check_output(explained, "`Similarity`", "[n, d]", len(shape) == 2)
-        return self.map(lambda value: per_sample.numbers("to", value, shape[1:]))  # type: ignore[return-value]
+        return self.map(lambda value: per_sample.vectors("to", value, shape[-1]))  # type: ignore[return-value]
 
     def ask(self, outputs: Outputs) -> Asked:
         embedding, to = outputs.explained, self.to
