@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 
@@ -49,6 +50,16 @@ class TestFailures:
         status, out, err = run("coverage", *model)
         assert status == 130 and out == ""
         assert len(err.strip().splitlines()) == 1 and "interrupted" in err
+
+
+def test_a_warning_is_one_line_without_its_place_in_the_code(run, tmp_path):
+    keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)]).save(tmp_path / "linear.keras")
+    command = ["coverage", "--model", tmp_path / "linear.keras", "--preprocess", "none"]
+    status, _, err = run(*command)
+    (line,) = err.splitlines()
+    assert status == 0 and line.startswith("warning: ") and ".py" not in line
+    with pytest.warns(UserWarning, match=re.escape(line.removeprefix("warning: "))):  # as Python shows it
+        run(*command, "--debug")
 
 
 class TestEncodings:

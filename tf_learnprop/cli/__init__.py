@@ -13,7 +13,7 @@ import rich.console
 
 from tf_learnprop import __version__
 from tf_learnprop.cli import app, audit, coverage, demo, evaluate, explain, explain_dataset, export, train
-from tf_learnprop.cli.errors import CommandError
+from tf_learnprop.cli.errors import CommandError, one_line, plain_warnings
 from tf_learnprop.cli.start import load_package
 
 _COMMANDS = {
@@ -71,12 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal without these characters must not end the work
     arguments = parser().parse_args(argv)
     output, quiet = sys.stdout, arguments.quiet or arguments.json
+    warned = contextlib.nullcontext() if arguments.debug else plain_warnings()
     try:
-        load_package(show_log=arguments.debug)
-        import keras
-
         # Keras prints its progress on standard output, which is for the result.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), warned:
+            load_package(show_log=arguments.debug)
+            import keras
+
             keras.utils.set_random_seed(arguments.seed)
             # Names of files and classes are printed as they are: [x] and :x: mean nothing.
             console = rich.console.Console(
@@ -98,5 +99,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(error: Exception, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    print(f"tf-learnprop: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+    print(f"tf-learnprop: {one_line(error) or type(error).__name__}", file=sys.stderr)
     return status

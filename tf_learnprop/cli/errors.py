@@ -1,6 +1,8 @@
-"""Errors of the command line, each with its exit status."""
+"""Errors of the command line, each with its exit status, and warnings; both in one line."""
 
 import contextlib
+import sys
+import warnings
 from collections.abc import Iterator, Mapping
 
 from tf_learnprop.argument_checks import ArgumentError
@@ -16,6 +18,23 @@ class UsageError(CommandError):
     """A request that can't be met, told in one line."""
 
     status = 2
+
+
+def one_line(message: object) -> str:
+    """A message without line breaks."""
+    return " ".join(str(message).split())
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Shows warnings without the place in the code that they come from."""
+
+    def show(message: Warning | str, *place: object, **more: object) -> None:
+        print(f"warning: {one_line(message)}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 @contextlib.contextmanager
