@@ -77,3 +77,36 @@ def test_the_printed_curl_gets_a_map(exported, tmp_path):
 def test_a_method_that_is_a_loop(fails):
     line = fails("export", "--model", "{model}", "--preprocess", "none", "--out", "out/1", "--method", "rise")
     assert "--method must be one of one forward and one backward pass. Received: 'rise'" in line
+
+
+def test_a_model_for_images_of_any_size(run, work, photo, tmp_path):
+    model = ["--model", work / "any_size.keras", "--preprocess", "tf", "--size", 24]
+    status, _, err = run("export", *model, "--out", tmp_path / "1")
+    assert status == 0, err
+    served = tf.saved_model.load(tmp_path / "1").signatures["explain_encoded"]
+    status, out, err = run("explain", *model, photo, "--out", tmp_path / "maps", "--no-check", "--json")
+    assert status == 0, err
+    (row,) = json.loads(out)["images"]
+    answer, expected = served(tf.constant([photo.read_bytes()])), np.load(row["map"])
+    assert expected.shape == (24, 24) and answer["class_ids"].numpy().tolist() == [row["class_id"]]
+    np.testing.assert_allclose(answer["maps"][0], expected, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["{work}/any_size.keras", "--preprocess", "tf"],
+            "--size must be given: the input of {work}/any_size",
+        ),
+        (
+            ["{model}", "--preprocess", "tf", "--size", "8"],
+            "--size is for models whose input has no fixed size",
+        ),
+        (["{work}/table.keras", "--preprocess", "none"], "--model: {work}/table.keras can't be used here"),
+        (["{model}"], "resnet50; none is for a model that takes 0..255. Received: None"),
+    ],
+)
+def test_what_photos_need(arguments, message, fails, work):
+    line = fails("export", "--out", "out/1", "--model", *arguments)
+    assert message.format(work=work, model=work / "model.keras") in line

@@ -6,7 +6,7 @@ import pytest
 import tf_learnprop as tlp
 from tests import models, toys
 from tests.serving.serving_client import ask, strings
-from tests.serving.serving_toys import assert_overlay, assert_same_maps, photo, png, preprocess
+from tests.serving.serving_toys import assert_overlay, assert_same_maps, photo, png, preprocess, trained
 
 SIDE = toys.SIDE
 
@@ -59,6 +59,44 @@ class TestOptions:
         assert_overlay(encoded["overlays_bytes"][1], pixels, single)
 
 
+class TestSize:
+    def test_photos_of_a_model_for_any_size(self, tmp_path):
+        wrapped = trained(toys.small_cnn(shape=(None, None, 3)))
+        path = wrapped.export(tmp_path / "1", preprocess=preprocess, size=(20, 24), map_size=4)
+        pixels = [photo(20, 24, seed) for seed in range(2)]
+        images = toys.normal(3, 16, 32, 3)
+        encoded, arrays = ask(
+            path,
+            [
+                ("explain_encoded", {"encoded": strings(*map(png, pixels))}),
+                ("serving_default", {"images": images}),
+            ],
+        )
+        maps = wrapped.explain(preprocess(np.float32(pixels)))
+        means = maps.reshape(2, 4, 5, 4, 6).mean((2, 4))
+        np.testing.assert_allclose(encoded["maps"], means, atol=1e-4 * np.abs(means).max())
+        assert_overlay(encoded["overlays_bytes"][1], pixels[1], maps[1])
+        means = wrapped.explain(images).reshape(3, 4, 4, 4, 8).mean((2, 4))
+        np.testing.assert_allclose(arrays["maps"], means, atol=1e-4 * np.abs(means).max())
+
+    @pytest.mark.parametrize(
+        ("shape", "options", "message"),
+        [
+            ((None, None, 3), {}, r"be given if .* Received: None for an input of shape \(None, None, 3\)"),
+            ((16, 16, 3), {"size": 8}, r".* and only then. Received: 8 for an input of shape \(16, 16, 3\)"),
+            ((None, 16, 3), {"size": 8}, r"fit the model's input of shape \(None, 16, 3\). Received: size=8"),
+            ((None, None, 3), {"size": 0}, "be an int >= 1"),
+            ((None, None, 3), {"size": (8, 8, 3)}, r"be an int or \(height, width\)"),
+            ((None, None, 3), {"size": 8, "preprocess": None}, "be None without `preprocess`"),
+        ],
+    )
+    def test_checks(self, shape, options, message, tmp_path):
+        wrapped = tlp.wrap_model(toys.small_cnn(shape=shape), "gradient")
+        with pytest.raises(ValueError, match=f"`size` must {message}"):
+            wrapped.export(tmp_path / "1", **{"preprocess": preprocess, **options})
+        assert not list(tmp_path.iterdir())
+
+
 class TestChecks:
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -89,7 +127,7 @@ class TestChecks:
         with pytest.raises(ValueError, match="`map_size` requires an image input"):
             wrapped.export(tmp_path / "model" / "1", map_size=2)
 
-    @pytest.mark.parametrize("name", ["dict_inputs", "dense_alone", "unknown_size"])
+    @pytest.mark.parametrize("name", ["dict_inputs", "dense_alone"])
     def test_refused_where_no_photo_fits(self, name, tmp_path):
         case = models.CASES[name]
         wrapped = tlp.wrap_model(case.models()[0], "gradient", **case.ends)

@@ -18,6 +18,7 @@ from tf_learnprop.serving import contract
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     options.add_model(parser)
+    options.add_size(parser)
     options.add_class(parser)
     parser.add_argument(
         "--out", required=True, help="new folder named by a version number: served/my_model/1"
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
         raise UsageError(f"--out must be a new folder. Received: {out}, which exists")
     with files.folder(out.parent):
         spec = options.load_model(arguments)
+        options.image_shape(arguments, spec)  # which checks --size
         target = options.find_class(arguments, spec)
         wrapped = options.wrap(arguments, spec)
         with console.status("writing the SavedModel"):
@@ -55,6 +57,7 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
                     out,
                     method=arguments.method,
                     preprocess=spec.preprocess,
+                    size=arguments.size,
                     crop_to_aspect_ratio=True,
                     target=target,
                     top_k=arguments.top_k,

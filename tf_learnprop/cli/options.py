@@ -24,8 +24,8 @@ def add_model(parser: argparse.ArgumentParser, rules: bool = True, required: boo
     parser.add_argument(
         "--preprocess",
         metavar="NAME",
-        help="how photos become the model's input: none, 0..1, tf (-1..1), torch, caffe, zoo, or a module of "
-        "keras.applications such as resnet50; needed for a model from a file",
+        help="how photos become the model's input: none (it takes 0..255), 0..1, tf (-1..1), torch, caffe, "
+        "zoo, or a module of keras.applications such as resnet50; needed for a model from a file",
     )
     parser.add_argument(
         "--class-names",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -25,6 +25,7 @@ class ExportOptions:
     """The options of `export`, which documents them."""
 
     preprocess: Callable[[tf.Tensor], tf.Tensor] | None = None
+    size: int | tuple[int, int] | None = None
     crop_to_aspect_ratio: bool = False
     target: int | Target | None = None
     top_k: int | None = None
@@ -36,10 +37,12 @@ class ExportOptions:
     @property
     def map_shape(self) -> tuple[int, int] | None:
         """`map_size` as (height, width)."""
-        if self.map_size is None:
-            return None
-        height, width = np.broadcast_to(self.map_size, 2).tolist()
-        return height, width
+        return None if self.map_size is None else _sides(self.map_size)
+
+    def photo_shape(self, image: tf.TensorSpec) -> tuple[int, int, int]:
+        """Height, width and channels of the photos that `preprocess` takes, for a model of these images."""
+        height, width, channels = image.shape[1:]
+        return (height, width, channels) if self.size is None else (*_sides(self.size), channels)
 
     def check(self, inputs: Sequence[tf.TensorSpec], model: "WrappedModel") -> None:
         """Checks every option against the model.
@@ -71,42 +74,56 @@ class ExportOptions:
                     "`map_size` must be None for a model with several explained inputs. "
                     f"Received: map_size={self.map_size!r}"
                 )
-            _check_map_size(self.map_size, inputs[explained.input])
+            if inputs[explained.input].shape.rank != 4:
+                raise ValueError(
+                    "`map_size` requires an image input of shape [n, height, width, channels]. "
+                    f"Received: input of shape {inputs[explained.input].shape}"
+                )
+            _check_sides("map_size", self.map_size)
         argument_checks.one_of("map_dtype", self.map_dtype, _MAP_DTYPES)
         rule = "be the name of a matplotlib colormap"
         argument_checks.one_of("colormap", self.colormap, matplotlib.colormaps, rule=rule)
         argument_checks.number("alpha", self.alpha, low=0, high=1)
         if self.preprocess is not None:
-            _check_preprocess(self.preprocess, inputs)
+            self._check_preprocess(inputs)
+        elif self.size is not None:
+            raise ArgumentError("size", "be None without `preprocess`, which takes photos of it", self.size)
+
+    def _check_preprocess(self, inputs: Sequence[tf.TensorSpec]) -> None:
+        shapes = [tuple(spec.shape[1:]) for spec in inputs]
+        if len(shapes) > 1 or len(shapes[0]) != 3 or shapes[0][-1] not in (1, 3):
+            raise ValueError(
+                "`preprocess` adds the signature `explain_encoded`, which requires a model with a single "
+                "input [n, height, width, 1 or 3]. "
+                f"Received: inputs of shapes {shapes}, without the batch axis"
+            )
+        if (self.size is None) == (None in shapes[0]):
+            rule = "be given if the model's input has no fixed size, and only then"
+            raise ArgumentError("size", rule, self.size, f"{self.size} for an input of shape {shapes[0]}")
+        if self.size is not None:
+            _check_sides("size", self.size)
+        photos = self.photo_shape(inputs[0])
+        if not inputs[0].shape[1:].is_compatible_with(photos):
+            raise ArgumentError("size", f"fit the model's input of shape {shapes[0]}", self.size)
+        if not callable(self.preprocess):
+            rule = "be a function or a Keras layer that maps photos to the model's input"
+            raise ArgumentError("preprocess", rule, self.preprocess)
+        # This call is eager, so that a layer can create its weights, which it cannot do inside a graph.
+        shape = tf.shape(self.preprocess(tf.zeros([2, *photos]))).numpy().tolist()
+        if shape != [2, *photos]:
+            raise ValueError(
+                f"`preprocess` must keep the shape of the photos, (n, {', '.join(map(str, photos))}). "
+                f"Received: shape {shape} for n = 2"
+            )
 
 
-def _check_map_size(map_size: int | tuple[int, int], explained: tf.TensorSpec) -> None:
-    if explained.shape.rank != 4:
-        raise ValueError(
-            "`map_size` requires an image input of shape [n, height, width, channels]. "
-            f"Received: input of shape {explained.shape}"
-        )
-    if np.shape(map_size) not in ((), (2,)):
-        raise ArgumentError("map_size", "be an int or (height, width)", map_size)
-    for side in np.ravel(map_size).tolist():
-        argument_checks.integer("map_size", side, 1)
+def _check_sides(name: str, size: int | tuple[int, int]) -> None:
+    if np.shape(size) not in ((), (2,)):
+        raise ArgumentError(name, "be an int or (height, width)", size)
+    for side in np.ravel(size).tolist():
+        argument_checks.integer(name, side, 1)
 
 
-def _check_preprocess(preprocess: Any, inputs: Sequence[tf.TensorSpec]) -> None:
-    shapes = [tuple(spec.shape[1:]) for spec in inputs]
-    if len(shapes) > 1 or len(shapes[0]) != 3 or None in shapes[0] or shapes[0][-1] not in (1, 3):
-        raise ValueError(
-            "`preprocess` adds the signature `explain_encoded`, which requires a model with a single input "
-            "[n, height, width, 1 or 3] of fixed height and width. "
-            f"Received: inputs of shapes {shapes}, without the batch axis"
-        )
-    if not callable(preprocess):
-        rule = "be a function or a Keras layer that maps photos to the model's input"
-        raise ArgumentError("preprocess", rule, preprocess)
-    # This call is eager, so that a layer can create its weights, which it cannot do inside a graph.
-    shape = tf.shape(preprocess(tf.zeros([2, *shapes[0]]))).numpy().tolist()
-    if shape != [2, *shapes[0]]:
-        raise ValueError(
-            f"`preprocess` must keep the shape of the photos, (n, {', '.join(map(str, shapes[0]))}). "
-            f"Received: shape {shape} for n = 2"
-        )
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    height, width = np.broadcast_to(size, 2).tolist()
+    return height, width

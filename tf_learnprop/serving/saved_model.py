@@ -31,6 +31,7 @@ def export(
     *,
     method: "str | Method | None" = None,
     preprocess: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    size: int | tuple[int, int] | None = None,
     crop_to_aspect_ratio: bool = False,
     target: int | Target | None = None,
     top_k: int | None = None,
@@ -87,6 +88,8 @@ def export(
         preprocess: Function or Keras layer that maps photos, float32 `[n, h, w, c]` with values in 0..255, to
             the model's input, such as `zoo.preprocess`. Use `lambda x: x` for a model that preprocesses its
             own input. None omits `explain_encoded`.
+        size: Height and width to which photos are resized, for a model whose input has no fixed size. An int
+            stands for both.
         crop_to_aspect_ratio: Whether photos are cropped around their centre to the model's aspect ratio.
             Otherwise they are stretched to it.
         target: Class to explain instead of the predicted one; or a target of `tf_learnprop.targets` for all
@@ -117,6 +120,7 @@ def export(
         model = _with_method(model, method)
     options = ExportOptions(
         preprocess=preprocess,
+        size=size,
         crop_to_aspect_ratio=crop_to_aspect_ratio,
         target=target,
         top_k=top_k,

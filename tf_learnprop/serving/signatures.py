@@ -165,7 +165,7 @@ class Signatures:
     @functools.cached_property
     def _decoded(self) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
         """Function from files to photos as they are drawn over, and as the model takes them."""
-        shape = tuple(self.specs[0].shape[1:])
+        shape = self.options.photo_shape(self.specs[0])
 
         def decoded(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             photos = photo_codec.decode(encoded, shape, self.options.crop_to_aspect_ratio)

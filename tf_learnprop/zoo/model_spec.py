@@ -32,7 +32,10 @@ _UNKNOWN_NAME = re.compile(r"(?:Could not locate (?:class|function)|Unknown [\w 
 #: Names that Keras gives to the ways its models were trained; see `load_model`.
 _KERAS_MODES = ("tf", "torch", "caffe")
 _PREPROCESS_NAMES = ("none", "0..1", *_KERAS_MODES, "zoo")
-_PREPROCESS_CHOICES = f"{', '.join(_PREPROCESS_NAMES)}, or a module of keras.applications such as resnet50"
+_PREPROCESS_CHOICES = (
+    f"{', '.join(_PREPROCESS_NAMES)}, or a module of keras.applications such as resnet50; "
+    "none is for a model that takes 0..255"
+)
 
 
 @dataclasses.dataclass(frozen=True)
