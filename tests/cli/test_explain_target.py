@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 import tf_learnprop as tlp
 from tests import toys
 from tf_learnprop import targets
+from tf_learnprop.cli import picture_files
 
 SIDE = 24
 
@@ -133,6 +135,73 @@ def test_nothing_is_replaced(run, folder, tmp_path, monkeypatch):
     assert run(*command, "--out", tmp_path, "--overwrite")[0] == 0
     status, _, err = run(*command, "--out", folder, "--overwrite")
     assert status == 2 and "would overwrite the photo" in " ".join(err.split())
+
+
+class TestEarlierResults:
+    @pytest.mark.parametrize(
+        ("model", "arguments"), [("regressor", ["--value", 1]), ("segmenter", ["--region", "predicted"])]
+    )
+    def test_of_an_interrupted_run_are_taken_up(self, model, arguments, run, folder, tmp_path, monkeypatch):
+        photos, out = tmp_path / "photos", tmp_path / "maps"
+        photos.mkdir()
+        for number in range(3):
+            Image.open(folder / "photo.png").rotate(90 * number).save(photos / f"{number}.png")
+        write = picture_files.Place.write
+
+        def interrupted(place, *arguments):
+            if place.stem.name == "2":
+                raise KeyboardInterrupt
+            return write(place, *arguments)
+
+        command = [
+            "explain",
+            photos,
+            "--model",
+            folder / f"{model}.keras",
+            "--preprocess",
+            "0..1",
+            *arguments,
+        ]
+        command += ["--out", out, "--json"]
+        monkeypatch.setattr(picture_files.Place, "write", interrupted)
+        assert run(*command)[0] == 130
+        monkeypatch.undo()
+        before = {path: path.stat().st_mtime_ns for path in out.glob("[01].*")}
+        assert len(before) == 4
+        status, text, err = run(*command)
+        assert status == 0, err
+        result = json.loads(text)
+        assert result["resumed"] == 2 and [row["image"] for row in result["images"]] == [
+            str(photos / f"{number}.png") for number in range(3)
+        ]
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        again = json.loads(run(*command, "--overwrite")[1])
+        assert again["resumed"] == 0
+        for row, other in zip(result["images"], again["images"], strict=True):
+            assert row["score"] == pytest.approx(other["score"], rel=1e-5)
+
+    def test_of_another_command_are_kept(self, run, folder, tmp_path):
+        mask = shutil.copy(folder / "mask.png", tmp_path)
+        command = ["explain", folder / "photo.png", "--model", folder / "segmenter.keras"]
+        command += ["--preprocess", "0..1", "--out", tmp_path / "maps"]
+        assert run(*command, "--region", mask)[0] == 0
+        before = (tmp_path / "maps" / "photo.png").read_bytes()
+        status, _, err = run(*command, "--region", "predicted")
+        assert status == 2 and f"photo.png was made with another --region ({mask})" in " ".join(err.split())
+        Image.fromarray(255 - np.asarray(Image.open(mask))).save(mask)
+        status, _, err = run(*command, "--region", mask)
+        assert status == 2 and "was made with another content of --region" in " ".join(err.split())
+        assert (tmp_path / "maps" / "photo.png").read_bytes() == before
+
+    def test_stand_beside_those_of_classes(self, run, folder, tmp_path):
+        """The gallery shows classes alone."""
+        command = ["explain", folder / "photo.png", "--model", folder / "regressor.keras"]
+        command += ["--preprocess", "0..1", "--out", tmp_path]
+        for arguments in (["--value"], ["--class", 1, "--no-check"]):
+            assert run(*command, *arguments)[0] == 0
+        assert (tmp_path / "index.html").read_text(encoding="utf-8").count("<article") == 1
+        for arguments in (["--value"], ["--class", 1, "--no-check"]):
+            assert json.loads(run(*command, *arguments, "--json")[1])["resumed"] == 1
 
 
 @pytest.mark.parametrize("arguments", [["--detection", 1], ["--box", "10,20,40,60", "--class", 1]])

@@ -84,8 +84,6 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     with files.folder(arguments.out) as out:
         manifest = picture_files.PictureManifest(out, arguments.overwrite)
         photos = manifest.without_results(photos)
-        if not photos:
-            raise UsageError(f"there are no photos but the pictures that are in {out}")
         index_page.check(out, arguments.overwrite)
         spec = options.load_model(arguments)
         targets = options.find_classes(arguments, spec)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import pathlib
 from typing import Any
 
 import numpy as np
 import rich.console
 
-from tf_learnprop.cli import files, options
+from tf_learnprop.cli import files, options, picture_files, picture_plan, settings
 from tf_learnprop.cli.errors import UsageError, naming_options
 
 #: Options that name a target, by the attribute of the arguments.
@@ -71,29 +70,33 @@ def run(arguments: argparse.Namespace, console: rich.console.Console) -> dict:
     """Writes `NAME.png` and `NAME.npy` for each photo.
 
     Returns:
-        `images`, a dict for each map, with the files, the class or None, and the score; `skipped`, the files
-        that can't be read.
+        `images`, a dict for each map, with the files, the class or None, and the score; `resumed`, the number
+        of photos whose pictures were there; `skipped`, the files that can't be read.
     """
-    paths = files.images(arguments.images)
-    rows, skipped = [], {}
+    photos, skipped = files.images(arguments.images), {}
     with files.folder(arguments.out) as out:
-        names = files.names(paths)
-        places = {path: out / names[path] for path in paths}
-        for path, place in places.items():
-            _check_place(place, path, arguments.overwrite)
-        spec = options.load_model(arguments)
-        maker = _Maker(arguments, spec)
-        for path, place in places.items():
-            row = maker.written(path, place)
-            if isinstance(row, str):
-                skipped[str(path)] = row
-            else:
-                rows.append(row)
-                console.print(f"{row['overlay']}: {_said(row)}", soft_wrap=True)
+        manifest = picture_files.PictureManifest(out, arguments.overwrite)
+        photos = manifest.without_results(photos)
+        note = settings.of(arguments, "images", "out", "command")
+        note |= settings.contents(arguments, "model", "rules", "class_names", "region")
+        plan = picture_plan.plan_by_photo(photos, manifest, note, arguments.overwrite)
+        pictures = dict(plan.done)
+        if plan.places:
+            maker = _Maker(arguments, options.load_model(arguments))
+            for photo, place in plan.places.items():
+                picture = maker.written(photo, place)
+                if isinstance(picture, str):
+                    skipped[str(photo)] = picture
+                else:
+                    pictures[photo] = picture
+                    console.print(f"{picture.path}: {_said(picture.note['rows'][0])}", soft_wrap=True)
     files.say_skipped(skipped)
-    if not rows:
-        raise UsageError(f"none of the {len(paths)} images can be read")
-    return {"images": rows, "skipped": list(skipped)}
+    if not pictures:
+        raise UsageError(f"none of the {len(photos)} images can be read")
+    if plan.done:
+        console.print(f"{len(plan.done)} of {len(photos)} pictures were there already")
+    rows = [_row(photo, pictures[photo]) for photo in photos if photo in pictures]
+    return {"images": rows, "resumed": len(plan.done), "skipped": list(skipped)}
 
 
 class _Maker:
@@ -118,8 +121,8 @@ class _Maker:
         with naming_options({}, TypeError):
             self._target = self._made()
 
-    def written(self, path: pathlib.Path, place: pathlib.Path) -> dict[str, Any] | str:
-        """Writes the picture and the map of a photo; returns its row, or why it can't be read."""
+    def written(self, path: pathlib.Path, place: picture_files.Place) -> picture_files.Picture | str:
+        """Writes the picture and the map of a photo; returns the picture, or why the photo can't be read."""
         try:
             pixels = self._photos.fitted(self._photos.read(path), self._shape)
         except self._photos.UnreadableError as error:
@@ -131,20 +134,14 @@ class _Maker:
         class_id = int(batch.class_ids[0])
         probability = float(batch.probabilities[0])
         known = class_id >= 0
-        picture, array = f"{place}.png", f"{place}.npy"
         row = {
-            "image": str(path),
-            "overlay": picture,
-            "map": array,
             "class_id": class_id if known else None,
             "probability": probability if known else None,
             "score": score,
         }
         figure = self._drawn(pixels, images, batch.maps[0], _said(row))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(picture, dpi=150)
-        np.save(array, batch.maps[0])
-        return row
+        figure.set_dpi(150)
+        return place.write([], [row], batch.maps, figure)
 
     def _made(self) -> Any:
         import tf_learnprop as tlp
@@ -224,15 +221,9 @@ def _said(row: dict[str, Any]) -> str:
     return f"class {row['class_id']}, {row['probability']:.1%}"
 
 
-def _check_place(place: pathlib.Path, photo: pathlib.Path, overwrite: bool) -> None:
-    """Raises UsageError unless a picture may be written at a path, given without its ending."""
-    taken = [
-        path for path in (place.with_name(f"{place.name}{end}") for end in (".png", ".npy")) if path.exists()
-    ]
-    if taken and not overwrite:
-        raise UsageError(f"--out: {taken[0]} exists; give another folder, or --overwrite to replace it")
-    if any(os.path.samefile(path, photo) for path in taken):
-        raise UsageError(f"--out must be another folder: a picture would overwrite the photo {photo}")
+def _row(photo: pathlib.Path, picture: picture_files.Picture) -> dict[str, Any]:
+    (row,) = picture.note["rows"]
+    return {"image": str(photo), "overlay": str(picture.path), "map": str(picture.array), **row}
 
 
 def _box(text: str) -> list[float]:

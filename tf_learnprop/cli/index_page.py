@@ -35,12 +35,12 @@ def write(out: pathlib.Path, title: str, pictures: Iterable[Picture]) -> pathlib
     Args:
         out: Folder of the page; the pictures are below it.
         title: Title of the page.
-        pictures: The pictures to show.
+        pictures: The pictures to show; those of targets that are no classes are left out.
 
     Returns:
         Path of the page.
     """
-    pictures = list(pictures)
+    pictures = [picture for picture in pictures if "class" in picture.note["rows"][0]]
     photos = [picture.note["photo"] for picture in pictures]
     common = os.path.commonpath([os.path.dirname(photo) for photo in photos]) if photos else ""
     tiles = []

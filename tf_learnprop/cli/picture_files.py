@@ -103,9 +103,16 @@ class PictureManifest:
         self._entries[picture.path] = size, picture
 
     def without_results(self, photos: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-        """Photos without the pictures and thumbnails of this folder."""
+        """Photos without the pictures and thumbnails of this folder.
+
+        Raises:
+            UsageError: If there are no others.
+        """
         results = {path.resolve() for picture in self.entries() for path in picture.files(self.out)}
-        return [path for path in photos if path.resolve() not in results]
+        others = [path for path in photos if path.resolve() not in results]
+        if not others:
+            raise UsageError(f"there are no photos but the pictures that are in {self.out}")
+        return others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,33 +137,34 @@ class Place:
         rows: Sequence[Mapping],
         maps: np.ndarray,
         figure: Figure,
-        thumbnail: Figure,
+        thumbnail: Figure | None = None,
     ) -> Picture:
         """Writes the picture, its array and its thumbnail. A picture that exists is complete.
 
         Args:
-            labels: The classes in the names of the files.
+            labels: The classes in the names of the files; none for a target that is no class.
             rows: What is known of each map.
             maps: The maps, one for each row.
             figure: The picture.
-            thumbnail: The small picture.
+            thumbnail: The small picture, for the gallery.
         """
         out = self.manifest.out
-        picture = Picture(
-            pathlib.Path(f"{self.stem}.{ending(labels)}.png"), {**self.note, "rows": list(rows)}
-        )
-        for path in picture.files(out):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with (  # they appear in the reverse order, the picture last
-            writing.whole_file(picture.path) as large,
-            writing.whole_file(picture.thumbnail(out)) as small,
-            writing.whole_file(picture.array) as array,
-        ):
+        name = ".".join([str(self.stem), *([ending(labels)] if labels else []), "png"])
+        picture = Picture(pathlib.Path(name), {**self.note, "rows": list(rows)})
+        with contextlib.ExitStack() as stack:  # the files appear in the reverse order, the picture last
+
+            def new(path: pathlib.Path) -> pathlib.Path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                return stack.enter_context(writing.whole_file(path))
+
+            large = new(picture.path)
             # Large photos take seconds at the highest compression, for a tenth of the size.
             figure.savefig(large, format="png", pil_kwargs={"compress_level": 3})
-            thumbnail.savefig(small, pil_kwargs={"quality": 85})
-            np.save(array, maps[0] if len(maps) == 1 else maps)
-            for path in (path for earlier in [*self.outdated, picture] for path in earlier.files(out)):
+            if thumbnail is not None:
+                thumbnail.savefig(new(picture.thumbnail(out)), pil_kwargs={"quality": 85})
+            np.save(new(picture.array), maps[0] if len(maps) == 1 else maps)
+            earlier = [path for one in self.outdated for path in one.files(out)]
+            for path in [*earlier, picture.path, picture.array]:
                 path.unlink(missing_ok=True)  # so that no earlier picture is ever beside a new array
             self.manifest.add(picture, large.stat().st_size)
         return picture

@@ -59,7 +59,7 @@ def plan(
     ending, known = labels and picture_files.ending(labels), frozenset(known)
     resolved = {photo.resolve() for photo in photos}
     for photo, stem in stems.items():
-        asked = {"photo": os.path.abspath(photo), "photo_state": _state(photo), **note}
+        asked = _asked(photo, note)
         earlier = {}  # by path: an array may have lost its picture, or stand beside it
         for path in present[stem]:
             picture, own_ending = written.get(path), picture_files.ending_of(path)
@@ -67,16 +67,31 @@ def plan(
                 earlier[picture.path] = picture
             elif own_ending != ending if ending else own_ending.split("+")[0] not in known:
                 continue  # no file of this run will have its name
-            if path.resolve() in resolved:
-                raise UsageError(f"--out must be another folder: a picture would overwrite the photo {path}")
-            conflict = _conflict(path, picture, asked)
-            if conflict and not overwrite:
-                raise UsageError(f"--out: {conflict}; give another folder, or --overwrite to replace it")
+            _check(path, picture, asked, resolved, overwrite)
         complete = [one for one in earlier.values() if _is_complete(one, asked)]
         if complete and not overwrite:
             result.done[photo] = complete[0]
         else:
             result.places[photo] = picture_files.Place(manifest, stem, asked, list(earlier.values()))
+    return result
+
+
+def plan_by_photo(
+    photos: Sequence[pathlib.Path], manifest: picture_files.PictureManifest, note: Mapping, overwrite: bool
+) -> Plan:
+    """As `plan`, for pictures that have the names of their photos alone."""
+    result, resolved = Plan({}, {}), {photo.resolve() for photo in photos}
+    written = {picture.path: picture for picture in manifest.entries()}
+    for photo, name in files.names(photos).items():
+        place = picture_files.Place(manifest, manifest.out / name, _asked(photo, note))
+        picture = picture_files.Picture(pathlib.Path(f"{place.stem}.png"), place.note)
+        earlier = written.get(picture.path)
+        for path in filter(pathlib.Path.exists, (picture.path, picture.array)):
+            _check(path, earlier, place.note, resolved, overwrite)
+        if earlier and _is_complete(earlier, place.note) and not overwrite:
+            result.done[photo] = earlier
+        else:
+            result.places[photo] = place
     return result
 
 
@@ -97,6 +112,25 @@ def _present(folders: Iterable[pathlib.Path]) -> dict[pathlib.Path, list[pathlib
             if path.suffix in (".png", ".npy") and picture_files.ending_of(path):
                 paths[picture_files.stem_of(path)].append(path)
     return paths
+
+
+def _asked(photo: pathlib.Path, note: Mapping) -> dict:
+    return {"photo": os.path.abspath(photo), "photo_state": _state(photo), **note}
+
+
+def _check(
+    path: pathlib.Path,
+    picture: picture_files.Picture | None,
+    asked: Mapping,
+    photos: Collection[pathlib.Path],
+    overwrite: bool,
+) -> None:
+    """Raises UsageError unless a file that is there may be written."""
+    if path.resolve() in photos:
+        raise UsageError(f"--out must be another folder: a picture would overwrite the photo {path}")
+    conflict = _conflict(path, picture, asked)
+    if conflict and not overwrite:
+        raise UsageError(f"--out: {conflict}; give another folder, or --overwrite to replace it")
 
 
 def _conflict(path: pathlib.Path, picture: picture_files.Picture | None, asked: Mapping) -> str | None:
