@@ -108,6 +108,17 @@ class TestCoco:
         found = data.from_coco(coco(tmp_path / "a.json", {}), photos, size=(HEIGHT, WIDTH))
         assert found.masks is None and len(found.boxes) == 1
 
+    def test_an_object_without_a_mask(self, photos, tmp_path):
+        """A mask of the other one would call it background."""
+        rows = {"segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]]}, {"bbox": [10, 10, 5, 5]}
+        found = data.from_coco(coco(tmp_path / "a.json", *rows), photos, size=(HEIGHT, WIDTH))
+        assert found.masks is None and len(found.boxes[0]) == 2
+
+    def test_a_byte_order_mark(self, photos, tmp_path):
+        source = coco(tmp_path / "a.json", {})
+        source.write_bytes(b"\xef\xbb\xbf" + source.read_bytes())
+        assert data.from_coco(source, photos, size=(HEIGHT, WIDTH)).names == ["cat"]
+
     def test_a_known_string(self):
         """40 takes the letters of 8 and 1; 4 and 33 are written as 4 − 1 and 33 − 40."""
         assert annotations._decompressed("61X13I") == [6, 1, 40, 4, 33]
@@ -180,6 +191,15 @@ class TestMasks:
         found = data.from_masks(photos, value=9, size=(HEIGHT, WIDTH))
         np.testing.assert_array_equal(found.masks[0], mask == 9)
 
+    def test_of_grey_with_opacity(self, photos):
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[3:9, 4:20] = 255
+        opaque = Image.merge("LA", [Image.fromarray(mask), Image.fromarray(np.full_like(mask, 255))])
+        for number in range(2):
+            opaque.save(photos / f"{number}.png")
+        found = data.from_masks(photos, size=(HEIGHT, WIDTH))
+        np.testing.assert_array_equal(found.masks, [mask > 0] * 2)
+
 
 class TestBadFiles:
     @pytest.mark.parametrize(
@@ -241,6 +261,36 @@ class TestBadFiles:
         ):
             data.from_masks(photos, size=8)
 
+    @pytest.mark.parametrize(
+        "shape",
+        [
+            [[1, 2, 11, 2, 11]],
+            [[1, 2, "right", 2, 11, 12]],
+            [1, 2, 11, 2, 11, 12],
+            [[float("nan"), 2, 11, 2, 11, 12]],
+            {"counts": [5, 20]},
+            {"size": "20", "counts": [5, 20]},
+            {"size": [HEIGHT, WIDTH], "counts": [10, -10, HEIGHT * WIDTH]},
+            {"size": [HEIGHT, WIDTH], "counts": [10**13]},
+        ],
+    )
+    def test_damaged_shapes(self, photos, tmp_path, shape):
+        source = coco(tmp_path / "a.json", {"segmentation": shape})
+        with pytest.raises(
+            ValueError, match="a.json: `masks` must be polygons or runs. Received: .*for 0.jpg"
+        ):
+            data.from_coco(source, photos, size=8)
+
+    def test_a_file_that_names_no_photo(self, photos, tmp_path):
+        voc(tmp_path / "xml", "", ("cat", 1, 1, 3, 3))
+        with pytest.raises(ValueError, match=".xml: `source` must be .* Pascal VOC.*it names no photo"):
+            data.from_voc(tmp_path / "xml", photos, size=8)
+
+    def test_one_name_is_no_list(self, photos, tmp_path):
+        source = coco(tmp_path / "a.json", {})
+        with pytest.raises(ValueError, match="`classes` must be a list of names. Received: classes='cats'"):
+            data.from_coco(source, photos, size=8, classes="cats")
+
     def test_runs_of_another_size(self, photos, tmp_path):
         shape = {"size": [5, 5], "counts": [5, 20]}
         with pytest.raises(
@@ -250,7 +300,7 @@ class TestBadFiles:
 
     def test_runs_that_do_not_fill_their_size(self, photos, tmp_path):
         shape = {"size": [HEIGHT, WIDTH], "counts": [5, 20]}
-        with pytest.raises(ValueError, match="a.json: `masks` must have the size"):
+        with pytest.raises(ValueError, match="a.json: `masks` must .*runs of 25 pixels in a mask of 30 x 20"):
             data.from_coco(coco(tmp_path / "a.json", {"segmentation": shape}), photos, size=8)
 
     def test_nothing_is_left(self, photos, tmp_path):

@@ -318,7 +318,7 @@ class AreaGuidance(Objective):
     def _areas(self, count: tf.Tensor, training: bool) -> tf.Tensor:
         # Multiples of the golden ratio spread any number of samples evenly over the range, from any start.
         # Independent draws would add much more noise to the loss of a small batch.
-        start = keras.random.uniform((), seed=self.seed_generator) if training else 0.5
+        start = keras.random.uniform((), dtype="float32", seed=self.seed_generator) if training else 0.5
         number = replicas.position(count)[0] + tf.range(count)
         unit = tf.math.floormod(start + tf.cast(number, tf.float32) / 1.6180339887, 1.0)
         return self.min_area + (self.max_area - self.min_area) * unit

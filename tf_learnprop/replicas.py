@@ -72,7 +72,7 @@ def uniform(rows: int, count: tf.Tensor, seed: keras.random.SeedGenerator | None
         float32 `[rows, count]` in [0, 1).
     """
     start, everywhere = position(count)
-    return keras.random.uniform([rows, everywhere], seed=seed)[:, start : start + count]
+    return keras.random.uniform([rows, everywhere], dtype="float32", seed=seed)[:, start : start + count]
 
 
 def apply_if(

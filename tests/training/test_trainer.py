@@ -45,3 +45,30 @@ def test_compiling_with_xla_for_a_cpu_warns(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         wrapped.compile(jit_compile=True)
+
+
+@pytest.fixture
+def float64():
+    """Keras makes float64 by default."""
+    before = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx(before)
+
+
+def test_random_draws_where_the_default_is_float64(float64):
+    images = np.random.default_rng(0).normal(size=(4, 16, 16, 3))
+    sources, losses, refined = [], [], []
+    for dtype in ("float32", "float64"):
+        image = keras.Input((16, 16, 3), dtype=dtype)
+        x = keras.layers.Conv2D(4, 3, activation="relu", dtype=dtype)(image)
+        x = keras.layers.GlobalAveragePooling2D(dtype=dtype)(x)
+        sources.append(keras.Model(image, keras.layers.Dense(3, dtype=dtype)(x)))
+    sources[1].set_weights(sources[0].get_weights())
+    for source in sources:
+        wrapped = tlp.wrap_model(source)
+        wrapped.compile()
+        losses.append(wrapped.fit(images, verbose=0).history["loss"])
+        refined.append(wrapped.explain(images, refine_steps=1))
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    np.testing.assert_allclose(refined[0], refined[1], atol=1e-3 * abs(refined[0]).max())

@@ -172,6 +172,8 @@ class _Reader:
         """The photos of annotations."""
         if limit is not None:
             argument_checks.integer("limit", limit, 1)
+        if isinstance(classes, str):  # in which each part of it would be found
+            raise ArgumentError("classes", "be a list of names", classes)
         kept: list[tuple[Annotation, Fitted]] = []
         left_out = []
         for one in found:

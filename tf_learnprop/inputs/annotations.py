@@ -1,5 +1,6 @@
 """Reads what stands on photos from files: boxes of Pascal VOC, boxes and masks of COCO, and mask images."""
 
+import itertools
 import json
 import pathlib
 import xml.etree.ElementTree
@@ -48,11 +49,11 @@ class Annotation(NamedTuple):
         """
         mask = np.zeros((height, width), bool)
         for shape in self.shapes:
-            one = shape
-            if isinstance(shape, dict):
-                one = _of_runs(shape)
-            elif isinstance(shape, list):
-                one = _of_polygon(np.array(shape, float).reshape(-1, 2), height, width)
+            try:
+                one = _drawn(shape, height, width)
+            except (ValueError, KeyError, TypeError) as error:
+                reason = f"{type(error).__name__}: {error}, for {self.photo}"
+                raise ArgumentError("masks", "be polygons or runs", reason, reason, str(self.file)) from error
             if one.shape != mask.shape:
                 size = f"{one.shape[1]} x {one.shape[0]} for {self.photo}"
                 rule = f"have the size of its photo, {width} x {height} pixels"
@@ -69,6 +70,8 @@ def of_voc(file: pathlib.Path) -> Iterator[Annotation]:
     try:
         root = xml.etree.ElementTree.parse(file).getroot()
         photo = root.findtext("filename", "").strip()
+        if not photo:
+            raise ValueError("it names no photo")
         boxes: dict[str, list[list[float]]] = {}
         for thing in root.iter("object"):
             sides = [float(thing.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")]
@@ -83,7 +86,7 @@ def of_voc(file: pathlib.Path) -> Iterator[Annotation]:
 def of_coco(file: pathlib.Path) -> Iterator[Annotation]:
     """The classes on each photo of a JSON file of COCO."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
         names = {row["id"]: row["name"] for row in content["categories"]}
         photos = {row["id"]: row["file_name"] for row in content["images"]}
         groups: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {}
@@ -93,11 +96,13 @@ def of_coco(file: pathlib.Path) -> Iterator[Annotation]:
             x, y, width, height = map(float, row["bbox"])
             boxes.append([x, y, x + width, y + height])
             shape = row.get("segmentation") or []
-            shapes += [shape] if isinstance(shape, dict) else shape
+            shapes.append([shape] if isinstance(shape, dict) else shape)
     except (ValueError, KeyError, TypeError) as error:
         raise _not_read(file, "a JSON file of COCO", error) from error
     for (photo, name), (boxes, shapes) in groups.items():
-        yield Annotation(photo, name, np.array(boxes), shapes, file)
+        # A mask of some of the objects would call the others background.
+        whole = list(itertools.chain(*shapes)) if all(shapes) else []
+        yield Annotation(photo, name, np.array(boxes), whole, file)
 
 
 def of_mask(photo: pathlib.Path, file: pathlib.Path, value: int | None) -> Annotation:
@@ -107,7 +112,8 @@ def of_mask(photo: pathlib.Path, file: pathlib.Path, value: int | None) -> Annot
         raise ArgumentError("masks", "hold a mask for each photo", missing, missing, str(file))
     try:
         with Image.open(file) as image:
-            values = np.asarray(image)  # of a palette, its numbers
+            grey = image.mode == "LA"
+            values = np.asarray(image.convert("L") if grey else image)  # of a palette, its numbers
     except (OSError, SyntaxError, ValueError) as error:
         raise _not_read(file, "an image", error) from error
     chosen = values != 0 if value is None else values == value
@@ -120,8 +126,18 @@ def _not_read(file: pathlib.Path, kind: str, error: Exception) -> ArgumentError:
     return ArgumentError("source", f"be {kind}", reason, reason, str(file))
 
 
-def _of_polygon(corners: np.ndarray, height: int, width: int) -> np.ndarray:
+def _drawn(shape: Any, height: int, width: int) -> np.ndarray:
+    """The mask of one shape."""
+    if isinstance(shape, dict):
+        return _of_runs(shape)
+    return shape if isinstance(shape, np.ndarray) else _of_polygon(shape, height, width)
+
+
+def _of_polygon(sides: list[float], height: int, width: int) -> np.ndarray:
     """The pixels whose middle lies in a polygon, by the even-odd rule."""
+    corners = np.array(sides, float).reshape(-1, 2)
+    if not np.isfinite(corners).all():
+        raise ValueError("corners that are not finite")
     inside = np.zeros((height, width), bool)
     rows, columns = (np.arange(side) + 0.5 for side in (height, width))
     for (x, y), (next_x, next_y) in zip(corners, np.roll(corners, -1, 0), strict=True):
@@ -136,10 +152,9 @@ def _of_runs(shape: dict[str, Any]) -> np.ndarray:
     height, width = shape["size"]
     counts = shape["counts"]
     runs = _decompressed(counts) if isinstance(counts, str) else counts
-    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    if len(values) != height * width:
-        return np.zeros((len(values), 1), bool)  # of no photo's size
-    return values.reshape(width, height).T
+    if sum(runs) != height * width:
+        raise ValueError(f"runs of {sum(runs)} pixels in a mask of {width} x {height}")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
 def _decompressed(text: str) -> list[int]:
