@@ -57,7 +57,7 @@ class TestPartsOfAPipeline:
 
         files = [("a.png", png(0)), ("b.png", b"no image"), ("c.png", png(1))]
         with pipeline() as started:
-            tables = started | beam.Create(files) | ExplainImages(served, class_names="abcd")
+            tables = started | beam.Create(files) | ExplainImages(served, class_names=[*"abcd"])
             tables | beam.io.WriteToParquetBatched(
                 str(tmp_path / "part"), output.schema(), file_name_suffix=".parquet"
             )

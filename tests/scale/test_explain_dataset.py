@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +26,7 @@ from tf_learnprop.scale import output, shard_maps, shards
 
 class TestMaps:
     def test_are_those_of_the_explainer(self, explainer, photos, tmp_path):
-        result = scale.explain_dataset(explainer, photos, tmp_path, class_names="abcd", **OPTIONS)
+        result = scale.explain_dataset(explainer, photos, tmp_path, class_names=[*"abcd"], **OPTIONS)
         (reason,) = result.failed
         assert result == scale.Result(40, {reason: 1}, 0) and "image file format" in reason
         files = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.*"))
@@ -100,6 +101,18 @@ class TestMaps:
         np.testing.assert_allclose(found.maps, expected.maps, atol=2e-3 * np.abs(expected.maps).max())
         assert not found.errors and is_region == (found.class_ids >= 0).all()
 
+    @pytest.mark.parametrize("factor", [1e-9, 1e-4, 1e9])
+    def test_out_of_the_range_of_float16_are_scaled(self, factor, photos, tmp_path):
+        cnn = toys.small_cnn(activation=None)
+        model = keras.Model(cnn.input, keras.layers.Rescaling(factor)(cnn.output))
+        path = tlp.wrap_model(model).export(tmp_path / "1", method="saliency", preprocess=preprocess)
+        scale.explain_dataset(path, photos / "b", tmp_path / "maps")
+        files = sorted((photos / "b").iterdir())
+        expected = tlp.serving.Explainer(path, "explain_encoded")([file.read_bytes() for file in files]).maps
+        found = tlp.data.read_maps(tmp_path / "maps").maps
+        ours, theirs = (maps / maps.max((1, 2), keepdims=True) for maps in (found, expected))
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+
     def test_memory_is_bounded_by_row_groups(self, explainer, tmp_path, monkeypatch):
         monkeypatch.setattr(output, "_ROW_GROUP", 2000)
         for seed in range(8):
@@ -161,7 +174,7 @@ class TestAnotherRun:
 
     @pytest.fixture
     def maps(self, explainer, photos, tmp_path):
-        scale.explain_dataset(explainer, photos, tmp_path, class_names="abcd")
+        scale.explain_dataset(explainer, photos, tmp_path, class_names=[*"abcd"])
         before = contents(tmp_path)
         yield tmp_path
         assert contents(tmp_path) == before
@@ -170,8 +183,8 @@ class TestAnotherRun:
         ("options", "match"),
         [
             ({}, r"`out` must not hold maps of another class_names \(\['a', 'b', 'c', 'd'\]\)"),
-            ({"class_names": "abcd", "batch_size": 7}, r"another batch_size \(32\): choose another folder"),
-            ({"class_names": "abcd", "shard_size": 7}, r"another shard_size \(256\)"),
+            ({"class_names": [*"abcd"], "batch_size": 7}, r"another batch_size \(32\): choose another folder"),
+            ({"class_names": [*"abcd"], "shard_size": 7}, r"another shard_size \(256\)"),
         ],
     )
     def test_of_other_options(self, explainer, photos, maps, options, match):
@@ -182,24 +195,24 @@ class TestAnotherRun:
         wrapped = tlp.wrap_model(toys.small_cnn(), "gradient")
         other = wrapped.export(tmp_path_factory.mktemp("other") / "1", preprocess=preprocess)
         with pytest.raises(ValueError, match="must not hold maps of another model"):
-            scale.explain_dataset(other, photos, maps, class_names="abcd")
+            scale.explain_dataset(other, photos, maps, class_names=[*"abcd"])
 
     def test_of_other_images(self, explainer, maps, tmp_path_factory):
         folder = tmp_path_factory.mktemp("images")
         write(folder / "1.png", png(1))
         with pytest.raises(ValueError, match="must not hold maps of other images"):
-            scale.explain_dataset(explainer, folder, maps, class_names="abcd")
+            scale.explain_dataset(explainer, folder, maps, class_names=[*"abcd"])
 
     def test_files_without_a_manifest(self, explainer, photos, maps):
         (maps / "manifest.json").unlink()
         with pytest.raises(ValueError, match=r"`out` must hold no other files part-\*.parquet"):
-            scale.explain_dataset(explainer, photos, maps, class_names="abcd")
+            scale.explain_dataset(explainer, photos, maps, class_names=[*"abcd"])
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"format": 99}'])
     def test_a_broken_manifest(self, explainer, photos, maps, text):
         (maps / "manifest.json").write_text(text)
         with pytest.raises(ValueError, match="manifest"):
-            scale.explain_dataset(explainer, photos, maps, class_names="abcd")
+            scale.explain_dataset(explainer, photos, maps, class_names=[*"abcd"])
 
 
 def test_reasons_keep_the_numbers_that_are_always_the_same(tmp_path):
@@ -276,6 +289,7 @@ class TestBadInput:
             ({"batch_size": 0}, "`batch_size` must be an int >= 1"),
             ({"shard_size": 0}, "`shard_size` must be an int >= 1"),
             ({"explain_labels": 1}, "`explain_labels` must be a bool"),
+            ({"class_names": "names.txt"}, "`class_names` must be a list of names"),
             ({"explain_labels": True}, "an explainer with the signature 'explain_encoded_class'"),
         ],
     )
@@ -317,7 +331,7 @@ class TestBadInput:
 
     def test_too_few_class_names(self, explainer, photos, tmp_path):
         with pytest.raises(ValueError, match="`class_names` must name every class of the model"):
-            scale.explain_dataset(explainer, photos, tmp_path, class_names="a")
+            scale.explain_dataset(explainer, photos, tmp_path, class_names=["a"])
 
     def test_a_full_disk(self, explainer, photos, once, tmp_path):
         """A limit for the size of files fails as a full disk does: in the middle of a write."""

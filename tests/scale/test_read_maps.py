@@ -13,7 +13,7 @@ from tf_learnprop import scale
 @pytest.fixture(scope="module")
 def maps(explainer, photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("maps")
-    scale.explain_dataset(explainer, photos, folder, class_names="abcd", **OPTIONS)
+    scale.explain_dataset(explainer, photos, folder, class_names=[*"abcd"], **OPTIONS)
     return folder
 
 

@@ -95,8 +95,7 @@ class ExplainImages(beam.PTransform):
         explain_labels: bool = False,
     ) -> None:
         super().__init__()
-        names = tuple(class_names) if class_names else None
-        self._options = shard_maps.ShardOptions(batch_size, names, explain_labels)
+        self._options = shard_maps.ShardOptions(batch_size, class_names, explain_labels)
         self._handler = _TableHandler(model, self._options)
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:

@@ -99,8 +99,7 @@ def explain_dataset(
     if workers is not None:
         argument_checks.integer("workers", workers, 1)
     columns = columns or formats.Columns()
-    names = tuple(class_names) if class_names else None
-    options = shard_maps.ShardOptions(batch_size, names, explain_labels)
+    options = shard_maps.ShardOptions(batch_size, class_names, explain_labels)
     explainer = model if isinstance(model, Explainer) else Explainer(model, options.signature)
     if explainer.signature != options.signature:
         rule = f"be a folder, or an explainer with the signature '{options.signature}'"

@@ -42,11 +42,17 @@ class ShardOptions:
     """
 
     batch_size: int = 32
-    class_names: tuple[str, ...] | None = None
+    class_names: Sequence[str] | None = None
     explain_labels: bool = False
 
     def __post_init__(self) -> None:
         argument_checks.integer("batch_size", self.batch_size, 1)
+        names = self.class_names
+        if isinstance(names, str | os.PathLike):
+            rule = "be a list of names; `zoo.read_class_names` reads a file of them"
+            raise ArgumentError("class_names", rule, names)
+        given = names is not None and len(names) > 0
+        object.__setattr__(self, "class_names", tuple(map(str, names)) if given else None)
         argument_checks.flag("explain_labels", self.explain_labels)
 
     @property
@@ -95,7 +101,7 @@ def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: S
             if place in explanations.errors:
                 errors[row] = explanations.errors[place]
             else:
-                maps[row] = explanations.maps[place].astype(np.float16)
+                maps[row] = _in_float16(explanations.maps[place])
                 if explanations.class_ids[place] >= 0:  # a value has no class
                     class_ids[row] = int(explanations.class_ids[place])
                     probabilities[row] = explanations.probabilities[place]
@@ -115,6 +121,17 @@ def explain_items(explainer: Explainer, items: Sequence[shards.Item], options: S
         "error": [errors.get(row) for row in rows],
     }
     return arrow.table(columns, output.schema())
+
+
+def _in_float16(values: np.ndarray) -> np.ndarray:
+    """A map in float16. If its largest value is out of the range of float16, or at its end, it is scaled.
+
+    The scale of a map is arbitrary. A power of two changes nothing else.
+    """
+    largest = abs(values).max()
+    if not np.isfinite(largest) or largest == 0 or 2.0**-10 <= largest < 2.0**15:
+        return values.astype(np.float16)
+    return np.ldexp(values, -np.frexp(largest)[1]).astype(np.float16)
 
 
 def _decodable(items: Sequence[shards.Item]) -> tuple[dict[int, bytes], dict[int, str]]:

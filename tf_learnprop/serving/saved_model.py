@@ -98,7 +98,7 @@ def export(
             probabilities and overlays are `[n, k]`. This costs k maps and one more forward pass.
         map_size: Height and width of the maps, each pixel the mean of the area that it covers. An int
             stands for both. Overlays keep the model's size. Not for a `JointModel`.
-        map_dtype: Dtype of the maps, "float32" or "float16".
+        map_dtype: Dtype of the maps, "float32" or "float16", which holds values from 6e-8 to 65,504.
         colormap: Name of the matplotlib colormap for overlays.
         alpha: Opacity of overlays where the heat is 1, in 0..1.
         warmup: A few samples, arrays as for `explain`. Each becomes one request to each signature, except
