@@ -198,6 +198,20 @@ class TestPlan:
         with pytest.raises(errors.UsageError, match="a.cat.npy exists"):
             plan(photos, labels=labels)
 
+    @pytest.mark.parametrize("labels", [None, ["cat"]])
+    def test_a_thumbnail_of_others(self, photos, labels):
+        (photos / "maps" / "thumbnails").mkdir(parents=True)
+        (photos / "maps" / "thumbnails" / "a.cat.jpg").write_bytes(b"mine")
+        with pytest.raises(errors.UsageError, match="thumbnails/a.cat.jpg exists; .* --overwrite"):
+            plan(photos, labels=labels)
+        assert plan(photos, photos=["b.jpg"]).places and plan(photos, labels=labels, overwrite=True).places
+
+    def test_a_file_in_the_place_of_a_folder(self, photos):
+        (photos / "maps").mkdir()
+        (photos / "maps" / "thumbnails").write_bytes(b"mine")
+        with pytest.raises(errors.UsageError, match="--out: .*maps/thumbnails is no folder"):
+            plan(photos)
+
     def test_names_that_no_picture_will_have(self, photos):
         (photos / "maps").mkdir()
         for name in ("a.png", ".a.png", "a.wolf.png", "a.cat.jpg", "a.cat.b.png"):

@@ -183,7 +183,7 @@ class TestAnotherRun:
         ("options", "match"),
         [
             ({}, r"`out` must not hold maps of another class_names \(\['a', 'b', 'c', 'd'\]\)"),
-            ({"class_names": [*"abcd"], "batch_size": 7}, r"another batch_size \(32\): choose another folder"),
+            ({"class_names": [*"abcd"], "batch_size": 7}, r"another batch_size \(32\): choose another"),
             ({"class_names": [*"abcd"], "shard_size": 7}, r"another shard_size \(256\)"),
         ],
     )

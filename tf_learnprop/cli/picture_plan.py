@@ -53,15 +53,18 @@ def plan(
         UsageError: If a photo, or the result of another run, would be overwritten.
     """
     result = Plan({}, {})
-    stems = {photo: manifest.out / name for photo, name in files.names(photos).items()}
-    written = {path: one for one in manifest.entries() for path in (one.path, one.array)}
-    present = _present({stem.parent for stem in stems.values()})
+    names = files.names(photos)
+    stems = {photo: manifest.out / name for photo, name in names.items()}
+    small = {photo: manifest.out / picture_files.THUMBNAILS / name for photo, name in names.items()}
+    written = {path: one for one in manifest.entries() for path in one.files(manifest.out)}
+    present = _present({stem.parent for stem in stems.values()}, (".png", ".npy"))
+    thumbnails = _present({stem.parent for stem in small.values()}, (".jpg",))
     ending, known = labels and picture_files.ending(labels), frozenset(known)
     resolved = {photo.resolve() for photo in photos}
     for photo, stem in stems.items():
         asked = _asked(photo, note)
         earlier = {}  # by path: an array may have lost its picture, or stand beside it
-        for path in present[stem]:
+        for path in [*present[stem], *thumbnails[small[photo]]]:
             picture, own_ending = written.get(path), picture_files.ending_of(path)
             if picture and all(picture.note.get(key) == asked.get(key) for key in ("photo", "target", "top")):
                 earlier[picture.path] = picture
@@ -103,13 +106,20 @@ def class_labels(spec: tlp.zoo.ModelSpec) -> list[str]:
     return [name if name and counts[name] == 1 else str(number) for number, name in enumerate(names)]
 
 
-def _present(folders: Iterable[pathlib.Path]) -> dict[pathlib.Path, list[pathlib.Path]]:
-    """The pictures and arrays in some folders, by the stem of their names."""
+def _present(
+    folders: Iterable[pathlib.Path], suffixes: Collection[str]
+) -> dict[pathlib.Path, list[pathlib.Path]]:
+    """The files in some folders that are named as pictures or arrays are, by the stem of their names."""
     paths = collections.defaultdict(list)
-    for folder in filter(pathlib.Path.is_dir, folders):
+    for folder in folders:
+        place = next(place for place in (folder, *folder.parents) if place.exists())
+        if not place.is_dir():
+            raise UsageError(f"--out: {place} is no folder; give another one, or move the file")
+        if place != folder:
+            continue  # it will be made
         files.check_writable(folder)
         for path in sorted(folder.iterdir()):
-            if path.suffix in (".png", ".npy") and picture_files.ending_of(path):
+            if path.suffix in suffixes and picture_files.ending_of(path):
                 paths[picture_files.stem_of(path)].append(path)
     return paths
 
