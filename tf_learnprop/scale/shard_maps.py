@@ -51,8 +51,8 @@ class ShardOptions:
         if isinstance(names, str | os.PathLike):
             rule = "be a list of names; `zoo.read_class_names` reads a file of them"
             raise ArgumentError("class_names", rule, names)
-        given = names is not None and len(names) > 0
-        object.__setattr__(self, "class_names", tuple(map(str, names)) if given else None)
+        made = None if names is None or len(names) == 0 else tuple(map(str, names))
+        object.__setattr__(self, "class_names", made)
         argument_checks.flag("explain_labels", self.explain_labels)
 
     @property
