@@ -1,5 +1,8 @@
 """What the page shows, by value."""
 
+import dataclasses
+import types
+
 import matplotlib
 import numpy as np
 import pytest
@@ -88,3 +91,11 @@ class TestOverlay:
 
 def test_file_name(explained, in_process):
     assert view.file_name(explained, in_process) == "my photo.b_bird_b.learned_rules"
+
+
+def test_a_long_name_fits_in_that_of_a_file(explained, tmp_path):
+    photo = dataclasses.replace(explained.photo, name="\N{CJK UNIFIED IDEOGRAPH-732B}" * 65)  # 195 bytes
+    backend = types.SimpleNamespace(class_name=lambda class_id: "hen-of-the-woods, " * 9)
+    name = view.file_name(dataclasses.replace(explained, photo=photo), backend)
+    (tmp_path / f"{name}.npy").touch()
+    assert name.startswith(photo.name[:30]) and "hen_of_the_woods" in name

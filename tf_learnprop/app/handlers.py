@@ -12,6 +12,7 @@ from tf_learnprop.app import view
 from tf_learnprop.app.backends import Backend
 from tf_learnprop.app.map_downloads import MapDownloads
 from tf_learnprop.app.view import Photo, PhotoMap
+from tf_learnprop.inputs.photos import UnreadableError
 
 #: Pictures side by side in the comparison, at most.
 _COLUMNS = 4
@@ -41,8 +42,8 @@ class Handlers:
             return nothing
         try:
             photo = view.open_photo(path, self._backend)
-        except ValueError:
-            gr.Warning(view.unreadable(path))
+        except UnreadableError as error:
+            gr.Warning(view.unreadable(path, error))
             return nothing
         best = photo.top_classes()
         choices = [(f"{self._backend.class_name(k)}  {photo.probabilities[k]:.1%}", k) for k in best]

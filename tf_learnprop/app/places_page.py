@@ -12,6 +12,7 @@ from tf_learnprop.app import view
 from tf_learnprop.app.map_downloads import MapDownloads
 from tf_learnprop.app.page import EVENT, method_inputs, photo_input, told
 from tf_learnprop.app.places import Part, Parts, PlacesBackend, outlined
+from tf_learnprop.inputs.photos import UnreadableError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,8 +58,8 @@ class PlacesHandlers:
             return nothing
         try:
             pixels, backdrop = view.read_photo(path, self._backend.shape)
-        except ValueError:
-            gr.Warning(view.unreadable(path))
+        except UnreadableError as error:
+            gr.Warning(view.unreadable(path, error))
             return nothing
         opened = Opened(pixels, backdrop, self._backend.parts(pixels))
         return opened, opened.parts.drawn(backdrop), None, "Click a place or a box.", gr.skip()

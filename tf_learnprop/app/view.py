@@ -18,6 +18,8 @@ from tf_learnprop.serving import photo_codec
 
 #: Longest side of the picture with the map, in pixels.
 _SHOWN = 512
+#: Longest name of a photo or class in that of a file, which may have 255 bytes: a letter takes up to 3 or 4.
+_LONGEST_NAME = 30
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,7 +69,7 @@ def open_photo(path: str | os.PathLike, backend: Backend) -> Photo:
     """Reads a photo, cuts it to the model's size as `tf-learnprop explain` does, and classifies it.
 
     Raises:
-        ValueError: If the file can't be read as an image.
+        UnreadableError: If the file can't be read as an image.
     """
     pixels, backdrop = read_photo(path, backend.shape)
     blurred = fills.blur(tf.cast(pixels[None], tf.float32))[0]
@@ -84,7 +86,7 @@ def read_photo(path: str | os.PathLike, shape: tuple[int, int, int]) -> tuple[np
     """The `pixels` and the `backdrop` of a photo, as `Photo` has them.
 
     Raises:
-        ValueError: If the file can't be read as an image.
+        UnreadableError: If the file can't be read as an image.
     """
     read = photos.read(path)
     height, width, _ = shape
@@ -93,10 +95,12 @@ def read_photo(path: str | os.PathLike, shape: tuple[int, int, int]) -> tuple[np
     return photos.fitted(read, shape), backdrop
 
 
-def unreadable(path: str | os.PathLike) -> str:
+def unreadable(path: str | os.PathLike, error: photos.UnreadableError) -> str:
     """What the page says of a file that can't be read."""
     name = pathlib.Path(path).name
-    return f"{name} can't be read as an image: open a JPEG, PNG, GIF, BMP, WebP or TIFF file."
+    return (
+        f"{name} can't be read as an image ({error.reason}): open a JPEG, PNG, GIF, BMP, WebP or TIFF file."
+    )
 
 
 def explain(photo: Photo, class_id: int, method: str, backend: Backend) -> PhotoMap:
@@ -149,9 +153,10 @@ def part_probabilities(both: np.ndarray, class_id: int, backend: Backend) -> tup
 
 
 def file_name(explained: PhotoMap, backend: Backend) -> str:
-    """Name for the files of a map: that of the photo, the class and the method."""
+    """Name for the files of a map: that of the photo, the class and the method, of which two may be long."""
     name, method = (
         re.sub(r"\W+", "_", text).strip("_")
         for text in (backend.class_name(explained.class_id), explained.method)
     )
-    return f"{explained.photo.name}.{name or explained.class_id}.{method}"
+    photo = explained.photo.name[:_LONGEST_NAME]
+    return f"{photo}.{name[:_LONGEST_NAME] or explained.class_id}.{method}"
