@@ -1,6 +1,8 @@
 """`data.read_maps`: what was written, as arrays and as a dataset."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
 
@@ -51,6 +53,22 @@ def test_a_dataset(maps):
             joined = [text.decode() for text in joined]
         np.testing.assert_array_equal(joined, values)
     assert all(isinstance(batch.extras, scale.MapExtras) for batch in batches)
+
+
+def test_no_image_that_could_be_explained(explainer, tmp_path):
+    pa.parquet.write_table(pa.table({"image": [b"x", None]}), tmp_path / "a.parquet")
+    result = scale.explain_dataset(explainer, tmp_path / "a.parquet", tmp_path / "maps")
+    found = tlp.data.read_maps(tmp_path / "maps")
+    assert result.explained == 0 and len(found.maps) == len(found.errors) == 2
+    (batch,) = tlp.data.read_maps(tmp_path / "maps", batch_size=7)
+    assert len(batch.maps) == 2 and list(batch.class_ids) == [-1, -1]
+
+
+def test_no_image(explainer, tmp_path):
+    pa.parquet.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "a.parquet")
+    scale.explain_dataset(explainer, tmp_path / "a.parquet", tmp_path / "maps")
+    with pytest.raises(ValueError, match="`folder` must hold at least one image. Received: .*, with none"):
+        tlp.data.read_maps(tmp_path / "maps")
 
 
 def test_a_run_that_is_not_finished(maps, tmp_path):

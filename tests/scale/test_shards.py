@@ -80,6 +80,22 @@ class TestParquet:
         (shard,) = shards.find(tmp_path, columns=scale.Columns("jpg", "key", "class"))
         assert list(shards.read(shard)) == [("k", b"x", 3, None)]
 
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ([2.0, None, 0.0, 1.5, float("nan"), 1e300], [2, None, 0, None, None, None]),
+            ([True, None, False], [1, None, 0]),
+            (pa.array([7, 2**64 - 1], pa.uint64()), [7, None]),
+        ],
+    )
+    def test_labels_of_other_types(self, tmp_path, values, expected):
+        table = {"image": [b"x"] * len(values), "label": values}
+        pa.parquet.write_table(pa.table(table), tmp_path / "a.parquet")
+        (shard,) = shards.find(tmp_path)
+        assert [(item.target, type(item.target)) for item in shards.read(shard)] == [
+            (value, type(value)) for value in expected
+        ]
+
     def test_a_missing_column(self, tmp_path):
         pa.parquet.write_table(pa.table({"jpg": [b"x"]}), tmp_path / "a.parquet")
         with pytest.raises(ValueError, match=r"a.parquet: `columns.image` must name .*\['jpg'\]"):

@@ -26,7 +26,7 @@ class Columns:
         image: Encoded images: bytes, or a struct with the field "bytes". None tries "image", "image/encoded",
             "encoded", "content", "bytes" and "img".
         name: Names of the images. None tries "path", "image/filename", "filename", "file_name" and "name".
-        target: Labels, ints. None tries "label", "target" and "image/class/label".
+        target: Labels, ints, whole floats or bools. None tries "label", "target" and "image/class/label".
     """
 
     image: str | None = None
@@ -97,8 +97,14 @@ def read(kind: str, path: str, columns: Columns) -> Iterator[tuple[bytes | None,
         yield (
             image if isinstance(image, bytes) else None,
             None if name is None else str(name),
-            target if isinstance(target, int) else None,
+            _label(target),
         )
+
+
+def _label(value: Any) -> int | None:
+    """A label as an int: True is 1, and a column of ints becomes floats in pandas if one is missing."""
+    is_whole = isinstance(value, int) or isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole and abs(value) < 2**63 else None  # as many as the files of maps hold
 
 
 def _parquet(path: str) -> Any:

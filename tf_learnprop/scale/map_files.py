@@ -52,7 +52,7 @@ def read_maps(
         run is not finished, a warning says so, and the images that were explained are returned.
 
     Raises:
-        ValueError: If the folder holds no maps, or if `batch_size` is not at least 1.
+        ValueError: If the folder holds no maps, or no image; or if `batch_size` is not at least 1.
         ImportError: If PyArrow is not installed.
     """
     if batch_size is not None:
@@ -76,7 +76,7 @@ class MapFiles:
         map_size: Height and width of the maps; (0, 0) if there are none.
 
     Raises:
-        ValueError: If the folder holds no maps, or if a column is missing.
+        ValueError: If the folder holds no maps, or no image; or if a column is missing.
         ImportError: If PyArrow is not installed.
     """
 
@@ -85,6 +85,9 @@ class MapFiles:
         self._extras = tuple(columns)
         self._columns = [*output.schema().names, *columns]
         self.rows = sum(map(self._checked_rows, self._files))
+        if not self.rows:
+            received = os.fspath(folder)
+            raise ArgumentError("folder", "hold at least one image", received, f"'{received}', with none")
         self.map_size = _map_size(self._files)
 
     def batches(self, size: int) -> Iterator[tuple[Explanations, dict[str, list[Any]]]]:
@@ -195,7 +198,8 @@ def _explanations(table: pa.Table, size: tuple[int, int]) -> Explanations:
         raise ValueError(f"All maps of a folder must have one size. Received: sizes {sizes | {size}}")
     column = table["map"].combine_chunks()
     maps = np.full((len(table), *size), np.nan, np.float16)
-    maps[column.is_valid().to_numpy(zero_copy_only=False)] = column.flatten().to_numpy().reshape(-1, *size)
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    maps[there] = column.flatten().to_numpy().reshape(there.sum(), *size)  # −1 fails where there is none
 
     def filled(name: str, missing: Any, dtype: Any) -> np.ndarray:
         return np.array(table[name].fill_null(missing).to_pylist(), dtype)
