@@ -112,7 +112,7 @@ def test_bad_batch_size(batch_size, model):
         split(IMAGES, None, model, batch_size)
 
 
-@pytest.mark.parametrize("images", [None, 3, 2.5])
+@pytest.mark.parametrize("images", [None, 3, 2.5, "photo.jpg"])
 def test_not_images(images, model):
     with pytest.raises(TypeError, match=r"`images` must be arrays.*Received: "):
         split(images, None, model, 3)

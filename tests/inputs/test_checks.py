@@ -45,6 +45,18 @@ class TestInputs:
         result = checks.inputs([IMAGES[0]], model((4, 4, 3)))
         np.testing.assert_array_equal(result, IMAGES[:1])
 
+    @pytest.mark.parametrize("structure", [lambda x: x, lambda x: [x], lambda x: {"in0": x}])
+    def test_of_a_dict_with_more_the_input_by_its_name(self, structure):
+        """As Keras does: a dataset of dicts holds labels too."""
+        image = keras.Input((4, 4, 3), name="in0")
+        one = keras.Model(structure(image), keras.layers.Flatten()(image))
+        batch = {"id": np.arange(2), "in0": list(IMAGES), "label": np.arange(2)}
+        np.testing.assert_array_equal(keras.tree.flatten(checks.inputs(batch, one)), [IMAGES])
+        tensors = checks.tensors({**batch, "in0": tf.constant(IMAGES)}, one)
+        np.testing.assert_array_equal(keras.tree.flatten(tensors), [IMAGES])
+        with pytest.raises(ValueError, match=r"the keys \['in0'\]. Received: the keys \['id', 'x'\]"):
+            checks.inputs({"id": np.arange(2), "x": IMAGES}, one)
+
     def test_a_dict_in_a_list_is_no_dict(self):
         two = model((4, 4, 3), (5,))
         with pytest.raises(ValueError, match="in a list or in a dict. Received: a list with a dict"):

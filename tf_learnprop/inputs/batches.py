@@ -72,10 +72,10 @@ def stream(
     argument_checks.one_of("on_error", on_error, ("raise", "skip"))
     skip = on_error == "skip"
     if is_stream(images):
-        if not isinstance(images, (Iterable, keras.utils.PyDataset)):
+        if isinstance(images, str) or not isinstance(images, (Iterable, keras.utils.PyDataset)):
             raise TypeError(
-                "`images` must be arrays, a dataset or an iterable of batches. "
-                f"Received: {type(images).__name__}"
+                "`images` must be arrays, a dataset or an iterable of batches. `tlp.data.from_folder` reads "
+                f"files. Received: {type(images).__name__}"
             )
         return length(images), _from_stream(images, target, model, skip, explained)
     if skip:

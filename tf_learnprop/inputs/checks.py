@@ -78,34 +78,35 @@ def inputs(value: Any, model: HasInput, explained: Explained = None) -> Any:
 
 
 def by_name(value: Any, model: HasInput) -> Any:
-    """A dict for several inputs, by their names or keys, in the model's structure; else `value` itself.
+    """The inputs in a dict of them, by their names or keys, in the model's structure; else `value` itself.
 
-    Keras reads a dict for a list so, too. Flattened, it would be in the order of the names.
+    Keras reads a dict so, too, whatever else stands in it. Flattened, it would be in the order of the names.
 
     Args:
-        value: As for `inputs`.
+        value: As for `inputs`. For a single input, a dict of one entry may have any key.
         model: `ModelGraph`, or a Functional `keras.Model`.
 
     Raises:
         ValueError: If the dict lacks a name, or stands in a list.
     """
     specs = model.input
-    parts = specs.values() if isinstance(specs, Mapping) else specs
-    is_flat = isinstance(specs, (Mapping, list, tuple)) and all(
-        isinstance(part, keras.KerasTensor) for part in parts
-    )
-    if not is_flat or len(specs) == 1:
+    is_single = isinstance(specs, keras.KerasTensor)
+    parts = [specs] if is_single else list(specs.values() if isinstance(specs, Mapping) else specs)
+    has_one = len(parts) == 1
+    if not all(isinstance(part, keras.KerasTensor) for part in parts):
         return value
-    names = list(specs) if isinstance(specs, Mapping) else [spec.name for spec in specs]
-    if isinstance(value, (list, tuple)) and any(isinstance(part, Mapping) for part in value):
+    names = list(specs) if isinstance(specs, Mapping) else [part.name for part in parts]
+    if not has_one and isinstance(value, (list, tuple)) and any(isinstance(part, Mapping) for part in value):
         raise ValueError(
             f"The inputs {names} must be arrays in a list or in a dict. Received: a list with a dict; "
             "batches come from a generator or a dataset"
         )
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or has_one and len(value) == 1:
         return value
     if not set(names) <= set(value):
         raise ValueError(f"A dict of inputs must have the keys {names}. Received: the keys {list(value)}")
+    if has_one:
+        return value[names[0]]
     named = {name: value[name] for name in names}
     return named if isinstance(specs, Mapping) else list(named.values())
 
