@@ -273,3 +273,23 @@ class TestReleaseCustomGradients:
         keras.utils.clear_session()
         gc.collect()
         assert alive() is None
+
+
+def test_a_tape_around_explain_records_the_rest():
+    """Traced gradients were released, so a tape that asked for them would fail."""
+    model, x = toys.small_cnn(), toys.images(2)
+    wrapped = tlp.wrap_model(model, "learned")
+    expected = wrapped.explain(x)
+    with tf.GradientTape() as alone:
+        loss = tf.reduce_sum(model(x) ** 2)
+    with tf.GradientTape() as tape:
+        loss_beside = tf.reduce_sum(model(x) ** 2)
+        np.testing.assert_array_equal(wrapped.explain(x), expected)
+        np.testing.assert_array_equal(tlp.wrap_model(model, "learned").explain(x), expected)  # a new trace
+    pairs = zip(
+        tape.gradient(loss_beside, model.trainable_variables),
+        alone.gradient(loss, model.trainable_variables),
+        strict=True,
+    )
+    for ours, theirs in pairs:
+        np.testing.assert_array_equal(ours, theirs)

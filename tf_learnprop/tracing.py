@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import record  # the only way to stop the tapes of others
 from tensorflow.python.framework import ops  # the only way to the registry of gradients
 
 
@@ -97,14 +98,14 @@ class _Traced:
         sizes = self._sizes.setdefault(_kind(keras.tree.flatten(specs)), _Sizes(fails=not self._all_sizes))
         shapes = [spec.shape for spec in flat]
         if shapes in sizes.own:
-            return self.traced(*arguments)
+            return _run(self.traced, arguments)
         if sizes.free and all(map(tf.TensorShape.is_compatible_with, sizes.free[1], shapes)):
             try:
-                return sizes.free[0](*arguments)
+                return _run(sizes.free[0], arguments)
             except tf.errors.OpError:  # if not of this trace alone, that of the size raises it as well
                 pass
         self._trace(specs)
-        result = self.traced(*arguments)
+        result = _run(self.traced, arguments)
         sizes.own.append(shapes)
         if len(sizes.own) > _FEW_SIZES and not sizes.fails:
             self._free(sizes, specs, arguments, result)
@@ -134,10 +135,16 @@ class _Traced:
         free = self._new()
         try:
             release_custom_gradients(free.get_concrete_function(*specs).graph)
-            sizes.fails = not _are_close(free(*arguments), expected)
+            sizes.fails = not _are_close(_run(free, arguments), expected)
         except Exception:  # a layer, a rule or a target may do anything with a size
             sizes.fails = True
         sizes.free = None if sizes.fails else (free, shapes)
+
+
+def _run(traced: Callable, arguments: Any) -> Any:
+    """Runs what is traced. A tape of the user's around it would ask for gradients that were released."""
+    with record.stop_recording():
+        return traced(*arguments)
 
 
 def _kind(specs: Sequence[tf.TensorSpec | None]) -> Any:
