@@ -882,7 +882,7 @@ class TestExplain:
                 ValueError,
                 r"samples \[6\]",
             ),
-            ({"images": {"a": IMAGES, "b": IMAGES}}, ValueError, "has 1 inputs. Received: 2"),
+            ({"images": {"a": IMAGES, "b": IMAGES}}, ValueError, "must have the keys .* Received: the keys"),
             ({"targets": 4}, ValueError, r"class ids in 0\.\.3"),
             ({"targets": -1}, ValueError, r"class ids in 0\.\.3"),
             ({"targets": [0, 1]}, ValueError, "of length 10"),
