@@ -3,6 +3,7 @@
 import collections
 import warnings
 
+import keras
 import pytest
 import tensorflow as tf
 
@@ -78,3 +79,21 @@ def test_texts_of_any_length(family):
         x = models.sample(model, length)
         assert_close(wrapped(x), model(x, training=False), 1e-6)
         assert_close(wrapped.explain(x, 1), relevance(model, x, 1))
+
+
+def test_a_model_of_ids_that_makes_the_other_inputs_of_them():
+    model = models.classifier("Bert", models.LENGTH)
+    ids = keras.Input((models.LENGTH,), dtype="int32")
+    others = {"segment_ids": keras.ops.zeros_like(ids), "padding_mask": keras.ops.not_equal(ids, 0)}
+    of_ids = keras.Model(ids, model({"token_ids": ids, **others}))
+    x = models.sample(model, models.LENGTH)
+    x["token_ids"][0, -1] = 0
+    x["padding_mask"] = x["token_ids"] != 0
+    wrapped = tlp.wrap_model(of_ids, "gradient", readout=RelevanceAtEmbedding())
+    assert_close(wrapped(x["token_ids"]), model(x, training=False), 1e-6)
+    assert_close(wrapped.explain(x["token_ids"], 1), relevance(model, x, 1))
+
+
+def test_an_input_that_is_no_text_names_the_others():
+    with pytest.raises(ValueError, match=r"padding_mask.*`explained_input=\.\.\.`, one of .*token_ids"):
+        tlp.wrap_model(models.classifier("Bert", models.LENGTH))

@@ -111,3 +111,8 @@ SOFTMAXES = ("LogSoftmax", "Softmax")
 def is_one_of(operation: Any, names: Any) -> bool:
     """Whether an operation is of one of Keras' own classes of these names."""
     return type(operation).__name__ in names and keras_internals.is_keras_class(type(operation))
+
+
+def is_valueless(operation: Any) -> bool:
+    """Whether what an operation gives does not depend on the values that it takes."""
+    return type(operation).__name__ in ("Constants", "EmptyLike", "OnesLike", "Size", "ZerosLike")

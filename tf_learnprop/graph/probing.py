@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 import keras
 
 from tf_learnprop.graph.activations import is_fused, is_transparent
-from tf_learnprop.graph.layer_kinds import JOINING, is_one_of
+from tf_learnprop.graph.layer_kinds import JOINING, is_one_of, is_valueless
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
-from tf_learnprop.graph.steps import Size
 
 Shape = tuple[int | None, ...]
 
@@ -105,7 +104,7 @@ def reaches_only_embeddings(graph: ModelGraph, explained_input: int) -> bool:
     """Whether all that uses an input is embeddings, behind casts and reshapes at most."""
     values, embeds = {explained_input}, False
     for call in graph.calls:
-        if not values & set(call.inputs):
+        if not values & set(call.inputs) or is_valueless(call.operation):
             continue
         if isinstance(call.operation, keras.layers.Embedding):
             embeds = True
@@ -215,7 +214,7 @@ def _descendants(graph: ModelGraph, numbers: Iterable[int], without: int | None 
     """
     descendants = set(numbers)
     for call in graph.calls:
-        if isinstance(call.operation, Size):
+        if is_valueless(call.operation):
             continue
         carriers = {k for k in call.outputs if k != without and graph.tensors[k].dtype != "bool"}
         descendants.update(k for k in carriers if descendants & set(call.sources(k)))

@@ -53,12 +53,17 @@ def check(explained: Explained, is_one_of_several: bool) -> None:
             "The explained output must have an axis of samples. "
             f"Received: output '{output.name}' without axes"
         )
-    advice = " Name those to explain: `explained_input=[...]`." * is_one_of_several
+    names = [tensor.name for tensor in explained.graph.inputs]
+    advice = ""
+    if is_one_of_several:
+        advice = ". Name those to explain: `explained_input=[...]`."
+    elif len(names) > 1:
+        advice = f". Name the input to explain: `explained_input=...`, one of {names}."
     image, is_embedded = explained.input_tensor, explained.is_embedded
     if len(image.shape) < 2 or image.shape[-1] is None and not is_embedded:
         raise ValueError(
             "The explained input must have shape [n, ..., channels] or [n, features]. "
-            f"Received: input '{image.name}' of shape {tuple(image.shape)}{'.' * bool(advice)}{advice}"
+            f"Received: input '{image.name}' of shape {tuple(image.shape)}{advice}"
         )
     has_pixels = explained.has_integers and len(image.shape) > 2
     has_numbers = keras.backend.is_float_dtype(image.dtype) or has_pixels
@@ -67,7 +72,7 @@ def check(explained: Explained, is_one_of_several: bool) -> None:
             "The explained input must be of a float dtype, pixels of an integer dtype, or ids [n, tokens] "
             "that are embedded. "
             f"Received: input '{image.name}' of dtype {image.dtype} and shape {tuple(image.shape)}"
-            f"{'.' * bool(advice)}{advice}"
+            f"{advice}"
         )
 
 

@@ -135,8 +135,6 @@ OF_SEVERAL = (
     mixing.recurrence,
     cutting.take,
 )
-#: Operations whose result does not depend on the values that they take.
-VALUELESS = ("Constants", "EmptyLike", "OnesLike", "Size", "ZerosLike")
 
 
 def _by_name(table: dict[Rule, str]) -> dict[str, Rule]:

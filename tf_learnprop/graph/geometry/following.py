@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tf_learnprop.graph import keras_internals, steps
-from tf_learnprop.graph.geometry.catalogue import OF_SEVERAL, VALUELESS, Rule, rule_of
+from tf_learnprop.graph.geometry.catalogue import OF_SEVERAL, Rule, rule_of
 from tf_learnprop.graph.geometry.layout import (
     Axis,
     Layout,
@@ -20,6 +20,7 @@ from tf_learnprop.graph.geometry.layout import (
 )
 from tf_learnprop.graph.geometry.placement import Placement, State, of_layout
 from tf_learnprop.graph.geometry.visit import Shape, Visit, size_at
+from tf_learnprop.graph.layer_kinds import is_valueless
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
 
@@ -112,7 +113,8 @@ def _unknown(inputs: frozenset[int], reason: str) -> Placement:
 def visited(visit: Visit) -> list[Placement]:
     """The placements of what an operation gives."""
     name, shapes = type(visit.operation).__name__, visit.output_shapes
-    inputs = frozenset() if name in VALUELESS else frozenset().union(*(p.inputs for p in visit.operands))
+    operands = () if is_valueless(visit.operation) else visit.operands
+    inputs = frozenset().union(*(operand.inputs for operand in operands))
     if visit.explained not in inputs:
         return [_not_explained(inputs)] * len(shapes)
     try:
