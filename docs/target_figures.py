@@ -1,7 +1,7 @@
 """Draws the pictures of the guides of targets: python -m docs.target_figures writes docs/plots/target_*.jpg.
 
-It also writes inputs.jpg, of the guide of several inputs. The models and samples are those of the benchmark
-`targets`. Models that it kept in `results/cache` are not trained again.
+It also writes inputs.jpg, of the guide of several inputs. The models and samples are those of the benchmarks
+`targets` and `similar_texts`. Models that they kept in `results/cache` are not trained again.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import numpy as np
 import tf_learnprop as tlp
 from benchmarks import targets
 from benchmarks.__main__ import RESULTS
-from benchmarks.evaluation import target_cases, target_texts
+from benchmarks.evaluation import sentences, target_cases, target_texts
 
 PLOTS = pathlib.Path(__file__).parent / "plots"
 SEED = 2
@@ -30,6 +30,7 @@ def main():
     volumes()
     embeddings()
     text()
+    similar_texts()
     several_inputs()
 
 
@@ -91,6 +92,29 @@ def text():
         known, maps = shown(name, 1)
         tlp.plotting.tokens([word(number) for number in known.inputs[0]], maps[0], columns=84, ax=ax)
     save(figure, "target_tokens.jpg")
+
+
+def similar_texts():
+    """Why texts are similar to a question, by the encoder of the benchmark of that name."""
+    question = "How do I return a broken phone?"
+    texts = [
+        "Our shop accepts back any faulty mobile within thirty days, and our staff wear blue shirts.",
+        "A kitten is sleeping on the sofa, while the phone rings in the kitchen.",
+        "The stock market fell sharply today after the bank raised interest rates.",
+    ]
+    encoder = sentences.Encoder(RESULTS / "cache")
+    inputs, reference = encoder.inputs(texts), encoder.embed(encoder.inputs([question]))[0]
+    target = tlp.targets.Similarity(reference)
+    wrapped = tlp.wrap_model(encoder.model, explained_input="token_ids")
+    maps, scores = wrapped.explain(inputs, target), wrapped.scores(inputs, target)
+    figure, axes = plt.subplots(4, 1, figsize=(7.5, 2.6), layout="constrained")
+    tlp.plotting.tokens([question], [0.0], columns=96, ax=axes[0])
+    for ax, ids, words, one, score in zip(
+        axes[1:], inputs["token_ids"], encoder.words(inputs), maps, scores, strict=True
+    ):
+        tlp.plotting.tokens(encoder.names(ids[words]), one[words], columns=96, ax=ax)
+        ax.set_title(f"cosine {score:.2f}", fontsize=8, loc="left")
+    save(figure, "target_similar_texts.jpg")
 
 
 def several_inputs():

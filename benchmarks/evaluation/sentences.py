@@ -80,6 +80,10 @@ class Encoder:
         """The ids of a text, without those of its ends."""
         return np.asarray(self._tokenizer(text)).tolist()
 
+    def names(self, ids: np.ndarray) -> list[str]:
+        """The tokens of some ids, as text."""
+        return [self._tokenizer.id_to_token(int(number)) for number in ids]
+
     def inputs(self, texts: Sequence[str]) -> Inputs:
         """The inputs of the model for texts that are not too long."""
         ids = np.zeros((len(texts), LENGTH), "int32")

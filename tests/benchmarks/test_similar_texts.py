@@ -1,4 +1,4 @@
-"""Texts of two sentences: how they are split, and what is measured, with an encoder whose answers are known."""
+"""Texts of two sentences: how they are split, and what is measured with an encoder known by hand."""
 
 import numpy as np
 import pytest
