@@ -66,8 +66,12 @@ def run(arguments):
             subject, store, cache, count or arguments.images, arguments.quick, arguments.seed
         )
         found = every[name] = {}
-        for method in compared.methods():
-            if arguments.methods and method.name not in (comparison.OURS, *arguments.methods.split(",")):
+        methods = compared.methods()
+        asked = arguments.methods.split(",") if arguments.methods else [method.name for method in methods]
+        if missing := set(asked) - {method.name for method in methods}:
+            print(f"{name} has no methods {sorted(missing)}, but {[method.name for method in methods]}")
+        for method in methods:
+            if method.name not in (comparison.OURS, *asked):
                 continue
             found[method.name] = compared.result(method)
             fidelity = np.mean(found[method.name]["measures"]["fidelity"])

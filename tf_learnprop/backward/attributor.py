@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_learnprop import readouts, relevance_sums
+from tf_learnprop import placing, readouts, relevance_sums
 from tf_learnprop.backward.guidance import PREDICTED, Answer, Guided, SelectTarget, tile
 from tf_learnprop.backward.runner import GraphRunner, rule_layers
 from tf_learnprop.graph import geometry, keras_internals
@@ -38,6 +38,7 @@ class Attributor(Guided):
         tensors: Number of the tensor at each position that can be read; None for a feature map that is not
             needed.
         needs: What the readout needs of a backward pass.
+        competing_maps: Numbers of the feature maps at which classes compete.
     """
 
     def __init__(self, explained: Explained, rule_set: RuleSet):
@@ -46,10 +47,11 @@ class Attributor(Guided):
         needs = rule_set.readout.needs
         needs_map = needs.rivals or readouts.FEATURE_MAP in rule_set.read
         feature_map = explained.feature_map if needs_map else None
+        self.competing_maps = explained.competing_maps if needs.rivals else ()
         # A gradient in float16 is zero below 6e-8, as means over many pixels are, and infinite above 65,504.
         # 1,024 overflowed in a transformer of KerasHub, and 32 lost precision behind a mean over 96².
         self.scale = 256.0 if explained.graph.computes_in("float16") else 1.0
-        if feature_map is None or not explained.has_channels_last(feature_map):
+        if not self.competing_maps:
             needs = dataclasses.replace(needs, rivals=0)  # there is no place where classes could compete
         runs = explained.run_tensors(rule_set.paths)
         self.tensors: dict[readouts.Position, int | None] = {
@@ -58,7 +60,8 @@ class Attributor(Guided):
             **dict(enumerate(runs)),
         }
         self.needs = needs
-        super().__init__(explained, GraphRunner(explained, rule_layers(explained.graph, rules), feature_map))
+        watched = self.competing_maps if feature_map is None else {feature_map}
+        super().__init__(explained, GraphRunner(explained, rule_layers(explained.graph, rules), watched))
 
     def maps(self, inputs: Any, target: Target = PREDICTED) -> tf.Tensor:
         """The maps of `maps_and_asked`, float32 `[n, *spatial]`."""
@@ -108,7 +111,7 @@ class Attributor(Guided):
         image, with_image = self._explained(inputs)
         positions: list[readouts.Position] = [readouts.INPUT] if readouts.INPUT in read else []
         activations = [image] if positions else []
-        feature_map = []
+        competing = []
         masks: dict[readouts.Position, tf.Tensor | None] = {}
         # Records what follows the feature map alone: each of its gradients is a pass through the head.
         head_tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
@@ -125,7 +128,7 @@ class Attributor(Guided):
                     activations.append(tensor)
                 if position == readouts.FEATURE_MAP and needs.rivals:
                     head_tape.watch(tensor)
-                    feature_map.append(tensor)
+                    competing.append(tensor)
 
             trace = self.runner(with_image(image), watch=watch)
             outputs, target, asked = self._ask(trace, target, select_target)
@@ -134,13 +137,11 @@ class Attributor(Guided):
         signals = tape.gradient(score, sources)
         self.check_dependence(target, signals)
         signals = self.unscaled(sources, signals)
-        evidence = None
-        if needs.rivals:
-            evidence = self.evidence(head_tape, feature_map[0], asked, outputs)
+        evidence = self.evidence(head_tape, competing, asked, outputs) if needs.rivals else []
         input_signal = signals.pop(0) if needs.input_signal else None
         activations = [tf.cast(tensor, tf.float32) for tensor in activations]
-        signals = readouts.Signals(image, input_signal, activations, signals, evidence)
-        return self.placed(signals, positions, masks), asked, target
+        signals = readouts.Signals(image, input_signal, activations, signals)
+        return self.placed(signals, evidence, positions, masks), asked, target
 
     def check_dependence(self, target: Target, gradients: Sequence[tf.Tensor | None]) -> None:
         """Raises ValueError if the score of a target has no gradient at all that is read."""
@@ -162,33 +163,47 @@ class Attributor(Guided):
     def placed(
         self,
         signals: readouts.Signals,
+        evidence: Sequence[tf.Tensor],
         positions: Sequence[readouts.Position],
         masks: Mapping[readouts.Position, tf.Tensor | None],
     ) -> readouts.Signals:
         """Signals with maps in the order of the input's sides, where their places lie, and which are read.
 
         Args:
-            signals: Signals without places and masks.
+            signals: Signals without evidence, places and masks.
+            evidence: R_k at each of the maps where classes compete; none if they don't.
             positions: The positions of its activations.
             masks: The masks that Keras attached to them and to the feature map.
         """
         masked = [(masks.get(k), signal) for k, signal in zip(positions, signals.signals, strict=True)]
-        if signals.evidence is not None:
-            masked.append((masks[readouts.FEATURE_MAP], signals.evidence))
-            signals = signals._replace(evidence_mask=_places_read(masked[-1:], signals.evidence))
+        if evidence:
+            masked.append((masks.get(readouts.FEATURE_MAP), evidence[-1]))
         signals = signals._replace(mask=_places_read(masked, signals.inputs))
-        placements = self._placements([*positions, readouts.FEATURE_MAP], signals.inputs)
-        of_evidence = placements.pop()
+        placements = self._placements(positions, signals.inputs)
         signals = signals._replace(
             activations=list(map(_on_sides, placements, signals.activations)),
             signals=list(map(_on_sides, placements, signals.signals)),
             places=list(map(_places_of, placements)),
         )
-        if signals.evidence is None:
+        if not evidence:
             return signals
-        return signals._replace(
-            evidence=_on_sides(of_evidence, signals.evidence), evidence_places=_places_of(of_evidence)
-        )
+        placements = self.explained.map_placements(self.competing_maps, signals.inputs)
+        together, places = self._together(list(map(_on_sides, placements, evidence)), placements)
+        mask = _places_read(masked[-1:], together)
+        return signals._replace(evidence=together, evidence_places=places, evidence_mask=mask)
+
+    def _together(
+        self, evidence: Sequence[tf.Tensor], placements: Sequence[geometry.Placement | None]
+    ) -> tuple[tf.Tensor, placing.Places | None]:
+        """The evidence of all maps at the places of the finest of them, and where these lie."""
+        distances = list(map(self.explained.distance, self.competing_maps))
+        finest = distances.index(min(distances))
+        target = _places_of(placements[finest])
+        moved = [
+            one if k == finest else _at_places(one, _places_of(placement), evidence[finest], target)
+            for k, (one, placement) in enumerate(zip(evidence, placements, strict=True))
+        ]
+        return tf.add_n(moved), target
 
     def _placements(
         self, positions: Sequence[readouts.Position], image: tf.Tensor
@@ -200,43 +215,45 @@ class Attributor(Guided):
         return [None if number is None else placements[number] for number in numbers]
 
     def evidence(
-        self, head_tape: tf.GradientTape, feature_map: tf.Tensor, asked: Asked, outputs: Outputs
-    ) -> tf.Tensor:
-        """How much each place of the feature map a speaks for the asked class and for its rivals.
+        self, head_tape: tf.GradientTape, maps: Sequence[tf.Tensor], asked: Asked, outputs: Outputs
+    ) -> list[tf.Tensor]:
+        """How much each place of the maps speaks for the asked class and for its rivals.
 
         R_k = Σ_c a_c·∂s_k/∂a_c, s_k the logit of class k. The rivals are the classes with the largest logits
         that are not asked for. An independent label, or a score, has one rival, its own absence. R is 0 for a
         sample in which it is nothing but rounding, as before a normalisation of each place.
 
         Args:
-            head_tape: Has recorded what follows the feature map.
-            feature_map: a, float32 `[n, *places, c]`.
+            head_tape: Has recorded what follows the maps.
+            maps: a, float32 `[n, *places, c]`, the maps at which classes compete.
             asked: The asked class.
             outputs: What the model gave.
 
         Returns:
-            float32 `[n, *places, 1 + rivals]`, the asked class first.
+            float32 `[n, *places, 1 + rivals]` for each map, the asked class first.
         """
-        features = tf.cast(feature_map, tf.float32)
+        features = [tf.cast(one, tf.float32) for one in maps]
 
-        def terms_for(weights: tf.Tensor) -> tf.Tensor:
-            signal = head_tape.gradient(
-                asked.class_logits, feature_map, weights * self.scale, unconnected_gradients="zero"
+        def terms_for(weights: tf.Tensor) -> list[tf.Tensor]:
+            signals = head_tape.gradient(
+                asked.class_logits, maps, weights * self.scale, unconnected_gradients="zero"
             )
-            return features * tf.cast(signal, tf.float32) / self.scale
+            return [a * tf.cast(da, tf.float32) / self.scale for a, da in zip(features, signals, strict=True)]
 
         count = min(self.needs.rivals, asked.class_logits.shape[-1] - 1)
         of_output = asked.class_logits is outputs.logits and not asked.independent
         head = self.explained.dense_head if of_output else None
-        if head:
+        if head:  # there is one map
             ids = asked.rivals(count if head.is_linear else min(count, _MOST_PASSES))
-            return head.evidence(features, asked.weights, ids, self.runner.activation_of)
+            return [head.evidence(features[0], asked.weights, ids, self.runner.activation_of)]
         terms = [terms_for(asked.weights)]
         if not asked.independent:
             ids = asked.rivals(min(count, _MOST_PASSES))
             terms += map(terms_for, tf.unstack(tf.one_hot(ids, asked.class_logits.shape[-1]), axis=1))
-        evidence = _summed(terms)
-        return tf.concat([evidence / 2.0, -evidence / 2.0], -1) if asked.independent else evidence
+        evidence = [_summed(of_map) for of_map in zip(*terms, strict=True)]
+        if asked.independent:
+            return [tf.concat([one / 2.0, -one / 2.0], -1) for one in evidence]
+        return evidence
 
     def _explained(self, inputs: Any) -> tuple[tf.Tensor, Callable[..., Any]]:
         """The explained input, and a function that gives all inputs with another in its place.
@@ -276,7 +293,17 @@ def _places_read(masked: Iterable[tuple[tf.Tensor | None, tf.Tensor]], tensor: t
     return None
 
 
-def _summed(terms: list[tf.Tensor]) -> tf.Tensor:
+def _at_places(
+    evidence: tf.Tensor, source: placing.Places | None, like: tf.Tensor, target: placing.Places | None
+) -> tf.Tensor:
+    """Evidence `[n, *places, classes]` at the places of another, of which it has about the same sum."""
+    share = tf.size(evidence) / tf.size(like)
+    of_classes = zip(tf.unstack(evidence, axis=-1), tf.unstack(like, axis=-1), strict=True)
+    moved = [placing.to_places(one, source, other, target) for one, other in of_classes]
+    return tf.stack(moved, -1) * tf.cast(share, tf.float32)
+
+
+def _summed(terms: Sequence[tf.Tensor]) -> tf.Tensor:
     """Terms `[n, *places, c]` of each class summed over the channels, float32 `[n, *places, classes]`.
 
     A sample whose sums cancel to next to nothing, at all places of all classes, gets zeros: the rest is

@@ -115,7 +115,7 @@ class JointAttributor(Guided):
         self._branches = [branch_ends(part.explained) for part in parts]
         self.ends = [end for branch in self._branches for end in branch]
         self._centres = dict(zip(self.ends, centres, strict=True)) if centres else {}
-        self._feature_maps = {_feature_map(part) for part in parts if part.needs.rivals}
+        self._feature_maps = {number for part in parts for number in part.competing_maps}
         self._read = {number for part in parts for number in _read(part)}
         runner = _JointRunner(parts, self._read | self._feature_maps, self.ends)
         super().__init__(parts[0].explained, runner)
@@ -223,19 +223,16 @@ class JointAttributor(Guided):
         signal_at = dict(zip(_read(part), signals, strict=True))
         read = part.rule_set.read
         numbers: list[Any] = [part.tensors[position] for position in read]
-        evidence = None
-        if part.needs.rivals:
-            feature_map = run.tensors[_feature_map(part)]
-            evidence = part.evidence(run.head_tape, feature_map, run.asked, run.outputs)
+        maps = [run.tensors[k] for k in part.competing_maps]
+        evidence = part.evidence(run.head_tape, maps, run.asked, run.outputs) if maps else []
         of_input = readouts.Signals(
             run.tensors[number],
             signal_at[number] if part.needs.input_signal else None,
             [tf.cast(run.tensors[k], tf.float32) for k in numbers],
             [signal_at[k] for k in numbers],
-            evidence,
         )
         masks = {position: run.masks.get(k) for position, k in part.tensors.items() if k is not None}
-        return part.placed(of_input, read, masks)
+        return part.placed(of_input, evidence, read, masks)
 
     def _contributions(self, run: _Run) -> tf.Tensor:
         """C of each input, float32 `[inputs, n]`."""
@@ -259,12 +256,6 @@ def _read(part: Attributor) -> list[int]:
     if part.needs.input_signal or readouts.INPUT in part.rule_set.read:
         numbers.append(part.explained.input)
     return list(dict.fromkeys(number for number in numbers if number is not None))
-
-
-def _feature_map(part: Attributor) -> int:
-    number = part.tensors[readouts.FEATURE_MAP]
-    assert number is not None  # a part without one has no rivals
-    return number
 
 
 def _of_size(shape: Sequence[int | None], values: tf.Tensor) -> tf.Tensor:

@@ -57,7 +57,7 @@ class GraphRunner:
     Args:
         explained: The output and the input that are explained.
         rule_layers: What runs the sites with a rule; see `rule_layers`.
-        feature_map: Number of a tensor that is watched as well, or None.
+        feature_maps: Numbers of tensors that are watched as well.
         kept: Numbers of other tensors that must be there while it watches.
     """
 
@@ -65,14 +65,14 @@ class GraphRunner:
         self,
         explained: Explained,
         rule_layers: RuleLayers,
-        feature_map: int | None = None,
+        feature_maps: Collection[int] = (),
         kept: Collection[int] = (),
     ):
         self.graph = graph = explained.graph
         self.rule_layers = rule_layers
         self._explained = explained
         self.output = output = explained.output
-        self._feature_map = feature_map
+        self._feature_maps = frozenset(feature_maps)
         self._end = end = graph.ends[output]
         has_logits = end.activation and not end.mixed
         #: Calls whose output has passed the final softmax or sigmoid: the activation's own, and what follows.
@@ -80,7 +80,7 @@ class GraphRunner:
         self._after = frozenset(end.after) if has_logits else frozenset()
         #: The calls with their positions in the graph, as they are and with normalisations folded.
         self._calls = list(enumerate(graph.calls))
-        folded = folded_calls(graph, {*kept} if feature_map is None else {*kept, feature_map})
+        folded = folded_calls(graph, {*kept, *feature_maps})
         self._folded = [
             (k, call) for k, call in ((k, folded.get(k, call)) for k, call in self._calls) if call
         ]
@@ -99,7 +99,7 @@ class GraphRunner:
             inputs: Tensors in the structure of the model's inputs.
             with_rules: False runs the model with its own backward pass.
             watch: Called with (position, tensor) for the output of each activation with a rule, and with
-                (`readouts.FEATURE_MAP`, tensor) for the feature map, before anything else uses it. With it,
+                (`readouts.FEATURE_MAP`, tensor) for a feature map, before anything else uses it. With it,
                 a convolution runs as one with the batch normalisation behind it. Without it, outputs are
                 those of the model bit for bit.
             replaced: Tensors of the graph, by number, that get other values than the calls give.
@@ -189,8 +189,8 @@ class GraphRunner:
 
     def _watch_given(self, call: Call, values: dict[int, tf.Tensor], watch: Watch) -> None:
         """Watches what a call has given besides activations with rules."""
-        if self._feature_map in call.outputs:
-            watch(FEATURE_MAP, values[self._feature_map])
+        for number in self._feature_maps.intersection(call.outputs):
+            watch(FEATURE_MAP, values[number])
 
     def _rule_layers_at(self, call: Call) -> RuleLayers:
         """What runs the sites with a rule, for a call."""

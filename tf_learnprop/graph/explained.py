@@ -279,12 +279,27 @@ class Explained:
             )
 
     @functools.cached_property
+    def competing_maps(self) -> tuple[int, ...]:
+        """Numbers of the feature maps at which classes compete; none if they can't.
+
+        That is `feature_map`; or the last map of each branch, if these meet where places are no longer apart,
+        as in an ensemble of two backbones.
+        """
+        if self.feature_map is not None:
+            maps = (self.feature_map,)
+        elif self.is_of_tokens:
+            maps = ()
+        else:
+            maps = probing.last_of_branches(self.graph, self.output, self.input, self.is_map)
+        return maps if all(map(self.has_channels_last, maps)) else ()
+
+    @functools.cached_property
     def _last_feature_map(self) -> int | None:
         last = probing.last_feature_map(self.graph, self.output, self.input, self.is_map, self.holds_ids)
         if self.holds_ids:
             return last
         tokens = probing.first_grid(self.graph, self.output, self.input, self.is_map)
-        if tokens is None or last is not None and self._distance(tokens) <= self._distance(last):
+        if tokens is None or last is not None and self.distance(tokens) <= self.distance(last):
             return last
         return tokens
 
@@ -306,7 +321,7 @@ class Explained:
             )
         return number
 
-    def _distance(self, number: int) -> float:
+    def distance(self, number: int) -> float:
         """Largest distance between places of a map, in pixels."""
         return max(abs(side.step) for side in self.placement_of_map(number).sides)
 

@@ -157,6 +157,34 @@ def last_feature_map(
     return next((number for number in candidates if number not in moved and is_map(number)), None)
 
 
+def last_of_branches(
+    graph: ModelGraph, output: int, explained_input: int, is_map: Callable[[int], bool]
+) -> tuple[int, ...]:
+    """The last feature maps of branches that meet behind them, where places are no longer apart.
+
+    Returns:
+        Their numbers in `graph.tensors`, in the order in which they are made; none if there is a path to the
+        output that passes none of them.
+    """
+    rank = len(graph.inputs[explained_input].shape)
+    possible = _ancestors(graph, output, {explained_input}) - _logits_and_after(graph, output)
+    possible -= _descendants(graph, graph.attention_outputs | _joined(graph))
+    found: list[int] = []
+    leads_to_one: set[int] = set()
+    for call in reversed(graph.calls):
+        for number in call.outputs:
+            if (
+                number in possible - leads_to_one
+                and _has_places(graph, call, number, rank)
+                and is_map(number)
+            ):
+                found.append(number)
+                leads_to_one.add(number)
+            if number in leads_to_one:
+                leads_to_one |= set(call.sources(number))
+    return tuple(reversed(found)) if _separates(graph, found, output, explained_input) else ()
+
+
 def first_grid(
     graph: ModelGraph, output: int, explained_input: int, is_map: Callable[[int], bool]
 ) -> int | None:
@@ -174,15 +202,26 @@ def _apart(
     graph: ModelGraph, output: int, explained_input: int, rank: int, last_first: bool = False
 ) -> Iterator[int]:
     """Yields the tensors `[n, *places, c]` of a rank before attention that all paths to an output pass."""
-    target = keras.tree.flatten(graph.output_structure)[output]
     left_out = _descendants(graph, graph.attention_outputs) | _logits_and_after(graph, output)
     for call in reversed(graph.calls) if last_first else graph.calls:
         for number in set(call.outputs) - left_out:
-            places = graph.tensors[number].shape[1:-1]
-            is_float = keras.backend.is_float_dtype(graph.tensors[number].dtype)
-            if len(places) + 2 == rank > 2 and 1 not in places and is_float and not call.enters:
-                if target not in _descendants(graph, {explained_input}, without=number):
-                    yield number
+            if _has_places(graph, call, number, rank) and _separates(
+                graph, {number}, output, explained_input
+            ):
+                yield number
+
+
+def _has_places(graph: ModelGraph, call: Call, number: int, rank: int) -> bool:
+    """Whether a tensor that a call gives may be a feature map `[n, *places, c]` of a rank, by its shape."""
+    places = graph.tensors[number].shape[1:-1]
+    is_float = keras.backend.is_float_dtype(graph.tensors[number].dtype)
+    return len(places) + 2 == rank > 2 and 1 not in places and is_float and not call.enters
+
+
+def _separates(graph: ModelGraph, numbers: Collection[int], output: int, explained_input: int) -> bool:
+    """Whether all paths from an input to an output pass one of some tensors."""
+    target = keras.tree.flatten(graph.output_structure)[output]
+    return target not in _descendants(graph, {explained_input}, without=numbers)
 
 
 def _logits_and_after(graph: ModelGraph, output: int) -> set[int]:
@@ -206,17 +245,17 @@ def _joined(graph: ModelGraph) -> set[int]:
     }
 
 
-def _descendants(graph: ModelGraph, numbers: Iterable[int], without: int | None = None) -> set[int]:
+def _descendants(graph: ModelGraph, numbers: Iterable[int], without: Collection[int] = ()) -> set[int]:
     """Numbers of the tensors that depend on the values of some tensors, themselves included.
 
     A mask, which says where values count, is no such tensor. With `without`, by a path that does not pass
-    that tensor.
+    those tensors.
     """
     descendants = set(numbers)
     for call in graph.calls:
         if is_valueless(call.operation):
             continue
-        carriers = {k for k in call.outputs if k != without and graph.tensors[k].dtype != "bool"}
+        carriers = {k for k in call.outputs if k not in without and graph.tensors[k].dtype != "bool"}
         descendants.update(k for k in carriers if descendants & set(call.sources(k)))
     return descendants
 

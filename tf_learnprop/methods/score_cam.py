@@ -70,7 +70,7 @@ class _Channels:
     def __init__(self, explained: Explained):
         assert explained.feature_map is not None  # the method needs one
         self._explained, self._number = explained, explained.feature_map
-        self._runner = GraphRunner(explained, {}, self._number)
+        self._runner = GraphRunner(explained, {}, {self._number})
         self._features = explained.graph.traced(self._run)
         self._readout = readouts.Readout(blur=0.0)
 

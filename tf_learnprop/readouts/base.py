@@ -92,7 +92,8 @@ class Signals(NamedTuple):
         activations: float32 `[n, ..., c]`, the tensors that are read, in the order of execution.
         signals: float32, the signals that arrive at them, with the same shapes.
         evidence: R_k, float32 `[n, *places, 1 + rivals]`, how much each place of the last feature map speaks
-            for the class that is asked for, which comes first, and for its rivals; None without rivals.
+            for the class that is asked for, which comes first, and for its rivals; None without rivals. If
+            branches meet where places are no longer apart, it is the sum over the last maps of all of them.
         places: Where the places of the activations lie in the input, for `Readout.to_input`: one entry for
             each activation, or none at all. An entry is None if its places share out the input evenly.
         evidence_places: The same for `evidence`.
