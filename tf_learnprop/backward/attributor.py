@@ -179,7 +179,9 @@ class Attributor(Guided):
         if evidence:
             masked.append((masks.get(readouts.FEATURE_MAP), evidence[-1]))
         signals = signals._replace(mask=_places_read(masked, signals.inputs))
-        placements = self._placements(positions, signals.inputs)
+        numbers = [*map(self.tensors.get, positions), *self.competing_maps]
+        all_placements = self._placements(numbers, signals.inputs)
+        placements, of_evidence = all_placements[: len(positions)], all_placements[len(positions) :]
         signals = signals._replace(
             activations=list(map(_on_sides, placements, signals.activations)),
             signals=list(map(_on_sides, placements, signals.signals)),
@@ -187,8 +189,7 @@ class Attributor(Guided):
         )
         if not evidence:
             return signals
-        placements = self.explained.map_placements(self.competing_maps, signals.inputs)
-        together, places = self._together(list(map(_on_sides, placements, evidence)), placements)
+        together, places = self._together(list(map(_on_sides, of_evidence, evidence)), of_evidence)
         mask = _places_read(masked[-1:], together)
         return signals._replace(evidence=together, evidence_places=places, evidence_mask=mask)
 
@@ -196,6 +197,8 @@ class Attributor(Guided):
         self, evidence: Sequence[tf.Tensor], placements: Sequence[geometry.Placement | None]
     ) -> tuple[tf.Tensor, placing.Places | None]:
         """The evidence of all maps at the places of the finest of them, and where these lie."""
+        if len(evidence) == 1:
+            return evidence[0], _places_of(placements[0])
         distances = list(map(self.explained.distance, self.competing_maps))
         finest = distances.index(min(distances))
         target = _places_of(placements[finest])
@@ -205,11 +208,8 @@ class Attributor(Guided):
         ]
         return tf.add_n(moved), target
 
-    def _placements(
-        self, positions: Sequence[readouts.Position], image: tf.Tensor
-    ) -> list[geometry.Placement | None]:
-        """Where the places of what is read lie in the explained input, None if unknown."""
-        numbers = [self.tensors.get(position) for position in positions]
+    def _placements(self, numbers: Sequence[int | None], image: tf.Tensor) -> list[geometry.Placement | None]:
+        """Where the places of tensors lie in the explained input, None if unknown."""
         known = [number for number in numbers if number is not None]
         placements = dict(zip(known, self.explained.map_placements(known, image), strict=True))
         return [None if number is None else placements[number] for number in numbers]
