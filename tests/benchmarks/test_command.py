@@ -11,7 +11,7 @@ from benchmarks.evaluation import fresh, options
 
 NAMES = (
     "ablation against_xplique distillation dozen_photos known_answer natural_fills objects quality rule_gain "
-    "scale serving small_objects speed targets training_time universal".split()
+    "scale serving similar_texts small_objects speed targets training_time universal".split()
 )
 
 
