@@ -142,7 +142,10 @@ class _Traced:
 
 
 def _run(traced: Callable, arguments: Any) -> Any:
-    """Runs what is traced. A tape of the user's around it would ask for gradients that were released."""
+    """Runs what was traced before, out of sight of a user's tape around it.
+
+    Such a tape would ask for gradients that were released. To trace in here would stop the tapes of the map.
+    """
     with record.stop_recording():
         return traced(*arguments)
 

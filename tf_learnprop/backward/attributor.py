@@ -35,8 +35,8 @@ class Attributor(Guided):
     Attributes:
         head: How the explained output is read as classes.
         scale: By which scores are multiplied before a backward pass, for gradients in float16.
-        tensors: Number of the tensor at each position that can be read; None for a feature map that is not
-            needed.
+        tensors: Number of the tensor at each position that can be read. A feature map is among them if there
+            is one and it is needed.
         needs: What the readout needs of a backward pass.
         competing_maps: Numbers of the feature maps at which classes compete.
     """
@@ -54,11 +54,10 @@ class Attributor(Guided):
         if not self.competing_maps:
             needs = dataclasses.replace(needs, rivals=0)  # there is no place where classes could compete
         runs = explained.run_tensors(rule_set.paths)
-        self.tensors: dict[readouts.Position, int | None] = {
-            readouts.INPUT: explained.input,
-            readouts.FEATURE_MAP: feature_map,
-            **dict(enumerate(runs)),
-        }
+        self.tensors: dict[readouts.Position, int] = {readouts.INPUT: explained.input}
+        if feature_map is not None:
+            self.tensors[readouts.FEATURE_MAP] = feature_map
+        self.tensors |= enumerate(runs)
         self.needs = needs
         watched = self.competing_maps if feature_map is None else {feature_map}
         super().__init__(explained, GraphRunner(explained, rule_layers(explained.graph, rules), watched))
@@ -179,9 +178,9 @@ class Attributor(Guided):
         if evidence:
             masked.append((masks.get(readouts.FEATURE_MAP), evidence[-1]))
         signals = signals._replace(mask=_places_read(masked, signals.inputs))
-        numbers = [*map(self.tensors.get, positions), *self.competing_maps]
-        all_placements = self._placements(numbers, signals.inputs)
-        placements, of_evidence = all_placements[: len(positions)], all_placements[len(positions) :]
+        numbers = [*map(self.tensors.__getitem__, positions), *self.competing_maps]
+        found = self.explained.map_placements(numbers, signals.inputs)
+        placements, of_evidence = found[: len(positions)], found[len(positions) :]
         signals = signals._replace(
             activations=list(map(_on_sides, placements, signals.activations)),
             signals=list(map(_on_sides, placements, signals.signals)),
@@ -207,12 +206,6 @@ class Attributor(Guided):
             for k, (one, placement) in enumerate(zip(evidence, placements, strict=True))
         ]
         return tf.add_n(moved), target
-
-    def _placements(self, numbers: Sequence[int | None], image: tf.Tensor) -> list[geometry.Placement | None]:
-        """Where the places of tensors lie in the explained input, None if unknown."""
-        known = [number for number in numbers if number is not None]
-        placements = dict(zip(known, self.explained.map_placements(known, image), strict=True))
-        return [None if number is None else placements[number] for number in numbers]
 
     def evidence(
         self, head_tape: tf.GradientTape, maps: Sequence[tf.Tensor], asked: Asked, outputs: Outputs

@@ -231,7 +231,7 @@ class JointAttributor(Guided):
             [tf.cast(run.tensors[k], tf.float32) for k in numbers],
             [signal_at[k] for k in numbers],
         )
-        masks = {position: run.masks.get(k) for position, k in part.tensors.items() if k is not None}
+        masks = {position: run.masks.get(k) for position, k in part.tensors.items()}
         return part.placed(of_input, evidence, read, masks)
 
     def _contributions(self, run: _Run) -> tf.Tensor:
@@ -255,7 +255,7 @@ def _read(part: Attributor) -> list[int]:
     numbers = [part.tensors[position] for position in part.rule_set.read if position != readouts.INPUT]
     if part.needs.input_signal or readouts.INPUT in part.rule_set.read:
         numbers.append(part.explained.input)
-    return list(dict.fromkeys(number for number in numbers if number is not None))
+    return list(dict.fromkeys(numbers))
 
 
 def _of_size(shape: Sequence[int | None], values: tf.Tensor) -> tf.Tensor:

@@ -71,8 +71,7 @@ def check(explained: Explained, is_one_of_several: bool) -> None:
         raise ValueError(
             "The explained input must be of a float dtype, pixels of an integer dtype, or ids [n, tokens] "
             "that are embedded. "
-            f"Received: input '{image.name}' of dtype {image.dtype} and shape {tuple(image.shape)}"
-            f"{advice}"
+            f"Received: input '{image.name}' of dtype {image.dtype} and shape {tuple(image.shape)}{advice}"
         )
 
 
