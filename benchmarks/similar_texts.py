@@ -12,7 +12,6 @@ RESULTS/similar_texts.jsonl.
 
 import functools
 
-import keras
 import numpy as np
 import scipy.stats
 import tensorflow as tf
@@ -124,19 +123,15 @@ def path_integral(encoder, pairs, steps):
 
     One step is the gradient at the text itself; more are the midpoints of Integrated Gradients.
     """
-    backbone = next(layer for layer in encoder.model.layers if layer.name.startswith("bert_backbone"))
-    embedding = backbone.get_layer("token_embedding")
-    others = [backbone.input[name] for name in ("segment_ids", "padding_mask")]
-    tokens = keras.Model([embedding.output, *others], backbone.output["sequence_output"])
 
     @tf.function(reduce_retracing=True)
     def gradient(vectors, inputs, references):
         with tf.GradientTape() as tape:
             tape.watch(vectors)
-            found = tokens([vectors, inputs["segment_ids"], inputs["padding_mask"]], training=False)
-            counts = tf.cast(inputs["padding_mask"], tf.float32)[..., None]
-            mean = tf.math.l2_normalize(tf.reduce_sum(found * counts, 1) / tf.reduce_sum(counts, 1), -1)
-            score = tf.reduce_sum(mean * references)
+            found = encoder.from_vectors(
+                [vectors, inputs["segment_ids"], inputs["padding_mask"]], training=False
+            )
+            score = tf.reduce_sum(found * references)
         return tape.gradient(score, vectors)
 
     shares = [1.0] if steps == 1 else (np.arange(steps) + 0.5) / steps
@@ -144,7 +139,7 @@ def path_integral(encoder, pairs, steps):
     for start in range(0, len(pairs.words), 16):
         part = slice(start, start + 16)
         inputs = {name: tf.constant(values[part]) for name, values in pairs.inputs.items()}
-        vectors, references = embedding(inputs["token_ids"]), tf.constant(pairs.references[part])
+        vectors, references = encoder.embedding(inputs["token_ids"]), tf.constant(pairs.references[part])
         total = sum(gradient(share * vectors, inputs, references) for share in shares)
         maps.append(tf.reduce_sum(vectors * total, -1) / steps)
     return np.concatenate(maps)

