@@ -1,7 +1,8 @@
 """Draws the pictures of the guides of targets: python -m docs.target_figures writes docs/plots/target_*.jpg.
 
 It also writes inputs.jpg, of the guide of several inputs. The models and samples are those of the benchmarks
-`targets` and `similar_texts`. Models that they kept in `results/cache` are not trained again.
+`targets` and `similar_texts`, which needs packages of its own. Models that they kept in `results/cache` are
+not trained again.
 """
 
 import contextlib
