@@ -1,4 +1,4 @@
-"""Seconds of the first call, in fresh processes: wrapping and explaining, against the plain gradient."""
+"""Seconds of the first call in fresh processes: wrapping by default and explaining, against the gradient."""
 
 import statistics
 import time
@@ -39,9 +39,7 @@ def first_call(name: str, side: str) -> dict[str, float]:
     model = parts_of_time.model(name)
     images = parts_of_time.images_for(model, 1)
     start, cpu_start = time.perf_counter(), time.process_time()
-    function = (
-        clock.plain_gradient(model) if side == "plain gradient" else wrap_model(model, rule="learned").explain
-    )
+    function = clock.plain_gradient(model) if side == "plain gradient" else wrap_model(model).explain
     wrapped = time.perf_counter()
     function(images)
     return {
