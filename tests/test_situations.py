@@ -280,20 +280,39 @@ class TestInputs:
         assert (maps[:, 5:] == 0).all() and (maps[:, :5] != 0).all()
 
 
-def _linear(layer=None, name="classes"):
+def _linear(layer=None, name="classes", head="softmax"):
     image = keras.Input((10, 10, 3))
     x = layers.Conv2D(4, 3)(image)
     x = layer(x) if layer else x
-    return keras.Model(image, layers.Dense(3, "softmax", name=name)(layers.GlobalAveragePooling2D()(x)))
+    return keras.Model(image, layers.Dense(3, head, name=name)(layers.GlobalAveragePooling2D()(x)))
 
 
-def _saved(model):
+def _saved(model, endpoint="serve"):
     """A model of one `TFSMLayer`."""
     with tempfile.TemporaryDirectory() as folder:
         model.export(folder, verbose=False)
-        layer = layers.TFSMLayer(folder, call_endpoint="serve")
+        layer = layers.TFSMLayer(folder, call_endpoint=endpoint)
     image = keras.Input((10, 10, 3))
     return keras.Model(image, layer(image))
+
+
+@pytest.mark.filterwarnings("ignore:No activation of this model can have a rule")
+class TestSavedModel:
+    @pytest.mark.parametrize("endpoint", ["serve", "serving_default"])
+    @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+    def test_its_probabilities_are_no_logits(self, head, endpoint):
+        source = _linear(head=head)
+        wrapped = tlp.wrap_model(_saved(source, endpoint))
+        (batch,) = wrapped.explain_batches(IMAGES)
+        np.testing.assert_allclose(batch.probabilities, source(IMAGES).numpy().max(1), atol=1e-5)
+        weights = np.array([[1.0, 0.0, -1.0]] * len(IMAGES))
+        signals = [w.input_signal(IMAGES, weights) for w in (wrapped, tlp.wrap_model(source))]
+        np.testing.assert_allclose(*signals, rtol=1e-3, atol=1e-4 * np.abs(signals[1]).max())
+
+    @pytest.mark.parametrize("endpoint", ["serve", "serving_default"])
+    def test_coverage_names_it(self, endpoint):
+        (row,) = tlp.wrap_model(_saved(_linear(head=None), endpoint)).coverage
+        assert row.reason == "its call can't be opened (it runs a SavedModel)"
 
 
 class TestNothingToSwap:

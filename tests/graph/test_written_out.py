@@ -246,6 +246,41 @@ class TestNormalizations:
         assert "normalization" not in kinds
 
 
+class TestPlaces:
+    """What is written out leaves values at their places, so layers behind it are read like any other."""
+
+    @pytest.mark.parametrize("name, function", ACTIVATIONS.values(), ids=ACTIVATIONS)
+    def test_layers_behind_an_activation_are_read(self, name: str, function: Any) -> None:
+        shapes = [tlp.wrap_model(chain(f, ops.tanh)).read_shapes for f in (function, ops.relu)]
+        assert shapes[0] == shapes[1] and len(shapes[0]) == 3  # the input and two activations
+
+    def test_maps_are_those_of_the_activation_of_keras(self) -> None:
+        model, reference = chain(lambda x: x * ops.sigmoid(x)), chain(layers.Activation("silu"))
+        models.randomise(model)
+        reference.set_weights(model.get_weights())
+        x = models.sample(model)
+        maps = [tlp.wrap_model(m).explain(x) for m in (model, reference)]
+        np.testing.assert_allclose(*maps, atol=1e-5 * np.abs(maps[1]).max())
+
+    def test_a_layer_used_on_two_sizes(self) -> None:
+        shared = Swish()
+        model = chain(shared, layers.Conv2D(CHANNELS, 3, strides=2), shared)
+        sizes = [shape[1] for shape in tlp.wrap_model(model).read_shapes]
+        assert sizes == [10, 8, 3]
+
+    def test_photos_that_are_clipped(self) -> None:
+        """Numbers show no upper limit, so this is a ReLU."""
+        image = keras.Input((16, 16, 3))
+        x = layers.Conv2D(CHANNELS, 3, activation="relu")(ops.clip(image, 0, 255))
+        wrapped = tlp.wrap_model(keras.Model(image, models.dense_head(x, None)))
+        assert wrapped.read_shapes[-1] == (None, 14, 14, CHANNELS)
+
+    @pytest.mark.parametrize("make", [SquareRootNorm, RMSNorm])
+    def test_layers_behind_a_normalisation_are_read(self, make: Any) -> None:
+        shapes = [tlp.wrap_model(chain(norm, ops.relu)).read_shapes for norm in (make(), lambda x: x)]
+        assert shapes[0] == shapes[1] and len(shapes[0]) == 2
+
+
 def test_own_functions_have_a_row() -> None:
     """Functions in an `Activation` layer or fused into another, known by what they compute or not."""
 

@@ -136,7 +136,7 @@ def is_opaque(operation: Any) -> bool:
     """Whether an operation is a layer whose `call` is Python code that no graph shows."""
     if not isinstance(operation, keras.layers.Layer) or registered_name(operation):
         return False
-    if isinstance(operation, keras.layers.Lambda):
+    if isinstance(operation, (keras.layers.Lambda, keras.layers.TFSMLayer)):
         return True
     own_call = not keras_internals.has_keras_call(operation)
     return own_call and (is_fused(operation) or activation_name(operation) is None)

@@ -50,6 +50,8 @@ def open_call(
     """
     if keras_internals.is_quantized(layer):
         raise CannotOpen("it is quantized")
+    if isinstance(layer, keras.layers.TFSMLayer):
+        raise CannotOpen("it runs a SavedModel")
 
     def run(sizes: Mapping[tuple[int, int], int] | None = None) -> SymbolicRun:
         return SymbolicRun(layer, args, kwargs, masks, mask_ranks, sizes)

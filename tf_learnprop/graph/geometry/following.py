@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from tf_learnprop.graph import keras_internals, steps
+from tf_learnprop.graph.geometry import joining
 from tf_learnprop.graph.geometry.catalogue import OF_SEVERAL, Rule, rule_of
 from tf_learnprop.graph.geometry.layout import (
     Axis,
@@ -20,9 +21,10 @@ from tf_learnprop.graph.geometry.layout import (
 )
 from tf_learnprop.graph.geometry.placement import Placement, State, of_layout
 from tf_learnprop.graph.geometry.visit import Shape, Visit, size_at
-from tf_learnprop.graph.layer_kinds import is_valueless
+from tf_learnprop.graph.layer_kinds import SWAPPABLE, is_valueless
 from tf_learnprop.graph.model_graph import ModelGraph
 from tf_learnprop.graph.reader import Call
+from tf_learnprop.graph.written_out import WrittenOut
 
 
 def placements(
@@ -63,6 +65,8 @@ def _outputs(graph: ModelGraph, call: Call, known: dict[int, Placement], explain
         return [_entered(known[k], shape) for k, shape in zip(call.inputs, shapes, strict=True)]
     args, kwargs = keras_internals.node_arguments(call.node)
     numbers, operation = list(call.inputs), call.operation
+    if isinstance(operation, WrittenOut) and operation.activation not in SWAPPABLE:
+        return _step_by_step(graph, operation, known | {operation.source: known[numbers[0]]}, explained)
     if isinstance(operation, steps.WithAttributes):  # its first argument are attributes of the batch's size
         operation, attributes, args = operation.operation, args[0], args[1:]
         numbers = numbers[_count_tensors(attributes) :]
@@ -78,6 +82,15 @@ def _outputs(graph: ModelGraph, call: Call, known: dict[int, Placement], explain
     return visited(
         Visit(operation, args, kwargs, tuple(operands), tuple(operand_shapes), tuple(shapes), explained)
     )
+
+
+def _step_by_step(
+    graph: ModelGraph, operation: WrittenOut, known: dict[int, Placement], explained: int
+) -> list[Placement]:
+    """The placement of a normalisation or a head that is written out."""
+    for step in operation.calls:
+        known.update(zip(step.outputs, _outputs(graph, step, known, explained), strict=True))
+    return [known[operation.result]]
 
 
 def _operand(tensor: keras.KerasTensor, placement: Placement) -> Placement:
@@ -227,4 +240,8 @@ def _of_one(visit: Visit) -> Layout:
     return placement.layout
 
 
-_WRAPPERS: dict[str, Rule] = {"SpectralNormalization": _same_as_wrapped, "TimeDistributed": _time_distributed}
+_WRAPPERS: dict[str, Rule] = {
+    "SpectralNormalization": _same_as_wrapped,
+    "TimeDistributed": _time_distributed,
+    "WrittenOut": joining.elementwise,  # an activation
+}
