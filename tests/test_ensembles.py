@@ -1,5 +1,7 @@
 """Models of several branches that are pooled before they meet: their classes compete in all branches."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from keras import layers
 import tf_learnprop as tlp
 from tests import toys
 from tests.closeness import assert_close
+from tf_learnprop import placing
+from tf_learnprop.graph.geometry import SideMap
 
 SIDE, CLASSES = 32, 4
 
@@ -112,6 +116,55 @@ def test_several_inputs_of_two_branches_each(kernel):
         alone = tlp.wrap_model(model, explained_input=number).explain(pair, 0)
         scale = np.abs(maps).sum((1, 2), keepdims=True) / np.abs(alone).sum((1, 2), keepdims=True)
         assert_close(maps, scale * alone, 1e-4)
+
+
+def seeing(cut, class_id):
+    """The weights for class 0 or 1 of a branch that sees what a layer leaves of one channel."""
+    image = x = keras.Input((None, None, 1))
+    for _ in range(2):
+        x = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
+    branch = keras.Model(image, x)
+    branch.set_weights([np.full(w.shape, 0.2 * (w.ndim > 1)) for w in branch.get_weights()])
+    return lambda image: layers.GlobalAveragePooling2D()(branch(cut(image))), np.eye(2)[[class_id] * 6]
+
+
+def of_branches(*branches):
+    image, output = keras.Input((SIDE, SIDE, 1)), layers.Dense(2)
+    model = keras.Model(image, output(layers.Concatenate()([branch(image) for branch, _ in branches])))
+    output.set_weights([np.concatenate([kernel for _, kernel in branches]), np.zeros(2)])
+    return model
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_branch_that_sees_a_part_competes_there_alone(order):
+    """All for class 1 lies in a crop, up to its edge. Of two equal spots, the one outside has no rival."""
+    crop = layers.Cropping2D(((16, 0), (16, 0)))
+    model = of_branches(*[seeing(lambda image: image, 0), seeing(crop, 1)][::order])
+    pixels = np.full((1, SIDE, SIDE, 1), 0.3, "float32")
+    pixels[:, 4:8, 4:8] = pixels[:, 22:26, 22:26] = 1
+    readout = tlp.readouts.MultiLayerReadout(guided=False, signed=False, contrast="names", region=0)
+    wrapped = tlp.wrap_model(model, "gradient", readout=readout)
+    (maps,) = wrapped.explain(pixels, 0)
+    assert maps[4:8, 4:8].mean() > 10 * maps[22:26, 22:26].mean()
+
+
+def test_evidence_at_other_places_keeps_its_sum():
+    """Hand calculation: a crop's 4 places at 8 of the whole, and 2 places of twice the distance at 4."""
+    side = functools.partial(SideMap, before=0.0, after=0.0, side=0)
+    crop = side(start=2.0, low=2, high=5, length=8, places=4, step=1.0)
+    whole = side(start=0.0, low=0, high=7, length=8, places=8, step=1.0)
+    coarse = side(start=0.5, low=0, high=7, length=8, places=4, step=2.0)
+    values = tf.constant([[1.0, 2.0, 3.0, 4.0]])
+    moved = placing.sums_to_places(values, (crop,), tf.zeros([1, 8]), (whole,))
+    np.testing.assert_allclose(moved, [[0, 0, 1, 2, 3, 4, 0, 0]])
+    moved = placing.sums_to_places(values, (coarse,), tf.zeros([1, 8]), (whole,))
+    np.testing.assert_allclose(moved, [[0.5, 0.625, 0.875, 1.125, 1.375, 1.625, 1.875, 2]])
+
+
+def test_branches_of_which_none_sees_all_do_not_compete():
+    left, right = layers.Cropping2D(((0, 0), (0, 16))), layers.Cropping2D(((0, 0), (16, 0)))
+    model = of_branches(seeing(left, 0), seeing(right, 1))
+    assert tlp.wrap_model(model).explained.competing_maps == ()
 
 
 def test_a_path_around_all_maps_leaves_no_competition(kernel):

@@ -102,3 +102,34 @@ def test_masked_steps_that_the_model_reads_count():
     wrapped = tlp.wrap_model(keras.Model(series, layers.Dense(3)(x)))
     maps = wrapped.explain(padded(SERIES[:, :4], 4), 1)
     assert (np.abs(maps[:, 4:]).max(1) > 0).all()
+
+
+def attending(x, **mask):
+    return layers.Add()([x, layers.MultiHeadAttention(2, 4)(x, x, **mask)])
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first token", "mean"])
+def test_a_mask_that_is_an_input_changes_no_map(first):
+    """As in KerasHub's models, whose padding carries no mask of Keras'."""
+    keras.utils.set_random_seed(0)
+    ids, mask = (keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "padding_mask"))
+    x = attending(layers.Embedding(30, 8)(ids), attention_mask=keras.ops.cast(mask[:, None], "bool"))
+    counts = keras.ops.cast(mask, "float32")[..., None]
+    pooled = x[:, 0] if first else keras.ops.sum(x * counts, 1) / keras.ops.sum(counts, 1)
+    wrapped = tlp.wrap_model(keras.Model([ids, mask], layers.Dense(3)(pooled)), explained_input="token_ids")
+    ones = np.ones_like(WORDS)
+    maps = wrapped.explain([WORDS, ones], 1)
+    longer = wrapped.explain([padded(WORDS, 30), padded(ones, 30)], 1)
+    np.testing.assert_allclose(longer[:, :6], maps, atol=1e-5 * np.abs(maps).max())
+    assert np.abs(longer[:, 6:]).max() == 0
+
+
+def test_what_follows_a_token_changes_no_map_of_it():
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32")
+    x = attending(layers.Embedding(30, 8)(ids), use_causal_mask=True)
+    wrapped = tlp.wrap_model(keras.Model(ids, layers.Dense(30)(x)))
+    target = tlp.targets.Token(position=3, token=7)
+    maps, shorter = wrapped.explain(WORDS, target), wrapped.explain(WORDS[:, :4], target)
+    np.testing.assert_allclose(maps[:, :4], shorter, atol=1e-5 * np.abs(shorter).max())
+    assert np.abs(maps[:, 4:]).max() == 0

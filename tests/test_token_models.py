@@ -183,6 +183,14 @@ class TestText:
         np.testing.assert_allclose(wrapped(ids), model(ids), atol=1e-6)
         assert wrapped.explain(ids, verbose=0).shape == (2, 6)
 
+    @pytest.mark.parametrize("length", [8, None])
+    def test_embeddings_that_do_not_meet_are_refused(self, length):
+        ids = keras.Input((length,), dtype="int32", name="words")
+        pooled = [layers.GlobalAveragePooling1D()(layers.Embedding(9, 4)(ids)) for _ in range(2)]
+        model = keras.Model(ids, layers.Dense(3)(layers.Concatenate()(pooled)))
+        with pytest.raises(ValueError, match="^Ids .* must become vectors .* Received: input 'words', whose"):
+            tlp.wrap_model(model)
+
     def test_another_readout_is_refused(self):
         with pytest.raises(ValueError, match="`readout` must be 'tokens'.*Received: InputReadout"):
             tlp.wrap_model(made("text"), readout="input")

@@ -61,6 +61,21 @@ def to_places(maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: P
     return resampling.apply_along(maps, list(map(_between, sources, targets)))
 
 
+def sums_to_places(
+    maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: Places | None
+) -> tf.Tensor:
+    """As `to_places`, for maps that are added to others: their sum stays about the same.
+
+    They are 0 at places outside the region that their own places cover, as those of a branch behind a crop.
+    """
+    moved = to_places(maps, source, like, target)
+    if source is None and target is None:
+        return moved * tf.cast(tf.size(maps) / tf.size(moved), tf.float32)
+    for axis, pair in enumerate(zip(*_both(maps, source, like, target), strict=True), 1):
+        moved *= tf.reshape(_shares(*pair), [-1 if k == axis else 1 for k in range(moved.shape.rank)])
+    return moved
+
+
 def between(
     maps: tf.Tensor, source: Places | None, like: tf.Tensor, target: Places | None
 ) -> list[tf.Tensor]:
@@ -124,6 +139,16 @@ def _spacings(
 def _value(number: float | tf.Tensor | None) -> float | None:
     """A number; None if it is not known while a graph is traced."""
     return tf.get_static_value(number) if tf.is_tensor(number) else number
+
+
+def _shares(source: SideMap, target: SideMap) -> tf.Tensor:
+    """How many places of one tensor come to each of another along one side, float32 `[target places]`."""
+    centre = tf.cast(target.start, tf.float32) + tf.cast(target.step, tf.float32) * tf.range(
+        target.places, dtype=tf.float32
+    )
+    low, high = (tf.cast(end, tf.float32) for end in source.region)
+    is_inside = tf.cast((centre >= low - 0.5) & (centre <= high + 0.5), tf.float32)
+    return tf.math.divide_no_nan(is_inside * tf.cast(source.places, tf.float32), tf.reduce_sum(is_inside))
 
 
 def _both(

@@ -214,7 +214,8 @@ class TestValue:
         assert (batch.class_ids == -1).all() and np.isnan(batch.probabilities).all()
 
     def test_one_of_several(self):
-        check(target_models.regressor(3), Value(2), lambda y: y[:, 2])
+        for index in (2, np.int64(2)):
+            check(target_models.regressor(3), Value(index), lambda y: y[:, 2])
 
     def test_before_a_sigmoid(self):
         model = target_models.regressor(2, "sigmoid")

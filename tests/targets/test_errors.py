@@ -1,5 +1,6 @@
 """Targets that don't fit: one clear error before any work starts."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -108,6 +109,10 @@ def test_tensors_are_checked_when_they_run(segmenter):
 def test_embeddings_of_another_length(classifier):
     with pytest.raises(ValueError, match=r"`to` must have shape \[3\] or \[n, 3\]. Received: shape=\(4,\)"):
         classifier.explain(IMAGES, Similarity(np.ones(4)))
+    with pytest.raises(ValueError, match="`to` must be of length 2. .* comes without this axis"):
+        classifier.explain(IMAGES, Similarity(np.ones((1, 3))))
+    with pytest.raises(TypeError, match=r"`to` must be a vector \[d\], or vectors \[n, d\]. Received: None"):
+        classifier.explain(IMAGES, Similarity(None))
     with pytest.raises(ValueError, match="`kind` must be 'cosine' or 'dot'. Received: kind='sine'"):
         Similarity(np.ones(3), "sine")
 
@@ -132,12 +137,37 @@ def test_nothing_is_similar_to_a_vector_of_zeros(classifier):
         (Token([0, -8]), r"`position` must be ints in -7\.\.6. Received: -8 to 0"),
         (Token(token=11), r"`token` must be tokens in 0\.\.10. Received: ids from 11 to 11"),
         (Token(rather_than=-1), r"`rather_than` must be tokens in 0\.\.10"),
+        (Token([1]), "`position` must be of length 2. Received: length 1. What is the same for all samples"),
     ],
 )
 def test_tokens(target, text):
     wrapped = tlp.wrap_model(target_models.language_model(), "gradient")
     with pytest.raises(ValueError, match=text):
         wrapped.explain(np.zeros((2, 7), int), target)
+
+
+@pytest.mark.parametrize("position", [None, 1.5, "last"])
+def test_positions_are_ints(position):
+    wrapped = tlp.wrap_model(target_models.language_model(), "gradient")
+    with pytest.raises(TypeError, match=r"`position` must be an int or ints \[n\]. Received: "):
+        wrapped.explain(np.zeros((2, 7), int), Token(position))
+
+
+@pytest.mark.parametrize("position", [7, -8])
+def test_positions_of_texts_of_any_length(position):
+    ids = keras.Input((None,), dtype="int32")
+    model = keras.Model(ids, keras.layers.Dense(5)(keras.layers.Embedding(9, 4)(ids)))
+    wrapped = tlp.wrap_model(model, "gradient")
+    with pytest.raises(ValueError, match="^`position` must be a position of the output$"):
+        wrapped.explain(np.zeros((2, 7), int), Token(position))
+
+
+@pytest.mark.parametrize(("pixel", "name"), [(Pixel(8, 2), "row"), (Pixel(2, [7, 8]), "column")])
+def test_pixels_of_images_of_any_size(pixel, name):
+    image = keras.Input((None, None, 3))
+    wrapped = tlp.wrap_model(keras.Model(image, keras.layers.Conv2D(4, 3, 2, "same")(image)), "gradient")
+    with pytest.raises(ValueError, match=f"^`{name}` must be a {name} of the output$"):
+        wrapped.scores(np.zeros((2, 16, 16, 3), "float32"), pixel)
 
 
 def test_a_value_without_an_axis_has_no_classes():

@@ -195,14 +195,13 @@ class Attributor(Guided):
     def _together(
         self, evidence: Sequence[tf.Tensor], placements: Sequence[geometry.Placement | None]
     ) -> tuple[tf.Tensor, placing.Places | None]:
-        """The evidence of all maps at the places of the finest of them, and where these lie."""
+        """The evidence of all maps at the places of one that covers them, and where these lie."""
         if len(evidence) == 1:
             return evidence[0], _places_of(placements[0])
-        distances = list(map(self.explained.distance, self.competing_maps))
-        finest = distances.index(min(distances))
-        target = _places_of(placements[finest])
+        number = self.competing_maps.index(self.explained.covering_map(self.competing_maps))
+        target, like = _places_of(placements[number]), evidence[number]
         moved = [
-            one if k == finest else _at_places(one, _places_of(placement), evidence[finest], target)
+            one if k == number else _at_places(one, _places_of(placement), like, target)
             for k, (one, placement) in enumerate(zip(evidence, placements, strict=True))
         ]
         return tf.add_n(moved), target
@@ -290,10 +289,8 @@ def _at_places(
     evidence: tf.Tensor, source: placing.Places | None, like: tf.Tensor, target: placing.Places | None
 ) -> tf.Tensor:
     """Evidence `[n, *places, classes]` at the places of another, of which it has about the same sum."""
-    share = tf.size(evidence) / tf.size(like)
     of_classes = zip(tf.unstack(evidence, axis=-1), tf.unstack(like, axis=-1), strict=True)
-    moved = [placing.to_places(one, source, other, target) for one, other in of_classes]
-    return tf.stack(moved, -1) * tf.cast(share, tf.float32)
+    return tf.stack([placing.sums_to_places(one, source, other, target) for one, other in of_classes], -1)
 
 
 def _summed(terms: Sequence[tf.Tensor]) -> tf.Tensor:

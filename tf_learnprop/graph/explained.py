@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_learnprop import resampling
@@ -170,8 +171,12 @@ class Explained:
         placement = self.placements[number]
         if geometry.is_map(placement) or None not in self.input_shape[1:]:
             return placement
-        nominal = [_NOMINAL_SIDE if size is None else size for size in self.input_shape[1:]]
-        return self.placement(number, (None, *nominal))
+        return self.placement(number, self._nominal_shape)
+
+    @property
+    def _nominal_shape(self) -> Shape:
+        """Shape of an input of some size."""
+        return (None, *(_NOMINAL_SIDE if size is None else size for size in self.input_shape[1:]))
 
     def is_map(self, number: int) -> bool:
         """Whether a tensor has places along each side of the input, and of no other input."""
@@ -283,7 +288,7 @@ class Explained:
         """Numbers of the feature maps at which classes compete; none if they can't.
 
         That is `feature_map`; or the last map of each branch, if these meet where places are no longer apart,
-        as in an ensemble of two backbones.
+        as in an ensemble of two backbones, and one of them covers all that the others see.
         """
         if self.feature_map is not None:
             maps = (self.feature_map,)
@@ -291,7 +296,24 @@ class Explained:
             maps = ()
         else:
             maps = probing.last_of_branches(self.graph, self.output, self.input, self.is_map)
+        if len(maps) > 1 and self.covering_map(maps) is None:
+            return ()
         return maps if all(map(self.has_channels_last, maps)) else ()
+
+    def covering_map(self, numbers: Collection[int]) -> int | None:
+        """The finest of some maps whose places cover all that those of the others do; None if none does."""
+        regions = np.array([self._regions(number) for number in numbers])
+        missed = np.maximum(
+            regions[..., 0] - regions[..., 0].min(0), regions[..., 1].max(0) - regions[..., 1]
+        )
+        # Strides may leave out the last pixels.
+        covering = [n for n, pixels in zip(numbers, missed, strict=True) if pixels.max() < self.distance(n)]
+        return min(covering, key=self.distance, default=None)
+
+    def _regions(self, number: int) -> list[tuple[float, float]]:
+        """The first and last pixel along each side that a map covers, in an input of some size."""
+        sides = self.placement(number, self._nominal_shape).sides
+        return [side.seen for side in sorted(sides, key=lambda side: side.side)]
 
     @functools.cached_property
     def _last_feature_map(self) -> int | None:

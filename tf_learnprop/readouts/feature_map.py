@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_learnprop import argument_checks
 from tf_learnprop.argument_checks import ArgumentError
-from tf_learnprop.readouts.base import Needs, Readout, Signals, inverse_rms, register, share_of
+from tf_learnprop.readouts.base import Needs, Readout, Signals, inverse_rms, register
 from tf_learnprop.rules.base import serializable
 
 _MAX_SIDE = 2**16
@@ -22,9 +22,9 @@ class TokenReadout(Readout):
     A = T/rms(T) + I/rms(I), where T = Σ_c (y − ȳ)·dy, resized, says which patch speaks for the class, and
     I = Σ_c x·dx at the input x says where in it. y is the last feature map before attention. In a vision
     transformer it is the embedding of the patches, in a text classifier that of the words. ȳ is its mean over
-    all places that are not masked, which carries no evidence of where something is. Deeper in the model,
-    attention has carried evidence from token to token, so relevance there does not say where in the input it
-    came from.
+    all places that the score depends on, which carries no evidence of where something is. Padding, and what
+    follows a token in a causal model, are none of them. Deeper in the model, attention has carried evidence
+    from token to token, so relevance there does not say where in the input it came from.
 
     Classes compete in the score: the backward pass starts at the logit of the class that is asked for less
     those of its rivals. So A is positive where a place speaks for the class more than for its rivals. With
@@ -68,7 +68,7 @@ class TokenReadout(Readout):
         (y,), (dy,) = map(self._on_grid, signals.activations), map(self._on_grid, signals.signals)
         (where,) = signals.places_read
         places = list(range(1, y.shape.rank - 1))
-        relevance = tf.reduce_sum((y - _mean(y, places, signals.mask)) * dy, -1)
+        relevance = tf.reduce_sum((y - _mean(y, dy, places)) * dy, -1)
         if inputs.shape.rank == 2:
             return relevance
         maps = self.to_input(relevance, inputs, where)
@@ -89,12 +89,11 @@ class TokenReadout(Readout):
         return {**super().get_config(), "grid": grid, "with_input": self.needs.input_signal}
 
 
-def _mean(y: tf.Tensor, places: list[int], mask: tf.Tensor | None) -> tf.Tensor:
-    """ȳ, float32 `[n, 1, ..., 1, c]`."""
-    if mask is None:
-        return tf.reduce_mean(y, places, keepdims=True)
-    unmasked = tf.where(mask[..., None], y, 0.0)
-    return tf.reduce_mean(unmasked, places, keepdims=True) / share_of(mask, y.shape.rank)
+def _mean(y: tf.Tensor, dy: tf.Tensor, places: list[int]) -> tf.Tensor:
+    """ȳ, float32 `[n, 1, ..., 1, c]`: the mean over the places to which a signal comes back."""
+    is_read = tf.reduce_any(dy != 0.0, -1, keepdims=True)
+    count = tf.reduce_sum(tf.cast(is_read, tf.float32), places, keepdims=True)
+    return tf.math.divide_no_nan(tf.reduce_sum(tf.where(is_read, y, 0.0), places, keepdims=True), count)
 
 
 def _is_grid(grid: Any) -> bool:

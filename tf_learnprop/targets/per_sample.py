@@ -51,7 +51,12 @@ class PerSample:
         values = self.values
         if not tf.is_tensor(values):
             if not self.shared and len(values) != count:
-                raise ValueError(f"`{self.name}` must be of length {count}. Received: length {len(values)}")
+                hint = (
+                    ". What is the same for all samples comes without this axis" if len(values) == 1 else ""
+                )
+                raise ValueError(
+                    f"`{self.name}` must be of length {count}. Received: length {len(values)}{hint}"
+                )
             return np.broadcast_to(values, (count, *values.shape)) if self.shared else values
         if self.shared:
             return tf.broadcast_to(values, tf.concat([[count], tf.shape(values)], 0))

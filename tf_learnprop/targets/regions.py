@@ -10,6 +10,7 @@ from tf_learnprop.graph.output_head import OutputHead
 from tf_learnprop.targets import per_sample
 from tf_learnprop.targets.base import Asked, Outputs, Target
 from tf_learnprop.targets.fitting import check_output
+from tf_learnprop.targets.per_sample import required
 
 _SMALLEST = 1e-7
 
@@ -101,8 +102,12 @@ class Pixel(Region):
         return data
 
     def _mask(self, outputs: Outputs) -> tf.Tensor | None:
-        rows, columns = (tf.shape(outputs.logits)[axis] for axis in (1, 2))
-        return tf.one_hot(self.row, rows)[:, :, None] * tf.one_hot(self.column, columns)[:, None]
+        one_hot = []
+        for name, size in zip(("row", "column"), tf.unstack(tf.shape(outputs.logits)[1:3]), strict=True):
+            index, rule = getattr(self, name), f"`{name}` must be a {name} of the output"
+            one_hot.append(tf.one_hot(required(index, index < tf.cast(size, tf.int64), rule), size))
+        rows, columns = one_hot
+        return rows[:, :, None] * columns[:, None]
 
 
 def ask_at_places(logits: tf.Tensor, mask: tf.Tensor, class_id: tf.Tensor, head: OutputHead) -> Asked:

@@ -10,7 +10,7 @@ from tf_learnprop.graph.explained import Explained
 from tf_learnprop.targets import per_sample
 from tf_learnprop.targets.base import Asked, Outputs, Target
 from tf_learnprop.targets.fitting import check_output
-from tf_learnprop.targets.per_sample import PerSample
+from tf_learnprop.targets.per_sample import PerSample, required
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
@@ -39,7 +39,7 @@ class Token(Target):
         form = "[n, positions, vocabulary]"
         check_output(explained, "`Token`", form, len(shape) == 3 and shape[-1] is not None)
         data = {name: value for name, value in self.data.items() if value is not None}
-        data["position"] = _positions(data["position"], shape[1])
+        data["position"] = _positions(self.position, shape[1])
         for name in data.keys() - {"position"}:
             data[name] = per_sample.class_ids(name, data[name], shape[-1], "token")
         return self.with_data(data)  # type: ignore[return-value]
@@ -59,6 +59,8 @@ class Token(Target):
         """Logits at the position, float32 `[n, vocabulary]`."""
         length = tf.shape(outputs.logits, tf.int64)[1]
         position = tf.where(self.position < 0, self.position + length, self.position)
+        rule = "`position` must be a position of the output"
+        position = required(position, (position >= 0) & (position < length), rule)
         return tf.gather(outputs.logits, position, axis=1, batch_dims=1)
 
 
@@ -66,6 +68,9 @@ def _positions(value: Any, length: int | None) -> PerSample:
     """Positions from −length to length − 1, as `per_sample.class_ids` takes them."""
     if length is None:
         length = np.iinfo(np.int32).max
+    if value is None or per_sample.kind_of(value) not in "iu":
+        received = value if value is None else f"dtype={value.dtype}"
+        raise TypeError(f"`position` must be an int or ints [n]. Received: {received}")
     try:
         found = per_sample.class_ids("position", value + length, 2 * length, "position")
     except ValueError:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_learnprop import argument_checks
 from tf_learnprop.graph.explained import Explained
 from tf_learnprop.targets import per_sample
 from tf_learnprop.targets.base import Asked, Outputs, Target
@@ -37,7 +38,7 @@ class Value(Target):
     def checked(self, explained: Explained) -> "Value":
         shape = explained.output_tensor.shape
         last = (shape[-1] if len(shape) > 1 else 1) or 1
-        if isinstance(self.index, bool) or not isinstance(self.index, int) or not 0 <= self.index < last:
+        if not argument_checks.is_integer(self.index, 0, last - 1):
             raise ValueError(
                 f"`index` must be an int in 0..{last - 1} for {name_of_output(explained)}. "
                 f"Received: index={self.index!r}"
@@ -62,8 +63,8 @@ class Similarity(Target):
     """How similar an output `[n, d]`, such as an embedding, is to a reference.
 
     Args:
-        to: The reference, `[d]` for all samples or `[n, d]`, as the model's own output for another image. It
-            must not be all zeros, to which nothing is similar.
+        to: The reference, `[d]` for all samples (not `[1, d]`) or `[n, d]`, as the model's own output for
+            another image. It must not be all zeros, to which nothing is similar.
         kind: "cosine", or "dot" for the dot product.
     """
 
@@ -78,6 +79,8 @@ class Similarity(Target):
     def checked(self, explained: Explained) -> "Similarity":
         shape = explained.output_tensor.shape
         check_output(explained, "`Similarity`", "[n, d]", len(shape) == 2)
+        if self.to is None:
+            raise TypeError("`to` must be a vector [d], or vectors [n, d]. Received: None")
         return self.map(lambda value: per_sample.vectors("to", value, shape[-1]))  # type: ignore[return-value]
 
     def ask(self, outputs: Outputs) -> Asked:

@@ -60,6 +60,11 @@ def check(explained: Explained, is_one_of_several: bool) -> None:
     elif len(names) > 1:
         advice = f". Name the input to explain: `explained_input=...`, one of {names}."
     image, is_embedded = explained.input_tensor, explained.is_embedded
+    if explained.holds_ids and len(image.shape) == 2 and not is_embedded:
+        raise ValueError(
+            "Ids [n, tokens] must become vectors [n, tokens, c] that all paths to the output pass. "
+            f"Received: input '{image.name}', whose embeddings do not meet as such vectors{advice}"
+        )
     if len(image.shape) < 2 or image.shape[-1] is None and not is_embedded:
         raise ValueError(
             "The explained input must have shape [n, ..., channels] or [n, features]. "
