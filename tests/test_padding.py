@@ -133,3 +133,31 @@ def test_what_follows_a_token_changes_no_map_of_it():
     maps, shorter = wrapped.explain(WORDS, target), wrapped.explain(WORDS[:, :4], target)
     np.testing.assert_allclose(maps[:, :4], shorter, atol=1e-5 * np.abs(shorter).max())
     assert np.abs(maps[:, 4:]).max() == 0
+
+
+def test_words_that_lose_a_maximum_count_in_the_mean():
+    """They get no signal, but the words that win were compared with them."""
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32")
+    embed, score = layers.Embedding(30, 8), keras.Sequential([layers.Dense(2), layers.GlobalMaxPooling1D()])
+    wrapped = tlp.wrap_model(keras.Model(ids, layers.Dense(1)(score(embed(ids)))), rule="gradient")
+    (found,) = wrapped.explain(WORDS[:1], tlp.targets.Value())
+    with tf.GradientTape() as tape:
+        y = embed(WORDS[:1])
+        tape.watch(y)
+        value = wrapped.source.layers[-1](score(y))
+    (y,), (dy,) = y.numpy(), tape.gradient(value, y).numpy()
+    read = np.flatnonzero(np.abs(dy).sum(-1))
+    first, last = read[[0, -1]]
+    assert last - first > len(read) - 1  # words between them get no signal
+    np.testing.assert_allclose(found, ((y - y[first : last + 1].mean(0)) * dy).sum(-1), rtol=1e-4, atol=1e-6)
+
+
+def test_the_first_word_of_a_causal_model_has_its_own_value():
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32")
+    x = attending(layers.Embedding(30, 8)(ids), use_causal_mask=True)
+    wrapped = tlp.wrap_model(keras.Model(ids, layers.Dense(30)(x)))
+    maps = wrapped.explain(WORDS, tlp.targets.Token(position=0, token=7))
+    assert np.abs(maps[:, 0]).min() > 0
+    assert np.abs(maps[:, 1:]).max() == 0

@@ -68,7 +68,7 @@ class TokenReadout(Readout):
         (y,), (dy,) = map(self._on_grid, signals.activations), map(self._on_grid, signals.signals)
         (where,) = signals.places_read
         places = list(range(1, y.shape.rank - 1))
-        relevance = tf.reduce_sum((y - _mean(y, dy, places)) * dy, -1)
+        relevance = tf.reduce_sum((y - _mean(y, dy, places, signals.mask)) * dy, -1)
         if inputs.shape.rank == 2:
             return relevance
         maps = self.to_input(relevance, inputs, where)
@@ -89,11 +89,21 @@ class TokenReadout(Readout):
         return {**super().get_config(), "grid": grid, "with_input": self.needs.input_signal}
 
 
-def _mean(y: tf.Tensor, dy: tf.Tensor, places: list[int]) -> tf.Tensor:
-    """ȳ, float32 `[n, 1, ..., 1, c]`: the mean over the places to which a signal comes back."""
-    is_read = tf.reduce_any(dy != 0.0, -1, keepdims=True)
-    count = tf.reduce_sum(tf.cast(is_read, tf.float32), places, keepdims=True)
-    return tf.math.divide_no_nan(tf.reduce_sum(tf.where(is_read, y, 0.0), places, keepdims=True), count)
+def _mean(y: tf.Tensor, dy: tf.Tensor, places: list[int], mask: tf.Tensor | None) -> tf.Tensor:
+    """ȳ, float32 `[n, 1, ..., 1, c]`: the mean over the places that the score depends on; 0 for a single one.
+
+    Along each axis, these are all from the first to the last place to which a signal comes back: behind a
+    maximum, places between them get none, but were compared.
+    """
+    has_signal = tf.reduce_any(dy != 0.0, -1, keepdims=True)
+    counted = tf.ones_like(has_signal) if mask is None else mask[..., None]
+    for axis in places:
+        along = tf.reduce_any(has_signal, [k for k in places if k != axis], keepdims=True)
+        number = tf.cumsum(tf.cast(along, tf.int32), axis)
+        counted &= (number > 0) & (along | (number < tf.reduce_max(number, axis, keepdims=True)))
+    count = tf.reduce_sum(tf.cast(counted, tf.float32), places, keepdims=True)
+    mean = tf.math.divide_no_nan(tf.reduce_sum(tf.where(counted, y, 0.0), places, keepdims=True), count)
+    return tf.where(count > 1.0, mean, 0.0)
 
 
 def _is_grid(grid: Any) -> bool:
