@@ -1,11 +1,17 @@
 """Sanity checks of our maps: does a random model change them, does the signal depend on the later layers?"""
 
+import functools
+
+import numpy as np
+
 import tf_learnprop as tlp
 from benchmarks.evaluation import learned_rules
 from tf_learnprop import metrics
 
 #: Images whose maps are compared.
 COUNT = 16
+#: Random heads of which the figure of the last layer is the mean. One alone may resemble the trained head.
+HEADS = 8
 
 
 def randomisation(subject, rules, layers, schedule, seed):
@@ -19,8 +25,9 @@ def randomisation(subject, rules, layers, schedule, seed):
         seed: int.
 
     Returns:
-        dict from the name of a test to a list of (layer, mean rank correlation, mean SSIM). "rules
-        retrained" trains rules on the randomised model. Grad-CAM is there to show what "near 0" means.
+        dict from the name of a test to a list of (layer, mean rank correlation, mean SSIM). The first layer,
+        the last of the model, is randomised `HEADS` times. "rules retrained" trains rules on the randomised
+        model, of one head. Grad-CAM is there to show what "near 0" means.
     """
     images, labels = subject.test[:COUNT], subject.labels[:COUNT]
     wrapped = {}
@@ -38,20 +45,26 @@ def randomisation(subject, rules, layers, schedule, seed):
         return tlp.explain(model, images, labels, method="grad_cam")
 
     tests = {
-        "cascading, rules kept": (kept, "cascading"),
-        "independent, rules kept": (kept, "independent"),
-        "cascading, rules retrained": (retrained, "cascading"),
-        "cascading, Grad-CAM": (grad_cam, "cascading"),
+        "cascading, rules kept": (kept, "cascading", HEADS),
+        "independent, rules kept": (kept, "independent", HEADS),
+        "cascading, rules retrained": (retrained, "cascading", 1),
+        "cascading, Grad-CAM": (grad_cam, "cascading", HEADS),
     }
     if schedule is None:
         del tests["cascading, rules retrained"]
     if not tlp.methods.get("grad_cam").is_possible(tlp.wrap_model(subject.model, "gradient").explained):
         del tests["cascading, Grad-CAM"]
     results = {}
-    for name, (explain, mode) in tests.items():
-        found = metrics.randomisation(subject.model, images, explain, mode=mode, layers=layers, seed=seed)
-        rows = zip(found.layers, found.rank_correlation.mean(1), found.ssim.mean(1), strict=True)
-        results[name] = [(layer, float(correlation), float(ssim)) for layer, correlation, ssim in rows]
+    for name, (explain, mode, heads) in tests.items():
+        measure = functools.partial(metrics.randomisation, subject.model, images, explain, mode=mode)
+        found = measure(layers=layers, seed=seed)
+        values = np.stack([found.rank_correlation.mean(1), found.ssim.mean(1)], -1)
+        others = [measure(layers=1, seed=seed + k) for k in range(1, heads)]
+        means = [(one.rank_correlation.mean(), one.ssim.mean()) for one in others]
+        values[0] = np.mean([values[0], *means], 0)
+        results[name] = [
+            (layer, *row) for layer, row in zip(found.layers, values.astype(float).tolist(), strict=True)
+        ]
     return results
 
 

@@ -64,7 +64,8 @@ def markdown(name, heading, results, ours, sanity):
             table(["method", *_titles(PAIRED)], _differences(results, order, ours)),
             "Insertion − deletion, fill by fill.",
             table(["method", *_fills(results)], _by_fill(results, order)),
-            f"Sanity of {ours}: likeness of maps to those before layers were randomised, from the output on.",
+            f"Sanity of {ours}: likeness of maps to those before layers were randomised, from the output on, "
+            "where the last layer was randomised several times.",
             table(["test", "layer", "rank correlation", "SSIM"], _randomised(sanity["randomisation"])),
             "Cosine of the signals at the input that start from random directions at the output.",
             table(list(sanity["convergence"]), [map(_short, sanity["convergence"].values())]),

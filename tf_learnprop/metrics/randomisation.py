@@ -48,6 +48,8 @@ def randomisation(
     scale does not depend on an initialiser that a loaded model may not know. Constant weights and moving
     statistics stay as they are.
 
+    One random head may resemble the trained one: judge the last layer by the mean over several seeds.
+
     The weights of a copy are randomised (`keras.models.clone_model`); the model is not changed. If `explain`
     has rules to train, it decides itself whether to train them again on the copy.
 
