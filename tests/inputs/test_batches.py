@@ -172,3 +172,17 @@ def test_an_empty_stream(model):
         read(iter([]), None, model)
     with pytest.raises(ValueError, match="at least one batch"):
         read(dataset(IMAGES).take(0), 1, model)
+
+
+@pytest.mark.parametrize("asked", [None, True, False])
+def test_autotuning_is_off_unless_it_is_asked_for(asked):
+    """It makes the end of a loop over the data wait, up to a minute."""
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 3
+    if asked is not None:
+        options.autotune.enabled = asked
+    data = tf.data.Dataset.range(3).with_options(options)
+    released = batches.released_at_once(data)
+    assert released.options().autotune.enabled is bool(asked)
+    assert released.options().threading.private_threadpool_size == 3
+    assert list(released.as_numpy_iterator()) == [0, 1, 2]

@@ -143,7 +143,9 @@ def parts(inputs: Any, target: Target, size: int) -> Iterator[tuple[Any, Target]
 def _from_stream(
     stream: Any, target: Target, model: checks.HasInput, skip: bool, explained: checks.Explained
 ) -> Iterator[Batch]:
-    if isinstance(stream, keras.utils.PyDataset):
+    if isinstance(stream, tf.data.Dataset):
+        stream = released_at_once(stream)
+    elif isinstance(stream, keras.utils.PyDataset):
         stream = map(stream.__getitem__, range(stream.num_batches))
     wanted, start = target.length, 0
     whole_target = target if wanted is None else target.for_samples(wanted)
@@ -174,6 +176,19 @@ def _from_stream(
         raise ValueError(
             f"`targets` must be as long as the data. Received: {wanted} targets for {start} images"
         )
+
+
+def released_at_once(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset without `tf.data`'s autotuning, unless its options ask for it.
+
+    Otherwise the end of a loop over it may wait for the next turn of the autotuning, which comes after 10 ms,
+    20 ms, 40 ms and so on, up to a minute. `tf.data.AUTOTUNE` then means as many calls as there are cores.
+    """
+    if stream.options().autotune.enabled is not None:
+        return stream
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return stream.with_options(options)
 
 
 def _with_extras(batch: Any, model: checks.HasInput) -> Sequence:
