@@ -92,8 +92,8 @@ class TokenReadout(Readout):
 def _mean(y: tf.Tensor, dy: tf.Tensor, places: list[int], mask: tf.Tensor | None) -> tf.Tensor:
     """ȳ, float32 `[n, 1, ..., 1, c]`: the mean over the places that the score depends on; 0 for a single one.
 
-    Along each axis, these are all from the first to the last place to which a signal comes back: behind a
-    maximum, places between them get none, but were compared.
+    Along each axis, these are all from the first to the last place to which a signal comes back. Those that
+    lose a maximum get no signal, but were compared with those that win it.
     """
     has_signal = tf.reduce_any(dy != 0.0, -1, keepdims=True)
     counted = tf.ones_like(has_signal) if mask is None else mask[..., None]

@@ -10,7 +10,6 @@ from tf_learnprop.graph.output_head import OutputHead
 from tf_learnprop.targets import per_sample
 from tf_learnprop.targets.base import Asked, Outputs, Target
 from tf_learnprop.targets.fitting import check_output
-from tf_learnprop.targets.per_sample import required
 
 _SMALLEST = 1e-7
 
@@ -105,7 +104,8 @@ class Pixel(Region):
         one_hot = []
         for name, size in zip(("row", "column"), tf.unstack(tf.shape(outputs.logits)[1:3]), strict=True):
             index, rule = getattr(self, name), f"`{name}` must be a {name} of the output"
-            one_hot.append(tf.one_hot(required(index, index < tf.cast(size, tf.int64), rule), size))
+            index = per_sample.required(index, index < tf.cast(size, tf.int64), rule)
+            one_hot.append(tf.one_hot(index, size))
         rows, columns = one_hot
         return rows[:, :, None] * columns[:, None]
 

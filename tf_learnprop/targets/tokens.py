@@ -10,7 +10,7 @@ from tf_learnprop.graph.explained import Explained
 from tf_learnprop.targets import per_sample
 from tf_learnprop.targets.base import Asked, Outputs, Target
 from tf_learnprop.targets.fitting import check_output
-from tf_learnprop.targets.per_sample import PerSample, required
+from tf_learnprop.targets.per_sample import PerSample
 
 
 @keras.saving.register_keras_serializable("tf_learnprop")
@@ -60,7 +60,7 @@ class Token(Target):
         length = tf.shape(outputs.logits, tf.int64)[1]
         position = tf.where(self.position < 0, self.position + length, self.position)
         rule = "`position` must be a position of the output"
-        position = required(position, (position >= 0) & (position < length), rule)
+        position = per_sample.required(position, (position >= 0) & (position < length), rule)
         return tf.gather(outputs.logits, position, axis=1, batch_dims=1)
 
 
